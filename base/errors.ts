@@ -1,0 +1,35 @@
+/**
+ * The kinds of error below the wire. Three kinds exist and are never mixed: a typed refusal for a caller (`proto/errors.ts`), corruption
+ * or a failing disk (here), and our own bug (`base/assert.ts`).
+ */
+
+/** Bytes on disk are not what was written there. Names the file and, where known, the offset. */
+export class CorruptionError extends Error {
+  override readonly name = 'CorruptionError'
+  readonly file: string
+  readonly offset: number | undefined
+
+  constructor(file: string, offset: number | undefined, what: string) {
+    super(`${file}${offset === undefined ? '' : ` at offset ${offset}`}: ${what}`)
+    this.file = file
+    this.offset = offset
+  }
+}
+
+/** An fsync, or a write that must not fail, did. Final for the process: exit code 74. */
+export class DiskError extends Error {
+  override readonly name = 'DiskError'
+  /** The system's code of the cause ('EIO', 'ENOSPC', …), where there is one. */
+  readonly code: string | undefined
+
+  constructor(what: string, options?: ErrorOptions) {
+    super(what, options)
+    this.code = systemErrorCode(options?.cause)
+  }
+}
+
+/** The `code` of a Node system error ('ENOENT', 'ENOSPC', …), or undefined. */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined
+  return typeof error.code === 'string' ? error.code : undefined
+}

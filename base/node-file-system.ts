@@ -1,0 +1,210 @@
+import fs from 'node:fs'
+import { DiskError, systemErrorCode } from './errors.ts'
+import type { File, FileSystem } from './file-system.ts'
+
+const FLAGS = { read: 'r', write: 'r+', create: 'wx+' } as const
+
+/** One promise per operation over Node's callback functions: `fs.promises` costs several and an object per handle. */
+function call(start: (done: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    start((error) => (error ? reject(error) : resolve()))
+  })
+}
+
+class NodeFile implements File {
+  readonly path: string
+  /** -1 once `close` was called, so that no later operation meets another file under the same number. */
+  #descriptor: number
+  /** Operations under way; the descriptor is given back only when there is none. */
+  #running = 0
+  #whenIdle: (() => void) | undefined
+
+  constructor(path: string, descriptor: number) {
+    this.path = path
+    this.#descriptor = descriptor
+  }
+
+  read(target: Uint8Array, position: number): Promise<number> {
+    return this.#start('read', (descriptor, resolve, reject) => {
+      let filled = 0
+      const next = () => {
+        fs.read(descriptor, target, filled, target.length - filled, position + filled, (error, count) => {
+          if (error) return reject(error)
+          filled += count
+          if (count === 0 || filled === target.length) resolve(filled)
+          else next()
+        })
+      }
+      if (target.length === 0) resolve(0)
+      else next()
+    })
+  }
+
+  readSync(target: Uint8Array, position: number): number {
+    if (this.#descriptor < 0) throw this.#closedError('read')
+    let filled = 0
+    while (filled < target.length) {
+      const count = fs.readSync(this.#descriptor, target, filled, target.length - filled, position + filled)
+      if (count === 0) break
+      filled += count
+    }
+    return filled
+  }
+
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    return this.#start('write', (descriptor, resolve, reject) => {
+      let rest = chunks.filter((chunk) => chunk.length > 0)
+      let offset = position
+      const next = () => {
+        fs.writev(descriptor, rest, offset, (error, written) => {
+          if (error) return reject(error)
+          // A short write is followed by one that says why (ENOSPC) or by the rest.
+          rest = behind(rest, written)
+          offset += written
+          if (rest.length === 0) resolve()
+          else if (written === 0) reject(Object.assign(new Error(`EIO: nothing written to '${this.path}'`), { code: 'EIO' }))
+          else next()
+        })
+      }
+      if (rest.length === 0) resolve()
+      else next()
+    })
+  }
+
+  sync(): Promise<void> {
+    return this.#start('fdatasync', (descriptor, resolve, reject) => {
+      fs.fdatasync(descriptor, (error) => (error ? reject(syncError(this.path, error)) : resolve()))
+    })
+  }
+
+  truncate(length: number): Promise<void> {
+    return this.#start('ftruncate', (descriptor, resolve, reject) => {
+      fs.ftruncate(descriptor, length, (error) => (error ? reject(error) : resolve()))
+    })
+  }
+
+  size(): Promise<number> {
+    return this.#start('fstat', (descriptor, resolve, reject) => {
+      fs.fstat(descriptor, (error, stats) => (error ? reject(error) : resolve(stats.size)))
+    })
+  }
+
+  /** Waits for what is under way. Closing twice is a no-op. */
+  async close(): Promise<void> {
+    const descriptor = this.#descriptor
+    if (descriptor < 0) return
+    this.#descriptor = -1
+    if (this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenIdle = resolve
+      })
+    }
+    await call((done) => fs.close(descriptor, done))
+  }
+
+  #start<T>(
+    operation: string,
+    start: (descriptor: number, resolve: (value: T) => void, reject: (error: unknown) => void) => void,
+  ): Promise<T> {
+    const descriptor = this.#descriptor
+    return new Promise<T>((resolve, reject) => {
+      if (descriptor < 0) return reject(this.#closedError(operation))
+      this.#running++
+      start(
+        descriptor,
+        (value) => {
+          this.#ended()
+          resolve(value)
+        },
+        (error) => {
+          this.#ended()
+          reject(error)
+        },
+      )
+    })
+  }
+
+  #ended(): void {
+    this.#running--
+    if (this.#running === 0) this.#whenIdle?.()
+  }
+
+  #closedError(operation: string): Error {
+    return Object.assign(new Error(`EBADF: ${operation} of '${this.path}', which is closed`), { code: 'EBADF' })
+  }
+}
+
+/** What is left of `chunks` when the first `count` bytes are gone. */
+function behind(chunks: readonly Uint8Array[], count: number): Uint8Array[] {
+  const rest: Uint8Array[] = []
+  let skip = count
+  for (const chunk of chunks) {
+    if (skip >= chunk.length) skip -= chunk.length
+    else {
+      rest.push(skip === 0 ? chunk : chunk.subarray(skip))
+      skip = 0
+    }
+  }
+  return rest
+}
+
+function syncError(path: string, cause: NodeJS.ErrnoException): DiskError {
+  return new DiskError(`sync of ${path} failed: ${cause.message}`, { cause })
+}
+
+/** The machine's files. A sync that fails rejects with a DiskError, everything else with the system's error. */
+export class NodeFileSystem implements FileSystem {
+  open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
+    return new Promise((resolve, reject) => {
+      fs.open(path, FLAGS[mode], (error, descriptor) => (error ? reject(error) : resolve(new NodeFile(path, descriptor))))
+    })
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return call((done) => fs.rename(from, to, done))
+  }
+
+  link(from: string, to: string): Promise<void> {
+    return call((done) => fs.link(from, to, done))
+  }
+
+  unlink(path: string): Promise<void> {
+    return call((done) => fs.unlink(path, done))
+  }
+
+  makeFolder(path: string): Promise<void> {
+    return call((done) => fs.mkdir(path, { recursive: true }, (error) => done(error)))
+  }
+
+  removeFolder(path: string): Promise<void> {
+    return call((done) => fs.rm(path, { recursive: true, force: true }, done))
+  }
+
+  list(path: string): Promise<string[]> {
+    return new Promise((resolve, reject) => {
+      fs.readdir(path, (error, names) => (error ? reject(error) : resolve(names.sort())))
+    })
+  }
+
+  async exists(path: string): Promise<boolean> {
+    try {
+      await call((done) => fs.stat(path, (error) => done(error)))
+      return true
+    } catch (error) {
+      const code = systemErrorCode(error)
+      if (code === 'ENOENT' || code === 'ENOTDIR') return false
+      throw error
+    }
+  }
+
+  async syncFolder(path: string): Promise<void> {
+    const descriptor = await new Promise<number>((resolve, reject) => {
+      fs.open(path, 'r', (error, opened) => (error ? reject(error) : resolve(opened)))
+    })
+    try {
+      await call((done) => fs.fsync(descriptor, (error) => done(error && syncError(path, error))))
+    } finally {
+      await call((done) => fs.close(descriptor, done))
+    }
+  }
+}

@@ -5,11 +5,12 @@ import os from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { FolderLockedError, lockFolder } from '../../base/node-folder-lock.ts'
+import { compile } from './compile.ts'
 
-const loader = new URL('./typescript-loader.mjs', import.meta.url).href
-const holder = fileURLToPath(new URL('./fixtures/lock-holder.ts', import.meta.url))
+const compiled = compile(new URL('./fixtures/lock-holder.ts', import.meta.url))
+afterAll(() => compiled.remove())
 
 let folder = ''
 let children: ChildProcess[] = []
@@ -29,7 +30,7 @@ afterEach(async () => {
 
 /** Starts a process that takes the folder; resolves with it and its first line. */
 async function start(): Promise<{ child: ChildProcess; line: string }> {
-  const child = spawn(process.execPath, ['--import', loader, holder, folder], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [fileURLToPath(compiled.url), folder], { stdio: ['pipe', 'pipe', 'inherit'] })
   children.push(child)
   const [line] = await once(createInterface({ input: child.stdout }), 'line')
   return { child, line: String(line) }

@@ -34,7 +34,7 @@ export function compile(entry: URL): Compiled {
     })
     const folder = path.dirname(source)
     const output = code.replace(
-      /^((?:import|export|\}).*?from|.*import\()\s*(["'])(\.[^"']*)\.ts\2/gm,
+      /^(?!\s*\* )(.*\bfrom|.*\bimport\()\s*(["'])(\.[^"']*)\.ts\2/gm,
       (_all, keyword: string, quote: string, stem: string) => {
         todo.push(path.resolve(folder, `${stem}.ts`))
         return `${keyword} ${quote}${stem}.js${quote}`

@@ -1,0 +1,27 @@
+/** Time as a seam. Production: `base/node-clock.ts`; simulator: virtual time. All times are milliseconds. */
+
+export interface Timer {
+  /** Stops the timer; a no-op when it has fired or was stopped. */
+  cancel(): void
+}
+
+export interface Clock {
+  /** Never goes back; its zero means nothing. All timeouts and leases count on it. May be fractional. */
+  monotonicMs(): number
+  /** Milliseconds since 1970, for people and histories only: no decision may rest on it. */
+  wallMs(): number
+  /** Runs `callback` once after at least `delayMs`. Does not keep the process alive by itself. */
+  setTimer(delayMs: number, callback: () => void): Timer
+  /**
+   * Runs `callback` once after what is already waiting in this turn, sockets included: whatever a turn issues is collected and leaves as
+   * one batch. Callbacks run in the order in which they were given.
+   */
+  soon(callback: () => void): void
+}
+
+/** Resolves after `delayMs`. */
+export function sleep(clock: Clock, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    clock.setTimer(delayMs, resolve)
+  })
+}

@@ -1,0 +1,29 @@
+import type { Clock } from './clock.ts'
+import type { FileSystem } from './file-system.ts'
+
+/**
+ * Work off the main thread as a seam: a named pure job on plain data. Production runs it in a worker thread (`base/node-executor.ts`), the
+ * simulator inline at a seeded later time. A job may read and write files through the file system that it is given, opens them by name and
+ * returns names; it keeps no state between runs.
+ */
+export interface JobContext {
+  readonly fileSystem: FileSystem
+  /** Milliseconds that a job may run before it should `await pause()`, when it runs on a thread with other duties. */
+  readonly sliceMs: number
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  /** Lets other work of this thread run. */
+  pause(): Promise<void>
+}
+
+/** `Input` and `Output` are structured-clone data: plain objects, arrays, numbers, strings, (shared) array buffers and views. */
+export type Job<Input, Output> = (input: Input, context: JobContext) => Promise<Output>
+
+// biome-ignore lint/suspicious/noExplicitAny: a registry holds jobs of every shape; `run` gives the types back
+export type JobRegistry = Readonly<Record<string, Job<any, any>>>
+
+export interface Executor {
+  /** Runs job `name` of the registry that this executor was made with. Rejects with the job's error; its `name`, `message`, `code`, `file` and `offset` survive the way. */
+  run<Input, Output>(name: string, input: Input): Promise<Output>
+  /** Lets running jobs end, takes no more. */
+  close(): Promise<void>
+}

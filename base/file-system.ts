@@ -1,0 +1,90 @@
+/**
+ * Files as a seam. Production: `base/node-file-system.ts`; simulator: a disk that, when its process crashes, keeps what was synced and a
+ * random part of the rest. One contract suite (`test/base/file-system-contract.ts`) runs over both.
+ *
+ * The durability rules are POSIX's, read strictly:
+ * 1. Bytes written are durable only after `sync` of that file has resolved.
+ * 2. A file's name (after create, rename, link, unlink) is durable only after `syncFolder` of its folder has resolved.
+ * 3. A `sync` that fails is final: nothing may be assumed of what it covered, and the caller must not try again (DiskError, exit 74).
+ * Paths are absolute or relative as the caller likes, joined with '/'. Errors carry the system's `code` (ENOENT, EEXIST, ENOSPC, EIO).
+ */
+
+export interface File {
+  readonly path: string
+  /** Fills `target` from `position`; returns the bytes read, less than asked only at the end of the file. */
+  read(target: Uint8Array, position: number): Promise<number>
+  /** The same at once. Only where the caller has measured that reads come from the page cache. */
+  readSync(target: Uint8Array, position: number): number
+  /** Writes all of `chunks`, one after the other, at `position` (which may lie behind the end). Resolves when all are written, not durable. */
+  write(chunks: readonly Uint8Array[], position: number): Promise<void>
+  /** fdatasync: resolves when all bytes written before the call, and the file's length, are durable. */
+  sync(): Promise<void>
+  truncate(length: number): Promise<void>
+  /** Bytes. */
+  size(): Promise<number>
+  close(): Promise<void>
+}
+
+export interface FileSystem {
+  /** `read`: must exist. `write`: for reading and writing, must exist. `create`: made anew, EEXIST if it is there. */
+  open(path: string, mode: 'read' | 'write' | 'create'): Promise<File>
+  /** Replaces `to` if it is there. Atomic. */
+  rename(from: string, to: string): Promise<void>
+  /** A hard link. EEXIST if `to` is there. */
+  link(from: string, to: string): Promise<void>
+  /** ENOENT if it is not there. */
+  unlink(path: string): Promise<void>
+  /** With parents; nothing happens if it is there. The new names are durable after `syncFolder` of each parent. */
+  makeFolder(path: string): Promise<void>
+  /** Removes a folder and all in it; nothing happens if it is not there. */
+  removeFolder(path: string): Promise<void>
+  /** Names (not paths) of files and folders, sorted. ENOENT if it is not there. */
+  list(path: string): Promise<string[]>
+  exists(path: string): Promise<boolean>
+  syncFolder(path: string): Promise<void>
+}
+
+export function joinPath(...parts: string[]): string {
+  return parts.join('/')
+}
+
+/** The folder that holds `path` ('.' for a bare name). */
+export function parentFolder(path: string): string {
+  const slash = path.lastIndexOf('/')
+  return slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash)
+}
+
+/** Makes `path` with its parents and syncs the folder of each that was made, so that the names survive a crash. */
+export async function makeFolderDurably(fileSystem: FileSystem, path: string): Promise<void> {
+  const made: string[] = []
+  for (let folder = path; !(await fileSystem.exists(folder)); folder = parentFolder(folder)) made.push(parentFolder(folder))
+  await fileSystem.makeFolder(path)
+  for (const parent of made.reverse()) await fileSystem.syncFolder(parent)
+}
+
+/** Reads a whole file. */
+export async function readFile(fileSystem: FileSystem, path: string): Promise<Uint8Array> {
+  const file = await fileSystem.open(path, 'read')
+  try {
+    const bytes = new Uint8Array(await file.size())
+    const count = await file.read(bytes, 0)
+    return bytes.subarray(0, count)
+  } finally {
+    await file.close()
+  }
+}
+
+/** Puts `bytes` under `path` so that after a crash either the old or the new content is there, whole: temporary file, sync, rename, sync of the folder. */
+export async function replaceFile(fileSystem: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.tmp`
+  if (await fileSystem.exists(temporary)) await fileSystem.unlink(temporary)
+  const file = await fileSystem.open(temporary, 'create')
+  try {
+    await file.write([bytes], 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await fileSystem.rename(temporary, path)
+  await fileSystem.syncFolder(parentFolder(path))
+}

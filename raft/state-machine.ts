@@ -1,0 +1,35 @@
+import type { MaybePromise } from '../base/maybe-promise.ts'
+import type { Entry, SnapshotMeta } from './core/types.ts'
+
+/**
+ * What a replica replicates. The driver (`raft/replica.ts`) keeps these promises:
+ * 1. `apply` is called with consecutive entries, each exactly once per life of the object, beginning behind `durable.index`; the next call
+ *    comes only after the result of the last has settled. Entries with no data (a new leader's own) are passed on too.
+ * 2. After a crash entries behind `durable.index` are applied again to an object opened from the same files.
+ * 3. `apply` must depend on nothing but the entries and the state: no clock, no random number. It is total: a bad entry yields a result that
+ *    says so. If it throws, the replica stops (not the node).
+ */
+export interface StateMachine<Result> {
+  /** The newest (index, term, membership) whose effects, and those of all before, are durable. Only moves forward. */
+  readonly durable: SnapshotMeta
+  /** Set by the driver: called each time `durable` has moved. */
+  onDurable: (() => void) | undefined
+  /** Applies; answers with one result for each entry, for the proposer if it is here. */
+  apply(entries: readonly Entry[]): MaybePromise<readonly Result[]>
+  /** Begins to make all that is applied durable; resolves when it is. */
+  flush(): Promise<void>
+  close(): Promise<void>
+}
+
+/** Why a proposal was not put into the log, or what became of it. */
+export type ProposalOutcome<Result> =
+  | { readonly kind: 'applied'; readonly index: number; readonly result: Result }
+  /** Definite: it is in no log. `leader`: replica number, 0 unknown. */
+  | { readonly kind: 'refused'; readonly reason: 'not-leader' | 'overloaded' | 'stopped'; readonly leader: number }
+  /** Indefinite: it was in this replica's log when leadership was lost, or the replica stopped. */
+  | { readonly kind: 'lost' }
+
+export type ReadOutcome =
+  /** Everything acknowledged before the call is applied here: read now, in this turn. */
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'refused'; readonly reason: 'not-leader' | 'overloaded' | 'stopped'; readonly leader: number }

@@ -1,0 +1,261 @@
+import { must } from '../../base/assert.ts'
+import type { Membership } from './membership.ts'
+import { draftMessage, entryBytes, type Outbox } from './message.ts'
+import { Progress } from './progress.ts'
+import type { RaftLog } from './raft-log.ts'
+import { ReadOnly } from './read-only.ts'
+import { type CoreOptions, EntryKind, type Message, MessageType, type ProgressStatus, type ReadState, type ReplicaNumber } from './types.ts'
+import { UncommittedBudget } from './uncommitted.ts'
+
+const NO_BYTES = new Uint8Array(0)
+
+type LeaderOptions = Pick<
+  CoreOptions,
+  'self' | 'electionTicks' | 'heartbeatTicks' | 'maxInflightBytes' | 'maxAppendBytes' | 'maxUncommittedBytes' | 'unsafe'
+>
+
+/**
+ * What a replica knows and does only while it leads one term: replication, the commit rule, the quorum check and reads. Made when an
+ * election is won, dropped when the office is lost.
+ */
+export class Leadership {
+  readonly #options: LeaderOptions
+  readonly #term: number
+  readonly #log: RaftLog
+  readonly #outbox: Outbox
+  readonly #membership: Membership
+  readonly #progress = new Map<ReplicaNumber, Progress>()
+  readonly #reads = new ReadOnly()
+  readonly #uncommitted: UncommittedBudget
+  /** The index of this term's first entry: until it is committed the commit index may lag behind what earlier leaders committed. */
+  readonly #firstOwnIndex: number
+  #heartbeatElapsed = 0
+  #quorumElapsed = 0
+  /** Something may have to be sent when the next Ready is taken: entries, a new commit index, or a follower that can take more. */
+  #replicationDue = false
+
+  // Made once: the quorum asks through them at every acknowledgement.
+  readonly #matchOf = (replica: ReplicaNumber): number => this.#progress.get(replica)?.match ?? 0
+  readonly #roundOf = (replica: ReplicaNumber): number =>
+    replica === this.#options.self ? Number.POSITIVE_INFINITY : (this.#progress.get(replica)?.confirmedRound ?? 0)
+  readonly #activityOf = (replica: ReplicaNumber): number =>
+    replica === this.#options.self || this.#progress.get(replica)?.active === true ? 1 : 0
+
+  constructor(options: LeaderOptions, term: number, log: RaftLog, outbox: Outbox, membership: Membership) {
+    this.#options = options
+    this.#term = term
+    this.#log = log
+    this.#outbox = outbox
+    this.#membership = membership
+    this.#uncommitted = new UncommittedBudget(options.maxUncommittedBytes)
+    for (const replica of membership.replicas) {
+      const learner = !membership.isVoter(replica)
+      this.#progress.set(replica, new Progress(replica, learner, log.lastIndex + 1, options.maxInflightBytes))
+    }
+    this.#progress.get(options.self)?.selfStableTo(log.stableIndex)
+    this.#firstOwnIndex = log.lastIndex + 1
+    this.#append(NO_BYTES)
+  }
+
+  /** Whether the next Ready would have something of the leader's. */
+  get hasWork(): boolean {
+    return this.#replicationDue || this.#reads.hasConfirmed || this.#canBeginRound
+  }
+
+  /** Returns false if a quorum has not been heard for an election timeout: step down (thesis, 6.2). */
+  tick(): boolean {
+    this.#heartbeatElapsed++
+    this.#quorumElapsed++
+    if (this.#quorumElapsed >= this.#options.electionTicks) {
+      this.#quorumElapsed = 0
+      if (this.#membership.quorum.index(this.#activityOf) < 1) return false
+      for (const peer of this.#progress.values()) peer.forgetActivity()
+    }
+    if (this.#heartbeatElapsed >= this.#options.heartbeatTicks) {
+      if (this.#canBeginRound) this.#reads.begin(this.#log.commit)
+      this.#sendHeartbeats()
+    }
+    return true
+  }
+
+  /** Returns the first index, or undefined if too much is uncommitted. */
+  propose(datas: readonly Uint8Array[]): number | undefined {
+    let bytes = 0
+    for (const data of datas) bytes += data.length
+    if (!this.#uncommitted.admits(bytes)) return undefined
+    const first = this.#log.lastIndex + 1
+    for (const data of datas) this.#append(data)
+    this.#uncommitted.add(this.#log.lastIndex, bytes)
+    return first
+  }
+
+  readIndex(context: number): void {
+    this.#reads.add(context)
+  }
+
+  /** More of the leader's own log is durable. */
+  appended(): void {
+    this.#progress.get(this.#options.self)?.selfStableTo(this.#log.stableIndex)
+    this.#maybeCommit()
+  }
+
+  entriesLoaded(): void {
+    for (const peer of this.#progress.values()) peer.loaded()
+    this.#replicationDue = true
+  }
+
+  /** What was sent to `replica` may be lost. */
+  reportUnreachable(replica: ReplicaNumber): void {
+    const peer = this.#progress.get(replica)
+    if (peer?.state !== 'replicate') return
+    peer.becomeProbe()
+    this.#replicationDue = true
+  }
+
+  reportSnapshot(replica: ReplicaNumber, ok: boolean): void {
+    this.#progress.get(replica)?.snapshotEnded(ok)
+    this.#replicationDue = true
+  }
+
+  handleAppendResponse(message: Message): void {
+    const peer = this.#progress.get(message.from)
+    if (peer === undefined) return
+    peer.heard()
+    if (message.reject) {
+      // The follower's log has nothing of a term above hintTerm up to hintIndex, so entries of ours with a higher term need no try.
+      const possible = message.hintTerm > 0 ? this.#log.lastWithTermAtMost(message.hintIndex, message.hintTerm) : message.hintIndex
+      if (peer.reject(message.index, possible)) this.#replicationDue = true
+    } else if (message.index <= this.#log.lastIndex && peer.acknowledge(message.index, this.#log.firstIndex)) {
+      this.#maybeCommit()
+      this.#replicationDue = true
+    }
+  }
+
+  handleHeartbeatResponse(message: Message): void {
+    const peer = this.#progress.get(message.from)
+    if (peer === undefined) return
+    peer.heard()
+    peer.resume(this.#log.lastIndex)
+    // An offer may have been lost; the follower ignores it while it fetches.
+    if (peer.state === 'snapshot') this.#offerSnapshot(peer)
+    if (message.context > 0) {
+      peer.confirmRound(message.context)
+      this.#reads.confirmTo(this.#membership.quorum.index(this.#roundOf))
+    }
+    this.#replicationDue = true
+  }
+
+  handleSnapshotStatus(message: Message): void {
+    this.#progress.get(message.from)?.heard()
+    this.reportSnapshot(message.from, !message.reject)
+  }
+
+  /** Sends what is due. Called when a Ready is taken, so that all that came in one turn leaves as one message per follower. */
+  flush(): void {
+    if (this.#canBeginRound) this.#beginRound()
+    if (!this.#replicationDue) return
+    this.#replicationDue = false
+    for (const peer of this.#progress.values()) {
+      if (peer.replica !== this.#options.self) while (this.#maybeSendAppend(peer)) {}
+    }
+  }
+
+  takeReadStates(): readonly ReadState[] {
+    return this.#reads.takeConfirmed()
+  }
+
+  unconfirmedReads(): readonly number[] {
+    return this.#reads.unconfirmed()
+  }
+
+  status(): readonly ProgressStatus[] {
+    return [...this.#progress.values()].map((peer) => peer.status())
+  }
+
+  get #canBeginRound(): boolean {
+    return this.#reads.canBegin && this.#log.commit >= this.#firstOwnIndex
+  }
+
+  #beginRound(): void {
+    this.#reads.begin(this.#log.commit)
+    const alone = this.#membership.quorum.index(this.#roundOf) >= this.#reads.lastRound
+    if (alone || this.#options.unsafe?.readWithoutQuorum === true) this.#reads.confirmTo(this.#reads.lastRound)
+    else this.#sendHeartbeats()
+  }
+
+  #append(data: Uint8Array): void {
+    this.#log.append({ term: this.#term, index: this.#log.lastIndex + 1, kind: EntryKind.Normal, data })
+    this.#replicationDue = true
+  }
+
+  #sendHeartbeats(): void {
+    this.#heartbeatElapsed = 0
+    for (const peer of this.#progress.values()) {
+      if (peer.replica === this.#options.self) continue
+      const message = draftMessage(MessageType.Heartbeat, this.#options.self, peer.replica, this.#term)
+      // Beyond match the follower's log may differ from ours.
+      message.commit = Math.min(peer.match, this.#log.commit)
+      message.context = this.#reads.lastRound
+      this.#outbox.send(message)
+    }
+  }
+
+  /** Returns whether more may be sent at once. */
+  #maybeSendAppend(peer: Progress): boolean {
+    if (peer.paused) return false
+    const previous = peer.next - 1
+    const previousTerm = previous >= this.#log.firstIndex - 1 ? this.#log.term(previous) : undefined
+    if (previousTerm === undefined) return this.#maybeBeginSnapshot(peer)
+    const room = Math.min(this.#options.maxAppendBytes, peer.room)
+    const entries = peer.admitsEntries ? this.#log.entries(peer.next, room) : []
+    if (entries === undefined) {
+      peer.awaitLoad()
+      return false
+    }
+    if (entries.length === 0 && !peer.wantsEmptyAppend(this.#log.commit)) return false
+    const message = draftMessage(MessageType.Append, this.#options.self, peer.replica, this.#term)
+    message.index = previous
+    message.logTerm = previousTerm
+    message.commit = this.#log.commit
+    message.entries = entries
+    this.#outbox.send(message)
+    let bytes = 0
+    for (const entry of entries) bytes += entryBytes(entry)
+    peer.appendSent(entries.length, bytes, this.#log.commit)
+    return entries.length > 0
+  }
+
+  /** The follower needs entries that the log no longer has. Offered only to one that was heard: an offer keeps the log from being truncated. */
+  #maybeBeginSnapshot(peer: Progress): false {
+    if (!peer.active) return false
+    peer.becomeSnapshot(this.#newestSnapshot())
+    this.#offerSnapshot(peer)
+    return false
+  }
+
+  #offerSnapshot(peer: Progress): void {
+    let meta = must(peer.pendingSnapshot, 'snapshot of a follower in the snapshot state')
+    if (meta.index < this.#log.firstIndex - 1 || meta.index <= peer.match) {
+      meta = this.#newestSnapshot()
+      peer.becomeSnapshot(meta)
+    }
+    const message = draftMessage(MessageType.Snapshot, this.#options.self, peer.replica, this.#term)
+    message.snapshot = meta
+    this.#outbox.send(message)
+  }
+
+  #newestSnapshot() {
+    const index = this.#log.applied
+    return { index, term: must(this.#log.term(index), `term of the applied entry ${index}`), conf: this.#membership.conf }
+  }
+
+  /** Only entries of this term are committed by counting replicas; earlier ones come with them (Raft, 5.4.2). */
+  #maybeCommit(): void {
+    const index = this.#membership.quorum.index(this.#matchOf)
+    if (index <= this.#log.commit) return
+    if (this.#log.term(index) !== this.#term && this.#options.unsafe?.countOldTermEntries !== true) return
+    this.#log.commitTo(index)
+    this.#uncommitted.commitTo(index)
+    this.#replicationDue = true
+  }
+}

@@ -1,0 +1,527 @@
+import { assert } from '../../base/assert.ts'
+import type { Random } from '../../base/random.ts'
+import { Leadership } from './leadership.ts'
+import { Membership } from './membership.ts'
+import { draftMessage, Outbox } from './message.ts'
+import { RaftLog } from './raft-log.ts'
+import {
+  type CoreOptions,
+  type HardState,
+  type Message,
+  MessageType,
+  NONE,
+  type ProgressStatus,
+  type ProposeResult,
+  type ReadState,
+  type Ready,
+  type ReplicaNumber,
+  type Role,
+  type SnapshotMeta,
+  type SoftState,
+} from './types.ts'
+
+const NO_READS: readonly ReadState[] = []
+
+/** One replica of one group: synchronous, without clock, disk or network. `raft/README.md` states what its driver owes it. */
+export class Raft {
+  readonly #options: CoreOptions
+  readonly #self: ReplicaNumber
+  readonly #random: Random
+  readonly #log: RaftLog
+  readonly #outbox = new Outbox()
+  #membership: Membership
+
+  /** Only rises. */
+  #term: number
+  /** Whom this replica has voted for in #term. */
+  #vote: ReplicaNumber
+  #role: Role = 'follower'
+  #leader: ReplicaNumber = NONE
+  /** While this replica leads. */
+  #leadership: Leadership | undefined
+  /** While it campaigns: who has answered, and what. */
+  readonly #votes = new Map<ReplicaNumber, boolean>()
+
+  /** Ticks since the leader was heard, a vote was granted or a campaign began. */
+  #electionElapsed = 0
+  /** Drawn anew, in [T, 1.5 T), whenever #electionElapsed returns to 0. */
+  #electionTimeout = 0
+
+  /** An offered snapshot that the driver is fetching or installing. */
+  #installing: SnapshotMeta | undefined
+  #offer: SnapshotMeta | undefined
+  /** Confirmed before the office was lost, and not yet taken. */
+  #readStates: readonly ReadState[] = NO_READS
+  #lostReads: number[] = []
+
+  // What the last Ready said.
+  #saidHardState: HardState
+  #saidSoftState: SoftState
+  #saidCommit: number
+  #mustSync = false
+
+  constructor(options: CoreOptions) {
+    assert(options.self >= 1, 'a replica number is 1 or more')
+    assert(options.heartbeatTicks >= 1 && options.electionTicks > options.heartbeatTicks, 'electionTicks must exceed heartbeatTicks')
+    this.#options = options
+    this.#self = options.self
+    this.#random = options.random
+    this.#membership = new Membership(options.conf)
+    this.#term = options.hardState.term
+    this.#vote = options.hardState.vote
+    this.#log = new RaftLog(options.log, options.hardState.commit, options.applied)
+    this.#saidHardState = options.hardState
+    this.#saidSoftState = { role: 'follower', leader: NONE, term: this.#term }
+    this.#saidCommit = this.#log.applied
+    this.#resetElectionTimer()
+  }
+
+  get role(): Role {
+    return this.#role
+  }
+
+  get leader(): ReplicaNumber {
+    return this.#leader
+  }
+
+  get term(): number {
+    return this.#term
+  }
+
+  get vote(): ReplicaNumber {
+    return this.#vote
+  }
+
+  get commit(): number {
+    return this.#log.commit
+  }
+
+  get lastIndex(): number {
+    return this.#log.lastIndex
+  }
+
+  get membership(): Membership {
+    return this.#membership
+  }
+
+  /** Of all replicas, this one included; empty unless this replica leads. */
+  progress(): readonly ProgressStatus[] {
+    return this.#leadership?.status() ?? []
+  }
+
+  tick(): void {
+    if (this.#leadership !== undefined) {
+      if (!this.#leadership.tick()) this.#becomeFollower(this.#term, NONE)
+      return
+    }
+    this.#electionElapsed++
+    if (this.#electionElapsed >= this.#electionTimeout && this.#promotable) this.campaign()
+  }
+
+  /** Starts an election now, for example because the stream from the leader broke. With PreVote that disturbs nobody who still hears a leader. */
+  campaign(): void {
+    if (this.#leadership === undefined && this.#promotable) this.#becomePreCandidate()
+  }
+
+  propose(datas: readonly Uint8Array[]): ProposeResult {
+    if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.#leader }
+    assert(datas.length > 0, 'a proposal has at least one entry')
+    const firstIndex = this.#leadership.propose(datas)
+    if (firstIndex === undefined) return { ok: false, reason: 'overloaded', leader: this.#self }
+    return { ok: true, term: this.#term, firstIndex }
+  }
+
+  /**
+   * Asks for an index to read at. A ReadState answers once a quorum has confirmed a heartbeat round sent after this call, or lostReads.
+   * False: not the leader. The caller bounds how many it has open.
+   */
+  readIndex(context: number): boolean {
+    if (this.#leadership === undefined) return false
+    this.#leadership.readIndex(context)
+    return true
+  }
+
+  /** The entries of a Ready that ended with (term, index) are durable. Once per Ready with entries, in their order. */
+  appended(term: number, index: number): void {
+    if (this.#log.appended(term, index)) this.#leadership?.appended()
+  }
+
+  /** The state machine stands at `index`. */
+  applied(index: number): void {
+    this.#log.appliedTo(index)
+  }
+
+  /** What `LogView.entries` could not give at once is in memory now. */
+  entriesLoaded(): void {
+    this.#leadership?.entriesLoaded()
+  }
+
+  /** Messages to `peer` may have been lost. */
+  reportUnreachable(peer: ReplicaNumber): void {
+    this.#leadership?.reportUnreachable(peer)
+  }
+
+  /** `peer` has taken the snapshot that it was offered, or could not. */
+  reportSnapshot(peer: ReplicaNumber, ok: boolean): void {
+    this.#leadership?.reportSnapshot(peer, ok)
+  }
+
+  /**
+   * The state machine now stands, durably, at `meta`, which is the offered snapshot or a newer one. True: the log did not hold that entry;
+   * the driver resets it in this same turn to begin, empty, behind `meta`.
+   */
+  snapshotInstalled(meta: SnapshotMeta): boolean {
+    this.#installing = undefined
+    this.#offer = undefined
+    if (meta.index <= this.#log.applied) return false
+    assert(this.#leadership === undefined, 'a leader installs no snapshot')
+    const reset = this.#log.installSnapshot(meta.index, meta.term)
+    this.#membership = new Membership(meta.conf)
+    this.#mustSync = true
+    if (this.#leader !== NONE) this.#acceptAppend(this.#leader, meta.index)
+    return reset
+  }
+
+  /** The offered snapshot could not be had. The leader may offer another. */
+  snapshotFailed(): void {
+    const meta = this.#installing
+    this.#installing = undefined
+    this.#offer = undefined
+    if (meta === undefined || this.#leader === NONE || this.#leader === this.#self) return
+    const message = draftMessage(MessageType.SnapshotStatus, this.#self, this.#leader, this.#term)
+    message.index = meta.index
+    message.reject = true
+    this.#outbox.send(message)
+  }
+
+  /** Takes one message. One that is for another replica, of an older term or from a stranger does no harm. */
+  step(message: Message): void {
+    if (message.to !== this.#self || message.term < 1) return
+    if (message.from === this.#self && message.type !== MessageType.VoteResponse) return
+    if (message.term < this.#term) this.#handleOlderTerm(message)
+    else if (message.term === this.#term || this.#enterNewerTerm(message)) this.#dispatch(message)
+  }
+
+  hasReady(): boolean {
+    return (
+      !this.#outbox.isEmpty ||
+      this.#log.hasUnhanded ||
+      this.#leadership?.hasWork === true ||
+      this.#saidCommit < this.#log.commit ||
+      this.#offer !== undefined ||
+      this.#lostReads.length > 0 ||
+      this.#readStates.length > 0 ||
+      this.#mustSync ||
+      this.#hardStateMoved ||
+      this.#softStateMoved
+    )
+  }
+
+  ready(): Ready {
+    this.#leadership?.flush()
+    const { term, vote } = this.#saidHardState
+    const hardState = this.#hardStateMoved ? { term: this.#term, vote: this.#vote, commit: this.#log.commit } : undefined
+    const softState = this.#softStateMoved ? { role: this.#role, leader: this.#leader, term: this.#term } : undefined
+    const entries = this.#log.handOut()
+    const ready: Ready = {
+      messages: this.#outbox.takeAtOnce(),
+      messagesAfterAppend: this.#outbox.takeAfterAppend(),
+      hardState,
+      mustSync: this.#mustSync || entries.length > 0 || this.#term !== term || this.#vote !== vote,
+      entries,
+      snapshot: this.#offer,
+      commit: this.#log.commit,
+      readStates: this.#takeReadStates(),
+      lostReads: this.#lostReads,
+      softState,
+    }
+    if (hardState !== undefined) this.#saidHardState = hardState
+    if (softState !== undefined) this.#saidSoftState = softState
+    this.#saidCommit = this.#log.commit
+    this.#mustSync = false
+    this.#offer = undefined
+    if (this.#lostReads.length > 0) this.#lostReads = []
+    return ready
+  }
+
+  // ---- terms ----
+
+  /** Returns false if the message is done with. */
+  #enterNewerTerm(message: Message): boolean {
+    switch (message.type) {
+      case MessageType.PreVote:
+        return !this.#heldByLease(message)
+      case MessageType.PreVoteResponse:
+        // A grant carries the term that was asked for, which nobody is in yet.
+        if (!message.reject) return true
+        break
+      case MessageType.Vote:
+        if (this.#heldByLease(message)) return false
+        break
+    }
+    const fromLeader =
+      message.type === MessageType.Append || message.type === MessageType.Heartbeat || message.type === MessageType.Snapshot
+    this.#becomeFollower(message.term, fromLeader ? message.from : NONE)
+    return true
+  }
+
+  /** Whoever hears a leader helps nobody to replace it, so that a replica that was cut off does not disturb the others (thesis, 4.2.3). */
+  #heldByLease(message: Message): boolean {
+    const forced = message.context === 1
+    return !forced && this.#leader !== NONE && (this.#leadership !== undefined || this.#electionElapsed < this.#options.electionTicks)
+  }
+
+  /** Older messages have no effect here, but their senders learn of the newer term, lest they stay stuck in the older one. */
+  #handleOlderTerm(message: Message): void {
+    let type: MessageType
+    switch (message.type) {
+      case MessageType.Append:
+      case MessageType.Heartbeat:
+      case MessageType.Snapshot:
+        type = MessageType.AppendResponse
+        break
+      case MessageType.PreVote:
+        type = MessageType.PreVoteResponse
+        break
+      case MessageType.Vote:
+        type = MessageType.VoteResponse
+        break
+      default:
+        return
+    }
+    const answer = draftMessage(type, this.#self, message.from, this.#term)
+    answer.reject = true
+    this.#outbox.send(answer)
+  }
+
+  #dispatch(message: Message): void {
+    switch (message.type) {
+      case MessageType.PreVote:
+      case MessageType.Vote:
+        this.#handleVote(message)
+        break
+      case MessageType.PreVoteResponse:
+      case MessageType.VoteResponse:
+        this.#handleVoteResponse(message)
+        break
+      case MessageType.Append:
+        this.#follow(message.from)
+        this.#handleAppend(message)
+        break
+      case MessageType.Heartbeat:
+        this.#follow(message.from)
+        this.#handleHeartbeat(message)
+        break
+      case MessageType.Snapshot:
+        this.#follow(message.from)
+        this.#handleSnapshot(message)
+        break
+      case MessageType.AppendResponse:
+        this.#leadership?.handleAppendResponse(message)
+        break
+      case MessageType.HeartbeatResponse:
+        this.#leadership?.handleHeartbeatResponse(message)
+        break
+      case MessageType.SnapshotStatus:
+        this.#leadership?.handleSnapshotStatus(message)
+        break
+    }
+  }
+
+  // ---- roles ----
+
+  /** A voter whose state machine is not being replaced. */
+  get #promotable(): boolean {
+    return this.#installing === undefined && this.#membership.isVoter(this.#self)
+  }
+
+  #becomeFollower(term: number, leader: ReplicaNumber): void {
+    this.#leave('follower', leader)
+    if (term > this.#term) {
+      this.#term = term
+      this.#vote = NONE
+    }
+  }
+
+  #becomePreCandidate(): void {
+    this.#leave('preCandidate', NONE)
+    this.#requestVotes(MessageType.PreVote, this.#term + 1)
+    // Nothing is promised by a pre-vote, so its own counts at once.
+    this.#countVote(this.#self, true)
+  }
+
+  #becomeCandidate(): void {
+    this.#leave('candidate', NONE)
+    this.#term++
+    this.#vote = this.#self
+    this.#requestVotes(MessageType.Vote, this.#term)
+    // Its own vote counts only when it is durable, like everyone's.
+    this.#outbox.sendAfterAppend(draftMessage(MessageType.VoteResponse, this.#self, this.#self, this.#term))
+  }
+
+  #becomeLeader(): void {
+    this.#leave('leader', this.#self)
+    this.#leadership = new Leadership(this.#options, this.#term, this.#log, this.#outbox, this.#membership)
+  }
+
+  #leave(role: Role, leader: ReplicaNumber): void {
+    if (this.#leadership !== undefined) {
+      // What a quorum confirmed while this replica led stays an answer.
+      this.#readStates = this.#takeReadStates()
+      for (const context of this.#leadership.unconfirmedReads()) this.#lostReads.push(context)
+      this.#leadership = undefined
+    }
+    this.#role = role
+    this.#leader = leader
+    this.#votes.clear()
+    this.#resetElectionTimer()
+  }
+
+  #resetElectionTimer(): void {
+    const ticks = this.#options.electionTicks
+    this.#electionElapsed = 0
+    this.#electionTimeout = ticks + this.#random.below(Math.ceil(ticks / 2))
+  }
+
+  // ---- elections ----
+
+  #requestVotes(type: MessageType, term: number): void {
+    for (const voter of this.#membership.voters) {
+      if (voter === this.#self) continue
+      const message = draftMessage(type, this.#self, voter, term)
+      message.index = this.#log.lastIndex
+      message.logTerm = this.#log.lastTerm
+      // A vote is asked for with a log and in a term that a crash cannot take back: else a grant that comes late could
+      // elect, after a restart, a replica whose log is shorter than the one that was voted for.
+      if (type === MessageType.Vote) this.#outbox.sendAfterAppend(message)
+      else this.#outbox.send(message)
+    }
+  }
+
+  #handleVote(message: Message): void {
+    const pre = message.type === MessageType.PreVote
+    const free = this.#vote === message.from || (this.#vote === NONE && this.#leader === NONE) || (pre && message.term > this.#term)
+    const granted = free && this.#log.isUpToDate(message.index, message.logTerm)
+    const type = pre ? MessageType.PreVoteResponse : MessageType.VoteResponse
+    const answer = draftMessage(type, this.#self, message.from, granted ? message.term : this.#term)
+    answer.reject = !granted
+    if (granted && !pre) {
+      this.#vote = message.from
+      this.#resetElectionTimer()
+      this.#outbox.sendAfterAppend(answer)
+    } else {
+      this.#outbox.send(answer)
+    }
+  }
+
+  #handleVoteResponse(message: Message): void {
+    const pre = message.type === MessageType.PreVoteResponse
+    if (this.#role !== (pre ? 'preCandidate' : 'candidate') || !this.#membership.isVoter(message.from)) return
+    // A grant for an earlier pre-campaign says nothing about this one.
+    if (pre && !message.reject && message.term !== this.#term + 1) return
+    this.#countVote(message.from, !message.reject)
+  }
+
+  #countVote(from: ReplicaNumber, granted: boolean): void {
+    if (!this.#votes.has(from)) this.#votes.set(from, granted)
+    const result = this.#membership.quorum.vote(this.#votes)
+    if (result === 'lost') this.#becomeFollower(this.#term, NONE)
+    else if (result === 'won' && this.#role === 'preCandidate') this.#becomeCandidate()
+    else if (result === 'won') this.#becomeLeader()
+  }
+
+  // ---- following ----
+
+  /** `leader` leads this term. */
+  #follow(leader: ReplicaNumber): void {
+    assert(this.#leadership === undefined, `replica ${leader} leads term ${this.#term}, which this replica leads`)
+    assert(this.#leader === NONE || this.#leader === leader, `replicas ${this.#leader} and ${leader} both lead term ${this.#term}`)
+    if (this.#role !== 'follower') this.#leave('follower', leader)
+    this.#leader = leader
+    this.#resetElectionTimer()
+  }
+
+  #handleAppend(message: Message): void {
+    if (message.index < this.#log.commit) {
+      // What is committed agrees with every leader's log.
+      this.#acceptAppend(message.from, this.#log.commit)
+    } else if (this.#log.term(message.index) === message.logTerm) {
+      if (!isRun(message)) return
+      this.#log.merge(message.entries)
+      const last = message.index + message.entries.length
+      this.#log.commitTo(Math.min(message.commit, last))
+      this.#acceptAppend(message.from, last)
+    } else {
+      this.#rejectAppend(message)
+    }
+  }
+
+  #acceptAppend(leader: ReplicaNumber, index: number): void {
+    const answer = draftMessage(MessageType.AppendResponse, this.#self, leader, this.#term)
+    answer.index = index
+    this.#outbox.sendAfterAppend(answer)
+  }
+
+  /** Says where the logs may agree, so that the leader steps back over a whole term at a time (Raft, 5.3). */
+  #rejectAppend(message: Message): void {
+    const hint = this.#log.lastWithTermAtMost(Math.min(message.index, this.#log.lastIndex), message.logTerm)
+    const answer = draftMessage(MessageType.AppendResponse, this.#self, message.from, this.#term)
+    answer.reject = true
+    answer.index = message.index
+    // What is committed here agrees in any case.
+    answer.hintIndex = Math.max(hint, this.#log.commit)
+    answer.hintTerm = this.#log.term(answer.hintIndex) ?? 0
+    this.#outbox.send(answer)
+  }
+
+  #handleHeartbeat(message: Message): void {
+    this.#log.commitTo(message.commit)
+    const answer = draftMessage(MessageType.HeartbeatResponse, this.#self, message.from, this.#term)
+    answer.context = message.context
+    this.#outbox.send(answer)
+  }
+
+  #handleSnapshot(message: Message): void {
+    const meta = message.snapshot
+    if (meta === undefined || this.#installing !== undefined) return
+    if (meta.index <= this.#log.commit || this.#log.term(meta.index) === meta.term) {
+      this.#log.commitTo(meta.index)
+      this.#acceptAppend(message.from, this.#log.commit)
+    } else {
+      this.#installing = meta
+      this.#offer = meta
+    }
+  }
+
+  // ---- what the next Ready says ----
+
+  #takeReadStates(): readonly ReadState[] {
+    const left = this.#readStates
+    const current = this.#leadership?.takeReadStates() ?? NO_READS
+    if (left.length === 0) return current
+    this.#readStates = NO_READS
+    return left.concat(current)
+  }
+
+  get #hardStateMoved(): boolean {
+    const said = this.#saidHardState
+    return said.term !== this.#term || said.vote !== this.#vote || said.commit !== this.#log.commit
+  }
+
+  get #softStateMoved(): boolean {
+    const said = this.#saidSoftState
+    return said.role !== this.#role || said.leader !== this.#leader || said.term !== this.#term
+  }
+}
+
+/** Whether the entries of an Append follow on each other and on its (index, logTerm). */
+function isRun(message: Message): boolean {
+  let index = message.index
+  let term = message.logTerm
+  for (const entry of message.entries) {
+    if (entry.index !== index + 1 || entry.term < term || entry.term > message.term) return false
+    index = entry.index
+    term = entry.term
+  }
+  return true
+}

@@ -1,0 +1,176 @@
+import type { Random } from '../../base/random.ts'
+
+/** A replica's number within its group, handed out once: 1 and up. 0 means none. */
+export type ReplicaNumber = number
+export const NONE: ReplicaNumber = 0
+
+export const EntryKind = { Normal: 0, ConfChange: 1 } as const
+/** One of `EntryKind`; a number, since an entry of a newer version may carry a kind that this one does not know. */
+export type EntryKind = number
+
+/** One entry of the replicated log. A new leader's own entry is Normal with no bytes. */
+export interface Entry {
+  readonly term: number
+  readonly index: number
+  readonly kind: EntryKind
+  readonly data: Uint8Array
+}
+
+/** What must survive a crash beside the entries. `commit` may lag behind after one. */
+export interface HardState {
+  readonly term: number
+  readonly vote: ReplicaNumber
+  readonly commit: number
+}
+
+/** Who belongs to the group. `votersOutgoing` is empty outside a joint configuration. */
+export interface ConfState {
+  readonly voters: readonly ReplicaNumber[]
+  readonly votersOutgoing: readonly ReplicaNumber[]
+  readonly learners: readonly ReplicaNumber[]
+}
+
+/** A state machine's state after applying `index`, with the membership as of there. */
+export interface SnapshotMeta {
+  readonly index: number
+  readonly term: number
+  readonly conf: ConfState
+}
+
+export const MessageType = {
+  /** Would you vote for me in `term` (mine + 1)? index, logTerm: my last entry; context: 1 if forced. */
+  PreVote: 1,
+  /** Granted: `term` is the asked one. Rejected: the answerer's own. */
+  PreVoteResponse: 2,
+  /** index, logTerm: the candidate's last entry; context: 1 if forced (no lease holds it off). */
+  Vote: 3,
+  VoteResponse: 4,
+  /** `entries` follow the entry (index, logTerm); commit: the leader's commit index. */
+  Append: 5,
+  /** Accepted: my log agrees with yours up to `index`, durably. Rejected: it has no (index, logTerm); hintIndex, hintTerm: the last entry of mine that may agree. */
+  AppendResponse: 6,
+  /** commit: at most what the receiver is known to hold; context: the newest read round. */
+  Heartbeat: 7,
+  /** context: as it came. */
+  HeartbeatResponse: 8,
+  /** The leader no longer has the entries that the receiver needs: fetch `snapshot`. Carries no state itself. */
+  Snapshot: 9,
+  /** reject: the receiver of a Snapshot could not get or install it. */
+  SnapshotStatus: 10,
+} as const
+export type MessageType = (typeof MessageType)[keyof typeof MessageType]
+
+/** One shape for all, always with all fields, so that hot code stays monomorphic. What a field means depends on `type`; unused: 0, false, none. */
+export interface Message {
+  readonly type: MessageType
+  readonly from: ReplicaNumber
+  readonly to: ReplicaNumber
+  readonly term: number
+  readonly index: number
+  readonly logTerm: number
+  readonly commit: number
+  readonly entries: readonly Entry[]
+  readonly reject: boolean
+  readonly hintIndex: number
+  readonly hintTerm: number
+  readonly context: number
+  readonly snapshot: SnapshotMeta | undefined
+}
+
+/**
+ * What the core may ask of the durable-or-on-its-way log. Synchronous. An empty log has lastIndex = firstIndex - 1. After a Ready's
+ * entries were given to the log, the view shows them (and no longer what they replaced).
+ */
+export interface LogView {
+  readonly firstIndex: number
+  readonly lastIndex: number
+  /** Known for firstIndex - 1 to lastIndex, else undefined. */
+  term(index: number): number | undefined
+  /** From `from` to before `to`, at least one, about `maxBytes`. Undefined: not in memory; loading has begun and `Raft.entriesLoaded()` will be called. */
+  entries(from: number, to: number, maxBytes: number): readonly Entry[] | undefined
+}
+
+export interface CoreOptions {
+  readonly self: ReplicaNumber
+  /** Membership as of `applied`. */
+  readonly conf: ConfState
+  readonly hardState: HardState
+  /** What the state machine holds durably: entries behind it come out again to be applied. */
+  readonly applied: number
+  readonly log: LogView
+  readonly random: Random
+  /** T: a follower campaigns after [T, 1.5 T) ticks without a leader; a leader steps down after T without a quorum. */
+  readonly electionTicks: number
+  readonly heartbeatTicks: number
+  readonly preVote: true
+  readonly checkQuorum: true
+  /** Bytes of entries sent to one follower and not yet acknowledged. One entry is always admitted. */
+  readonly maxInflightBytes: number
+  /** Bytes of entries in one Append. One entry is always admitted. */
+  readonly maxAppendBytes: number
+  /** Bytes of a leader's proposals that are not yet committed; beyond it `propose` answers 'overloaded'. One proposal is always admitted. */
+  readonly maxUncommittedBytes: number
+  /** Deliberate breaks, for proving that the tests catch them. Never set otherwise. */
+  readonly unsafe?: {
+    /** Commits an entry of an older term by counting replicas (Raft, Figure 8). */
+    readonly countOldTermEntries?: boolean
+    /** Answers reads without asking whether this is still the leader. */
+    readonly readWithoutQuorum?: boolean
+  }
+}
+
+export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader'
+
+export interface SoftState {
+  readonly role: Role
+  readonly leader: ReplicaNumber
+  readonly term: number
+}
+
+/** `context` may be read at once `index` is applied. */
+export interface ReadState {
+  readonly context: number
+  readonly index: number
+}
+
+/** What the driver has to do; `raft/README.md` has the order. */
+export interface Ready {
+  /** May leave at once. */
+  readonly messages: readonly Message[]
+  /** May leave only when this Ready and all before it are durable. One to this replica itself goes back into `step`. */
+  readonly messagesAfterAppend: readonly Message[]
+  readonly hardState: HardState | undefined
+  /** False when nothing but the commit index of the hard state moved. */
+  readonly mustSync: boolean
+  /** To append. The log drops what it has from entries[0].index on. */
+  readonly entries: readonly Entry[]
+  /** Offered by the leader: fetch and install it, then call `snapshotInstalled` or `snapshotFailed`. */
+  readonly snapshot: SnapshotMeta | undefined
+  /** Apply up to here. Never goes back. */
+  readonly commit: number
+  readonly readStates: readonly ReadState[]
+  /** Contexts of reads that will never be answered: leadership was lost. */
+  readonly lostReads: readonly number[]
+  /** When changed. */
+  readonly softState: SoftState | undefined
+}
+
+export type ProposeResult =
+  | { readonly ok: true; readonly term: number; readonly firstIndex: number }
+  | { readonly ok: false; readonly reason: 'not-leader' | 'overloaded'; readonly leader: ReplicaNumber }
+
+/** Probe: next is a guess, one Append at a time. Replicate: entries are streamed. Snapshot: waits until the follower has installed one. */
+export type ProgressState = 'probe' | 'replicate' | 'snapshot'
+
+export interface ProgressStatus {
+  readonly replica: ReplicaNumber
+  readonly learner: boolean
+  readonly state: ProgressState
+  readonly match: number
+  readonly next: number
+  readonly inflightBytes: number
+  /** The index of the snapshot that was offered, 0 for none: keep the log from there. */
+  readonly pendingSnapshot: number
+  /** Heard from since the last check of the quorum. */
+  readonly active: boolean
+}

@@ -169,7 +169,9 @@ export class Leadership {
   }
 
   status(): readonly ProgressStatus[] {
-    return [...this.#progress.values()].map((peer) => peer.status())
+    return [...this.#progress.values()].map((peer) =>
+      peer.replica === this.#options.self ? { ...peer.status(), state: 'replicate', active: true } : peer.status(),
+    )
   }
 
   get #canBeginRound(): boolean {

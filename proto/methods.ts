@@ -4,7 +4,7 @@ import { pb } from './messages.ts'
 /** Our gRPC methods as the transport wants them. One constant a method; the `.proto` files say what each does. */
 
 interface GeneratedMessage<T> {
-  encode(message: T): { finish(): Uint8Array }
+  encode(message: NoInfer<T>): { finish(): Uint8Array }
   decode(bytes: Uint8Array): T
 }
 
@@ -12,6 +12,14 @@ function codec<T>(generated: GeneratedMessage<T>): Codec<T> {
   return {
     encode: (message) => generated.encode(message).finish(),
     decode: (bytes) => generated.decode(bytes),
+  }
+}
+
+/** Decodes a copy: what is decoded is kept long and must not pin the chunk in which it came. */
+function copyingCodec<T>(generated: GeneratedMessage<T>): Codec<T> {
+  return {
+    encode: (message) => generated.encode(message).finish(),
+    decode: (bytes) => generated.decode(new Uint8Array(bytes)),
   }
 }
 
@@ -46,7 +54,7 @@ export const controllerMethods = {
 
 export const raftMethods = {
   hello: method('RaftTransport/Hello', 'unary', v1.HelloRequest, v1.HelloReply),
-  receive: method('RaftTransport/Receive', 'stream', v1.ReceiveRequest, v1.RaftFrame, true),
+  receive: { ...method('RaftTransport/Receive', 'stream', v1.ReceiveRequest, v1.RaftFrame, true), response: copyingCodec(v1.RaftFrame) },
 }
 
 export const nodeMethods = {

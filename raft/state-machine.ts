@@ -12,6 +12,8 @@ import type { Entry, SnapshotMeta } from './core/types.ts'
 export interface StateMachine<Result> {
   /** The newest (index, term, membership) whose effects, and those of all before, are durable. Only moves forward. */
   readonly durable: SnapshotMeta
+  /** Largest group time that an applied entry carried, milliseconds; left out by machines that know no time. */
+  readonly timeMs?: number
   /** Set by the driver: called each time `durable` has moved. */
   onDurable: (() => void) | undefined
   /** Applies; answers with one result for each entry, for the proposer if it is here. */

@@ -1,0 +1,192 @@
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Logger } from '../base/logger.ts'
+import type { Random } from '../base/random.ts'
+import {
+  type CallContext,
+  type Channel,
+  type Route,
+  type Stream,
+  type StreamHandlers,
+  streamRoute,
+  type Transport,
+  type TransportError,
+} from '../base/transport.ts'
+import { protocolVersion } from '../proto/limits.ts'
+import { pb } from '../proto/messages.ts'
+import { raftMethods } from '../proto/methods.ts'
+import { sameCluster } from './cluster-id.ts'
+import { Outbox } from './outbox.ts'
+
+/**
+ * Carries Raft messages between nodes. Every node receives on streams that it dialled itself (the receiving end of a dialled stream is the
+ * fast one in grpc-js, docs/decisions/0003-receivers-dial.md): one stream for control and one for entries, each on a connection of its own,
+ * so that votes never wait behind entries. What queues while a frame is on its way leaves as the next frame. A message that cannot be sent
+ * is dropped: Raft repeats what counts.
+ */
+
+const lanes = [pb.v1.Lane.CONTROL, pb.v1.Lane.ENTRIES] as const
+const retryMsMin = 50
+const retryMsMax = 1000
+
+export interface MessengerOptions {
+  readonly transport: Transport
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  /** This node's id. */
+  readonly self: string
+  /** The cluster this node belongs to; empty: none yet. Asked each time, since a fresh controller learns it while it runs. */
+  clusterId(): Uint8Array
+  /** Where a node can be reached by its peers; undefined: not known yet. */
+  resolve(node: string): string | undefined
+  onMessage(message: pb.v1.RaftMessage): void
+  /** Nothing can be sent to this node at present. */
+  onUnreachable(node: string): void
+}
+
+export class Messenger {
+  readonly #options: MessengerOptions
+  readonly #outboxes = new Map<string, Outbox>()
+  readonly #links = new Map<string, Link[]>()
+  #closed = false
+
+  constructor(options: MessengerOptions) {
+    this.#options = options
+  }
+
+  routes(): Route[] {
+    return [streamRoute(raftMethods.receive, (stream, context) => this.#accept(stream, context))]
+  }
+
+  /** Begins to receive from `node`, and goes on until `disconnect`. */
+  connect(node: string): void {
+    if (this.#closed || node === this.#options.self || this.#links.has(node)) return
+    this.#links.set(
+      node,
+      lanes.map((lane) => new Link(this.#options, node, lane)),
+    )
+  }
+
+  disconnect(node: string): void {
+    for (const link of this.#links.get(node) ?? []) link.close()
+    this.#links.delete(node)
+  }
+
+  /** Queues a message for `node`; it leaves with all others of this turn. `bytes`: about what it takes on the wire. */
+  send(node: string, lane: pb.v1.Lane, message: pb.v1.RaftMessage, bytes: number): void {
+    const outbox = this.#outboxes.get(outboxKey(node, lane))
+    if (outbox === undefined || !outbox.push(message, bytes)) this.#options.onUnreachable(node)
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const node of [...this.#links.keys()]) this.disconnect(node)
+    for (const outbox of this.#outboxes.values()) outbox.end()
+    this.#outboxes.clear()
+  }
+
+  /** A peer dialled us to receive. Its first message says who it is. */
+  #accept(stream: Stream<pb.v1.RaftFrame>, context: CallContext): StreamHandlers<pb.v1.ReceiveRequest> {
+    let key: string | undefined
+    let outbox: Outbox | undefined
+    return {
+      onMessage: (request) => {
+        if (outbox !== undefined) return
+        if (this.#closed || !this.#mayReceive(request, context)) {
+          stream.end()
+          return
+        }
+        key = outboxKey(request.id, request.lane)
+        this.#outboxes.get(key)?.end()
+        outbox = new Outbox(stream, this.#options.clock, this.#options.clusterId)
+        this.#outboxes.set(key, outbox)
+      },
+      onDrain: () => outbox?.drained(),
+      onEnd: () => {
+        outbox?.end()
+        if (key !== undefined && this.#outboxes.get(key) === outbox) this.#outboxes.delete(key)
+      },
+    }
+  }
+
+  #mayReceive(request: pb.v1.ReceiveRequest, context: CallContext): boolean {
+    const { clusterId, logger } = this.#options
+    if (request.protocolVersion !== protocolVersion) {
+      logger.warn({ peer: context.peer, node: request.id, version: request.protocolVersion }, 'refused a peer of another protocol version')
+      return false
+    }
+    if (request.id === '' || !sameCluster(request.clusterId, clusterId())) {
+      logger.warn({ peer: context.peer, node: request.id }, 'refused a peer of another cluster')
+      return false
+    }
+    return true
+  }
+}
+
+function outboxKey(node: string, lane: number): string {
+  return `${lane} ${node}`
+}
+
+/** One stream on which this node receives from a peer, dialled again whenever it ends. */
+class Link {
+  readonly #options: MessengerOptions
+  readonly #node: string
+  readonly #lane: pb.v1.Lane
+  #channel: Channel | undefined
+  #stream: Stream<pb.v1.ReceiveRequest> | undefined
+  #timer: Timer | undefined
+  #retryMs = retryMsMin
+  #closed = false
+
+  constructor(options: MessengerOptions, node: string, lane: pb.v1.Lane) {
+    this.#options = options
+    this.#node = node
+    this.#lane = lane
+    this.#dial()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#timer?.cancel()
+    this.#stream?.end()
+    this.#channel?.close()
+  }
+
+  #dial(): void {
+    if (this.#closed) return
+    const { resolve, transport, self, clusterId } = this.#options
+    const address = resolve(this.#node)
+    if (address === undefined) {
+      this.#redialLater()
+      return
+    }
+    if (this.#channel?.address !== address) {
+      this.#channel?.close()
+      this.#channel = transport.connect(address)
+    }
+    this.#stream = this.#channel.stream(raftMethods.receive, {
+      onMessage: (frame) => this.#receive(frame),
+      onEnd: (error) => this.#ended(error),
+    })
+    this.#stream.write(new pb.v1.ReceiveRequest({ id: self, clusterId: clusterId(), lane: this.#lane, protocolVersion }))
+  }
+
+  #receive(frame: pb.v1.RaftFrame): void {
+    if (this.#closed || !sameCluster(frame.clusterId, this.#options.clusterId())) return
+    this.#retryMs = retryMsMin
+    for (const message of frame.messages) this.#options.onMessage(message as pb.v1.RaftMessage)
+  }
+
+  #ended(error: TransportError | undefined): void {
+    this.#stream = undefined
+    if (this.#closed) return
+    this.#options.logger.debug({ node: this.#node, error: error?.message }, 'a stream of Raft messages ended')
+    this.#redialLater()
+  }
+
+  #redialLater(): void {
+    const { clock, random } = this.#options
+    this.#timer = clock.setTimer(this.#retryMs * (0.5 + random.next() / 2), () => this.#dial())
+    this.#retryMs = Math.min(this.#retryMs * 2, retryMsMax)
+  }
+}

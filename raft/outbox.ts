@@ -1,0 +1,69 @@
+import type { Clock } from '../base/clock.ts'
+import type { Stream } from '../base/transport.ts'
+import { pb } from '../proto/messages.ts'
+
+/** A frame ends once it holds this many bytes. */
+const frameBytesMax = 1024 * 1024
+/** Past this many waiting bytes messages are refused: the peer is too slow, and Raft will repeat them. */
+const queueBytesMax = 64 * 1024 * 1024
+
+/** What waits for one peer on one lane: the messages of a turn leave as one frame, and what comes while the stream is full waits for it. */
+export class Outbox {
+  readonly #stream: Stream<pb.v1.RaftFrame>
+  readonly #clock: Clock
+  readonly #clusterId: () => Uint8Array
+  #messages: pb.v1.RaftMessage[] = []
+  #sizes: number[] = []
+  #bytes = 0
+  #scheduled = false
+  #full = false
+
+  constructor(stream: Stream<pb.v1.RaftFrame>, clock: Clock, clusterId: () => Uint8Array) {
+    this.#stream = stream
+    this.#clock = clock
+    this.#clusterId = clusterId
+  }
+
+  /** Returns false when the message was not taken. */
+  push(message: pb.v1.RaftMessage, bytes: number): boolean {
+    if (this.#stream.closed || (this.#bytes > 0 && this.#bytes + bytes > queueBytesMax)) return false
+    this.#messages.push(message)
+    this.#sizes.push(bytes)
+    this.#bytes += bytes
+    if (!this.#scheduled && !this.#full) {
+      this.#scheduled = true
+      this.#clock.soon(() => {
+        this.#scheduled = false
+        this.#flush()
+      })
+    }
+    return true
+  }
+
+  drained(): void {
+    this.#full = false
+    this.#flush()
+  }
+
+  end(): void {
+    this.#messages = []
+    this.#sizes = []
+    this.#bytes = 0
+    this.#stream.end()
+  }
+
+  #flush(): void {
+    let from = 0
+    while (from < this.#messages.length && !this.#full && !this.#stream.closed) {
+      let to = from
+      let bytes = 0
+      while (to < this.#messages.length && (to === from || bytes + (this.#sizes[to] ?? 0) <= frameBytesMax)) bytes += this.#sizes[to++] ?? 0
+      const frame = new pb.v1.RaftFrame({ messages: this.#messages.slice(from, to), clusterId: this.#clusterId() })
+      this.#bytes -= bytes
+      from = to
+      if (!this.#stream.write(frame)) this.#full = true
+    }
+    this.#messages = this.#messages.slice(from)
+    this.#sizes = this.#sizes.slice(from)
+  }
+}

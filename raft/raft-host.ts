@@ -1,0 +1,238 @@
+import { assert } from '../base/assert.ts'
+import type { Clock, Timer } from '../base/clock.ts'
+import { CorruptionError } from '../base/errors.ts'
+import type { FileSystem } from '../base/file-system.ts'
+import type { Logger } from '../base/logger.ts'
+import type { Random } from '../base/random.ts'
+import type { Route, Transport } from '../base/transport.ts'
+import { pb } from '../proto/messages.ts'
+import type { Message } from './core/types.ts'
+import type { DataDirectory } from './data-directory.ts'
+import { SharedLog } from './log/shared-log.ts'
+import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, messageBytes } from './message-codec.ts'
+import { Messenger } from './messenger.ts'
+import { Replica, type UnsafeReplica } from './replica.ts'
+import type { StateMachine } from './state-machine.ts'
+
+/** Ticks are at most this long, so that timeouts are met closely. */
+const tickMsMax = 10
+
+export interface RaftHostOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly fileSystem: FileSystem
+  readonly transport: Transport
+  readonly logger: Logger
+  readonly directory: DataDirectory
+  readonly electionTimeoutMs: number
+  readonly heartbeatMs: number
+  readonly snapshotLogBytes: number
+  /** Where a node can be reached by its peers. */
+  resolve(node: string): string | undefined
+  /** The process cannot go on: its log failed. */
+  onFatal(error: Error): void
+  /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
+  readonly unsafe?: UnsafeRaft
+}
+
+export interface UnsafeRaft extends UnsafeReplica {
+  /** Acknowledges what was not synced. */
+  readonly noSync?: boolean
+}
+
+export interface ReplicaStart<Result> {
+  readonly group: string
+  readonly replica: number
+  /** Node of each replica of the group, this one's included. */
+  readonly members: ReadonlyMap<number, string>
+  readonly stateMachine: StateMachine<Result>
+  onSoftState(): void
+}
+
+interface Hosted {
+  readonly replica: Replica<unknown>
+  readonly members: ReadonlyMap<number, string>
+}
+
+/** The replicas of one process: one shared log, one messenger, one timer for all of them. */
+export class RaftHost {
+  readonly #options: RaftHostOptions
+  readonly #log: SharedLog
+  readonly #messenger: Messenger
+  readonly #hosted = new Map<string, Hosted>()
+  readonly #tickMs: number
+  #timer: Timer | undefined
+  #reclaiming = false
+  #closed = false
+
+  private constructor(options: RaftHostOptions, log: SharedLog) {
+    this.#options = options
+    this.#log = log
+    this.#tickMs = Math.max(1, Math.min(tickMsMax, options.heartbeatMs / 2))
+    this.#messenger = new Messenger({
+      transport: options.transport,
+      clock: options.clock,
+      random: options.random,
+      logger: options.logger,
+      self: options.directory.id,
+      clusterId: () => options.directory.clusterId,
+      resolve: options.resolve,
+      onMessage: (message) => this.#receive(message),
+      onUnreachable: () => {},
+    })
+    this.#armTick()
+  }
+
+  /** Recovers the log. Throws CorruptionError where acknowledged bytes of it are damaged: that replica must not vote again (exit code 65). */
+  static async open(options: RaftHostOptions): Promise<RaftHost> {
+    const { clock, fileSystem, logger, directory, onFatal, unsafe } = options
+    const log = await SharedLog.open({
+      fileSystem,
+      clock,
+      logger,
+      folder: directory.logFolder,
+      onFailure: onFatal,
+      ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
+    })
+    const damage = log.damage[0]
+    if (damage !== undefined) {
+      const whose =
+        damage.group === undefined ? 'every replica of this node' : `replica ${damage.group.replica} of group ${damage.group.uid}`
+      throw new CorruptionError(damage.file, damage.offset, `${damage.what}: ${whose} lost acknowledged log entries and must be replaced`)
+    }
+    return new RaftHost(options, log)
+  }
+
+  routes(): Route[] {
+    return this.#messenger.routes()
+  }
+
+  get log(): SharedLog {
+    return this.#log
+  }
+
+  replicas(): readonly Replica<unknown>[] {
+    return [...this.#hosted.values()].map(({ replica }) => replica)
+  }
+
+  /** Node that holds `replica` of `group`; undefined: not known here. */
+  nodeOf(group: string, replica: number): string | undefined {
+    return this.#hosted.get(group)?.members.get(replica)
+  }
+
+  /**
+   * Starts a replica on its state machine and its part of the log. The first start of a replica is remembered durably before it may vote; a
+   * replica that was started before and has no log any more has lost its votes: CorruptionError.
+   */
+  async start<Result>(start: ReplicaStart<Result>): Promise<Replica<Result>> {
+    const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, unsafe } = this.#options
+    const { group, replica: number, members, stateMachine } = start
+    assert(!this.#hosted.has(group), `group ${group} is started once`)
+    await this.#rememberStart(group, number)
+    const log = this.#log.group({ uid: group, replica: number })
+    const replica = new Replica<Result>({
+      group,
+      replica: number,
+      clock,
+      random,
+      logger: logger.child({ group, replica: number }),
+      log,
+      stateMachine,
+      electionTicks: Math.round(electionTimeoutMs / this.#tickMs),
+      heartbeatTicks: Math.max(1, Math.round(heartbeatMs / this.#tickMs)),
+      snapshotLogBytes,
+      send: (message, envelope) => this.#send(members, message, envelope),
+      onSoftState: start.onSoftState,
+      onTruncated: () => this.#reclaim(),
+      onStopped: (error) => {
+        if (!this.#closed) logger.error({ group, replica: number, error: error.message }, 'a replica stopped')
+      },
+      ...(unsafe === undefined ? {} : { unsafe }),
+    })
+    this.#hosted.set(group, { replica: replica as Replica<unknown>, members })
+    for (const node of members.values()) this.#messenger.connect(node)
+    return replica
+  }
+
+  /** Stops all replicas and closes the log: what was acknowledged is durable. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#timer?.cancel()
+    for (const { replica } of this.#hosted.values()) replica.stop()
+    this.#messenger.close()
+    for (const { replica } of this.#hosted.values()) await replica.stateMachine.close()
+    await this.#log.close()
+  }
+
+  async #rememberStart(group: string, replica: number): Promise<void> {
+    const { directory } = this.#options
+    const started = directory.startedReplica(group)
+    if (started === undefined) {
+      // The log's first record of the group is durable before the identity says so: a start in between is simply repeated.
+      await this.#logBegun(group, replica)
+      await directory.markStarted(group, replica)
+      return
+    }
+    if (!this.#log.groups().some((key) => key.uid === group && key.replica === replica)) {
+      throw new CorruptionError(
+        directory.logFolder,
+        undefined,
+        `replica ${replica} of group ${group} was started here, and its log is gone: it must be replaced`,
+      )
+    }
+  }
+
+  #logBegun(group: string, replica: number): Promise<void> {
+    const log = this.#log.group({ uid: group, replica })
+    return new Promise((resolve) => log.append([], log.hardState, resolve))
+  }
+
+  #send(members: ReadonlyMap<number, string>, message: Message, envelope: Envelope): void {
+    const node = members.get(message.to)
+    if (node === undefined) return
+    assertConsecutive(message)
+    const lane = Replica.isBulk(message) ? pb.v1.Lane.ENTRIES : pb.v1.Lane.CONTROL
+    this.#messenger.send(node, lane, encodeMessage(message, envelope), messageBytes(message))
+  }
+
+  #receive(wire: pb.v1.RaftMessage): void {
+    const hosted = this.#hosted.get(wire.group)
+    if (hosted === undefined || hosted.replica.replica !== wire.to || !hosted.members.has(wire.from)) return
+    const message = decodeMessage(wire)
+    if (message === undefined) {
+      this.#options.logger.warn({ group: wire.group, from: wire.from, type: wire.type }, 'dropped a malformed Raft message')
+      return
+    }
+    hosted.replica.step(message, wire)
+  }
+
+  /** A late timer counts as one tick, and ticks only after the sockets have been read: a long turn must not look like a dead leader. */
+  #armTick(): void {
+    const { clock } = this.#options
+    this.#timer = clock.setTimer(this.#tickMs, () => {
+      clock.soon(() => {
+        if (this.#closed) return
+        for (const { replica } of this.#hosted.values()) replica.tick()
+        this.#armTick()
+      })
+    })
+  }
+
+  /** Frees the oldest segments; a group that pins them flushes. */
+  #reclaim(): void {
+    if (this.#reclaiming || this.#closed) return
+    this.#reclaiming = true
+    this.#log.reclaim().then(
+      () => {
+        this.#reclaiming = false
+        this.#flushPinning()
+      },
+      (error: unknown) => this.#options.onFatal(error instanceof Error ? error : new Error(String(error))),
+    )
+  }
+
+  #flushPinning(): void {
+    if (this.#closed || this.#log.bytes < 2 * this.#options.snapshotLogBytes * Math.max(1, this.#hosted.size)) return
+    for (const { key } of this.#log.pinned()) this.#hosted.get(key.uid)?.replica.flush()
+  }
+}

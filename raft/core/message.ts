@@ -1,6 +1,7 @@
 import type { Entry, Message, MessageType, ReplicaNumber } from './types.ts'
 
 export const NO_ENTRIES: readonly Entry[] = []
+const NO_MESSAGES: readonly Message[] = []
 
 /** A message while it is being filled in. */
 export type Draft = { -readonly [K in keyof Message]: Message[K] }
@@ -49,14 +50,16 @@ export class Outbox {
   }
 
   takeAtOnce(): readonly Message[] {
+    if (this.#atOnce.length === 0) return NO_MESSAGES
     const taken = this.#atOnce
-    if (taken.length > 0) this.#atOnce = []
+    this.#atOnce = []
     return taken
   }
 
   takeAfterAppend(): readonly Message[] {
+    if (this.#afterAppend.length === 0) return NO_MESSAGES
     const taken = this.#afterAppend
-    if (taken.length > 0) this.#afterAppend = []
+    this.#afterAppend = []
     return taken
   }
 }

@@ -4,6 +4,7 @@ import { Leadership } from './leadership.ts'
 import { Membership } from './membership.ts'
 import { draftMessage, Outbox } from './message.ts'
 import { RaftLog } from './raft-log.ts'
+import { NO_READ_STATES } from './read-only.ts'
 import {
   type CoreOptions,
   type HardState,
@@ -20,7 +21,7 @@ import {
   type SoftState,
 } from './types.ts'
 
-const NO_READS: readonly ReadState[] = []
+const NO_CONTEXTS: readonly number[] = []
 
 /** One replica of one group: synchronous, without clock, disk or network. `raft/README.md` states what its driver owes it. */
 export class Raft {
@@ -51,8 +52,8 @@ export class Raft {
   #installing: SnapshotMeta | undefined
   #offer: SnapshotMeta | undefined
   /** Confirmed before the office was lost, and not yet taken. */
-  #readStates: readonly ReadState[] = NO_READS
-  #lostReads: number[] = []
+  #readStates: readonly ReadState[] = NO_READ_STATES
+  #lostReads: readonly number[] = NO_CONTEXTS
 
   // What the last Ready said.
   #saidHardState: HardState
@@ -240,7 +241,7 @@ export class Raft {
     this.#saidCommit = this.#log.commit
     this.#mustSync = false
     this.#offer = undefined
-    if (this.#lostReads.length > 0) this.#lostReads = []
+    this.#lostReads = NO_CONTEXTS
     return ready
   }
 
@@ -368,7 +369,7 @@ export class Raft {
     if (this.#leadership !== undefined) {
       // What a quorum confirmed while this replica led stays an answer.
       this.#readStates = this.#takeReadStates()
-      for (const context of this.#leadership.unconfirmedReads()) this.#lostReads.push(context)
+      this.#lostReads = this.#lostReads.concat(this.#leadership.unconfirmedReads())
       this.#leadership = undefined
     }
     this.#role = role
@@ -497,9 +498,9 @@ export class Raft {
 
   #takeReadStates(): readonly ReadState[] {
     const left = this.#readStates
-    const current = this.#leadership?.takeReadStates() ?? NO_READS
+    const current = this.#leadership?.takeReadStates() ?? NO_READ_STATES
     if (left.length === 0) return current
-    this.#readStates = NO_READS
+    this.#readStates = NO_READ_STATES
     return left.concat(current)
   }
 

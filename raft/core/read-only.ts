@@ -7,6 +7,8 @@ interface Round {
   readonly contexts: readonly number[]
 }
 
+export const NO_READ_STATES: readonly ReadState[] = []
+
 /** Rounds beyond this wait for one to come back, so that a leader that was cut off does not collect them. */
 const MAX_ROUNDS = 64
 
@@ -55,8 +57,9 @@ export class ReadOnly {
   }
 
   takeConfirmed(): readonly ReadState[] {
+    if (this.#confirmed.length === 0) return NO_READ_STATES
     const taken = this.#confirmed
-    if (taken.length > 0) this.#confirmed = []
+    this.#confirmed = []
     return taken
   }
 

@@ -1,0 +1,234 @@
+import { toHex } from '../base/bytes.ts'
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Logger } from '../base/logger.ts'
+import type { Random } from '../base/random.ts'
+import { type Channel, type Method, type Transport, TransportError } from '../base/transport.ts'
+import { type Config, decodeConfig } from './config.ts'
+import { type Directory, decodeDirectory } from './directory.ts'
+import { decodeError, OstrakaError } from './errors.ts'
+import type { pb } from './messages.ts'
+import { controllerMethods } from './methods.ts'
+
+export interface ControllerCallOptions {
+  /** For the whole call, all attempts together. */
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal
+}
+
+export interface ControllerClientParts {
+  readonly transport: Transport
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  /** HOST:PORT of the controllers, at least one. */
+  readonly addresses: readonly string[]
+}
+
+const firstBackoffMs = 25
+const backoffMsMax = 1000
+const attemptMsMax = 2000
+const attemptMsMin = 250
+/** Channels to addresses that only hints named. */
+const hintedChannelsMax = 16
+
+interface Reply {
+  error?: pb.v1.Error.$Properties | null
+}
+
+/**
+ * Calls the controllers' leader: tries the controllers in turn beginning with the one that answered last, follows hints, backs off with
+ * jitter between rounds. A typed refusal is thrown as the OstrakaError that it is; what ends with the timeout is UNAVAILABLE and names the
+ * addresses tried. Every call may be repeated by the client safely: reads change nothing, a change carries an id, registrations, claims and
+ * heartbeats say the same again.
+ */
+export class ControllerClient {
+  readonly #parts: ControllerClientParts
+  readonly #channels = new Map<string, Channel>()
+  readonly #closing = new AbortController()
+  /** Where the last answer came from. */
+  #preferred: string
+
+  constructor(parts: ControllerClientParts) {
+    const first = parts.addresses[0]
+    if (first === undefined) throw new OstrakaError('INVALID_ARGUMENT', 'no controller address given', true)
+    this.#parts = parts
+    this.#preferred = first
+  }
+
+  /** Config `number` (0: the newest), and where the nodes are. NOT_FOUND if there is none of that number. Linearizable. */
+  async query(number: number, options: ControllerCallOptions): Promise<{ config: Config; directory: Directory }> {
+    const reply = await this.#call(controllerMethods.query, { number }, options, false)
+    return { config: decodeConfig(reply.config ?? {}), directory: decodeDirectory(reply.directory ?? {}) }
+  }
+
+  /** Adds groups. Applied once however often it is tried: a request id is drawn where none is given. */
+  async join(
+    request: pb.v1.JoinRequest.$Properties,
+    options: ControllerCallOptions,
+  ): Promise<{ configNumber: number /** One line for people, or ''. */; note: string }> {
+    const requestId = request.requestId || toHex(this.#parts.random.bytes(16))
+    const reply = await this.#call(controllerMethods.join, { ...request, requestId }, options, true)
+    return { configNumber: reply.configNumber, note: reply.note }
+  }
+
+  plan(request: pb.v1.PlanRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.PlanReply> {
+    return this.#call(controllerMethods.plan, request, options, false)
+  }
+
+  status(options: ControllerCallOptions): Promise<pb.v1.ClusterStatusReply> {
+    return this.#call(controllerMethods.status, {}, options, false)
+  }
+
+  async register(
+    request: pb.v1.RegisterRequest.$Properties,
+    options: ControllerCallOptions,
+  ): Promise<{ clusterId: Uint8Array; config: Config; directory: Directory }> {
+    const reply = await this.#call(controllerMethods.register, request, options, true)
+    const clusterId = Uint8Array.from(reply.clusterId)
+    return { clusterId, config: decodeConfig(reply.config ?? {}), directory: decodeDirectory(reply.directory ?? {}) }
+  }
+
+  /** Throws LOST where another data directory has claimed the number. */
+  async claimReplica(request: pb.v1.ClaimReplicaRequest.$Properties, options: ControllerCallOptions): Promise<void> {
+    await this.#call(controllerMethods.claimReplica, request, options, true)
+  }
+
+  async heartbeat(request: pb.v1.HeartbeatRequest.$Properties, options: ControllerCallOptions): Promise<{ configNumber: number }> {
+    const reply = await this.#call(controllerMethods.heartbeat, request, options, false)
+    return { configNumber: reply.configNumber }
+  }
+
+  /** Running calls end with CANCELLED. */
+  close(): void {
+    this.#closing.abort()
+    for (const channel of this.#channels.values()) channel.close()
+    this.#channels.clear()
+  }
+
+  async #call<Request, Response extends Reply>(
+    method: Method<Request, Response>,
+    request: NoInfer<Request> | object,
+    options: ControllerCallOptions,
+    isChange: boolean,
+  ): Promise<Response> {
+    const { clock } = this.#parts
+    const deadline = clock.monotonicMs() + options.timeoutMs
+    const attemptMs = Math.min(attemptMsMax, Math.max(attemptMsMin, options.timeoutMs / 3))
+    const tried = new Set<string>()
+    let indefinite = false
+    let last = 'no attempt'
+    for (let round = 0; ; round++) {
+      const queue = this.#order()
+      let waitMs = 0
+      for (let hops = 0, address = queue.shift(); address !== undefined; hops++) {
+        const leftMs = deadline - clock.monotonicMs()
+        this.#mustRun(options.signal, isChange && indefinite)
+        if (leftMs <= 0) throw this.#unavailable(tried, last, options.timeoutMs, isChange && indefinite)
+        tried.add(address)
+        let hint: string | undefined
+        try {
+          const reply = await this.#attempt(address, method, request as Request, Math.min(leftMs, attemptMs), options.signal)
+          const error = reply.error ? decodeError(reply.error) : undefined
+          if (error === undefined) {
+            this.#preferred = address
+            return reply
+          }
+          if (!isRetried(error)) throw error
+          if (!error.definite) indefinite = true
+          last = `${address}: ${error.message}`
+          hint = error.details.leaderHint || undefined
+          waitMs = Math.max(waitMs, error.details.waitMs ?? 0)
+        } catch (error) {
+          if (!(error instanceof TransportError)) throw error
+          if (error.code === 'UNIMPLEMENTED' || error.code === 'INVALID_ARGUMENT') {
+            throw new OstrakaError('INVALID_ARGUMENT', `${address}: ${error.message}`, true)
+          }
+          this.#mustRun(options.signal, isChange)
+          indefinite = true
+          last = `${address}: ${error.message}`
+        }
+        // A hint is followed at once, but two controllers that name each other must not keep a call turning.
+        address = hint !== undefined && hint !== address && hops < 2 * this.#parts.addresses.length ? hint : queue.shift()
+      }
+      const backoffMs = Math.max(waitMs, Math.min(backoffMsMax, firstBackoffMs * 2 ** Math.min(round, 10)))
+      const leftMs = deadline - clock.monotonicMs()
+      await pause(clock, Math.max(0, Math.min(leftMs, backoffMs * (0.5 + this.#parts.random.next()))), options.signal, this.#closing.signal)
+    }
+  }
+
+  /** The last that answered first, then the others as given. */
+  #order(): string[] {
+    return [this.#preferred, ...this.#parts.addresses.filter((address) => address !== this.#preferred)]
+  }
+
+  async #attempt<Request, Response>(
+    address: string,
+    method: Method<Request, Response>,
+    request: Request,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const channel = this.#channel(address)
+    return await channel.unary(method, request, signal === undefined ? { timeoutMs } : { timeoutMs, signal })
+  }
+
+  #channel(address: string): Channel {
+    const known = this.#channels.get(address)
+    if (known !== undefined) return known
+    if (this.#channels.size >= this.#parts.addresses.length + hintedChannelsMax) this.#dropHinted()
+    const channel = this.#parts.transport.connect(address)
+    this.#channels.set(address, channel)
+    return channel
+  }
+
+  #dropHinted(): void {
+    for (const [address, channel] of this.#channels) {
+      if (this.#parts.addresses.includes(address) || address === this.#preferred) continue
+      channel.close()
+      this.#channels.delete(address)
+    }
+  }
+
+  #mustRun(signal: AbortSignal | undefined, indefinite: boolean): void {
+    if (this.#closing.signal.aborted) throw new OstrakaError('CANCELLED', 'the controller client was closed', !indefinite)
+    if (signal?.aborted) throw new OstrakaError('CANCELLED', 'the caller gave up', !indefinite)
+  }
+
+  #unavailable(tried: ReadonlySet<string>, last: string, timeoutMs: number, indefinite: boolean): OstrakaError {
+    const addresses = [...new Set([...this.#parts.addresses, ...tried])].join(', ')
+    return new OstrakaError(
+      'UNAVAILABLE',
+      `no controller leader answered within ${timeoutMs} ms (tried ${addresses}; ${last})`,
+      !indefinite,
+    )
+  }
+}
+
+/** Refusals that another controller, or this one later, may not repeat. */
+function isRetried(error: OstrakaError): boolean {
+  switch (error.code) {
+    case 'NOT_LEADER':
+    case 'OVERLOADED':
+    case 'UNAVAILABLE':
+    case 'UNKNOWN':
+    case 'DEADLINE':
+      return true
+    default:
+      return false
+  }
+}
+
+/** Waits, or less if one of the signals is given. */
+export function pause(clock: Clock, delayMs: number, ...signals: readonly (AbortSignal | undefined)[]): Promise<void> {
+  return new Promise((resolve) => {
+    let timer: Timer | undefined
+    const end = () => {
+      timer?.cancel()
+      for (const signal of signals) signal?.removeEventListener('abort', end)
+      resolve()
+    }
+    if (signals.some((signal) => signal?.aborted)) return resolve()
+    for (const signal of signals) signal?.addEventListener('abort', end)
+    timer = clock.setTimer(delayMs, end)
+  })
+}

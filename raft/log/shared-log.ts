@@ -1,7 +1,7 @@
 import { assert } from '../../base/assert.ts'
 import type { Clock } from '../../base/clock.ts'
 import { DiskError } from '../../base/errors.ts'
-import { type FileSystem, makeFolderDurably } from '../../base/file-system.ts'
+import { type FileSystem, makeFolderDurably, parentFolder } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
 import type { Batch } from './batch.ts'
 import { EntryCache } from './entry-cache.ts'
@@ -117,6 +117,8 @@ export class SharedLog {
     const { fileSystem, folder, segmentBytes } = options
     assert(segmentBytes === undefined || segmentBytes <= 2 ** 30, 'segments hold at most 1 GiB')
     await makeFolderDurably(fileSystem, folder)
+    // A start that was killed may have made the folder and not synced its name. (That of the parent is its owner's to sync.)
+    if (options.unsafe?.noSync !== true) await fileSystem.syncFolder(parentFolder(folder))
     const segments = new Segments()
     const cache = new EntryCache(options.cacheBytes ?? defaultCacheBytes)
     const recovery = new Recovery({ ...options, noSync: options.unsafe?.noSync ?? false }, segments, cache)

@@ -1,0 +1,261 @@
+import type { Clock } from '../base/clock.ts'
+import type { MaybePromise } from '../base/maybe-promise.ts'
+import { WriteBatch } from '../lsm/write-batch.ts'
+import { limits } from '../proto/limits.ts'
+import { pb } from '../proto/messages.ts'
+import { type Entry, EntryKind } from '../raft/core/types.ts'
+import { executeCommand, keysToRead, refusal, type ShardView } from './commands.ts'
+import { decodeEntry, type GroupEntry, UnknownEntryError } from './entry.ts'
+import type { GroupStore } from './group-store.ts'
+import { decodeRecord, encodeRecord, type RecordView, recordKey } from './record.ts'
+import { clientText, type WriteResult } from './session.ts'
+import type { GroupSmallState, ShardSmallState } from './small-state.ts'
+
+/** What an entry did, for its proposer. */
+export type GroupResult =
+  /** No effect but time: a leader's own entry, a time mark. */
+  | { readonly kind: 'none' }
+  /** One result for each command, in order. */
+  | { readonly kind: 'written'; readonly results: readonly WriteResult[] }
+  /** `refused`: the group has known these shards before; nothing happened to them. */
+  | { readonly kind: 'born'; readonly born: readonly number[]; readonly refused: readonly number[] }
+  /** The body is no write batch: nothing happened. */
+  | { readonly kind: 'malformed'; readonly reason: string }
+
+const chunkBytes = 1024 * 1024
+const chunkEntries = 256
+const nothing: GroupResult = { kind: 'none' }
+/** What a shard that does not serve yet asks its caller to wait, ms. */
+export const movingWaitMs = 50
+
+type Parsed =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'malformed'; readonly timeMs: number; readonly reason: string }
+  | { readonly kind: 'write'; readonly timeMs: number; readonly batch: pb.v1.WriteBatch.$Properties }
+  | Exclude<GroupEntry, { kind: 'write' }>
+
+const parsedNothing: Parsed = { kind: 'nothing' }
+
+interface Slot {
+  record: RecordView | undefined
+}
+
+/**
+ * One call of `apply`, in two steps that alternate: `fetch` brings in the records that some command of the next entries must read, `run`
+ * executes those entries without waiting, seeing what earlier ones wrote. After each `run` the caller writes `batch` in the same turn: then
+ * store and small state are those of the entry `index`, and reads may come.
+ */
+export class ApplyRun implements ShardView {
+  readonly results: GroupResult[] = []
+  readonly batch = new WriteBatch()
+  /** Of the last entry that was run; 0: none yet. */
+  index = 0
+  term = 0
+  readonly #entries: readonly Entry[]
+  readonly #state: GroupSmallState
+  readonly #store: GroupStore
+  #next = 0
+  #chunk: Parsed[] = []
+  #chunkStart = 0
+  readonly #slots = new Map<string, Slot>()
+  // The command that is being executed:
+  #shard: ShardSmallState | undefined
+  timeMs = 0
+
+  constructor(entries: readonly Entry[], state: GroupSmallState, store: GroupStore) {
+    this.#entries = entries
+    this.#state = state
+    this.#store = store
+  }
+
+  get done(): boolean {
+    return this.#next >= this.#entries.length
+  }
+
+  get needsFetch(): boolean {
+    return !this.done && this.#next >= this.#chunkStart + this.#chunk.length
+  }
+
+  /** Parses the next entries and reads what they must see. UnknownEntryError stops the replica, before anything of these entries happened. */
+  fetch(): MaybePromise<void> {
+    this.#parseChunk()
+    this.#slots.clear()
+    const keys: Uint8Array[] = []
+    for (const parsed of this.#chunk) if (parsed.kind === 'write') this.#gather(parsed.batch, keys)
+    if (keys.length === 0) return undefined
+    const slots = [...this.#slots.values()]
+    const values = this.#store.getMany(keys)
+    if (values instanceof Promise) return values.then((found) => fill(slots, found))
+    fill(slots, values)
+  }
+
+  /** Runs at least one fetched entry, and more until `clock` passes `untilMs` or an entry must be fetched for. */
+  run(clock: Pick<Clock, 'monotonicMs'>, untilMs: number): void {
+    const end = this.#chunkStart + this.#chunk.length
+    do {
+      const entry = this.#entries[this.#next] as Entry
+      this.results.push(this.#runOne(this.#chunk[this.#next - this.#chunkStart] as Parsed))
+      this.index = entry.index
+      this.term = entry.term
+      this.#next++
+    } while (this.#next < end && clock.monotonicMs() < untilMs)
+  }
+
+  #parseChunk(): void {
+    this.#chunkStart = this.#next
+    this.#chunk = []
+    let bytes = 0
+    for (let i = this.#next; i < this.#entries.length && bytes < chunkBytes && this.#chunk.length < chunkEntries; i++) {
+      const entry = this.#entries[i] as Entry
+      this.#chunk.push(parse(entry))
+      bytes += entry.data.length
+    }
+  }
+
+  #gather(batch: pb.v1.WriteBatch.$Properties, keys: Uint8Array[]): void {
+    for (const command of batch.commands ?? []) {
+      const shard = command.shard ?? 0
+      if (shard >= limits.shardCountMax) continue
+      keysToRead(command, (key) => {
+        const text = slotText(shard, key)
+        if (this.#slots.has(text)) return
+        this.#slots.set(text, { record: undefined })
+        keys.push(recordKey(shard, key))
+      })
+    }
+  }
+
+  #runOne(parsed: Parsed): GroupResult {
+    if (parsed.kind === 'nothing') return nothing
+    this.#state.timeTo(parsed.timeMs)
+    switch (parsed.kind) {
+      case 'malformed':
+        return { kind: 'malformed', reason: parsed.reason }
+      case 'time-mark':
+        return nothing
+      case 'birth':
+        return this.#birth(parsed.configNumber, parsed.shards)
+      case 'write':
+        return this.#write(parsed.batch)
+    }
+  }
+
+  #birth(configNumber: number, shards: readonly number[]): GroupResult {
+    this.#state.configTo(configNumber)
+    const born: number[] = []
+    const refused: number[] = []
+    for (const shard of shards) {
+      const result = this.#state.move(shard, { kind: 'birth' })
+      if (result.kind === 'moved') {
+        const state = this.#state.shards.get(shard)
+        if (state !== undefined) state.epoch = 1
+      }
+      ;(result.kind === 'moved' ? born : refused).push(shard)
+    }
+    return { kind: 'born', born, refused }
+  }
+
+  #write(batch: pb.v1.WriteBatch.$Properties): GroupResult {
+    const client = clientText(batch.clientId ?? new Uint8Array(0))
+    const results: WriteResult[] = []
+    for (const command of batch.commands ?? []) results.push(this.#command(client, command))
+    return { kind: 'written', results }
+  }
+
+  #command(client: string, command: pb.v1.Command.$Properties): WriteResult {
+    const shard = this.#state.shards.get(command.shard ?? 0)
+    if (shard === undefined || !shard.isServing) return refuseState(shard)
+    const sequence = command.sequence ?? 0
+    const lowest = command.lowestOutstanding ?? 0
+    if (!isNumber(sequence) || !isNumber(lowest)) return badNumbers
+    this.#shard = shard
+    this.timeMs = this.#state.timeOf(shard)
+    this.#state.touch(shard)
+    const admission = shard.sessions.begin(client, sequence, lowest, command.first ?? false, this.timeMs)
+    if (admission.kind === 'known') return admission.result
+    if (admission.kind === 'refused') return sessionRefusals[admission.reason]
+    const result = executeCommand(command, this)
+    shard.sessions.finish(admission.session, sequence, result)
+    return result
+  }
+
+  lookup(key: Uint8Array): RecordView | undefined {
+    return this.#slots.get(slotText(this.#number(), key))?.record
+  }
+
+  nextRevision(): number {
+    const shard = this.#shard as ShardSmallState
+    shard.revision++
+    return shard.revision
+  }
+
+  put(key: Uint8Array, value: Uint8Array, expiry: number, revision: number): void {
+    this.batch.put(recordKey(this.#number(), key), encodeRecord(value, expiry, revision))
+    if (this.#slots.size === 0) return
+    const slot = this.#slots.get(slotText(this.#number(), key))
+    if (slot !== undefined) slot.record = { value, expiry, revision }
+  }
+
+  delete(key: Uint8Array): void {
+    this.batch.delete(recordKey(this.#number(), key))
+    if (this.#slots.size === 0) return
+    const slot = this.#slots.get(slotText(this.#number(), key))
+    if (slot !== undefined) slot.record = undefined
+  }
+
+  #number(): number {
+    return (this.#shard as ShardSmallState).shard
+  }
+}
+
+function parse(entry: Entry): Parsed {
+  if (entry.kind !== EntryKind.Normal) throw new UnknownEntryError(entry.index, `entry of kind ${entry.kind}`)
+  if (entry.data.length === 0) return parsedNothing
+  const decoded = decodeEntry(entry.data, entry.index)
+  if (decoded.kind !== 'write') return decoded
+  try {
+    const batch = pb.v1.WriteBatch.decode(decoded.body)
+    if (batch.clientId.length === limits.clientIdBytes) return { kind: 'write', timeMs: decoded.timeMs, batch }
+    return { kind: 'malformed', timeMs: decoded.timeMs, reason: `a client id of ${batch.clientId.length} bytes` }
+  } catch (error) {
+    return { kind: 'malformed', timeMs: decoded.timeMs, reason: error instanceof Error ? error.message : 'no write batch' }
+  }
+}
+
+/** Both lists are in the order of the keys. */
+function fill(slots: readonly Slot[], values: readonly (Uint8Array | undefined)[]): void {
+  for (let i = 0; i < slots.length; i++) {
+    const value = values[i]
+    if (value !== undefined) (slots[i] as Slot).record = decodeRecord(value)
+  }
+}
+
+function slotText(shard: number, key: Uint8Array): string {
+  return String.fromCharCode(shard) + Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+}
+
+/** As sessions count: from 1. */
+function isNumber(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 1
+}
+
+const badNumbers: WriteResult = refusal(pb.v1.ErrorCode.INVALID_ARGUMENT, 'sequence and lowest_outstanding count from 1')
+
+function refuseState(shard: ShardSmallState | undefined): WriteResult {
+  const state = shard?.record.state ?? 'unborn'
+  if (state === 'importing' || state === 'refused') return refusal(pb.v1.ErrorCode.SHARD_MOVING, `the shard is ${state} here`, movingWaitMs)
+  return refusal(pb.v1.ErrorCode.WRONG_GROUP, `the shard is ${state} here`)
+}
+
+const sessionRefusals: Readonly<Record<'expired' | 'forgotten' | 'window' | 'full', WriteResult>> = {
+  expired: refusal(pb.v1.ErrorCode.SESSION_EXPIRED, 'the shard has no session of this client: go on under a new client id'),
+  forgotten: {
+    error: {
+      code: pb.v1.ErrorCode.SESSION_EXPIRED,
+      message: 'the command lies below the lowest outstanding number: its outcome is forgotten',
+      definite: false,
+    },
+  },
+  window: refusal(pb.v1.ErrorCode.INVALID_ARGUMENT, 'the command lies 1,024 or more above the lowest outstanding number'),
+  full: refusal(pb.v1.ErrorCode.OVERLOADED, 'the shard has too many sessions: try again later', 1000),
+}

@@ -1,0 +1,44 @@
+import { CorruptionError } from '../base/errors.ts'
+import type { GroupStore, StoreIterator } from './group-store.ts'
+import { encodeKey, endOfKind, GroupKeyKind, groupPrefix, groupStateKey, KeyKind, restOfKey } from './record.ts'
+import { clientText } from './session.ts'
+import { decodeShardRecord } from './shard-state.ts'
+import { GroupSmallState, loadGroupState, loadShardState, ShardSmallState } from './small-state.ts'
+
+/** Builds the small state from what the newest durable seal wrote. Reads no user's record. CorruptionError on bytes that no seal wrote. */
+export async function loadSmallState(store: GroupStore): Promise<GroupSmallState> {
+  const state = new GroupSmallState()
+  await each(store.iterate({ lower: new Uint8Array([groupPrefix >>> 8, groupPrefix & 0xff]) }), (key, value) => {
+    if (key.length === groupStateKey.length && key[2] === GroupKeyKind.State) loadGroupState(state, value)
+    else if (key[2] === GroupKeyKind.Migration && key.length === 5) {
+      const shard = new ShardSmallState(((key[3] as number) << 8) | (key[4] as number))
+      shard.record = decodeShardRecord(value)
+      state.shards.set(shard.shard, shard)
+    } else throw new RangeError(`unknown kind ${key[2]} of a group's record`)
+  })
+  for (const shard of state.shards.values()) {
+    const small = await store.get(encodeKey(shard.shard, KeyKind.ShardState))
+    if (small !== undefined) loadShardState(shard, small)
+    const lower = encodeKey(shard.shard, KeyKind.Session)
+    await each(store.iterate({ lower, upper: endOfKind(shard.shard, KeyKind.Session) }), (key, value) => {
+      shard.sessions.load(clientText(restOfKey(key)), value)
+    })
+  }
+  return state
+}
+
+/** Passes on each entry; what its bytes make `receive` throw is damage. */
+async function each(iterator: StoreIterator, receive: (key: Uint8Array, value: Uint8Array) => void): Promise<void> {
+  try {
+    for (;;) {
+      const step = iterator.next()
+      if (!(step instanceof Promise ? await step : step)) return
+      receive(iterator.key, iterator.value)
+    }
+  } catch (error) {
+    if (error instanceof RangeError) throw new CorruptionError('group state', undefined, error.message)
+    throw error
+  } finally {
+    iterator.close()
+  }
+}

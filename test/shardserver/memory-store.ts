@@ -1,0 +1,133 @@
+import { ByteReader, compareBytes } from '../../base/bytes.ts'
+import type { MaybePromise } from '../../base/maybe-promise.ts'
+import type { WriteBatch } from '../../lsm/write-batch.ts'
+import type { GroupStore, StoreIterator, StoreSnapshot } from '../../shardserver/group-store.ts'
+
+type Image = ReadonlyMap<string, Uint8Array>
+
+interface Range {
+  lower?: Uint8Array
+  upper?: Uint8Array
+  reverse?: boolean
+  snapshot?: StoreSnapshot
+}
+
+class MemorySnapshot implements StoreSnapshot {
+  readonly image: Image
+  released = false
+
+  constructor(image: Image) {
+    this.image = image
+  }
+
+  release(): void {
+    this.released = true
+  }
+}
+
+/** A plain map behind the state machine. Only what was sealed outlives `crash`. */
+export class MemoryStore implements GroupStore {
+  readonly #entries: Map<string, Uint8Array>
+  #durable: Image
+  durableMark: Uint8Array | undefined
+  wantsSeal = false
+  writeDelayMs = 0
+  /** Reads answer with promises: nothing is in memory. */
+  cold = false
+  /** Seals never become durable. */
+  stuck = false
+  failSeal: Error | undefined
+  reads = 0
+  snapshots: MemorySnapshot[] = []
+  openIterators = 0
+
+  constructor(durable: Image = new Map(), mark?: Uint8Array) {
+    this.#durable = durable
+    this.#entries = new Map(durable)
+    this.durableMark = mark
+  }
+
+  /** The store as it is after its process died. */
+  crash(): MemoryStore {
+    return new MemoryStore(this.#durable, this.durableMark)
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  write(batch: WriteBatch): void {
+    const reader = new ByteReader(batch.encoded())
+    while (!reader.done) {
+      const kind = reader.u8()
+      const keyLength = reader.varint()
+      const valueLength = reader.varint()
+      const key = text(reader.raw(keyLength))
+      const value = reader.raw(valueLength).slice()
+      if (kind === 1) this.#entries.set(key, value)
+      else this.#entries.delete(key)
+    }
+  }
+
+  get(key: Uint8Array): MaybePromise<Uint8Array | undefined> {
+    this.reads++
+    const value = this.#entries.get(text(key))
+    return this.cold ? Promise.resolve(value) : value
+  }
+
+  getMany(keys: readonly Uint8Array[]): MaybePromise<readonly (Uint8Array | undefined)[]> {
+    this.reads++
+    const values = keys.map((key) => this.#entries.get(text(key)))
+    return this.cold ? Promise.resolve(values) : values
+  }
+
+  snapshot(): StoreSnapshot {
+    const snapshot = new MemorySnapshot(new Map(this.#entries))
+    this.snapshots.push(snapshot)
+    return snapshot
+  }
+
+  iterate(options: Range): StoreIterator {
+    const image = options.snapshot instanceof MemorySnapshot ? options.snapshot.image : this.#entries
+    const rows = [...image].map(([key, value]) => ({ key: bytes(key), value })).filter(({ key }) => isWithin(key, options))
+    rows.sort((a, b) => (options.reverse ? -1 : 1) * compareBytes(a.key, b.key))
+    let at = -1
+    this.openIterators++
+    return {
+      next: () => (this.cold ? Promise.resolve(++at < rows.length) : ++at < rows.length),
+      get key() {
+        return rows[at]?.key ?? new Uint8Array(0)
+      },
+      get value() {
+        return rows[at]?.value ?? new Uint8Array(0)
+      },
+      close: () => {
+        this.openIterators--
+      },
+    }
+  }
+
+  async seal(mark: Uint8Array): Promise<void> {
+    const image = new Map(this.#entries)
+    this.wantsSeal = false
+    await Promise.resolve()
+    if (this.failSeal !== undefined) throw this.failSeal
+    if (this.stuck) return new Promise(() => undefined)
+    this.#durable = image
+    this.durableMark = mark
+  }
+
+  async close(): Promise<void> {}
+}
+
+function text(key: Uint8Array): string {
+  return Buffer.from(key).toString('latin1')
+}
+
+function bytes(key: string): Uint8Array {
+  return new Uint8Array(Buffer.from(key, 'latin1'))
+}
+
+function isWithin(key: Uint8Array, { lower, upper }: Range): boolean {
+  return (lower === undefined || compareBytes(key, lower) >= 0) && (upper === undefined || compareBytes(key, upper) < 0)
+}

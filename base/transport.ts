@@ -4,8 +4,8 @@
  * the receiver in both, so no object is ever shared between two processes.
  *
  * A stream keeps the order of its messages and loses none until it ends; after it ended the sender does not know which of its last messages
- * arrived. A method marked `lossy` promises less: its user copes with lost, doubled and reordered messages, and the simulator takes it at
- * its word (Raft's messages).
+ * arrived. A method marked `lossy` promises less for what the server sends: its user copes with lost, doubled and reordered messages, and
+ * the simulator takes it at its word (Raft's messages).
  */
 
 export interface Codec<T> {

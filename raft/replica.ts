@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import { Raft } from './core/raft.ts'
 import {
   type ConfState,
@@ -82,6 +83,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   /** Every voter's log holds the leader's log up to here, as far as this replica heard. */
   #allMatched = 0
   #stopped: Error | undefined
+  readonly #appliedWaiters = new Set<() => void>()
 
   constructor(options: ReplicaOptions<Result>) {
     this.#options = options
@@ -205,6 +207,24 @@ export class Replica<Result> implements ReplicaApi<Result> {
       }
     }
     this.#wake()
+  }
+
+  /** Resolves once `index` is applied here. Rejects with OstrakaError DEADLINE when that takes longer than `timeoutMs`. */
+  whenApplied(index: number, clock: Clock, timeoutMs: number): Promise<void> {
+    if (this.#applied >= index) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const timer = clock.setTimer(timeoutMs, () => {
+        this.#appliedWaiters.delete(waiter)
+        reject(new OstrakaError('DEADLINE', `index ${index} of ${this.group} was not applied within ${timeoutMs} ms, only ${this.#applied}`, true))
+      })
+      const waiter = () => {
+        if (this.#applied < index) return
+        timer.cancel()
+        this.#appliedWaiters.delete(waiter)
+        resolve()
+      }
+      this.#appliedWaiters.add(waiter)
+    })
   }
 
   /** Stops without a failure: what is pending is answered, nothing more is sent or applied. */
@@ -370,6 +390,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#guard(() => this.#core.applied(last.index))
     this.#proposals.applied(entries, results)
     this.#reads.release(this.#applied)
+    for (const waiter of this.#appliedWaiters) waiter()
     this.#maybeFlush()
     this.#wake()
   }

@@ -21,5 +21,5 @@ for (const [name, command] of gates) {
   console.log(`${ok ? 'ok    ' : 'FAILED'} ${name}`)
   if (!ok) console.log(`${result.stdout}${result.stderr}`.trimEnd())
 }
-console.log(`${gates.length - failed} gates passed, ${failed} failed`)
+console.log(`${gates.length - failed} passed, ${failed} failed`)
 process.exit(failed === 0 ? 0 : 1)

@@ -1,0 +1,40 @@
+import type { ListenAddress } from '../base/transport.ts'
+import type { pb } from '../proto/messages.ts'
+import type { UnsafeRaft } from './raft-host.ts'
+
+/** What every server process, controller or shardserver, is told at its start. */
+export interface ProcessSettings {
+  readonly id: string
+  readonly listen: readonly ListenAddress[]
+  /** What others are told, by listener name; a listener without one is told as it was bound. */
+  readonly advertise: readonly ListenAddress[]
+  /** Data directory. */
+  readonly data: string
+  /** Process id, for people and tests. */
+  readonly pid: number
+  /** Where it serves HTTP, as told to others; empty: nowhere. */
+  readonly http: string
+  readonly electionTimeoutMs: number
+  readonly heartbeatMs: number
+  readonly snapshotLogBytes: number
+  readonly memtableBytes: number
+  readonly blockCacheBytes: number
+  readonly readMode: 'linearizable' | 'lease'
+  /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
+  readonly unsafe?: UnsafeRaft
+}
+
+export interface RunningProcess {
+  /** The listeners as bound. */
+  readonly addresses: readonly ListenAddress[]
+  status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply>
+  /** A leader is known for every group hosted. */
+  ready(): boolean
+  /** Ends in good order: what waits is answered, what was acknowledged is durable. */
+  close(): Promise<void>
+}
+
+/** What others are told: the advertised addresses, and for a listener without one the address bound. */
+export function advertisedAddresses(bound: readonly ListenAddress[], advertise: readonly ListenAddress[]): ListenAddress[] {
+  return bound.map(({ name, address }) => advertise.find((given) => given.name === name) ?? { name, address })
+}

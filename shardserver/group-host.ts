@@ -1,0 +1,137 @@
+import type { Logger } from '../base/logger.ts'
+import type { Seams } from '../base/seams.ts'
+import type { BlockCache } from '../lsm/index.ts'
+import type { Config, Group } from '../proto/config.ts'
+import type { ControllerClient } from '../proto/controller-client.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import type { DataDirectory } from '../raft/data-directory.ts'
+import type { RaftHost } from '../raft/raft-host.ts'
+import type { Replica } from '../raft/replica.ts'
+import type { GroupResult } from './apply-run.ts'
+import { Births } from './births.ts'
+import { type GroupStateMachine, openGroupStateMachine } from './group-state-machine.ts'
+
+const claimTimeoutMs = 10_000
+const retryMs = 500
+
+export interface GroupHostOptions {
+  readonly seams: Seams
+  readonly directory: DataDirectory
+  readonly host: RaftHost
+  readonly client: ControllerClient
+  readonly blockCache: BlockCache
+  /** For each group. */
+  readonly memtableBytes: number
+  /** Newest config; undefined: none yet. */
+  config(): Config | undefined
+  onFatal(error: Error): void
+}
+
+export interface HostedReplica {
+  readonly replica: Replica<GroupResult>
+  readonly stateMachine: GroupStateMachine
+}
+
+/** Holds the replicas that the config gives to this node, and starts those that it holds no replica of yet. */
+export class GroupHost {
+  readonly #options: GroupHostOptions
+  readonly #logger: Logger
+  readonly #hosted = new Map<string, HostedReplica>()
+  readonly #births = new Map<string, Births>()
+  /** Groups being started, or whose replica number is lost for this directory. */
+  readonly #begun = new Set<string>()
+  #closed = false
+
+  constructor(options: GroupHostOptions) {
+    this.#options = options
+    this.#logger = options.seams.logger
+  }
+
+  /** By uid. */
+  get(group: string): HostedReplica | undefined {
+    return this.#hosted.get(group)
+  }
+
+  all(): readonly HostedReplica[] {
+    return [...this.#hosted.values()]
+  }
+
+  /** Starts what `config` gives to this node and is not started; resolves when that is done or has to be tried again later. */
+  async follow(config: Config): Promise<void> {
+    const mine = config.groups.filter((group) => group.members.some(({ node }) => node === this.#options.directory.id))
+    await Promise.all(mine.map((group) => this.#ensure(group)))
+    for (const births of this.#births.values()) births.check()
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const births of this.#births.values()) births.close()
+  }
+
+  async #ensure(group: Group): Promise<void> {
+    if (this.#begun.has(group.uid) || this.#closed) return
+    this.#begun.add(group.uid)
+    try {
+      await this.#start(group)
+    } catch (error) {
+      if (this.#closed) return
+      if (error instanceof OstrakaError) this.#refused(group, error)
+      else this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+
+  /** The controller did not answer: again later. The number is another directory's: never. */
+  #refused(group: Group, error: OstrakaError): void {
+    this.#logger.error({ group: group.uid, error: error.message }, 'a replica could not be claimed')
+    if (error.code === 'LOST') return
+    this.#options.seams.clock.setTimer(retryMs, () => {
+      this.#begun.delete(group.uid)
+      const config = this.#options.config()
+      if (config !== undefined && !this.#closed) void this.follow(config)
+    })
+  }
+
+  async #start(group: Group): Promise<void> {
+    const { seams, directory, host, blockCache, memtableBytes } = this.#options
+    const number = await this.#claim(group)
+    const stateMachine = await openGroupStateMachine({
+      fileSystem: seams.fileSystem,
+      executor: seams.executor,
+      clock: seams.clock,
+      logger: seams.logger.child({ group: group.uid }),
+      folder: directory.replicaFolder(group.uid, number),
+      initialConf: { voters: group.members.map(({ replica }) => replica).sort((a, b) => a - b), votersOutgoing: [], learners: [] },
+      blockCache,
+      memtableBytes,
+      shardCount: this.#options.config()?.shardCount ?? 0,
+    })
+    if (this.#closed) return stateMachine.close()
+    const replica = await host.start<GroupResult>({
+      group: group.uid,
+      replica: number,
+      members: new Map(group.members.map((member) => [member.replica, member.node])),
+      stateMachine,
+      onSoftState: () => this.#births.get(group.uid)?.check(),
+    })
+    this.#hosted.set(group.uid, { replica, stateMachine })
+    this.#births.set(
+      group.uid,
+      new Births({ clock: seams.clock, logger: this.#logger, replica, stateMachine, config: this.#options.config }),
+    )
+    this.#logger.info({ group: group.uid, replica: number, applied: replica.applied }, 'hosting a replica')
+  }
+
+  /** A number is used by one data directory only: the first that claims it. What was started here was claimed by this directory. */
+  async #claim(group: Group): Promise<number> {
+    const { directory, client } = this.#options
+    const started = directory.startedReplica(group.uid)
+    if (started !== undefined) return started
+    const member = group.members.find(({ node }) => node === directory.id)
+    const number = member?.replica ?? 0
+    await client.claimReplica(
+      { node: directory.id, group: group.uid, replica: number, nonce: directory.nonce },
+      { timeoutMs: claimTimeoutMs },
+    )
+    return number
+  }
+}

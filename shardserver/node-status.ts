@@ -1,0 +1,42 @@
+import { assert } from '../base/assert.ts'
+import type { Clock } from '../base/clock.ts'
+import { encodeError, OstrakaError } from '../proto/errors.ts'
+import { pb } from '../proto/messages.ts'
+import type { RaftHost } from '../raft/raft-host.ts'
+import { groupName, replicaStatus } from '../raft/replica-status.ts'
+import type { HostedReplica } from './group-host.ts'
+
+/** How long `status --at` waits for its index. */
+const waitMsMax = 10_000
+
+/** What a node tells of itself; with `hash`, after reading every record. */
+export async function nodeStatus(
+  id: string,
+  hosted: readonly HostedReplica[],
+  host: RaftHost | undefined,
+  configNumber: number,
+  clock: Clock,
+  request: pb.v1.NodeStatusRequest.$Properties,
+): Promise<pb.v1.NodeStatusReply> {
+  const asked = hosted.filter(({ replica }) => !request.group || groupName(replica.group) === request.group)
+  const replicas: pb.v1.ReplicaStatus[] = []
+  try {
+    for (const { replica, stateMachine } of asked) {
+      assert(host !== undefined, 'a hosted replica has a host')
+      if (request.hash && request.at) await replica.whenApplied(request.at, clock, waitMsMax)
+      const status = replicaStatus(replica, host)
+      status.configNumber = configNumber
+      status.shards = stateMachine.status().shards.map(({ shard, state }) => new pb.v1.ShardStatus({ shard, state }))
+      if (request.hash) {
+        const { index, hash } = await stateMachine.stateHash()
+        status.stateHash = hash
+        status.hashIndex = index
+      }
+      replicas.push(status)
+    }
+  } catch (error) {
+    if (!(error instanceof OstrakaError)) throw error
+    return new pb.v1.NodeStatusReply({ id, error: encodeError(error) })
+  }
+  return new pb.v1.NodeStatusReply({ id, replicas })
+}

@@ -1,0 +1,175 @@
+/** Three replicas of a map over the real driver, log and messenger, on simulated machines: the smallest thing that Raft can replicate. */
+import { must } from '../../base/assert.ts'
+import { utf8, utf8Text } from '../../base/bytes.ts'
+import type { ConfState, Entry, SnapshotMeta } from '../../raft/core/types.ts'
+import { DataDirectory } from '../../raft/data-directory.ts'
+import { RaftHost, type UnsafeRaft } from '../../raft/raft-host.ts'
+import type { Replica } from '../../raft/replica.ts'
+import type { StateMachine } from '../../raft/state-machine.ts'
+import type { NemesisTarget } from './nemesis.ts'
+import type { RaftObserver } from './raft-observer.ts'
+import { SimNetwork } from './sim-network.ts'
+import { SimProcess } from './sim-process.ts'
+import type { World } from './world.ts'
+
+export const group = 'map@1'
+const names = ['r1', 'r2', 'r3'] as const
+const port = 7000
+
+export type Command = { readonly put: string; readonly value: string }
+
+/** Holds everything in memory and nothing durably: after a start the whole log is applied again. */
+class MapMachine implements StateMachine<string | undefined> {
+  readonly durable: SnapshotMeta
+  onDurable: (() => void) | undefined = undefined
+  readonly map = new Map<string, string>()
+  readonly #onApply: (entry: Entry) => void
+
+  constructor(conf: ConfState, onApply: (entry: Entry) => void) {
+    this.durable = { index: 0, term: 0, conf }
+    this.#onApply = onApply
+  }
+
+  apply(entries: readonly Entry[]): readonly (string | undefined)[] {
+    return entries.map((entry) => {
+      this.#onApply(entry)
+      if (entry.data.length === 0) return undefined
+      const { put, value } = JSON.parse(utf8Text(entry.data)) as Command
+      this.map.set(put, value)
+      return value
+    })
+  }
+
+  async flush(): Promise<void> {}
+
+  async close(): Promise<void> {}
+}
+
+interface Member {
+  process: SimProcess
+  replica: Replica<string | undefined> | undefined
+  machine: MapMachine | undefined
+}
+
+export class MapCluster implements NemesisTarget {
+  readonly names = names
+  readonly network: SimNetwork
+  readonly #world: World
+  readonly #observer: RaftObserver
+  readonly #unsafe: UnsafeRaft | undefined
+  readonly #members = new Map<string, Member>()
+
+  constructor(world: World, observer: RaftObserver, unsafe?: UnsafeRaft) {
+    this.#world = world
+    this.#observer = observer
+    this.#unsafe = unsafe
+    this.network = new SimNetwork(world)
+    for (const name of names) {
+      const process = new SimProcess(world, { name, network: this.network })
+      this.#members.set(name, { process, replica: undefined, machine: undefined })
+      this.#start(name)
+    }
+  }
+
+  isAlive(name: string): boolean {
+    return this.#member(name).process.alive
+  }
+
+  kill(name: string): void {
+    this.#member(name).process.kill()
+  }
+
+  powerLoss(name: string): void {
+    this.#member(name).process.powerLoss()
+  }
+
+  restart(name: string): void {
+    const member = this.#member(name)
+    member.process = member.process.restart()
+    member.replica = undefined
+    this.#start(name)
+  }
+
+  pause(name: string, durationMs: number): void {
+    this.#member(name).process.pause(durationMs)
+  }
+
+  /** The replica on `name`, if it is started. */
+  replica(name: string): Replica<string | undefined> | undefined {
+    return this.#member(name).replica
+  }
+
+  leader(): string | undefined {
+    return names.find((name) => this.isAlive(name) && this.replica(name)?.role === 'leader')
+  }
+
+  /** Proposes on `name`; `done` learns whether it is applied (true), certainly not (false), or not known. */
+  put(name: string, key: string, value: string, done: (outcome: 'applied' | 'refused' | 'unknown') => void): void {
+    const { replica, process } = this.#member(name)
+    if (replica === undefined || !process.alive) return done('refused')
+    process.onDeath(() => done('unknown'))
+    replica.propose(utf8(JSON.stringify({ put: key, value })), (outcome) => {
+      done(outcome.kind === 'applied' ? 'applied' : outcome.kind === 'refused' ? 'refused' : 'unknown')
+    })
+  }
+
+  get(name: string, key: string, done: (outcome: { value: string | undefined } | undefined) => void): void {
+    const { replica, machine, process } = this.#member(name)
+    if (replica === undefined || machine === undefined || !process.alive) return done(undefined)
+    process.onDeath(() => done(undefined))
+    replica.readIndex((outcome) => done(outcome.kind === 'ready' ? { value: machine.map.get(key) } : undefined))
+  }
+
+  contents(name: string): ReadonlyMap<string, string> {
+    return must(this.#member(name).machine, 'a started replica').map
+  }
+
+  #start(name: string): void {
+    const member = this.#member(name)
+    const { process } = member
+    this.#open(process).then(
+      ({ replica, machine }) => {
+        if (!process.alive) return
+        member.replica = replica
+        member.machine = machine
+      },
+      (error) => this.#world.fail(error),
+    )
+  }
+
+  async #open(process: SimProcess) {
+    const { clock, random, fileSystem, transport, logger, name } = process
+    const directory = await DataDirectory.open(fileSystem, random, 'data', 'server', name)
+    const host = await RaftHost.open({
+      clock,
+      random,
+      fileSystem,
+      transport,
+      logger,
+      directory,
+      electionTimeoutMs: 500,
+      heartbeatMs: 50,
+      snapshotLogBytes: Number.POSITIVE_INFINITY,
+      resolve: (node) => `${node}:${port}`,
+      onFatal: (error) => this.#world.fail(error),
+      ...(this.#unsafe === undefined ? {} : { unsafe: this.#unsafe }),
+    })
+    await transport.listen([{ name: 'default', address: `${name}:${port}` }], host.routes())
+    const machine = new MapMachine({ voters: [1, 2, 3], votersOutgoing: [], learners: [] }, (entry) => this.#observer.applied(group, entry))
+    const replica: Replica<string | undefined> = await host.start({
+      group,
+      replica: names.indexOf(name as (typeof names)[number]) + 1,
+      members: new Map(names.map((node, i) => [i + 1, node])),
+      stateMachine: machine,
+      onSoftState: () => {
+        const started = host.replicas()[0]
+        if (started?.role === 'leader') this.#observer.leads(group, started.replica, started.term)
+      },
+    })
+    return { replica, machine }
+  }
+
+  #member(name: string): Member {
+    return must(this.#members.get(name), `a machine ${name}`)
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * Draws faults from the seed and does them to named machines: kills, power losses (of one or of all), pauses, partitions of every shape, flaky
+ * and clogged links. What it breaks it mends after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge.
+ */
+import type { SeededRandom } from '../../base/random.ts'
+import type { SimNetwork } from './sim-network.ts'
+import type { World } from './world.ts'
+
+export interface NemesisTarget {
+  /** Machines that faults may hit. */
+  readonly names: readonly string[]
+  isAlive(name: string): boolean
+  kill(name: string): void
+  powerLoss(name: string): void
+  restart(name: string): void
+  pause(name: string, durationMs: number): void
+}
+
+export interface NemesisOptions {
+  /** Mean time between two faults. */
+  readonly intervalMs: number
+  /** A machine that was killed comes back within this time. */
+  readonly deadMsMax: number
+  readonly partitionMsMax: number
+}
+
+export type FaultName = 'kill' | 'power-loss' | 'power-loss-of-all' | 'pause' | 'partition' | 'flaky' | 'clog'
+
+const faults: readonly { readonly name: FaultName; readonly weight: number }[] = [
+  { name: 'kill', weight: 4 },
+  { name: 'power-loss', weight: 4 },
+  { name: 'power-loss-of-all', weight: 1 },
+  { name: 'pause', weight: 2 },
+  { name: 'partition', weight: 4 },
+  { name: 'flaky', weight: 2 },
+  { name: 'clog', weight: 1 },
+]
+
+const calm = { lossProbability: 0, duplicateProbability: 0, reorderProbability: 0 }
+
+export class Nemesis {
+  /** How often each fault was done. */
+  readonly done = new Map<FaultName, number>()
+  readonly #world: World
+  readonly #network: SimNetwork
+  readonly #target: NemesisTarget
+  readonly #options: NemesisOptions
+  readonly #random: SeededRandom
+  /** A swarm: each seed leaves out some kinds of fault, so that the others get through undisturbed. */
+  readonly #chosen: readonly { readonly name: FaultName; readonly weight: number }[]
+  #running = false
+
+  constructor(world: World, network: SimNetwork, target: NemesisTarget, options: NemesisOptions) {
+    this.#world = world
+    this.#network = network
+    this.#target = target
+    this.#options = options
+    this.#random = world.random.fork()
+    const chosen = faults.filter(() => this.#random.next() < 0.7)
+    this.#chosen = chosen.length > 0 ? chosen : faults
+  }
+
+  start(): void {
+    this.#running = true
+    this.#next()
+  }
+
+  /** No more faults; everything is mended and comes back. */
+  stop(): void {
+    this.#running = false
+    this.#network.heal()
+    this.#network.setAllConditions(calm)
+    for (const name of this.#target.names) this.#revive(name)
+  }
+
+  #next(): void {
+    this.#world.schedule(this.#random.next() * 2 * this.#options.intervalMs, undefined, 'nemesis', () => {
+      if (!this.#running) return
+      this.#strike()
+      this.#next()
+    })
+  }
+
+  #strike(): void {
+    let ticket = this.#random.next() * this.#chosen.reduce((sum, { weight }) => sum + weight, 0)
+    for (const { name, weight } of this.#chosen) {
+      ticket -= weight
+      if (ticket >= 0) continue
+      this.done.set(name, (this.done.get(name) ?? 0) + 1)
+      this.#do(name)
+      return
+    }
+  }
+
+  #do(fault: FaultName): void {
+    const victim = this.#pick(this.#target.names)
+    switch (fault) {
+      case 'kill':
+        if (this.#target.isAlive(victim)) this.#target.kill(victim)
+        return this.#reviveLater(victim)
+      case 'power-loss':
+        if (this.#target.isAlive(victim)) this.#target.powerLoss(victim)
+        return this.#reviveLater(victim)
+      case 'power-loss-of-all':
+        for (const name of this.#target.names) {
+          if (this.#target.isAlive(name)) this.#target.powerLoss(name)
+          this.#reviveLater(name)
+        }
+        return
+      case 'pause':
+        if (this.#target.isAlive(victim)) this.#target.pause(victim, this.#random.next() * this.#options.partitionMsMax)
+        return
+      case 'partition':
+        return this.#partition(victim)
+      case 'flaky':
+        this.#network.setAllConditions({
+          lossProbability: this.#random.next() * 0.3,
+          duplicateProbability: this.#random.next() * 0.3,
+          reorderProbability: this.#random.next() * 0.3,
+        })
+        return this.#later('calm', () => this.#network.setAllConditions(calm))
+      case 'clog':
+        return this.#network.clog(victim, this.#pick(this.#target.names), this.#random.next() * this.#options.partitionMsMax)
+    }
+  }
+
+  #partition(victim: string): void {
+    const names = this.#shuffled(this.#target.names)
+    const half = names.slice(0, Math.floor(names.length / 2))
+    const rest = names.slice(half.length)
+    const mode = this.#random.next() < 0.5 ? 'stall' : 'refuse'
+    switch (this.#random.below(4)) {
+      case 0:
+        this.#network.partition([half, rest], mode)
+        break
+      case 1:
+        this.#network.isolate(victim, mode)
+        break
+      case 2:
+        this.#network.bridge(half, rest, victim, mode)
+        break
+      default:
+        this.#network.oneWay(half, rest, mode)
+    }
+    this.#later('heal', () => this.#network.heal())
+  }
+
+  #later(what: string, action: () => void): void {
+    this.#world.schedule(this.#random.next() * this.#options.partitionMsMax, undefined, what, () => {
+      if (this.#running) action()
+    })
+  }
+
+  #reviveLater(name: string): void {
+    this.#world.schedule(this.#random.next() * this.#options.deadMsMax, undefined, 'revive', () => this.#revive(name))
+  }
+
+  #revive(name: string): void {
+    if (!this.#target.isAlive(name)) this.#target.restart(name)
+  }
+
+  #pick(names: readonly string[]): string {
+    return names[this.#random.below(names.length)] ?? ''
+  }
+
+  #shuffled(names: readonly string[]): string[] {
+    const shuffled = [...names]
+    for (let i = shuffled.length - 1; i > 0; i--) {
+      const j = this.#random.below(i + 1)
+      const [a, b] = [shuffled[i] ?? '', shuffled[j] ?? '']
+      shuffled[i] = b
+      shuffled[j] = a
+    }
+    return shuffled
+  }
+}

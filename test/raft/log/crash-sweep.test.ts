@@ -61,7 +61,7 @@ describe('crash sweep of the shared log', () => {
         lives: 3,
         faults: [
           { at, fault: 'kill' },
-          { at: 12, fault: 'crash' },
+          { at: 6 + (at % 12), fault: 'crash' },
         ],
       })
     }

@@ -1,0 +1,55 @@
+import { crc32 } from '../base/checksum.ts'
+import { joinPath, makeFolderDurably, readFile } from '../base/file-system.ts'
+import type { Engine } from './engine.ts'
+import { writeManifest } from './manifest.ts'
+import { currentName, manifestName, type TableMetadata, tableName } from './table-metadata.ts'
+
+export interface CheckpointFile {
+  /** Within the checkpoint's folder. */
+  readonly name: string
+  readonly size: number
+  /** crc32. */
+  readonly checksum: number
+  /** The parts of the file that count, where it is a table: what `IngestFile` wants to know. More than one after an excise. */
+  readonly parts: readonly Pick<TableMetadata, 'level' | 'lower' | 'upper' | 'entries' | 'tombstones'>[]
+}
+
+export interface CheckpointFiles {
+  /** `durableMark` of what the checkpoint holds. */
+  readonly mark: Uint8Array | undefined
+  /** Tables of deeper levels first, those of level 0 last and oldest first: in this order they may be ingested. */
+  readonly files: readonly CheckpointFile[]
+}
+
+/** Makes a database of its own in `folder`, which must be empty or absent, out of hard links and a manifest. All is durable when it resolves. */
+export async function makeCheckpoint(engine: Engine, folder: string): Promise<CheckpointFiles> {
+  const { fileSystem, folder: from } = engine.options
+  const view = engine.view.retain()
+  const { manifest } = engine
+  const state = { ...manifest.state, version: view.version }
+  try {
+    await makeFolderDurably(fileSystem, folder)
+    if ((await fileSystem.list(folder)).length > 0) throw new RangeError(`the checkpoint's folder ${folder} is not empty`)
+    const files = new Map<string, CheckpointFile & { parts: TableMetadata[] }>()
+    for (const table of [...view.version.levels].reverse().flatMap((level) => [...level].reverse())) {
+      const name = tableName(table.file)
+      const known = files.get(name)
+      if (known === undefined) {
+        await fileSystem.link(joinPath(from, name), joinPath(folder, name))
+        files.set(name, { name, size: table.size, checksum: table.checksum, parts: [table] })
+      } else known.parts.push(table)
+    }
+    const number = state.nextNumber
+    await fileSystem.syncFolder(folder)
+    const { writer } = await writeManifest(fileSystem, folder, number, { ...state, nextNumber: number + 1 })
+    await writer.close()
+    const described: CheckpointFile[] = [...files.values()]
+    for (const name of [manifestName(number), currentName]) {
+      const bytes = await readFile(fileSystem, joinPath(folder, name))
+      described.push({ name, size: bytes.length, checksum: crc32(bytes), parts: [] })
+    }
+    return { mark: state.mark, files: described }
+  } finally {
+    view.release()
+  }
+}

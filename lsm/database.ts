@@ -1,0 +1,270 @@
+import { assert } from '../base/assert.ts'
+import { compareBytes, copyBytes } from '../base/bytes.ts'
+import type { MaybePromise } from '../base/maybe-promise.ts'
+import { writeDelayMs } from './back-pressure.ts'
+import { type CheckpointFiles, makeCheckpoint } from './checkpoint.ts'
+import { Compactor } from './compactor.ts'
+import { Engine } from './engine.ts'
+import { FlushQueue } from './flush-queue.ts'
+import { discardIngest, type IngestFile, PreparedIngest, prepareIngest } from './ingest.ts'
+import { DatabaseIterator, type IterateOptions, Snapshot } from './iterator.ts'
+import type { KeyRange } from './kind.ts'
+import { LogPipeline } from './log-pipeline.ts'
+import { type DatabaseOptions, resolveOptions } from './options.ts'
+import { recover } from './recovery.ts'
+import { TableStore } from './table-store.ts'
+import { WriteAheadLog } from './write-ahead-log.ts'
+import type { WriteBatch } from './write-batch.ts'
+
+export interface DatabaseStats {
+  /** Active memtable. */
+  readonly memtableBytes: number
+  readonly memtableEntries: number
+  /** Elements of the flush queue, and the memtables among them. */
+  readonly queueLength: number
+  readonly immutableMemtables: number
+  /** By level. */
+  readonly levels: readonly { readonly tables: number; readonly bytes: number }[]
+  readonly blockCacheBytes: number
+  readonly flushes: number
+  readonly flushedBytes: number
+  readonly compactions: number
+  /** Input of compactions. */
+  readonly compactedBytes: number
+  readonly trivialMoves: number
+}
+
+/** The storage engine; its contract is `lsm/README.md`. */
+export class Database {
+  readonly #engine: Engine
+  readonly #queue: FlushQueue
+  readonly #compactor: Compactor
+  readonly #log: LogPipeline | undefined
+  #closing: Promise<void> | undefined
+
+  private constructor(engine: Engine, log: WriteAheadLog | undefined) {
+    this.#engine = engine
+    this.#compactor = new Compactor(engine)
+    this.#queue = new FlushQueue(engine, () => this.#compactor.maybeStart())
+    this.#log = log === undefined ? undefined : new LogPipeline(engine, this.#queue, log)
+  }
+
+  /** Throws RangeError on an option that cannot be, CorruptionError on damage, the file system's error where it refuses. */
+  static async open(options: DatabaseOptions): Promise<Database> {
+    const resolved = resolveOptions(options)
+    const { fileSystem, folder, blockCache: cache, logger } = resolved
+    const { manifest, logNumber } = await recover(resolved)
+    try {
+      const log = resolved.wal ? await WriteAheadLog.create(fileSystem, folder, logNumber, 0) : undefined
+      const store = new TableStore({ fileSystem, folder, cache, logger })
+      const database = new Database(new Engine(resolved, manifest, store), log)
+      database.#compactor.maybeStart()
+      return database
+    } catch (error) {
+      await manifest.close()
+      throw error
+    }
+  }
+
+  /** The first background failure (DiskError or CorruptionError); writes fail with it from then on. */
+  get failed(): Error | undefined {
+    return this.#engine.failed
+  }
+
+  /**
+   * Applies the batch as a whole. Without a WAL: at once, visible when it returns. With a WAL: resolves, and is visible, when it is in the log
+   * and, unless `sync` is false, durable. Throws (rejects, with a WAL) after a failure or `close`.
+   */
+  write(batch: WriteBatch, options?: { readonly sync?: boolean }): MaybePromise<void> {
+    const engine = this.#engine
+    if (this.#log !== undefined) return this.#writeLogged(batch, options?.sync ?? true)
+    engine.mustWrite()
+    engine.view.memtable.add(batch.encoded(), engine.sequence + 1)
+    engine.sequence++
+  }
+
+  /** A copy of the value. */
+  get(key: Uint8Array, snapshot?: Snapshot): MaybePromise<Uint8Array | undefined> {
+    this.#mustBeOpen()
+    if (snapshot !== undefined) return snapshot.mustBeHeld().view.get(key, snapshot.sequence)
+    return this.#engine.view.get(key, this.#engine.sequence)
+  }
+
+  /** All of one moment; a promise if one of them needs it. */
+  getMany(keys: readonly Uint8Array[], snapshot?: Snapshot): MaybePromise<(Uint8Array | undefined)[]> {
+    this.#mustBeOpen()
+    const view = snapshot?.mustBeHeld().view ?? this.#engine.view
+    const limit = snapshot?.sequence ?? this.#engine.sequence
+    const values: MaybePromise<Uint8Array | undefined>[] = []
+    let waits = false
+    for (const key of keys) {
+      const value = view.get(key, limit)
+      if (value instanceof Promise) waits = true
+      values.push(value)
+    }
+    return waits ? Promise.all(values) : (values as (Uint8Array | undefined)[])
+  }
+
+  /** The records of [lower, upper) as they are now, or were at the snapshot. */
+  iterate(options: IterateOptions = {}): DatabaseIterator {
+    this.#mustBeOpen()
+    const { snapshot } = options
+    if (snapshot !== undefined) return new DatabaseIterator(snapshot.mustBeHeld().view.retain(), snapshot.sequence, options)
+    return new DatabaseIterator(this.#engine.view.retain(), this.#engine.sequence, options)
+  }
+
+  /** Must be released: until then it holds memory and files. */
+  snapshot(): Snapshot {
+    this.#mustBeOpen()
+    return new Snapshot(this.#engine.view.retain(), this.#engine.sequence)
+  }
+
+  /** Without a WAL: the memtable is over its budget. */
+  get wantsSeal(): boolean {
+    return this.#engine.view.memtable.bytes >= this.#engine.options.memtableBytes
+  }
+
+  /**
+   * Without a WAL: the memtable becomes immutable and enters the flush queue, before this returns. Resolves when all up to here is durable
+   * and the manifest carries `mark`. With an empty memtable only the mark is written, in order.
+   */
+  seal(mark: Uint8Array): Promise<void> {
+    assert(this.#log === undefined, 'seal is for a database without a WAL')
+    return this.#push({ mark: copyBytes(mark) })
+  }
+
+  /** The newest mark that is durable; found again at open. */
+  get durableMark(): Uint8Array | undefined {
+    return this.#engine.manifest.state.mark
+  }
+
+  /** What a writer should wait before its next write, so that flush and compaction keep up. With a WAL `write` does so itself. */
+  get writeDelayMs(): number {
+    return writeDelayMs(this.#engine)
+  }
+
+  /** Verifies and links files, so that `ingest` can no longer fail over them. */
+  async prepareIngest(files: readonly IngestFile[]): Promise<PreparedIngest> {
+    this.#engine.mustWrite()
+    return await prepareIngest(this.#engine, files)
+  }
+
+  /** Gives up what `prepareIngest` has made. */
+  discardIngest(prepared: PreparedIngest): Promise<void> {
+    return discardIngest(this.#engine, prepared)
+  }
+
+  /**
+   * Puts tables in, above all that was written before and below all that is written after. `excise`: ranges emptied in the same edit, below
+   * the tables. Resolves when durable. Without a WAL it takes its place in the order, and is seen by readers, before this returns (reads wait
+   * until the files are open), and a file that does not fit is a failure of the database; with one, the files are verified first, and a misfit
+   * only rejects.
+   */
+  async ingest(
+    files: readonly IngestFile[] | PreparedIngest,
+    mark?: Uint8Array,
+    options: { readonly excise?: readonly KeyRange[] } = {},
+  ): Promise<void> {
+    this.#engine.mustWrite()
+    const excised = (options.excise ?? []).map(copyRange).filter((range) => !isEmptyRange(range))
+    if (files instanceof PreparedIngest) return this.#push({ tables: files.take(), excised, mark: mark && copyBytes(mark) })
+    const prepared = prepareIngest(this.#engine, files)
+    if (this.#log !== undefined) return this.#push({ tables: (await prepared).take(), excised, mark: mark && copyBytes(mark) })
+    return this.#push({ tables: prepared, excised, mark: mark && copyBytes(mark) })
+  }
+
+  /** Removes all keys of [lower, upper) that were written before; undefined is unbounded. Readers see it at once; resolves when durable. */
+  excise(lower: Uint8Array | undefined, upper: Uint8Array | undefined, mark?: Uint8Array): Promise<void> {
+    const range = copyRange({ lower, upper })
+    return this.#push({ excised: isEmptyRange(range) ? [] : [range], mark: mark && copyBytes(mark) })
+  }
+
+  /** A database of its own in `folder` (empty or absent, same file system), by hard links: with a WAL of all that was written before, without one of what is durable. */
+  async checkpoint(folder: string): Promise<CheckpointFiles> {
+    this.#engine.mustWrite()
+    if (this.#log !== undefined) await this.flush()
+    return await makeCheckpoint(this.#engine, folder)
+  }
+
+  /** Brings what is durable of a range (default: all) together as deep as its data lies; drops tombstones and what was overwritten. */
+  async compactRange(lower?: Uint8Array, upper?: Uint8Array): Promise<void> {
+    this.#engine.mustWrite()
+    await this.#compactor.compactRange({ lower, upper })
+  }
+
+  /** With a WAL: seals and resolves when all that was written before is in tables. Without one: resolves when the queue is durable. */
+  async flush(): Promise<void> {
+    this.#engine.mustWrite()
+    if (this.#log !== undefined) return this.#push({})
+    await this.#engine.view.queue.at(-1)?.done
+  }
+
+  /** Resolves when no flush and no compaction is due or under way, and files used no more are removed: for tests and measurements. */
+  async settle(): Promise<void> {
+    await this.#queue.settle()
+    await this.#compactor.settle()
+    await this.#engine.store.settle()
+  }
+
+  stats(): DatabaseStats {
+    const { view, counters, options } = this.#engine
+    return {
+      memtableBytes: view.memtable.bytes,
+      memtableEntries: view.memtable.entries,
+      queueLength: view.queue.length,
+      immutableMemtables: view.queue.filter((element) => element.memtable !== undefined).length,
+      levels: view.version.levels.map((tables, level) => ({ tables: tables.length, bytes: view.version.bytes(level) })),
+      blockCacheBytes: options.blockCache.bytes,
+      flushes: counters.flushes,
+      flushedBytes: counters.flushedBytes,
+      compactions: counters.compactions,
+      compactedBytes: counters.compactedBytes,
+      trivialMoves: counters.moves,
+    }
+  }
+
+  /** What is in the flush queue becomes durable; a running compaction ends. Open iterators and snapshots must not be used any more. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    const engine = this.#engine
+    engine.closed = true
+    await this.#log?.close()
+    await this.#queue.settle()
+    await this.#compactor.stop()
+    await engine.manifest.close()
+    await engine.store.close()
+  }
+
+  async #writeLogged(batch: WriteBatch, sync: boolean): Promise<void> {
+    this.#engine.mustWrite()
+    await (this.#log as LogPipeline).write(batch.encoded().slice(), sync)
+  }
+
+  /** Without a WAL before it returns; with one after the writes before it. Resolves when durable. */
+  async #push(content: Parameters<FlushQueue['push']>[0]): Promise<void> {
+    this.#engine.mustWrite()
+    const log = this.#log
+    if (log === undefined) return this.#queue.push(content).done
+    let done: Promise<void> | undefined
+    await log.afterRotation((logNumber) => {
+      done = this.#queue.push({ ...content, logNumber }).done
+    })
+    await done
+  }
+
+  #mustBeOpen(): void {
+    if (this.#engine.closed) throw new Error('the database is closed')
+  }
+}
+
+function copyRange(range: KeyRange): KeyRange {
+  return { lower: range.lower && copyBytes(range.lower), upper: range.upper && copyBytes(range.upper) }
+}
+
+function isEmptyRange({ lower, upper }: KeyRange): boolean {
+  return lower !== undefined && upper !== undefined && compareBytes(lower, upper) >= 0
+}

@@ -1,0 +1,89 @@
+import { AssertionError } from '../base/assert.ts'
+import { CorruptionError, DiskError } from '../base/errors.ts'
+import type { Manifest } from './manifest.ts'
+import { Memtable } from './memtable.ts'
+import type { ResolvedOptions } from './options.ts'
+import type { TableStore } from './table-store.ts'
+import type { TableWriterOptions } from './table-writer.ts'
+import { type QueueElement, View } from './view.ts'
+
+/** What the parts of an open database share. */
+export class Engine {
+  readonly options: ResolvedOptions
+  readonly manifest: Manifest
+  readonly store: TableStore
+  /** All that readers see now. Changes only by `setView`, whole. */
+  view: View
+  /** The newest visible sequence number: rises with each write. */
+  sequence: number
+  /** At least the sequence numbers of all that was ingested: a new memtable begins above it. */
+  sequenceFloor = 0
+  /** Logs that exist, oldest first; the last is written to. */
+  logs: readonly number[] = []
+  failed: Error | undefined
+  closed = false
+  readonly counters = { flushes: 0, flushedBytes: 0, compactions: 0, compactedBytes: 0, moves: 0 }
+  #waiters: (() => void)[] = []
+
+  constructor(options: ResolvedOptions, manifest: Manifest, store: TableStore) {
+    this.options = options
+    this.manifest = manifest
+    this.store = store
+    this.sequence = manifest.state.lastSequence
+    this.view = new View(store, new Memtable(this.sequence, options.memtableBytes), [], manifest.state.version)
+  }
+
+  get writerOptions(): TableWriterOptions {
+    return { blockBytes: this.options.blockBytes, bloomBitsPerKey: this.options.bloomBitsPerKey }
+  }
+
+  /** Replaces parts of the view, in one turn. */
+  setView(change: { memtable?: Memtable; queue?: readonly QueueElement[]; version?: View['version'] }): void {
+    const old = this.view
+    this.view = new View(this.store, change.memtable ?? old.memtable, change.queue ?? old.queue, change.version ?? old.version)
+    old.release()
+    this.wake()
+  }
+
+  /** An empty memtable for what comes now. */
+  newMemtable(): Memtable {
+    this.sequence = Math.max(this.sequence, this.sequenceFloor)
+    return new Memtable(this.sequence, this.options.memtableBytes)
+  }
+
+  /** The first failure is final: it is kept, told, and nothing is written any more. Returns it. */
+  fail(error: unknown): Error {
+    if (this.failed !== undefined) return this.failed
+    const failure = asFailure(error)
+    this.failed = failure
+    this.store.frozen = true
+    this.options.logger.error({ error: failure, folder: this.options.folder }, 'the database failed and takes no more writes')
+    this.wake()
+    this.options.onFailure?.(failure)
+    return failure
+  }
+
+  mustWrite(): void {
+    if (this.closed) throw new Error('the database is closed')
+    if (this.failed !== undefined) throw this.failed
+  }
+
+  /** Resolves at the next change of the view, or failure. */
+  changed(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.push(resolve)
+    })
+  }
+
+  wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter()
+  }
+}
+
+function asFailure(error: unknown): Error {
+  if (error instanceof CorruptionError || error instanceof DiskError || error instanceof AssertionError || error instanceof RangeError)
+    return error
+  return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
+}

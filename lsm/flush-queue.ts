@@ -1,0 +1,173 @@
+import { assert } from '../base/assert.ts'
+import { joinPath } from '../base/file-system.ts'
+import type { Engine } from './engine.ts'
+import { DatabaseIterator } from './iterator.ts'
+import { type FlushInput, flushJobName } from './jobs.ts'
+import { Memtable } from './memtable.ts'
+import { hullOf, levelCount, logName, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
+import type { Version } from './version.ts'
+import { applyEdit, type DurableState, exciseTables, type VersionEdit } from './version-edit.ts'
+import { QueueElement, View } from './view.ts'
+
+/**
+ * Memtables, ingests and excises in the order in which they were applied. Readers see an element from `push` on; it becomes durable after all
+ * before it, as one version edit.
+ */
+export class FlushQueue {
+  readonly #engine: Engine
+  readonly #onEdit: () => void
+  #running: Promise<void> | undefined
+
+  /** `onEdit`: called after each edit. */
+  constructor(engine: Engine, onEdit: () => void) {
+    this.#engine = engine
+    this.#onEdit = onEdit
+  }
+
+  /** Seals the active memtable, if it holds anything, and puts what follows it behind it, in one turn. Returns the element. */
+  push(content: Omit<ConstructorParameters<typeof QueueElement>[1], 'memtable'>): QueueElement {
+    const engine = this.#engine
+    const { memtable, queue } = engine.view
+    const element = new QueueElement(engine.store, { ...content, memtable: memtable.entries > 0 ? memtable : undefined })
+    engine.setView({ memtable: engine.newMemtable(), queue: [...queue, element] })
+    this.#running ??= this.#run()
+    return element
+  }
+
+  /** Resolves when the queue stands still: empty, or failed. */
+  async settle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running
+  }
+
+  async #run(): Promise<void> {
+    const engine = this.#engine
+    for (;;) {
+      const element = engine.view.queue[0]
+      if (element === undefined || engine.failed !== undefined) break
+      try {
+        await this.#makeDurable(element)
+        element.resolve()
+        element.release()
+        if (element.logNumber !== undefined) await this.#removeLogs(element.logNumber)
+      } catch (error) {
+        engine.fail(error)
+      }
+      this.#onEdit()
+    }
+    this.#running = undefined
+    if (engine.failed !== undefined) for (const element of engine.view.queue) element.reject(engine.failed)
+  }
+
+  async #makeDurable(element: QueueElement): Promise<void> {
+    const engine = this.#engine
+    const flushed = element.memtable === undefined ? undefined : await this.#flush(element.memtable)
+    await element.opened
+    if (flushed !== undefined || element.hasTables) await engine.options.fileSystem.syncFolder(engine.options.folder)
+    await engine.manifest.commit(
+      (state) => this.#edit(state, element, flushed),
+      (state) => engine.setView({ queue: engine.view.queue.slice(1), version: state.version }),
+    )
+    engine.counters.flushes++
+    engine.counters.flushedBytes += flushed?.size ?? 0
+  }
+
+  /** Removes logs below `number`; what cannot be removed is an orphan that the next open removes. */
+  async #removeLogs(number: number): Promise<void> {
+    const engine = this.#engine
+    const { fileSystem, folder, logger } = engine.options
+    const old = engine.logs.filter((log) => log < number)
+    engine.logs = engine.logs.filter((log) => log >= number)
+    for (const log of old) {
+      await fileSystem.unlink(joinPath(folder, logName(log))).catch((error: unknown) => {
+        logger.warn({ error, log }, 'a log that is needed no more could not be removed')
+      })
+    }
+  }
+
+  #flush(memtable: Memtable): Promise<WrittenTable> {
+    const { options, manifest, writerOptions } = this.#engine
+    return options.executor.run<FlushInput, WrittenTable>(flushJobName, {
+      folder: options.folder,
+      file: manifest.newNumber(),
+      image: memtable.image(),
+      writer: writerOptions,
+    })
+  }
+
+  async #edit(state: DurableState, element: QueueElement, flushed: WrittenTable | undefined): Promise<VersionEdit> {
+    const { manifest } = this.#engine
+    let after = state
+    const step = (dropped: readonly TableMetadata[], added: readonly TableMetadata[]) => {
+      after = applyEdit(after, { dropped: dropped.map((table) => table.id), added })
+    }
+    if (flushed !== undefined) step([], [newTable(flushed, manifest.newNumber(), manifest.newNumber())])
+    for (const range of element.excised) {
+      const { dropped, added } = exciseTables(after.version.tables(), range, () => manifest.newNumber())
+      step(dropped, added)
+    }
+    if (element.tables !== undefined) await this.#placeTables(element, () => after.version, step)
+    return {
+      ...difference(state.version, after.version),
+      lastSequence: Math.max(element.memtable?.maxSequence ?? 0, ...(element.tables?.tables().map((table) => table.maxSequence) ?? [])),
+      ...(element.logNumber === undefined ? {} : { logNumber: element.logNumber }),
+      ...(element.mark === undefined ? {} : { mark: element.mark }),
+    }
+  }
+
+  /** Tables with a level of their own go there, into a span that must be empty; others as low as what lies above allows. */
+  async #placeTables(
+    element: QueueElement,
+    version: () => Version,
+    step: (dropped: readonly TableMetadata[], added: readonly TableMetadata[]) => void,
+  ): Promise<void> {
+    const { manifest } = this.#engine
+    // Oldest first, so that the newest gets the highest order.
+    const tables = [...(element.tables as Version).levels].reverse().flatMap((level) => [...level].reverse())
+    const placed = tables.filter((table) => !element.foreign.has(table.id))
+    const hull = hullOf(placed)
+    if (hull !== undefined) {
+      assert(await this.#isEmpty(version(), hull), 'tables with levels are ingested into an empty span')
+      // What overlaps the span holds nothing in it: it gives way.
+      const { dropped, added } = exciseTables(version().tables(), hull, () => manifest.newNumber())
+      step(dropped, added)
+    }
+    for (const table of placed) step([], [{ ...table, order: manifest.newNumber() }])
+    for (const table of tables) {
+      if (element.foreign.has(table.id)) step([], [{ ...table, level: lowestLevelFor(version(), table), order: manifest.newNumber() }])
+    }
+  }
+
+  async #isEmpty(version: Version, range: { lower: Uint8Array; upper: Uint8Array }): Promise<boolean> {
+    const view = new View(this.#engine.store, new Memtable(0, 1024), [], version)
+    const iterator = new DatabaseIterator(view, 0, range)
+    try {
+      return !(await iterator.next())
+    } finally {
+      iterator.close()
+    }
+  }
+}
+
+function newTable(written: WrittenTable, id: number, order: number): TableMetadata {
+  return { ...written, id, order, level: 0, clipped: false }
+}
+
+/** The lowest level to which `table`, newer than all of `version`, can go: nothing in it or above it may overlap. */
+function lowestLevelFor(version: Version, table: TableMetadata): number {
+  let level = 0
+  for (let candidate = 0; candidate < levelCount; candidate++) {
+    const tables = version.levels[candidate] ?? []
+    if (tables.some((other) => rangeOverlaps(other, table.lower, table.upper))) break
+    level = candidate
+  }
+  return level
+}
+
+function difference(from: Version, to: Version): { dropped: number[]; added: TableMetadata[] } {
+  const before = new Set(from.tables())
+  const after = new Set(to.tables())
+  return {
+    dropped: [...before].filter((table) => !after.has(table)).map((table) => table.id),
+    added: [...after].filter((table) => !before.has(table)),
+  }
+}

@@ -1,0 +1,99 @@
+import { assert } from '../base/assert.ts'
+import { compareBytes } from '../base/bytes.ts'
+import type { Engine } from './engine.ts'
+import { type InspectInput, inspectJobName } from './jobs.ts'
+import { hullOf, levelCount, type TableMetadata, type WrittenTable } from './table-metadata.ts'
+import { tablePath } from './table-writer.ts'
+import type { IngestedTables } from './view.ts'
+
+/** A table made by a checkpoint, or by `writeTable`. The file is hard-linked: it must lie on the database's file system, and stays where it is. */
+export interface IngestFile {
+  readonly path: string
+  /** As its checkpoint said. Not given: the file goes as low as what is there allows, above all of it. */
+  readonly level?: number
+  /** Only [lower, upper) of the table counts. */
+  readonly lower?: Uint8Array
+  readonly upper?: Uint8Array
+  /** crc32 of the file, where the caller has just verified it; otherwise it is read whole. */
+  readonly checksum?: number
+}
+
+/** Files that are verified and linked. To be given to `Database.ingest` once, or to `discard`. */
+export class PreparedIngest implements IngestedTables {
+  readonly tables: readonly TableMetadata[]
+  readonly foreign: ReadonlySet<number>
+  #taken = false
+
+  constructor(tables: readonly TableMetadata[], foreign: ReadonlySet<number>) {
+    this.tables = tables
+    this.foreign = foreign
+  }
+
+  take(): this {
+    assert(!this.#taken, 'a prepared ingest is used once')
+    this.#taken = true
+    return this
+  }
+}
+
+/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged; links nothing then. */
+export async function prepareIngest(engine: Engine, files: readonly IngestFile[]): Promise<PreparedIngest> {
+  const { options, manifest } = engine
+  for (const { level } of files) {
+    if (level !== undefined && !(Number.isInteger(level) && level >= 0 && level < levelCount)) throw new RangeError(`no level ${level}`)
+  }
+  const written: WrittenTable[] = []
+  for (const { path, checksum } of files) {
+    written.push(await options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }))
+  }
+  const sources: string[] = []
+  const tables: TableMetadata[] = []
+  const foreign = new Set<number>()
+  files.forEach((file, i) => {
+    const part = clip(written[i] as WrittenTable, file)
+    if (compareBytes(part.lower, part.upper) >= 0) return
+    const number = manifest.newNumber()
+    if (file.level === undefined) foreign.add(number)
+    tables.push({ ...part, file: number, id: number, order: number, level: file.level ?? 0 })
+    sources.push(file.path)
+  })
+  checkOverlaps(tables, foreign)
+  const linked: string[] = []
+  try {
+    for (const [i, table] of tables.entries()) {
+      const path = tablePath(options.folder, table.file)
+      await options.fileSystem.link(sources[i] as string, path)
+      linked.push(path)
+    }
+  } catch (error) {
+    for (const path of linked) await options.fileSystem.unlink(path).catch(() => undefined)
+    throw error
+  }
+  for (const table of tables) engine.sequenceFloor = Math.max(engine.sequenceFloor, table.maxSequence)
+  return new PreparedIngest(tables, foreign)
+}
+
+export async function discardIngest(engine: Engine, prepared: PreparedIngest): Promise<void> {
+  for (const { file } of prepared.take().tables) await engine.options.fileSystem.unlink(tablePath(engine.options.folder, file))
+}
+
+function clip(table: WrittenTable, file: IngestFile): WrittenTable & { readonly clipped: boolean } {
+  const lower = file.lower !== undefined && compareBytes(file.lower, table.lower) > 0 ? file.lower : table.lower
+  const upper = file.upper !== undefined && compareBytes(file.upper, table.upper) < 0 ? file.upper : table.upper
+  return { ...table, lower, upper, clipped: lower !== table.lower || upper !== table.upper }
+}
+
+/** No level below 0 overlaps itself; files without a level overlap nothing that comes with them. */
+function checkOverlaps(tables: readonly TableMetadata[], foreign: ReadonlySet<number>): void {
+  const hull = hullOf(tables.filter((table) => !foreign.has(table.id)))
+  const runs = [tables.filter((table) => foreign.has(table.id))]
+  for (let level = 1; level < levelCount; level++) runs.push(tables.filter((table) => table.level === level))
+  if (hull !== undefined) runs[0]?.push({ ...(tables[0] as TableMetadata), ...hull })
+  for (const run of runs) {
+    run.sort((a, b) => compareBytes(a.lower, b.lower))
+    for (let i = 1; i < run.length; i++) {
+      const before = run[i - 1] as TableMetadata
+      if (compareBytes(before.upper, (run[i] as TableMetadata).lower) > 0) throw new RangeError('the files to ingest overlap one another')
+    }
+  }
+}

@@ -1,0 +1,263 @@
+import { assert, must } from '../base/assert.ts'
+import { compareRanges } from '../base/bytes.ts'
+import { crc32 } from '../base/checksum.ts'
+import { CorruptionError } from '../base/errors.ts'
+import type { Job, JobContext, JobRegistry } from '../base/executor.ts'
+import { kindTombstone } from './kind.ts'
+import type { MemtableImage } from './memtable.ts'
+import { ImageReader } from './memtable-source.ts'
+import { Merge, type Source } from './source.ts'
+import type { TableMetadata, WrittenTable } from './table-metadata.ts'
+import { TableReader } from './table-reader.ts'
+import { RunSource } from './table-source.ts'
+import { TableWriter, type TableWriterOptions, tablePath } from './table-writer.ts'
+
+/** The database's work off the main thread. Jobs open files by name, sync the tables that they write, and leave folders to the caller. */
+
+export interface FlushInput {
+  readonly folder: string
+  readonly file: number
+  readonly image: MemtableImage
+  readonly writer: TableWriterOptions
+}
+
+export interface CompactionInput {
+  readonly folder: string
+  /** As in `CompactionPlan`. */
+  readonly inputs: readonly (readonly TableMetadata[])[]
+  /** Numbers that the job may give its files. */
+  readonly firstFile: number
+  readonly fileCount: number
+  readonly targetTableBytes: number
+  /** 0: tables end nowhere in particular. */
+  readonly boundaryPrefixBytes: number
+  /** `deeperRanges` of the output level. */
+  readonly deeper: readonly { readonly lower: Uint8Array; readonly upper: Uint8Array }[]
+  readonly writer: TableWriterOptions
+}
+
+export interface InspectInput {
+  readonly path: string
+  /** The file's checksum where the caller has verified it; undefined: the whole file is read. */
+  readonly checksum: number | undefined
+}
+
+export const inspectJobName = 'lsm.inspect'
+export const flushJobName = 'lsm.flush'
+export const compactionJobName = 'lsm.compact'
+
+/** The newest version of each key of a memtable becomes a table: older ones are seen only by views that hold the memtable itself. */
+const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
+  const path = tablePath(input.folder, input.file)
+  const reader = new ImageReader(input.image)
+  const pacer = new Pacer(context)
+  const writer = await TableWriter.create(context.fileSystem, path, input.file, input.writer)
+  try {
+    let lastBuffer: Uint8Array | undefined
+    let lastStart = 0
+    let lastEnd = 0
+    while (reader.advance()) {
+      const { buffer, keyStart, keyEnd } = reader
+      if (lastBuffer !== undefined && compareRanges(lastBuffer, lastStart, lastEnd, buffer, keyStart, keyEnd) === 0) continue
+      lastBuffer = buffer
+      lastStart = keyStart
+      lastEnd = keyEnd
+      writer.add(buffer, keyStart, keyEnd, reader.kind, reader.sequence, buffer, keyEnd, reader.valueEnd)
+      if (writer.wantsFlush) await writer.flush()
+      if (pacer.isDue()) await pacer.pause()
+    }
+    return await writer.finish()
+  } catch (error) {
+    await discard(context, writer, [path])
+    throw error
+  }
+}
+
+/** Merges the inputs into tables of the output level. Rejects without leaving files behind, as far as the disk lets it. */
+const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, context) => {
+  const outputs = new CompactionOutputs(input, context)
+  const readers: TableReader[] = []
+  try {
+    const open = async (table: TableMetadata) => {
+      const reader = await TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined)
+      readers.push(reader)
+      return reader
+    }
+    const merge = new Merge(
+      input.inputs.map((run) => new RunSource(run, open, false)),
+      false,
+    )
+    const moved = merge.seek(undefined)
+    if (moved instanceof Promise) await moved
+    await copyAll(merge, input, outputs, context)
+    return await outputs.finish()
+  } catch (error) {
+    await outputs.discard()
+    throw error
+  } finally {
+    for (const reader of readers) await reader.close()
+  }
+}
+
+/** What a table made elsewhere holds, from its properties; `file` is 0. */
+const inspectJob: Job<InspectInput, WrittenTable> = async ({ path, checksum }, context) => {
+  const reader = await TableReader.open(context.fileSystem, path, undefined)
+  try {
+    return {
+      file: 0,
+      size: reader.size,
+      checksum: checksum ?? (await checksumOf(context, path, reader.size)),
+      lower: reader.property('lower'),
+      upper: reader.property('upper'),
+      entries: reader.numberProperty('entries'),
+      tombstones: reader.numberProperty('tombstones'),
+      maxSequence: reader.numberProperty('maxSequence'),
+    }
+  } finally {
+    await reader.close()
+  }
+}
+
+export const lsmJobs: JobRegistry = { [flushJobName]: flushJob, [compactionJobName]: compactionJob, [inspectJobName]: inspectJob }
+
+async function checksumOf(context: JobContext, path: string, size: number): Promise<number> {
+  const file = await context.fileSystem.open(path, 'read')
+  try {
+    const pacer = new Pacer(context)
+    const buffer = new Uint8Array(Math.min(size, 256 * 1024))
+    let checksum = 0
+    for (let offset = 0; offset < size; ) {
+      const count = await file.read(buffer, offset)
+      if (count === 0) throw new CorruptionError(path, offset, 'ends too early')
+      checksum = crc32(buffer.subarray(0, count), checksum)
+      offset += count
+      await pacer.pause()
+    }
+    return checksum
+  } finally {
+    await file.close()
+  }
+}
+
+async function copyAll(merge: Merge, input: CompactionInput, outputs: CompactionOutputs, context: JobContext): Promise<void> {
+  const pacer = new Pacer(context)
+  const deeper = new DeeperRanges(input.deeper)
+  for (let top = merge.top; top !== undefined; top = merge.top) {
+    if (top.kind !== kindTombstone || deeper.mayHold(top)) {
+      if (outputs.wantsCut(top)) await outputs.cut()
+      const writer = outputs.current ?? (await outputs.begin())
+      writer.add(top.keyBuffer, top.keyStart, top.keyEnd, top.kind, top.sequence, top.valueBuffer, top.valueStart, top.valueEnd)
+      if (writer.wantsFlush) await writer.flush()
+    }
+    if (pacer.isDue()) await pacer.pause()
+    const moved = merge.advance()
+    if (moved instanceof Promise) await moved
+  }
+}
+
+class CompactionOutputs {
+  readonly #input: CompactionInput
+  readonly #context: JobContext
+  readonly #written: WrittenTable[] = []
+  readonly #paths: string[] = []
+  readonly #lastPrefix: Uint8Array
+  #lastPrefixLength = 0
+  current: TableWriter | undefined
+
+  constructor(input: CompactionInput, context: JobContext) {
+    this.#input = input
+    this.#context = context
+    this.#lastPrefix = new Uint8Array(input.boundaryPrefixBytes)
+  }
+
+  /** Whether the table so far ends before the entry at which `source` stands. */
+  wantsCut(source: Source): boolean {
+    const { targetTableBytes, boundaryPrefixBytes } = this.#input
+    const full = this.current !== undefined && this.current.bytes >= targetTableBytes
+    if (boundaryPrefixBytes === 0) return full
+    const end = Math.min(source.keyEnd, source.keyStart + boundaryPrefixBytes)
+    const changed = compareRanges(this.#lastPrefix, 0, this.#lastPrefixLength, source.keyBuffer, source.keyStart, end) !== 0
+    if (changed) {
+      this.#lastPrefixLength = end - source.keyStart
+      for (let i = source.keyStart; i < end; i++) this.#lastPrefix[i - source.keyStart] = source.keyBuffer[i] as number
+    }
+    return full || (changed && this.current !== undefined && this.current.bytes >= targetTableBytes / 4)
+  }
+
+  async begin(): Promise<TableWriter> {
+    const number = this.#input.firstFile + this.#paths.length
+    assert(this.#paths.length < this.#input.fileCount, 'a compaction has enough numbers for its files')
+    const path = tablePath(this.#input.folder, number)
+    this.#paths.push(path)
+    this.current = await TableWriter.create(this.#context.fileSystem, path, number, this.#input.writer)
+    return this.current
+  }
+
+  async cut(): Promise<void> {
+    const writer = must(this.current, 'a table is open')
+    this.#written.push(await writer.finish())
+    this.current = undefined
+  }
+
+  async finish(): Promise<WrittenTable[]> {
+    if (this.current !== undefined) await this.cut()
+    return this.#written
+  }
+
+  discard(): Promise<void> {
+    return discard(this.#context, this.current, this.#paths)
+  }
+}
+
+/** Clean-up after an error, which is the one that counts: what cannot be removed is an orphan that the next open removes. */
+async function discard(context: JobContext, writer: TableWriter | undefined, paths: readonly string[]): Promise<void> {
+  await writer?.abort().catch(() => undefined)
+  for (const path of paths) await context.fileSystem.unlink(path).catch(() => undefined)
+}
+
+/** Asks for rising keys whether deeper levels may hold them. */
+class DeeperRanges {
+  readonly #ranges: CompactionInput['deeper']
+  #at = 0
+
+  constructor(ranges: CompactionInput['deeper']) {
+    this.#ranges = ranges
+  }
+
+  mayHold(source: Source): boolean {
+    const { keyBuffer, keyStart, keyEnd } = source
+    // Ranges of several levels overlap one another: only those at the front that are passed whole are left behind for good.
+    while (isPassed(this.#ranges[this.#at], source)) this.#at++
+    for (let i = this.#at; i < this.#ranges.length; i++) {
+      const range = this.#ranges[i] as { lower: Uint8Array; upper: Uint8Array }
+      if (compareRanges(range.lower, 0, range.lower.length, keyBuffer, keyStart, keyEnd) > 0) return false
+      if (compareRanges(range.upper, 0, range.upper.length, keyBuffer, keyStart, keyEnd) > 0) return true
+    }
+    return false
+  }
+}
+
+function isPassed(range: { readonly upper: Uint8Array } | undefined, source: Source): boolean {
+  return range !== undefined && compareRanges(range.upper, 0, range.upper.length, source.keyBuffer, source.keyStart, source.keyEnd) <= 0
+}
+
+/** Keeps a job's turns to the slice that its thread gives. */
+class Pacer {
+  readonly #context: JobContext
+  #until: number
+  #count = 0
+
+  constructor(context: JobContext) {
+    this.#context = context
+    this.#until = context.clock.monotonicMs() + context.sliceMs
+  }
+
+  isDue(): boolean {
+    return (++this.#count & 63) === 0 && this.#context.clock.monotonicMs() >= this.#until
+  }
+
+  async pause(): Promise<void> {
+    await this.#context.pause()
+    this.#until = this.#context.clock.monotonicMs() + this.#context.sliceMs
+  }
+}

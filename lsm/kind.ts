@@ -1,0 +1,17 @@
+/** What an entry of a memtable, log or table is. The numbers are part of the formats. */
+export const kindTombstone = 0
+export const kindValue = 1
+/** Reserved: the value is a pointer to a value stored elsewhere. No reader of this version takes one. */
+export const kindValuePointer = 2
+
+export const maxKeyBytes = 2 ** 16
+export const maxValueBytes = 2 ** 28
+
+/** [lower, upper) of keys; undefined is unbounded. */
+export interface KeyRange {
+  readonly lower: Uint8Array | undefined
+  readonly upper: Uint8Array | undefined
+}
+
+/** What a lookup returns for "deleted here, look no further"; compared by identity. */
+export const tombstone: Uint8Array = new Uint8Array(0)

@@ -1,0 +1,138 @@
+import { sleep } from '../base/clock.ts'
+import { maxImmutables, writeDelayMs } from './back-pressure.ts'
+import type { Engine } from './engine.ts'
+import type { FlushQueue } from './flush-queue.ts'
+import { WriteAheadLog } from './write-ahead-log.ts'
+
+interface WriteItem {
+  readonly operations: Uint8Array
+  readonly sync: boolean
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+interface BarrierItem {
+  readonly run: () => Promise<void>
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+const groupBytes = 4 * 1024 * 1024
+
+/**
+ * Writes through the database's own log: what queued while one group was written and synced is the next group. A group becomes visible, in
+ * one turn, when it is in the log. Memtables are changed only between groups, so each log holds exactly what its memtable holds.
+ */
+export class LogPipeline {
+  readonly #engine: Engine
+  readonly #queue: FlushQueue
+  #log: WriteAheadLog
+  #items: (WriteItem | BarrierItem)[] = []
+  #running: Promise<void> | undefined
+
+  constructor(engine: Engine, queue: FlushQueue, log: WriteAheadLog) {
+    this.#engine = engine
+    this.#queue = queue
+    this.#log = log
+    engine.logs = [log.number]
+  }
+
+  write(operations: Uint8Array, sync: boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#add({ operations, sync, resolve, reject })
+    })
+  }
+
+  /** Runs `work` after what was written before, while no write is under way, with a fresh log: `work` gets the number of the new one. */
+  afterRotation(work: (logNumber: number) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const run = async () => {
+        await this.#rotate()
+        work(this.#log.number)
+      }
+      this.#add({ run, resolve, reject })
+    })
+  }
+
+  /** Writes what waits, and ends the log's file so that all of it is guarded. */
+  async close(): Promise<void> {
+    while (this.#running !== undefined) await this.#running
+    if (this.#engine.failed === undefined) {
+      try {
+        await this.#log.sync()
+        await this.#log.mark()
+      } catch (error) {
+        this.#engine.fail(error)
+      }
+    }
+    await this.#log.close()
+  }
+
+  #add(item: WriteItem | BarrierItem): void {
+    this.#items.push(item)
+    this.#running ??= this.#run()
+  }
+
+  async #run(): Promise<void> {
+    // What this turn issues leaves as one group.
+    await Promise.resolve()
+    while (this.#items.length > 0) {
+      const first = this.#items[0] as WriteItem | BarrierItem
+      const group = 'run' in first ? undefined : this.#takeGroup()
+      if (group === undefined) this.#items.shift()
+      const taken = group ?? [first]
+      try {
+        if (this.#engine.failed !== undefined) throw this.#engine.failed
+        if (group !== undefined) await this.#writeGroup(group)
+        else await (first as BarrierItem).run()
+        for (const item of taken) item.resolve()
+        if (this.#items.length === 0 && group?.some((item) => item.sync)) await this.#log.mark()
+      } catch (error) {
+        const failure = this.#engine.fail(error)
+        for (const item of taken) item.reject(failure)
+      }
+    }
+    this.#running = undefined
+  }
+
+  #takeGroup(): WriteItem[] {
+    const group: WriteItem[] = []
+    let bytes = 0
+    for (let item = this.#items[0]; item !== undefined && !('run' in item); item = this.#items[0]) {
+      if (group.length > 0 && bytes + item.operations.length > groupBytes) break
+      bytes += item.operations.length
+      group.push(item)
+      this.#items.shift()
+    }
+    return group
+  }
+
+  async #writeGroup(group: readonly WriteItem[]): Promise<void> {
+    const engine = this.#engine
+    const delayMs = writeDelayMs(engine)
+    if (delayMs > 0) await sleep(engine.options.clock, delayMs)
+    if (engine.view.memtable.bytes >= engine.options.memtableBytes) await this.#seal()
+    let sequence = engine.sequence
+    const batches = group.map(({ operations }) => ({ operations, sequence: ++sequence }))
+    await this.#log.append(batches)
+    if (group.some((item) => item.sync)) await this.#log.sync()
+    for (const batch of batches) engine.view.memtable.add(batch.operations, batch.sequence)
+    engine.sequence = sequence
+  }
+
+  async #seal(): Promise<void> {
+    const engine = this.#engine
+    while (engine.view.queue.length >= maxImmutables && engine.failed === undefined) await engine.changed()
+    await this.#rotate()
+    this.#queue.push({ logNumber: this.#log.number })
+  }
+
+  async #rotate(): Promise<void> {
+    const { options, manifest, failed } = this.#engine
+    if (failed !== undefined) throw failed
+    const old = this.#log
+    await old.finish()
+    this.#log = await WriteAheadLog.create(options.fileSystem, options.folder, manifest.newNumber(), old.number)
+    this.#engine.logs = [...this.#engine.logs, this.#log.number]
+  }
+}

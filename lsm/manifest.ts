@@ -1,0 +1,165 @@
+import { ByteReader, ByteWriter } from '../base/bytes.ts'
+import { CorruptionError } from '../base/errors.ts'
+import { type FileSystem, joinPath, readFile, replaceFile } from '../base/file-system.ts'
+import { decodeRecordFile, encodeRecordFile, scanRecords } from '../base/framed-record.ts'
+import { RecordWriter } from './record-writer.ts'
+import { currentName, manifestName } from './table-metadata.ts'
+import { applyEdit, type DurableState, decodeEdit, emptyState, encodeEdit, type VersionEdit, wholeState } from './version-edit.ts'
+
+/** Set apart from the log's records: a number goes with the salt. */
+const manifestSalt = 0x4d414e49
+const rollFactor = 4
+const rollBytes = 1024 * 1024
+
+/**
+ * The durable state: MANIFEST-n, framed records of version edits, and CURRENT, a record that holds n. A new manifest begins at each open
+ * and when the old one has grown, with the whole state in one record; it counts from the durable rename of CURRENT on.
+ */
+export class Manifest {
+  readonly #fileSystem: FileSystem
+  readonly #folder: string
+  #state: DurableState
+  #number = 0
+  #writer: RecordWriter | undefined
+  /** Size of the record with the whole state that the current manifest began with. */
+  #wholeBytes = 0
+  #queue: Promise<unknown> = Promise.resolve()
+
+  private constructor(fileSystem: FileSystem, folder: string, state: DurableState) {
+    this.#fileSystem = fileSystem
+    this.#folder = folder
+    this.#state = state
+  }
+
+  get state(): DurableState {
+    return this.#state
+  }
+
+  get number(): number {
+    return this.#number
+  }
+
+  /** Takes a number for a file, an id or an order. */
+  newNumber(): number {
+    return this.reserveNumbers(1)
+  }
+
+  /** Takes `count` numbers in a row and returns the first. */
+  reserveNumbers(count: number): number {
+    const first = this.#state.nextNumber
+    this.#state = { ...this.#state, nextNumber: first + count }
+    return first
+  }
+
+  /** Reads the state of `folder`. `names`: what is in it. Nothing is written: `roll` begins the new manifest. */
+  static async open(fileSystem: FileSystem, folder: string, names: readonly string[]): Promise<Manifest> {
+    const currentPath = joinPath(folder, currentName)
+    if (!names.includes(currentName)) {
+      const foreign = names.find((name) => name.endsWith('.sst') || name.endsWith('.log'))
+      if (foreign !== undefined) throw new CorruptionError(currentPath, undefined, `missing, though ${foreign} is there`)
+      const manifest = new Manifest(fileSystem, folder, emptyState)
+      // A crash during the first open leaves manifests that nothing points to: their numbers must not be met again.
+      manifest.skipNumbers(names)
+      return manifest
+    }
+    const number = decodeCurrent(decodeRecordFile(await readFile(fileSystem, currentPath), currentPath), currentPath)
+    const path = joinPath(folder, manifestName(number))
+    if (!names.includes(manifestName(number))) throw new CorruptionError(path, undefined, 'missing, though CURRENT names it')
+    const { payloads, offsets } = scanRecords(await readFile(fileSystem, path), { file: path, salt: manifestSalt + number, durable: 1 })
+    let state = emptyState
+    payloads.forEach((payload, i) => {
+      state = applyEdit(state, decodeEdit(payload, path, offsets[i] as number))
+    })
+    const manifest = new Manifest(fileSystem, folder, state)
+    manifest.#number = number
+    manifest.skipNumbers(names)
+    return manifest
+  }
+
+  /** Numbers of files that lie in the folder, also of orphans, are never given out again. */
+  skipNumbers(names: readonly string[]): void {
+    for (const name of names) {
+      const number = Number(/\d+/.exec(name)?.[0] ?? 0)
+      if (number >= this.#state.nextNumber) this.#state = { ...this.#state, nextNumber: number + 1 }
+    }
+  }
+
+  /**
+   * Makes an edit durable. `build` sees the state that the edit will be applied to; edits follow one another in the order of the calls.
+   * `install` runs in the turn in which `state` becomes the new one. `build` may return undefined: nothing happens, and the result is false.
+   * A failure is final: later commits fail too.
+   */
+  commit(
+    build: (state: DurableState) => VersionEdit | undefined | Promise<VersionEdit | undefined>,
+    install: (state: DurableState) => void,
+  ): Promise<boolean> {
+    const done = this.#queue.then(async () => {
+      if (this.#writer === undefined) throw new Error('the manifest is closed')
+      const edit = await build(this.#state)
+      if (edit === undefined) return false
+      await this.#writer.append([encodeEdit({ ...edit, nextNumber: this.#state.nextNumber })])
+      await this.#writer.sync()
+      this.#state = applyEdit(this.#state, edit)
+      install(this.#state)
+      if (this.#writer.end > Math.max(rollBytes, rollFactor * this.#wholeBytes)) await this.#roll()
+      else await this.#writer.mark()
+      return true
+    })
+    this.#queue = done
+    // Who commits is told; later ones fail by themselves.
+    done.catch(() => undefined)
+    return done
+  }
+
+  /** Begins a new manifest with the whole state. */
+  roll(): Promise<void> {
+    const done = this.#queue.then(() => this.#roll())
+    this.#queue = done
+    done.catch(() => undefined)
+    return done
+  }
+
+  async close(): Promise<void> {
+    await this.#queue.catch(() => undefined)
+    await this.#writer?.close()
+    this.#writer = undefined
+  }
+
+  async #roll(): Promise<void> {
+    const old = this.#number
+    const number = this.newNumber()
+    const written = await writeManifest(this.#fileSystem, this.#folder, number, this.#state)
+    await this.#writer?.close()
+    this.#writer = written.writer
+    this.#wholeBytes = written.writer.end
+    this.#number = number
+    await this.#writer.mark()
+    if (old > 0) await this.#fileSystem.unlink(joinPath(this.#folder, manifestName(old)))
+  }
+}
+
+/** Writes a manifest that holds `state` and points CURRENT to it, durably. */
+export async function writeManifest(
+  fileSystem: FileSystem,
+  folder: string,
+  number: number,
+  state: DurableState,
+): Promise<{ writer: RecordWriter }> {
+  const file = await fileSystem.open(joinPath(folder, manifestName(number)), 'create')
+  const writer = new RecordWriter(file, manifestSalt + number, 0)
+  await writer.append([encodeEdit(wholeState(state))])
+  await writer.sync()
+  await fileSystem.syncFolder(folder)
+  const content = new ByteWriter()
+  content.varint(number)
+  await replaceFile(fileSystem, joinPath(folder, currentName), encodeRecordFile(content.finish()))
+  return { writer }
+}
+
+function decodeCurrent(payload: Uint8Array, path: string): number {
+  try {
+    return new ByteReader(payload).varint()
+  } catch {
+    throw new CorruptionError(path, 0, 'no manifest number')
+  }
+}

@@ -1,0 +1,163 @@
+import { kindTombstone, kindValue } from './kind.ts'
+import type { Memtable, MemtableImage } from './memtable.ts'
+import { Source } from './source.ts'
+
+const none = -1
+
+/** The entries of a memtable up to a sequence number, while others may be added to it. */
+export class MemtableSource extends Source {
+  readonly #memtable: Memtable
+  readonly #limit: number
+  readonly #reverse: boolean
+  /** Where the source stands: forward at the visible version, reverse at the newest version of the key. */
+  #slot = none
+  #changes = -1
+
+  constructor(memtable: Memtable, limit: number, reverse: boolean) {
+    super()
+    this.#memtable = memtable
+    this.#limit = limit
+    this.#reverse = reverse
+  }
+
+  seek(target: Uint8Array | undefined): void {
+    const memtable = this.#memtable
+    if (this.#reverse) {
+      this.#settleBack(target === undefined ? memtable.lastSlot() : memtable.slotBelow(target, 0, target.length))
+    } else {
+      this.#settle(target === undefined ? memtable.firstSlot() : memtable.lowerBoundSlot(target, 0, target.length))
+    }
+  }
+
+  advance(): void {
+    const memtable = this.#memtable
+    if (this.#changes !== memtable.changes) {
+      this.#slot = memtable.lowerBoundSlot(this.keyBuffer, this.keyStart, this.keyEnd)
+    }
+    if (this.#reverse) {
+      this.#settleBack(memtable.slotBefore(this.#slot))
+      return
+    }
+    let slot = this.#slot
+    do {
+      const next = memtable.slotAfter(slot)
+      if (next === none || !memtable.sameKey(slot, next)) {
+        slot = next
+        break
+      }
+      slot = next
+    } while (slot !== none)
+    this.#settle(slot)
+  }
+
+  #settle(from: number): void {
+    const memtable = this.#memtable
+    let slot = from
+    while (slot !== none && memtable.sequenceAt(slot) > this.#limit) slot = memtable.slotAfter(slot)
+    this.#stand(slot, slot)
+  }
+
+  #settleBack(from: number): void {
+    const memtable = this.#memtable
+    for (let oldest = from; oldest !== none; ) {
+      // From the oldest version of the key towards the newest: the last one within the limit is the visible one.
+      let visible = none
+      let newest = oldest
+      for (let slot = oldest; slot !== none && (slot === oldest || memtable.sameKey(slot, oldest)); slot = memtable.slotBefore(slot)) {
+        if (memtable.sequenceAt(slot) <= this.#limit) visible = slot
+        newest = slot
+      }
+      if (visible !== none) {
+        this.#stand(visible, newest)
+        return
+      }
+      oldest = memtable.slotBefore(newest)
+    }
+    this.#stand(none, none)
+  }
+
+  #stand(visible: number, slot: number): void {
+    const memtable = this.#memtable
+    this.#slot = slot
+    this.#changes = memtable.changes
+    this.valid = visible !== none
+    if (visible === none) return
+    memtable.decode(memtable.pointerAt(visible))
+    this.kind = memtable.kind
+    this.sequence = memtable.sequenceAt(visible)
+    this.keyBuffer = memtable.buffer
+    this.keyStart = memtable.keyStart
+    this.keyEnd = memtable.keyEnd
+    this.valueBuffer = memtable.buffer
+    this.valueStart = memtable.keyEnd
+    this.valueEnd = memtable.valueEnd
+  }
+}
+
+/** Reads an image in order, all versions: `advance` until false. */
+export class ImageReader {
+  readonly #image: MemtableImage
+  readonly #units: Uint8Array[] = []
+  readonly #counts: Uint8Array
+  readonly #next: Int32Array
+  readonly #pointers: Uint32Array
+  readonly #sequences: Uint32Array
+  #leaf: number
+  #position = -1
+  buffer: Uint8Array = new Uint8Array(0)
+  kind = 0
+  sequence = 0
+  keyStart = 0
+  keyEnd = 0
+  valueEnd = 0
+
+  constructor(image: MemtableImage) {
+    this.#image = image
+    image.buffers.forEach((buffer, i) => {
+      const first = Math.floor((image.bases[i] as number) / image.unitBytes)
+      this.#units.push(first < i ? (this.#units[first] as Uint8Array) : new Uint8Array(buffer))
+    })
+    this.#counts = new Uint8Array(image.leafCount)
+    this.#next = new Int32Array(image.leafNext)
+    this.#pointers = new Uint32Array(image.pointers)
+    this.#sequences = new Uint32Array(image.sequences)
+    this.#leaf = image.firstLeaf
+  }
+
+  advance(): boolean {
+    this.#position++
+    while (this.#position >= (this.#counts[this.#leaf] as number)) {
+      const next = this.#next[this.#leaf] as number
+      if (next === none) return false
+      this.#leaf = next
+      this.#position = 0
+    }
+    const slot = this.#leaf * 64 + this.#position
+    this.sequence = this.#image.baseSequence + (this.#sequences[slot] as number)
+    this.#decode(this.#pointers[slot] as number)
+    return true
+  }
+
+  #decode(pointer: number): void {
+    const unit = Math.floor(pointer / this.#image.unitBytes)
+    const buffer = this.#units[unit] as Uint8Array
+    this.buffer = buffer
+    let at = pointer - (this.#image.bases[unit] as number)
+    this.kind = buffer[at++] === kindTombstone ? kindTombstone : kindValue
+    let keyLength = 0
+    for (let shift = 0; ; shift += 7) {
+      const byte = buffer[at++] as number
+      keyLength |= (byte & 127) << shift
+      if (byte < 128) break
+    }
+    let valueLength = 0
+    for (let shift = 0; ; shift += 7) {
+      const byte = buffer[at++] as number
+      valueLength |= (byte & 127) << shift
+      if (byte < 128) break
+    }
+    this.keyStart = at
+    this.keyEnd = at + keyLength
+    this.valueEnd = at + keyLength + valueLength
+  }
+}

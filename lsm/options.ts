@@ -1,0 +1,91 @@
+import type { Clock } from '../base/clock.ts'
+import type { Executor } from '../base/executor.ts'
+import type { FileSystem } from '../base/file-system.ts'
+import type { Logger } from '../base/logger.ts'
+import { BlockCache } from './block-cache.ts'
+
+export interface DatabaseOptions {
+  readonly fileSystem: FileSystem
+  /** Its registry must hold `lsmJobs`. */
+  readonly executor: Executor
+  /** For compaction; `executor` if not given. One of its own keeps a flush from waiting behind it. */
+  readonly compactionExecutor?: Executor
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Made durably if absent. One database at a time may use it: who opens sees to that. */
+  readonly folder: string
+  /** Default true. False: nothing is durable before its memtable is flushed (`seal`). */
+  readonly wal?: boolean
+  /** Size at which a memtable wants to be sealed; default 64 MiB. */
+  readonly memtableBytes?: number
+  /** May be shared by many databases; default one of 64 MiB. */
+  readonly blockCache?: BlockCache
+  /** From level 1 down a table ends where the first `prefixBytes` bytes of the key change, once it has a quarter of the target size. */
+  readonly boundaryOf?: 'none' | { readonly prefixBytes: number }
+  /** Default 16 MiB. */
+  readonly targetTableBytes?: number
+  /** Payload at which a data block ends; default 4 KiB. */
+  readonly blockBytes?: number
+  /** Default 10. */
+  readonly bloomBitsPerKey?: number
+  /** Tables of level 0 that start a compaction; default 4. */
+  readonly level0CompactionTrigger?: number
+  /** Tables of level 0 from which on writers are slowed; default 8. */
+  readonly level0SlowdownTrigger?: number
+  /** Tables of level 0 at which writers are slowed most; default 24. */
+  readonly level0StopTrigger?: number
+  /** Default 64 MiB. */
+  readonly level1Bytes?: number
+  /** A level's size by that of the level above it; default 10. */
+  readonly levelFactor?: number
+  /** Called once, when `failed` is set. */
+  readonly onFailure?: (error: Error) => void
+}
+
+export type ResolvedOptions = Required<Omit<DatabaseOptions, 'onFailure'>> & Pick<DatabaseOptions, 'onFailure'>
+
+const MiB = 1024 * 1024
+
+/** Fills in defaults; throws RangeError naming the option. */
+export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
+  const resolved = {
+    wal: true,
+    compactionExecutor: options.executor,
+    memtableBytes: 64 * MiB,
+    boundaryOf: 'none' as const,
+    targetTableBytes: 16 * MiB,
+    blockBytes: 4096,
+    bloomBitsPerKey: 10,
+    level0CompactionTrigger: 4,
+    level0SlowdownTrigger: 8,
+    level0StopTrigger: 24,
+    level1Bytes: 64 * MiB,
+    levelFactor: 10,
+    ...options,
+    blockCache: options.blockCache ?? new BlockCache(64 * MiB),
+  }
+  const bounds: [keyof typeof resolved, number, number][] = [
+    ['memtableBytes', 1024, 2 ** 31],
+    ['targetTableBytes', 1024, 2 ** 31],
+    ['blockBytes', 64, 2 ** 24],
+    ['bloomBitsPerKey', 1, 40],
+    ['level0CompactionTrigger', 1, 1000],
+    ['level0SlowdownTrigger', 1, 1000],
+    ['level0StopTrigger', 1, 1000],
+    ['level1Bytes', 1024, 2 ** 50],
+    ['levelFactor', 2, 100],
+  ]
+  for (const [name, least, most] of bounds) mustBeWithin(name, resolved[name], least, most)
+  if (resolved.boundaryOf !== 'none') mustBeWithin('boundaryOf.prefixBytes', resolved.boundaryOf.prefixBytes, 1, 4096)
+  if (resolved.level0StopTrigger <= resolved.level0SlowdownTrigger) {
+    throw new RangeError('level0StopTrigger must be above level0SlowdownTrigger')
+  }
+  if (resolved.folder === '') throw new RangeError('folder must not be empty')
+  return resolved
+}
+
+function mustBeWithin(name: string, value: unknown, least: number, most: number): void {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(`${name} must be an integer from ${least} to ${most}, not ${value}`)
+  }
+}

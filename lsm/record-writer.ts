@@ -1,0 +1,46 @@
+import type { File } from '../base/file-system.ts'
+import { framedLength, frameRecord } from '../base/framed-record.ts'
+
+/** Appends framed records to a file that it alone writes. One call at a time. */
+export class RecordWriter {
+  readonly #file: File
+  readonly #salt: number
+  #end: number
+  #syncedEnd: number
+
+  /** `end`: where the file's whole, durable records end. */
+  constructor(file: File, salt: number, end: number) {
+    this.#file = file
+    this.#salt = salt
+    this.#end = end
+    this.#syncedEnd = end
+  }
+
+  get end(): number {
+    return this.#end
+  }
+
+  /** Resolves when written, not durable. */
+  async append(chunks: readonly Uint8Array[]): Promise<void> {
+    let length = 0
+    for (const chunk of chunks) length += chunk.length
+    const offset = this.#end
+    this.#end += framedLength(length)
+    await this.#file.write(frameRecord(chunks, offset, this.#syncedEnd, this.#salt), offset)
+  }
+
+  async sync(): Promise<void> {
+    const end = this.#end
+    await this.#file.sync()
+    this.#syncedEnd = end
+  }
+
+  /** Leaves word of what is durable, without a sync: from now on damage to it is told from a torn tail. */
+  async mark(): Promise<void> {
+    await this.append([])
+  }
+
+  close(): Promise<void> {
+    return this.#file.close()
+  }
+}

@@ -1,0 +1,250 @@
+import { ByteReader, compareRanges, copyBytes, readU64, utf8Text } from '../base/bytes.ts'
+import { CorruptionError } from '../base/errors.ts'
+import type { File, FileSystem } from '../base/file-system.ts'
+import type { MaybePromise } from '../base/maybe-promise.ts'
+import { BlockCursor } from './block.ts'
+import type { BlockCache, CachedBlock } from './block-cache.ts'
+import { bloomMayHold } from './bloom.ts'
+import { kindTombstone, kindValue, tombstone } from './kind.ts'
+import { type BlockHandle, blockTrailerBytes, decodeFooter, footerBytes, verifyBlock } from './table-format.ts'
+
+/** The index block in columns. */
+interface TableIndex {
+  readonly count: number
+  readonly offsets: Float64Array
+  readonly lengths: Uint32Array
+  /** Separator i is keys[starts[i], starts[i + 1]). */
+  readonly keys: Uint8Array
+  readonly starts: Uint32Array
+}
+
+const readAheadBytes = 256 * 1024
+// `get` runs to its end without a pause, so one cursor serves all.
+const cursor = new BlockCursor()
+
+/** An open table. Index and filter stay in memory; data blocks come through the cache, or by read-ahead where there is none. */
+export class TableReader {
+  readonly path: string
+  readonly size: number
+  readonly properties: ReadonlyMap<string, Uint8Array>
+  readonly #file: File
+  readonly #index: TableIndex
+  readonly #filter: Uint8Array
+  readonly #cache: BlockCache | undefined
+  readonly #cached: (CachedBlock | undefined)[]
+  readonly #loading = new Map<number, Promise<Uint8Array>>()
+  #ahead: Uint8Array = new Uint8Array(0)
+  #aheadOffset = 0
+
+  private constructor(
+    file: File,
+    size: number,
+    index: TableIndex,
+    filter: Uint8Array,
+    properties: ReadonlyMap<string, Uint8Array>,
+    cache: BlockCache | undefined,
+  ) {
+    this.path = file.path
+    this.size = size
+    this.#file = file
+    this.#index = index
+    this.#filter = filter
+    this.properties = properties
+    this.#cache = cache
+    this.#cached = new Array(cache === undefined ? 0 : index.count).fill(undefined)
+  }
+
+  /** Without a cache the reader is for one pass over the table. Throws CorruptionError. */
+  static async open(fileSystem: FileSystem, path: string, cache: BlockCache | undefined): Promise<TableReader> {
+    const file = await fileSystem.open(path, 'read')
+    try {
+      const size = await file.size()
+      if (size < footerBytes) throw new CorruptionError(path, 0, `a table of ${size} bytes`)
+      const footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes), path, size - footerBytes)
+      const filter = await readBlock(file, footer.filter)
+      const index = decodeIndex(await readBlock(file, footer.index), path, footer)
+      const properties = decodeProperties(await readBlock(file, footer.properties), path, footer.properties.offset)
+      if (filter.length < 2) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
+      return new TableReader(file, size, index, filter, properties, cache)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /** Throws CorruptionError where the table does not have it. */
+  property(name: string): Uint8Array {
+    const value = this.properties.get(name)
+    if (value === undefined) throw new CorruptionError(this.path, undefined, `no property '${name}'`)
+    return value
+  }
+
+  numberProperty(name: string): number {
+    const value = this.property(name)
+    const number = value.length === 8 ? readU64(value, 0) : Number.NaN
+    if (Number.isNaN(number)) throw new CorruptionError(this.path, undefined, `property '${name}' is no number`)
+    return number
+  }
+
+  get blocks(): number {
+    return this.#index.count
+  }
+
+  blockOffset(index: number): number {
+    return this.#index.offsets[index] as number
+  }
+
+  /** The first block that may hold a key >= bytes[start, end); `blocks` where there is none. */
+  findBlock(bytes: Uint8Array, start: number, end: number): number {
+    const { keys, starts, count } = this.#index
+    let from = 0
+    let to = count
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if (compareRanges(keys, starts[middle] as number, starts[middle + 1] as number, bytes, start, end) < 0) from = middle + 1
+      else to = middle
+    }
+    return from
+  }
+
+  /** A copy of the newest value of `key`, `tombstone`, or undefined where the table says nothing. `hash`: its `bloomHash`. */
+  get(key: Uint8Array, hash: number): MaybePromise<Uint8Array | undefined> {
+    if (!bloomMayHold(this.#filter, hash)) return undefined
+    const index = this.findBlock(key, 0, key.length)
+    if (index === this.#index.count) return undefined
+    const block = this.load(index, true)
+    return block instanceof Promise ? block.then((bytes) => this.#find(bytes, index, key)) : this.#find(block, index, key)
+  }
+
+  /** The payload of a data block. `hot`: not part of a scan. */
+  load(index: number, hot: boolean): MaybePromise<Uint8Array> {
+    if (this.#cache === undefined) return this.#loadAhead(index)
+    const cached = this.#cached[index]
+    if (cached !== undefined) {
+      if (hot) cached.referenced = true
+      return cached.bytes
+    }
+    let loading = this.#loading.get(index)
+    if (loading === undefined) {
+      loading = this.#loadThrough(this.#cache, index, hot)
+      this.#loading.set(index, loading)
+    }
+    return loading
+  }
+
+  evict(index: number): void {
+    this.#cached[index] = undefined
+  }
+
+  /** Nobody reads any more. */
+  async close(): Promise<void> {
+    for (const block of this.#cached) if (block !== undefined) this.#cache?.remove(block)
+    this.#cached.fill(undefined)
+    await this.#file.close()
+  }
+
+  #find(block: Uint8Array, index: number, key: Uint8Array): Uint8Array | undefined {
+    const offset = this.#index.offsets[index] as number
+    cursor.open(block, this.path, offset)
+    if (!cursor.seek(key, 0, key.length)) return undefined
+    if (compareRanges(cursor.key, 0, cursor.keyLength, key, 0, key.length) !== 0) return undefined
+    checkKind(cursor.kind, this.path, offset)
+    if (cursor.kind === kindTombstone) return tombstone
+    const value = new Uint8Array(cursor.valueEnd - cursor.valueStart)
+    value.set(block.subarray(cursor.valueStart, cursor.valueEnd))
+    return value
+  }
+
+  async #loadThrough(cache: BlockCache, index: number, hot: boolean): Promise<Uint8Array> {
+    try {
+      const block = await readBlock(this.#file, {
+        offset: this.#index.offsets[index] as number,
+        length: this.#index.lengths[index] as number,
+      })
+      this.#cached[index] = cache.insert(this, index, block, hot)
+      return block
+    } finally {
+      this.#loading.delete(index)
+    }
+  }
+
+  #loadAhead(index: number): MaybePromise<Uint8Array> {
+    const offset = this.#index.offsets[index] as number
+    const length = (this.#index.lengths[index] as number) + blockTrailerBytes
+    const start = offset - this.#aheadOffset
+    if (start >= 0 && start + length <= this.#ahead.length) {
+      return verifyBlock(this.#ahead.subarray(start, start + length), this.path, offset)
+    }
+    return this.#readAhead(offset, length)
+  }
+
+  async #readAhead(offset: number, length: number): Promise<Uint8Array> {
+    const most = Math.min(this.size - offset, Math.max(readAheadBytes, length))
+    this.#ahead = await readRange(this.#file, offset, most)
+    this.#aheadOffset = offset
+    return verifyBlock(this.#ahead.subarray(0, length), this.path, offset)
+  }
+}
+
+/** Throws where this version cannot read entries of `kind`. */
+export function checkKind(kind: number, file: string, offset: number): void {
+  if (kind !== kindValue && kind !== kindTombstone) throw new CorruptionError(file, offset, `unknown kind ${kind} of entry`)
+}
+
+async function readRange(file: File, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length)
+  const count = await file.read(bytes, offset)
+  if (count < length) throw new CorruptionError(file.path, offset, `ends ${length - count} bytes too early`)
+  return bytes
+}
+
+async function readBlock(file: File, handle: BlockHandle): Promise<Uint8Array> {
+  return verifyBlock(await readRange(file, handle.offset, handle.length + blockTrailerBytes), file.path, handle.offset)
+}
+
+function decodeIndex(block: Uint8Array, path: string, footer: { readonly index: BlockHandle; readonly filter: BlockHandle }): TableIndex {
+  const offsets: number[] = []
+  const lengths: number[] = []
+  const starts: number[] = []
+  const keys: Uint8Array[] = []
+  let bytes = 0
+  const walk = new BlockCursor()
+  walk.open(block, path, footer.index.offset)
+  while (walk.advance()) {
+    const value = new ByteReader(block.subarray(walk.valueStart, walk.valueEnd))
+    const offset = value.varint()
+    const length = value.varint()
+    if (offset + length + blockTrailerBytes > footer.filter.offset) throw new CorruptionError(path, footer.index.offset, 'malformed index')
+    offsets.push(offset)
+    lengths.push(length)
+    starts.push(bytes)
+    keys.push(walk.key.slice(0, walk.keyLength))
+    bytes += walk.keyLength
+  }
+  starts.push(bytes)
+  const all = new Uint8Array(bytes)
+  keys.forEach((key, i) => {
+    all.set(key, starts[i] as number)
+  })
+  return {
+    count: offsets.length,
+    offsets: Float64Array.from(offsets),
+    lengths: Uint32Array.from(lengths),
+    keys: all,
+    starts: Uint32Array.from(starts),
+  }
+}
+
+function decodeProperties(block: Uint8Array, path: string, offset: number): Map<string, Uint8Array> {
+  const properties = new Map<string, Uint8Array>()
+  try {
+    const reader = new ByteReader(block)
+    while (!reader.done) {
+      const name = utf8Text(reader.bytes())
+      properties.set(name, copyBytes(reader.bytes()))
+    }
+  } catch {
+    throw new CorruptionError(path, offset, 'malformed properties')
+  }
+  return properties
+}

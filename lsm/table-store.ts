@@ -1,0 +1,104 @@
+import { assert } from '../base/assert.ts'
+import { CorruptionError } from '../base/errors.ts'
+import type { FileSystem } from '../base/file-system.ts'
+import type { Logger } from '../base/logger.ts'
+import type { MaybePromise } from '../base/maybe-promise.ts'
+import type { BlockCache } from './block-cache.ts'
+import type { TableMetadata } from './table-metadata.ts'
+import { TableReader } from './table-reader.ts'
+import { tablePath } from './table-writer.ts'
+
+/** The tables' files of one database: open readers, and how many views use each. A file that none uses any more is unlinked. */
+export class TableStore {
+  readonly #fileSystem: FileSystem
+  readonly #folder: string
+  readonly #cache: BlockCache
+  readonly #logger: Logger
+  readonly #readers = new Map<number, TableReader>()
+  readonly #opening = new Map<number, Promise<TableReader>>()
+  readonly #uses = new Map<number, number>()
+  readonly #removals = new Set<Promise<void>>()
+  /** After a failure no file is removed: what the manifest says is not known. */
+  frozen = false
+
+  constructor(options: { fileSystem: FileSystem; folder: string; cache: BlockCache; logger: Logger }) {
+    this.#fileSystem = options.fileSystem
+    this.#folder = options.folder
+    this.#cache = options.cache
+    this.#logger = options.logger
+  }
+
+  reader(table: TableMetadata): MaybePromise<TableReader> {
+    return this.#readers.get(table.file) ?? this.#opening.get(table.file) ?? this.#open(table)
+  }
+
+  /** For sources: bound once. */
+  readonly open = (table: TableMetadata): MaybePromise<TableReader> => this.reader(table)
+
+  use(tables: readonly TableMetadata[]): void {
+    for (const { file } of tables) this.#uses.set(file, (this.#uses.get(file) ?? 0) + 1)
+  }
+
+  release(tables: readonly TableMetadata[]): void {
+    for (const { file } of tables) {
+      const uses = this.#uses.get(file) ?? 0
+      assert(uses > 0, 'a table is released as often as it was taken')
+      if (uses > 1) this.#uses.set(file, uses - 1)
+      else {
+        this.#uses.delete(file)
+        if (!this.frozen) this.#track(this.#remove(file))
+      }
+    }
+  }
+
+  /** Waits for removals under way and closes all readers. */
+  async close(): Promise<void> {
+    this.frozen = true
+    await Promise.all(this.#removals)
+    await Promise.allSettled(this.#opening.values())
+    for (const reader of this.#readers.values()) await reader.close()
+    this.#readers.clear()
+  }
+
+  /** Waits until what is not used any more is unlinked. */
+  async settle(): Promise<void> {
+    while (this.#removals.size > 0) await Promise.all(this.#removals)
+  }
+
+  async #open({ file, size }: TableMetadata): Promise<TableReader> {
+    const opening = this.#openChecked(tablePath(this.#folder, file), size)
+    this.#opening.set(file, opening)
+    try {
+      const reader = await opening
+      this.#readers.set(file, reader)
+      return reader
+    } finally {
+      this.#opening.delete(file)
+    }
+  }
+
+  async #openChecked(path: string, size: number): Promise<TableReader> {
+    const reader = await TableReader.open(this.#fileSystem, path, this.#cache)
+    if (reader.size === size) return reader
+    await reader.close()
+    throw new CorruptionError(path, undefined, `${reader.size} bytes, ${size} were written`)
+  }
+
+  #track(removal: Promise<void>): void {
+    const tracked = removal
+      .catch((error: unknown) => {
+        // The next open finds the orphan and tries again.
+        this.#logger.warn({ error }, 'a table that is used no more could not be removed')
+      })
+      .finally(() => this.#removals.delete(tracked))
+    this.#removals.add(tracked)
+  }
+
+  async #remove(file: number): Promise<void> {
+    await this.#opening.get(file)?.catch(() => undefined)
+    const reader = this.#readers.get(file)
+    this.#readers.delete(file)
+    await reader?.close()
+    await this.#fileSystem.unlink(tablePath(this.#folder, file))
+  }
+}

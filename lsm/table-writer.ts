@@ -1,0 +1,230 @@
+import { assert } from '../base/assert.ts'
+import { ByteWriter, compareBytes, compareRanges, copyBytes, emptyBytes, keyAfter, utf8, writeU32, writeVarint } from '../base/bytes.ts'
+import { crc32 } from '../base/checksum.ts'
+import { type File, type FileSystem, joinPath } from '../base/file-system.ts'
+import { BlockBuilder } from './block.ts'
+import { bloomHash, buildBloom } from './bloom.ts'
+import { kindTombstone, kindValue } from './kind.ts'
+import { blockChecksum, blockTrailerBytes, compressionNone, encodeFooter } from './table-format.ts'
+import { tableName, type WrittenTable } from './table-metadata.ts'
+
+export interface TableWriterOptions {
+  readonly blockBytes: number
+  readonly bloomBitsPerKey: number
+}
+
+export const defaultTableWriterOptions: TableWriterOptions = { blockBytes: 4096, bloomBitsPerKey: 10 }
+
+const writeBytes = 256 * 1024
+
+/** Writes one table. `add` in key order, `flush` whenever `wantsFlush`, then `finish`, which syncs the file (not its folder). */
+export class TableWriter {
+  readonly #file: File
+  readonly #number: number
+  readonly #options: TableWriterOptions
+  readonly #data: BlockBuilder
+  readonly #index = new BlockBuilder(1, 4096)
+  /** Finished blocks that are not yet written. */
+  #pending = new ByteWriter(writeBytes + 65536)
+  /** Bytes handed to the file. */
+  #written = 0
+  #checksum = 0
+  #hashes = new Uint32Array(1024)
+  #entries = 0
+  #tombstones = 0
+  #maxSequence = 0
+  #lower: Uint8Array = emptyBytes
+  /** A finished data block whose index entry waits for the first key behind it. */
+  #lastBlock: { key: Uint8Array; offset: number; length: number } | undefined
+
+  private constructor(file: File, number: number, options: TableWriterOptions) {
+    this.#file = file
+    this.#number = number
+    this.#options = options
+    this.#data = new BlockBuilder(16, options.blockBytes + 4096)
+  }
+
+  static async create(fileSystem: FileSystem, path: string, number: number, options: TableWriterOptions): Promise<TableWriter> {
+    return new TableWriter(await fileSystem.open(path, 'create'), number, options)
+  }
+
+  get entries(): number {
+    return this.#entries
+  }
+
+  /** Size so far. */
+  get bytes(): number {
+    return this.#written + this.#pending.length + (this.#data.entries > 0 ? this.#data.bytes : 0)
+  }
+
+  get wantsFlush(): boolean {
+    return this.#pending.length >= writeBytes
+  }
+
+  add(
+    key: Uint8Array,
+    keyStart: number,
+    keyEnd: number,
+    kind: number,
+    sequence: number,
+    value: Uint8Array,
+    valueStart: number,
+    valueEnd: number,
+  ): void {
+    if (this.#entries === 0) this.#lower = key.slice(keyStart, keyEnd)
+    else {
+      const last = this.#data.lastKey
+      assert(compareRanges(last, 0, last.length, key, keyStart, keyEnd) < 0, 'keys of a table rise')
+    }
+    if (this.#lastBlock !== undefined) this.#addIndexEntry(key.subarray(keyStart, keyEnd))
+    this.#data.add(key, keyStart, keyEnd, kind, sequence, value, valueStart, valueEnd)
+    if (this.#entries === this.#hashes.length) {
+      const grown = new Uint32Array(2 * this.#entries)
+      grown.set(this.#hashes)
+      this.#hashes = grown
+    }
+    this.#hashes[this.#entries++] = bloomHash(key, keyStart, keyEnd)
+    if (kind === kindTombstone) this.#tombstones++
+    if (sequence > this.#maxSequence) this.#maxSequence = sequence
+    if (this.#data.bytes >= this.#options.blockBytes) this.#finishDataBlock()
+  }
+
+  async flush(): Promise<void> {
+    const bytes = this.#pending.view()
+    if (bytes.length === 0) return
+    await this.#file.write([bytes], this.#written)
+    this.#checksum = crc32(bytes, this.#checksum)
+    this.#written += bytes.length
+    this.#pending.clear()
+  }
+
+  /** At least one entry was added. */
+  async finish(): Promise<WrittenTable> {
+    assert(this.#entries > 0, 'a table holds entries')
+    const upper = keyAfter(this.#data.lastKey)
+    if (this.#data.entries > 0) this.#finishDataBlock()
+    this.#addIndexEntry(undefined)
+    await this.flush()
+    const filter = this.#addBlock(buildBloom(this.#hashes, this.#entries, this.#options.bloomBitsPerKey))
+    const index = this.#addBlock(this.#index.finish())
+    const properties = this.#addBlock(this.#properties(upper))
+    this.#pending.raw(encodeFooter({ filter, index, properties }))
+    await this.flush()
+    await this.#file.sync()
+    await this.#file.close()
+    return {
+      file: this.#number,
+      size: this.#written,
+      checksum: this.#checksum,
+      lower: this.#lower,
+      upper,
+      entries: this.#entries,
+      tombstones: this.#tombstones,
+      maxSequence: this.#maxSequence,
+    }
+  }
+
+  /** Gives the file up; its name stays. */
+  async abort(): Promise<void> {
+    await this.#file.close()
+  }
+
+  #finishDataBlock(): void {
+    const key = copyBytes(this.#data.lastKey)
+    this.#lastBlock = { key, ...this.#addBlock(this.#data.finish()) }
+  }
+
+  #addIndexEntry(next: Uint8Array | undefined): void {
+    const block = this.#lastBlock
+    if (block === undefined) return
+    const key = next === undefined ? block.key : separator(block.key, next)
+    const value = new Uint8Array(20)
+    const end = writeVarint(value, writeVarint(value, 0, block.offset), block.length)
+    this.#index.add(key, 0, key.length, kindValue, 0, value, 0, end)
+    this.#lastBlock = undefined
+  }
+
+  #addBlock(payload: Uint8Array): { offset: number; length: number } {
+    const offset = this.#written + this.#pending.length
+    const start = this.#pending.length
+    this.#pending.raw(payload)
+    this.#pending.u8(compressionNone)
+    const sum = blockChecksum(this.#pending.view().subarray(start), offset)
+    this.#pending.u32(sum)
+    assert(this.#pending.length - start === payload.length + blockTrailerBytes, 'a block ends in its trailer')
+    return { offset, length: payload.length }
+  }
+
+  #properties(upper: Uint8Array): Uint8Array {
+    const writer = new ByteWriter()
+    const number = (value: number) => {
+      const bytes = new Uint8Array(8)
+      writeU32(bytes, 0, value % 2 ** 32)
+      writeU32(bytes, 4, Math.floor(value / 2 ** 32))
+      return bytes
+    }
+    const properties: [string, Uint8Array][] = [
+      ['entries', number(this.#entries)],
+      ['tombstones', number(this.#tombstones)],
+      ['maxSequence', number(this.#maxSequence)],
+      ['lower', this.#lower],
+      ['upper', upper],
+    ]
+    for (const [name, value] of properties) {
+      writer.bytes(utf8(name))
+      writer.bytes(value)
+    }
+    return writer.finish()
+  }
+}
+
+/** A short key at or above `last` and below `next`. */
+function separator(last: Uint8Array, next: Uint8Array): Uint8Array {
+  let shared = 0
+  while (shared < last.length && last[shared] === next[shared]) shared++
+  if (shared < last.length && shared < next.length && (last[shared] as number) + 1 < (next[shared] as number)) {
+    const short = last.slice(0, shared + 1)
+    short[shared] = (short[shared] as number) + 1
+    return short
+  }
+  return last
+}
+
+export interface TableEntry {
+  readonly key: Uint8Array
+  /** Undefined: a tombstone. */
+  readonly value: Uint8Array | undefined
+}
+
+/**
+ * Writes a table for `Database.ingest` from entries whose keys rise (RangeError otherwise, and for no entries at all). The file is synced;
+ * syncing the folder is the caller's.
+ */
+export async function writeTable(
+  fileSystem: FileSystem,
+  path: string,
+  entries: Iterable<TableEntry> | AsyncIterable<TableEntry>,
+  options: TableWriterOptions = defaultTableWriterOptions,
+): Promise<WrittenTable> {
+  const writer = await TableWriter.create(fileSystem, path, 0, options)
+  try {
+    let last: Uint8Array | undefined
+    for await (const { key, value } of entries) {
+      if (last !== undefined && compareBytes(last, key) >= 0) throw new RangeError('the keys of a table must rise')
+      if (key.length === 0) throw new RangeError('a key holds at least one byte')
+      last = key
+      writer.add(key, 0, key.length, value === undefined ? kindTombstone : kindValue, 0, value ?? emptyBytes, 0, value?.length ?? 0)
+      if (writer.wantsFlush) await writer.flush()
+    }
+    if (writer.entries === 0) throw new RangeError('a table must hold entries')
+    return await writer.finish()
+  } catch (error) {
+    await writer.abort().catch(() => undefined)
+    await fileSystem.unlink(path).catch(() => undefined)
+    throw error
+  }
+}
+
+export function tablePath(folder: string, file: number): string {
+  return joinPath(folder, tableName(file))
+}

@@ -1,0 +1,170 @@
+import { ByteReader, ByteWriter, compareBytes, copyBytes } from '../base/bytes.ts'
+import { CorruptionError } from '../base/errors.ts'
+import type { KeyRange } from './kind.ts'
+import { levelCount, rangeOverlaps, type TableMetadata } from './table-metadata.ts'
+import { Version } from './version.ts'
+
+/**
+ * A step from one durable state to the next: one record of the manifest.
+ *
+ *     version u8 (1) │ field …        field = tag u8 │ length varint │ content
+ *
+ *     1 next number    varint            4 mark     bytes
+ *     2 last sequence  varint            5 dropped  table's id varint
+ *     3 log number     varint            6 added    id, file, level, order, size, checksum, entries, tombstones, maxSequence,
+ *                                                   clipped (0 or 1) as varints, lower and upper as length and bytes
+ *
+ * A reader refuses tags and versions that it does not know. The first record of a manifest holds the whole state.
+ */
+export interface VersionEdit {
+  /** Numbers of files, ids and orders below this are taken. Only rises. */
+  readonly nextNumber?: number
+  /** All sequence numbers up to this are taken. Only rises. */
+  readonly lastSequence?: number
+  /** Logs with a lower number hold nothing that is not in tables. Only rises. */
+  readonly logNumber?: number
+  /** The caller's word for where the tables now stand. */
+  readonly mark?: Uint8Array
+  readonly dropped: readonly number[]
+  readonly added: readonly TableMetadata[]
+}
+
+/** What the manifest says. */
+export interface DurableState {
+  readonly version: Version
+  readonly nextNumber: number
+  readonly lastSequence: number
+  readonly logNumber: number
+  readonly mark: Uint8Array | undefined
+}
+
+export const emptyState: DurableState = { version: Version.empty, nextNumber: 1, lastSequence: 0, logNumber: 0, mark: undefined }
+
+const editVersion = 1
+
+export function encodeEdit(edit: VersionEdit): Uint8Array {
+  const writer = new ByteWriter()
+  const content = new ByteWriter()
+  const field = (tag: number) => {
+    writer.u8(tag)
+    writer.bytes(content.view())
+    content.clear()
+  }
+  const number = (tag: number, value: number | undefined) => {
+    if (value === undefined) return
+    content.varint(value)
+    field(tag)
+  }
+  writer.u8(editVersion)
+  number(1, edit.nextNumber)
+  number(2, edit.lastSequence)
+  number(3, edit.logNumber)
+  if (edit.mark !== undefined) {
+    content.raw(edit.mark)
+    field(4)
+  }
+  for (const id of edit.dropped) number(5, id)
+  for (const table of edit.added) {
+    const { id, file, level, order, size, checksum, entries, tombstones, maxSequence, clipped } = table
+    for (const value of [id, file, level, order, size, checksum, entries, tombstones, maxSequence, clipped ? 1 : 0]) content.varint(value)
+    content.bytes(table.lower)
+    content.bytes(table.upper)
+    field(6)
+  }
+  return writer.finish()
+}
+
+/** `file` and `offset` are for the CorruptionError. */
+export function decodeEdit(bytes: Uint8Array, file: string, offset: number): VersionEdit {
+  const edit: { -readonly [K in keyof VersionEdit]: VersionEdit[K] } & { dropped: number[]; added: TableMetadata[] } = {
+    dropped: [],
+    added: [],
+  }
+  try {
+    const reader = new ByteReader(bytes)
+    const version = reader.u8()
+    if (version !== editVersion) throw new RangeError(`version edit format ${version}, this version reads ${editVersion}`)
+    while (!reader.done) {
+      const tag = reader.u8()
+      const content = reader.bytes()
+      const inner = new ByteReader(content)
+      if (tag === 1) edit.nextNumber = inner.varint()
+      else if (tag === 2) edit.lastSequence = inner.varint()
+      else if (tag === 3) edit.logNumber = inner.varint()
+      else if (tag === 4) edit.mark = copyBytes(content)
+      else if (tag === 5) edit.dropped.push(inner.varint())
+      else if (tag === 6) edit.added.push(decodeTable(inner))
+      else throw new RangeError(`unknown field ${tag}`)
+    }
+  } catch (error) {
+    throw new CorruptionError(file, offset, `malformed version edit: ${error instanceof Error ? error.message : error}`)
+  }
+  return edit
+}
+
+function decodeTable(reader: ByteReader): TableMetadata {
+  const table = {
+    id: reader.varint(),
+    file: reader.varint(),
+    level: reader.varint(),
+    order: reader.varint(),
+    size: reader.varint(),
+    checksum: reader.varint(),
+    entries: reader.varint(),
+    tombstones: reader.varint(),
+    maxSequence: reader.varint(),
+    clipped: reader.varint() === 1,
+    lower: copyBytes(reader.bytes()),
+    upper: copyBytes(reader.bytes()),
+  }
+  if (table.level >= levelCount || compareBytes(table.lower, table.upper) >= 0) throw new RangeError('impossible table')
+  return table
+}
+
+export function applyEdit(state: DurableState, edit: VersionEdit): DurableState {
+  const dropped = new Set(edit.dropped)
+  const version =
+    dropped.size === 0 && edit.added.length === 0
+      ? state.version
+      : Version.of([...state.version.tables().filter((table) => !dropped.has(table.id)), ...edit.added])
+  return {
+    version,
+    nextNumber: Math.max(state.nextNumber, edit.nextNumber ?? 0),
+    lastSequence: Math.max(state.lastSequence, edit.lastSequence ?? 0),
+    logNumber: Math.max(state.logNumber, edit.logNumber ?? 0),
+    mark: edit.mark ?? state.mark,
+  }
+}
+
+/** The edit that makes the whole of `state` out of nothing. */
+export function wholeState(state: DurableState): VersionEdit {
+  return {
+    nextNumber: state.nextNumber,
+    lastSequence: state.lastSequence,
+    logNumber: state.logNumber,
+    ...(state.mark === undefined ? {} : { mark: state.mark }),
+    dropped: [],
+    added: state.version.tables(),
+  }
+}
+
+/** What an excise of `range` does to `tables`: those inside are dropped, those across an edge are clipped, in up to two parts. */
+export function exciseTables(
+  tables: readonly TableMetadata[],
+  range: KeyRange,
+  newId: () => number,
+): { dropped: TableMetadata[]; added: TableMetadata[] } {
+  const dropped: TableMetadata[] = []
+  const added: TableMetadata[] = []
+  for (const table of tables) {
+    if (!rangeOverlaps(range, table.lower, table.upper)) continue
+    dropped.push(table)
+    if (range.lower !== undefined && compareBytes(table.lower, range.lower) < 0) {
+      added.push({ ...table, id: newId(), upper: range.lower, clipped: true })
+    }
+    if (range.upper !== undefined && compareBytes(range.upper, table.upper) < 0) {
+      added.push({ ...table, id: newId(), lower: range.upper, clipped: true })
+    }
+  }
+  return { dropped, added }
+}

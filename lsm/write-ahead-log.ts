@@ -1,0 +1,151 @@
+import { ByteReader, ByteWriter } from '../base/bytes.ts'
+import { CorruptionError } from '../base/errors.ts'
+import { type FileSystem, joinPath, readFile } from '../base/file-system.ts'
+import { scanRecords } from '../base/framed-record.ts'
+import { kindTombstone, kindValue } from './kind.ts'
+import { RecordWriter } from './record-writer.ts'
+import { logName } from './table-metadata.ts'
+
+/**
+ * The log of one memtable: framed records whose payload begins with a byte that tells what follows.
+ *
+ *     1 start    number of the log before, varint (0: none that counts)
+ *     2 batches  sequence u64 │ length u32 │ operations (`WriteBatch`), again and again
+ *     3 end      nothing: all before is durable and whole; the next log begins only after it
+ */
+const logSalt = 0x574c4f47
+
+const typeStart = 1
+const typeBatches = 2
+const typeEnd = 3
+
+const batchesByte = Uint8Array.of(typeBatches)
+
+export class WriteAheadLog {
+  readonly number: number
+  readonly #writer: RecordWriter
+
+  private constructor(number: number, writer: RecordWriter) {
+    this.number = number
+    this.#writer = writer
+  }
+
+  /** The name is durable when this resolves. */
+  static async create(fileSystem: FileSystem, folder: string, number: number, previous: number): Promise<WriteAheadLog> {
+    const file = await fileSystem.open(joinPath(folder, logName(number)), 'create')
+    await fileSystem.syncFolder(folder)
+    const writer = new RecordWriter(file, logSalt + number, 0)
+    const start = new ByteWriter()
+    start.u8(typeStart)
+    start.varint(previous)
+    await writer.append([start.finish()])
+    return new WriteAheadLog(number, writer)
+  }
+
+  /** Writes batches as one record: all of them survive a crash, or none. */
+  async append(batches: readonly { readonly sequence: number; readonly operations: Uint8Array }[]): Promise<void> {
+    const chunks: Uint8Array[] = [batchesByte]
+    for (const { sequence, operations } of batches) {
+      const header = new ByteWriter(12)
+      header.u64(sequence)
+      header.u32(operations.length)
+      chunks.push(header.view(), operations)
+    }
+    await this.#writer.append(chunks)
+  }
+
+  sync(): Promise<void> {
+    return this.#writer.sync()
+  }
+
+  /** See `RecordWriter.mark`. */
+  mark(): Promise<void> {
+    return this.#writer.mark()
+  }
+
+  /** Ends the log durably; nothing may be appended any more. */
+  async finish(): Promise<void> {
+    await this.#writer.append([Uint8Array.of(typeEnd)])
+    await this.#writer.sync()
+    await this.#writer.mark()
+    await this.#writer.close()
+  }
+
+  close(): Promise<void> {
+    return this.#writer.close()
+  }
+}
+
+/**
+ * Reads logs, oldest first, and hands out their batches. A torn tail of the newest log that holds anything is passed over; nothing is ever
+ * appended behind it, since each open begins a log of its own. Anything else that is missing is a CorruptionError.
+ */
+export async function replayLogs(
+  fileSystem: FileSystem,
+  folder: string,
+  numbers: readonly number[],
+  firstThatCounts: number,
+  onBatch: (operations: Uint8Array, sequence: number) => Promise<void> | undefined,
+): Promise<void> {
+  let unfinished: { path: string; end: number } | undefined
+  let previous = 0
+  for (const number of numbers) {
+    const path = joinPath(folder, logName(number))
+    const { payloads, offsets, end } = scanRecords(await readFile(fileSystem, path), { file: path, salt: logSalt + number })
+    if (payloads.length === 0) continue
+    if (unfinished !== undefined) throw new CorruptionError(unfinished.path, unfinished.end, 'the log ends too early')
+    let ended = false
+    for (let i = 0; i < payloads.length; i++) {
+      const payload = payloads[i] as Uint8Array
+      const offset = offsets[i] as number
+      const type = payload[0]
+      if (ended || (type === typeStart) !== (i === 0)) throw new CorruptionError(path, offset, 'record out of place')
+      if (type === typeStart) checkStart(payload, path, firstThatCounts, previous)
+      else if (type === typeEnd) ended = true
+      else if (type === typeBatches) await replayBatches(payload, path, offset, onBatch)
+      else throw new CorruptionError(path, offset, `unknown record type ${type}`)
+    }
+    if (!ended) unfinished = { path, end }
+    previous = number
+  }
+}
+
+/** The log that was begun before this one must be there, unless it is older than all that count. */
+function checkStart(payload: Uint8Array, path: string, first: number, previous: number): void {
+  const named = new ByteReader(payload, 1).varint()
+  if (named >= first && named !== previous) throw new CorruptionError(path, 0, `log ${named}, which comes before it, is missing`)
+}
+
+async function replayBatches(
+  payload: Uint8Array,
+  path: string,
+  offset: number,
+  onBatch: (operations: Uint8Array, sequence: number) => Promise<void> | undefined,
+): Promise<void> {
+  const reader = new ByteReader(payload, 1)
+  while (!reader.done) {
+    let sequence: number
+    let operations: Uint8Array
+    try {
+      sequence = reader.u64()
+      operations = reader.raw(reader.u32())
+      checkOperations(operations)
+    } catch (error) {
+      throw new CorruptionError(path, offset, `malformed batch: ${error instanceof Error ? error.message : error}`)
+    }
+    const waits = onBatch(operations, sequence)
+    if (waits !== undefined) await waits
+  }
+}
+
+function checkOperations(operations: Uint8Array): void {
+  const reader = new ByteReader(operations)
+  while (!reader.done) {
+    const kind = reader.u8()
+    if (kind !== kindValue && kind !== kindTombstone) throw new RangeError(`unknown kind ${kind}`)
+    const keyLength = reader.varint()
+    const valueLength = reader.varint()
+    reader.raw(keyLength)
+    reader.raw(valueLength)
+  }
+}

@@ -1,0 +1,70 @@
+import { varintLength, writeVarint } from '../base/bytes.ts'
+import { kindTombstone, kindValue, maxKeyBytes, maxValueBytes } from './kind.ts'
+
+/**
+ * Operations that take effect together. Encoded at once, in the form that the log writes and the memtable holds, one after the other:
+ *
+ *     kind u8 │ key length varint │ value length varint │ key │ value
+ *
+ * Later operations on a key win over earlier ones. A batch may be cleared and used again as soon as `Database.write` has returned.
+ */
+export class WriteBatch {
+  #buffer = new Uint8Array(256)
+  #bytes = 0
+  #count = 0
+
+  /** Operations. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** Encoded size. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Throws RangeError on a key of 0 or more than 64 KiB bytes, or a value of more than 256 MiB. Both are copied. */
+  put(key: Uint8Array, value: Uint8Array): this {
+    if (value.length > maxValueBytes) throw new RangeError(`value of ${value.length} bytes; at most ${maxValueBytes} are allowed`)
+    this.#begin(kindValue, key, value.length)
+    this.#buffer.set(value, this.#bytes)
+    this.#bytes += value.length
+    return this
+  }
+
+  /** Throws RangeError as `put` does. */
+  delete(key: Uint8Array): this {
+    this.#begin(kindTombstone, key, 0)
+    return this
+  }
+
+  clear(): void {
+    this.#bytes = 0
+    this.#count = 0
+  }
+
+  /** A view of the operations, valid until the next change. */
+  encoded(): Uint8Array {
+    return this.#buffer.subarray(0, this.#bytes)
+  }
+
+  #begin(kind: number, key: Uint8Array, valueLength: number): void {
+    const length = key.length
+    if (length === 0 || length > maxKeyBytes) throw new RangeError(`key of ${length} bytes; 1 to ${maxKeyBytes} are allowed`)
+    this.#reserve(1 + varintLength(length) + varintLength(valueLength) + length + valueLength)
+    this.#buffer[this.#bytes] = kind
+    let end = writeVarint(this.#buffer, this.#bytes + 1, length)
+    end = writeVarint(this.#buffer, end, valueLength)
+    this.#buffer.set(key, end)
+    this.#bytes = end + length
+    this.#count++
+  }
+
+  #reserve(count: number): void {
+    const wanted = this.#bytes + count
+    if (wanted <= this.#buffer.length) return
+    const grown = new Uint8Array(Math.max(wanted, 2 * this.#buffer.length))
+    grown.set(this.#buffer.subarray(0, this.#bytes))
+    this.#buffer = grown
+  }
+}

@@ -39,6 +39,8 @@ export class SimEnd {
   stalled: Packet[] = []
   /** No packet that keeps order arrives before this. */
   lastArrivalMs = 0
+  /** Set when this side ended the stream: what it is told then, whatever the other side says in the same moment. */
+  #ownEnd: { readonly error: TransportError | undefined } | undefined
 
   constructor(process: SimProcess, connection: SimConnection, handlers: EndHandlers | undefined) {
     this.process = process
@@ -59,6 +61,7 @@ export class SimEnd {
   end(error: TransportError | undefined, ownError: TransportError | undefined): void {
     if (this.closed) return
     this.closed = true
+    this.#ownEnd = { error: ownError }
     this.connection.send(this, { kind: 'end', error })
     this.process.schedule(0, 'stream ends', () => this.finish(ownError))
   }
@@ -68,7 +71,7 @@ export class SimEnd {
     this.finished = true
     this.closed = true
     this.connection.endFinished()
-    this.handlers?.onEnd(error)
+    this.handlers?.onEnd(this.#ownEnd === undefined ? error : this.#ownEnd.error)
   }
 }
 
@@ -156,16 +159,19 @@ export class SimConnection {
       if (end.process !== process || this.#broken) continue
       const other = this.#other(end)
       const error = unavailable(`connection to ${this.address} broke: ${process.name} is gone`)
-      if (how === 'killed' && this.network.draw(0.5) && !this.#isCut('stall')) {
+      if (!other.process.alive || other.finished) this.network.remove(this)
+      else if (how === 'vanished') {
+        // Nobody says anything, until the other side gives up or the machine is up again and resets what it does not know.
+        this.#notice(other, error, this.network.drawBreakMs())
+      } else if (this.network.draw(0.5) && !this.#isCut('stall')) {
         // The kernel still sends what the process had written, then closes.
         const delayMs = Math.max(other.process.world.nowMs + this.network.drawDelayMs(this.#link(end)), end.lastArrivalMs)
         this.#notice(other, error, delayMs - other.process.world.nowMs)
-        continue
+      } else {
+        this.#broken = true
+        this.network.remove(this)
+        this.#notice(other, error, this.#isCut('stall') ? this.network.drawBreakMs() : this.network.drawDelayMs(this.#link(end)))
       }
-      this.#broken = true
-      this.network.remove(this)
-      const silent = how === 'vanished' || this.#isCut('stall')
-      this.#notice(other, error, silent ? this.network.drawBreakMs() : this.network.drawDelayMs(this.#link(end)))
     }
   }
 

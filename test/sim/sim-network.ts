@@ -9,7 +9,7 @@ import type { SimProcess } from './sim-process.ts'
 import type { ListenerBinding } from './sim-transport.ts'
 import type { World } from './world.ts'
 
-/** What a link does to messages. Probabilities apply to messages of methods marked `lossy` only; streams of others keep order and lose nothing. */
+/** What a link does to messages. Probabilities apply only to what the server sends on methods marked `lossy`; all else keeps order and loses nothing. */
 export interface LinkConditions {
   readonly leastDelayMs: number
   readonly mostDelayMs: number

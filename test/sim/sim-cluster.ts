@@ -1,0 +1,183 @@
+/** A whole cluster on simulated machines: controllers, nodes and clients are the code of production on seeded seams. */
+import { must } from '../../base/assert.ts'
+import type { JobRegistry } from '../../base/executor.ts'
+import { Client } from '../../client/client.ts'
+import { startController } from '../../controller/controller-process.ts'
+import { lsmJobs } from '../../lsm/jobs.ts'
+import { ControllerClient } from '../../proto/controller-client.ts'
+import type { RunningProcess } from '../../raft/process.ts'
+import type { UnsafeRaft } from '../../raft/raft-host.ts'
+import { startShardServer } from '../../shardserver/shard-server.ts'
+import type { NemesisTarget } from './nemesis.ts'
+import { SimNetwork } from './sim-network.ts'
+import { SimProcess } from './sim-process.ts'
+import type { World } from './world.ts'
+
+export interface SimClusterOptions {
+  readonly controllers: number
+  readonly nodes: number
+  readonly groups: number
+  readonly shards: number
+  readonly electionTimeoutMs?: number
+  /** Small memtables bring flushes and compactions into a short run. */
+  readonly memtableBytes?: number
+  readonly snapshotLogBytes?: number
+  readonly unsafe?: UnsafeRaft
+}
+
+const jobs: JobRegistry = lsmJobs
+const controllerPort = 7400
+const nodePort = 7410
+
+interface Machine {
+  process: SimProcess
+  running: RunningProcess | undefined
+}
+
+export class SimCluster implements NemesisTarget {
+  readonly names: readonly string[]
+  readonly controllerNames: readonly string[]
+  readonly nodeNames: readonly string[]
+  readonly groupNames: readonly string[]
+  readonly network: SimNetwork
+  readonly #world: World
+  readonly #options: SimClusterOptions
+  readonly #machines = new Map<string, Machine>()
+
+  constructor(world: World, options: SimClusterOptions) {
+    this.#world = world
+    this.#options = options
+    this.network = new SimNetwork(world)
+    this.controllerNames = numbered('c', options.controllers)
+    this.nodeNames = numbered('n', options.nodes)
+    this.groupNames = numbered('g', options.groups)
+    this.names = [...this.controllerNames, ...this.nodeNames]
+    for (const name of this.names) {
+      this.#machines.set(name, { process: new SimProcess(world, { name, network: this.network, jobs }), running: undefined })
+      this.#start(name)
+    }
+  }
+
+  get controllerAddresses(): string[] {
+    return this.controllerNames.map((name) => `${name}:${controllerPort}`)
+  }
+
+  isAlive(name: string): boolean {
+    return this.#machine(name).process.alive
+  }
+
+  kill(name: string): void {
+    this.#machine(name).process.kill()
+  }
+
+  powerLoss(name: string): void {
+    this.#machine(name).process.powerLoss()
+  }
+
+  restart(name: string): void {
+    const machine = this.#machine(name)
+    machine.process = machine.process.restart()
+    machine.running = undefined
+    this.#start(name)
+  }
+
+  pause(name: string, durationMs: number): void {
+    this.#machine(name).process.pause(durationMs)
+  }
+
+  /** The running server on `name`; undefined while it starts or is dead. */
+  running(name: string): RunningProcess | undefined {
+    const { process, running } = this.#machine(name)
+    return process.alive ? running : undefined
+  }
+
+  /** Every machine runs, and every group that it hosts has a leader. */
+  get isReady(): boolean {
+    return this.names.every((name) => this.running(name)?.ready() === true)
+  }
+
+  /** Makes the groups, their replicas on all nodes, and waits until every shard is served. */
+  async form(): Promise<void> {
+    const process = new SimProcess(this.#world, { name: 'admin', network: this.network })
+    const { transport, clock, random, logger } = process
+    const admin = new ControllerClient({ transport, clock, random, logger, addresses: this.controllerAddresses })
+    const members = this.nodeNames.map((node) => ({ node, address: `${node}:${nodePort}` }))
+    const groups = this.groupNames.map((name) => ({ name, weight: 1, members }))
+    await this.#world.settle(admin.join({ groups, once: true, author: 'simulator' }, { timeoutMs: 30_000 }), 60_000)
+    await this.#world.settle(this.#allServed(process), 60_000)
+    admin.close()
+    process.kill()
+  }
+
+  /** A client on a machine of its own. */
+  client(name: string, deadlineMs: number): Client {
+    const process = new SimProcess(this.#world, { name, network: this.network })
+    const { transport, clock, random, logger } = process
+    return new Client({ transport, clock, random, logger, controllers: this.controllerAddresses, deadlineMs, read: 'linearizable' })
+  }
+
+  async #allServed(process: SimProcess): Promise<void> {
+    for (;;) {
+      let served = 0
+      for (const name of this.nodeNames) {
+        const status = await this.running(name)?.status({})
+        for (const replica of status?.replicas ?? []) {
+          if (replica.role === 'leader') served += (replica.shards ?? []).filter(({ state }) => state === 'serving').length
+        }
+      }
+      if (served === this.#options.shards) return
+      await new Promise<void>((resolve) => process.schedule(100, 'ask again', resolve))
+    }
+  }
+
+  #start(name: string): void {
+    const machine = this.#machine(name)
+    const { process } = machine
+    const onFatal = (error: Error) => {
+      if (process.alive) this.#world.fail(error)
+    }
+    this.#open(name, process, onFatal).then(
+      (running) => {
+        machine.running = running
+      },
+      (error) => {
+        // No controller answered in time: a supervisor starts it again.
+        if (error.code === 'UNAVAILABLE') {
+          process.kill()
+          if (this.#machine(name).process === process) this.restart(name)
+        } else onFatal(error)
+      },
+    )
+  }
+
+  #open(name: string, process: SimProcess, onFatal: (error: Error) => void): Promise<RunningProcess> {
+    const isController = this.controllerNames.includes(name)
+    const { electionTimeoutMs = 500, memtableBytes = 64 * 1024, snapshotLogBytes = 256 * 1024, unsafe } = this.#options
+    const settings = {
+      id: name,
+      listen: [{ name: 'default', address: `${name}:${isController ? controllerPort : nodePort}` }],
+      advertise: [],
+      data: 'data',
+      pid: process.incarnation,
+      http: '',
+      electionTimeoutMs,
+      heartbeatMs: electionTimeoutMs / 10,
+      snapshotLogBytes,
+      memtableBytes,
+      blockCacheBytes: 1024 * 1024,
+      readMode: 'linearizable' as const,
+      ...(unsafe === undefined ? {} : { unsafe }),
+    }
+    if (!isController) return startShardServer({ ...settings, controllers: this.controllerAddresses }, process, onFatal)
+    const peers = this.controllerNames.map((id) => ({ id, address: `${id}:${controllerPort}` }))
+    return startController({ ...settings, peers, shards: this.#options.shards }, process, onFatal)
+  }
+
+  #machine(name: string): Machine {
+    return must(this.#machines.get(name), `a machine ${name}`)
+  }
+}
+
+function numbered(prefix: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${prefix}${i + 1}`)
+}

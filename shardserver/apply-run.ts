@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { WriteBatch } from '../lsm/write-batch.ts'
+import { WriteBatch } from '../lsm/index.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { type Entry, EntryKind } from '../raft/core/types.ts'

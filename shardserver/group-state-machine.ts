@@ -1,7 +1,11 @@
-import { must } from '../base/assert.ts'
+import { assert, must } from '../base/assert.ts'
 import { type Clock, sleep } from '../base/clock.ts'
+import type { Executor } from '../base/executor.ts'
+import type { FileSystem } from '../base/file-system.ts'
+import type { Logger } from '../base/logger.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { WriteBatch } from '../lsm/write-batch.ts'
+import { isShardCount } from '../base/slot.ts'
+import { type BlockCache, Database, WriteBatch } from '../lsm/index.ts'
 import type { ConfState, Entry, SnapshotMeta } from '../raft/core/types.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import type { StateMachine } from '../raft/state-machine.ts'
@@ -190,4 +194,44 @@ export async function loadGroupStateMachine(store: GroupStore, clock: Clock, ini
   if (store.durableMark === undefined) await store.seal(encodeMark({ index: 0, term: 0, conf: initialConf }))
   const durable = decodeMark(must(store.durableMark, 'a sealed store has a mark'), 'the mark of a group store')
   return new GroupStateMachine(store, clock, await loadSmallState(store), durable)
+}
+
+export interface GroupStateMachineOptions {
+  readonly fileSystem: FileSystem
+  /** Its registry must hold `lsmJobs`. */
+  readonly executor: Executor
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Of this replica; made if absent. */
+  readonly folder: string
+  /** The group's first membership: the mark of a folder that is made. */
+  readonly initialConf: ConfState
+  /** May be shared. */
+  readonly blockCache: BlockCache
+  /** At which a memtable is sealed. */
+  readonly memtableBytes: number
+  readonly shardCount: number
+}
+
+/** Opens or makes a replica's state. CorruptionError where its files are damaged. */
+export async function openGroupStateMachine(options: GroupStateMachineOptions): Promise<GroupStateMachine> {
+  const { fileSystem, executor, clock, logger, folder, blockCache, memtableBytes } = options
+  assert(isShardCount(options.shardCount), `shard count ${options.shardCount}`)
+  const database = await Database.open({
+    fileSystem,
+    executor,
+    clock,
+    logger,
+    folder,
+    wal: false,
+    memtableBytes,
+    blockCache,
+    boundaryOf: { prefixBytes: 2 },
+  })
+  try {
+    return await loadGroupStateMachine(database, clock, options.initialConf)
+  } catch (error) {
+    await database.close()
+    throw error
+  }
 }

@@ -1,13 +1,15 @@
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import type { WriteBatch } from '../lsm/write-batch.ts'
+import type { WriteBatch } from '../lsm/index.ts'
 
 /** What the group state machine needs of `lsm/`'s Database, opened without a log of its own. Tests put a plain map behind it. */
 export interface GroupStore {
   /** Takes effect at once, in memory. */
   write(batch: WriteBatch): void
+  /** A copy. */
   get(key: Uint8Array): MaybePromise<Uint8Array | undefined>
+  /** Copies, in the order of the keys, all of one moment. */
   getMany(keys: readonly Uint8Array[]): MaybePromise<readonly (Uint8Array | undefined)[]>
-  iterate(options: { lower?: Uint8Array; upper?: Uint8Array; reverse?: boolean; snapshot?: StoreSnapshot }): StoreIterator
+  iterate(options?: { lower?: Uint8Array; upper?: Uint8Array; reverse?: boolean; snapshot?: StoreSnapshot }): StoreIterator
   snapshot(): StoreSnapshot
   /** The memtable is full: seal before the next write, between two entries. */
   readonly wantsSeal: boolean

@@ -46,7 +46,7 @@ export type Pause = () => Promise<void> | undefined
 const absent: ReadOutcome = { kind: 'absent' }
 const needsTimeMark = { kind: 'needs-time-mark' } as const
 
-/** `leaderTimeMs`: the group's time as its leader has it; 0: go by the shard's time alone. The value may be a view: it holds for this turn. */
+/** `leaderTimeMs`: the group's time as its leader has it; 0: go by the shard's time alone. The value is a copy. */
 export function readRecord(
   state: GroupSmallState,
   store: GroupStore,

@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter } from '../base/bytes.ts'
-import type { WriteBatch } from '../lsm/write-batch.ts'
+import type { WriteBatch } from '../lsm/index.ts'
 import { encodeKey, groupStateKey, KeyKind, migrationKey } from './record.ts'
 import { clientBytes, SessionTable } from './session.ts'
 import { encodeShardRecord, type ShardEvent, type ShardRecord, serves, type Transition, transition, unbornShard } from './shard-state.ts'

@@ -87,7 +87,7 @@ export class MemoryStore implements GroupStore {
     return snapshot
   }
 
-  iterate(options: Range): StoreIterator {
+  iterate(options: Range = {}): StoreIterator {
     const image = options.snapshot instanceof MemorySnapshot ? options.snapshot.image : this.#entries
     const rows = [...image].map(([key, value]) => ({ key: bytes(key), value })).filter(({ key }) => isWithin(key, options))
     rows.sort((a, b) => (options.reverse ? -1 : 1) * compareBytes(a.key, b.key))

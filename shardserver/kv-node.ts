@@ -1,0 +1,71 @@
+import type { Clock } from '../base/clock.ts'
+import type { Config } from '../proto/config.ts'
+import type { ReplicaApi } from '../raft/replica-api.ts'
+import type { GroupResult } from './apply-run.ts'
+import { Deadlines } from './deadlines.ts'
+import type { GroupStateMachine } from './group-state-machine.ts'
+import { TimeMarks } from './time-marks.ts'
+
+/** A replica that runs here. */
+export interface HostedGroup {
+  readonly replica: ReplicaApi<GroupResult>
+  readonly stateMachine: Pick<GroupStateMachine, 'read' | 'scan' | 'timeMs'>
+}
+
+export interface KvNodeParts {
+  readonly clock: Clock
+  /** By the group's uid. */
+  readonly hosts: { get(group: string): HostedGroup | undefined }
+  /** Node id of a replica. */
+  readonly host: { nodeOf(group: string, replica: number): string | undefined }
+  readonly watcher: {
+    readonly config: Config | undefined
+    /** Rejects with OstrakaError. */
+    atLeast(number: number, timeoutMs: number): Promise<Config>
+  }
+}
+
+/** What the calls of one node share. */
+export class KvNode {
+  readonly clock: Clock
+  readonly timeMarks = new TimeMarks()
+  readonly deadlines: Deadlines
+  readonly #parts: KvNodeParts
+
+  constructor(parts: KvNodeParts) {
+    this.#parts = parts
+    this.clock = parts.clock
+    this.deadlines = new Deadlines(parts.clock)
+  }
+
+  get config(): Config | undefined {
+    return this.#parts.watcher.config
+  }
+
+  get configNumber(): number {
+    return this.config?.number ?? 0
+  }
+
+  group(uid: string): HostedGroup | undefined {
+    return this.#parts.hosts.get(uid)
+  }
+
+  /** Node id; '' where it is not known. */
+  nodeOf(group: string, replica: number): string {
+    return this.#parts.host.nodeOf(group, replica) ?? ''
+  }
+
+  /** Whether a request by config `number` may be refused for what the present config says. */
+  isBehind(number: number): boolean {
+    return this.config === undefined || this.config.number < number
+  }
+
+  fetchConfig(number: number, timeoutMs: number): Promise<Config> {
+    return this.#parts.watcher.atLeast(Math.max(1, number), timeoutMs)
+  }
+
+  /** What the next entry of the group carries, ms. */
+  timeOf(hosted: HostedGroup): number {
+    return Math.max(hosted.replica.groupTimeMs(), hosted.stateMachine.timeMs)
+  }
+}

@@ -1,0 +1,66 @@
+import type { Config } from '../proto/config.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import { pb } from '../proto/messages.ts'
+import { movingWaitMs } from './apply-run.ts'
+import type { ShardStateName } from './shard-state.ts'
+
+/** What a node answers where it does not serve: one place for the mapping of outcomes to typed errors. */
+const overloadedWaitMs = 20
+const startingWaitMs = 100
+
+/** The replica did not take it: in no log, no effect. `leaderHint`: node id, '' unknown. */
+export function replicaRefusal(reason: 'not-leader' | 'overloaded' | 'stopped', leaderHint: string): OstrakaError {
+  switch (reason) {
+    case 'not-leader':
+      return new OstrakaError('NOT_LEADER', leaderHint === '' ? 'no leader is known here' : `${leaderHint} leads the group`, true, {
+        leaderHint,
+      })
+    case 'overloaded':
+      return overloaded("the group's queue is full")
+    case 'stopped':
+      return new OstrakaError('UNAVAILABLE', 'the replica on this node has stopped', true)
+  }
+}
+
+export function overloaded(what: string): OstrakaError {
+  return new OstrakaError('OVERLOADED', `${what}: try again after the wait`, true, { waitMs: overloadedWaitMs })
+}
+
+/** It was in the log when leadership was lost. */
+export function lostOutcome(): OstrakaError {
+  return new OstrakaError('UNKNOWN', 'leadership was lost before the outcome was known', false)
+}
+
+/** `proposed`: it may be in the log. */
+export function deadlinePassed(proposed: boolean): OstrakaError {
+  return new OstrakaError('DEADLINE', 'the deadline passed before an answer', !proposed)
+}
+
+/** No replica of `group` runs here. */
+export function notHosted(group: string, config: Config): OstrakaError {
+  if (config.groupByUid(group) === undefined) {
+    return new OstrakaError('WRONG_GROUP', `there is no group ${group} in config ${config.number}`, true, { configNumber: config.number })
+  }
+  return new OstrakaError('UNAVAILABLE', `no replica of ${group} runs on this node`, true, {
+    configNumber: config.number,
+    waitMs: startingWaitMs,
+  })
+}
+
+/** The shard is not served by `group` here, or not yet: the config says who has it. */
+export function shardRefusal(group: string, shard: number, state: ShardStateName | undefined, config: Config | undefined): OstrakaError {
+  const owner = config?.groupOf(shard)?.uid
+  const what = state === undefined ? `shard ${shard} is not served here` : `shard ${shard} is ${state} here`
+  if (config === undefined || owner === group || state === 'importing' || state === 'refused') {
+    return new OstrakaError('SHARD_MOVING', `${what}, and will be soon`, true, { waitMs: movingWaitMs, configNumber: config?.number ?? 0 })
+  }
+  return new OstrakaError('WRONG_GROUP', owner === undefined ? what : `${what}; it belongs to ${owner}`, true, {
+    configNumber: config.number,
+    groupHint: owner ?? '',
+  })
+}
+
+/** `apply` knows no config: what it refuses as WRONG_GROUP is answered with what the newest one says. */
+export function isWrongGroup(error: pb.v1.Error.$Properties | null | undefined): boolean {
+  return error?.code === pb.v1.ErrorCode.WRONG_GROUP
+}

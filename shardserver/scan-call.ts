@@ -1,0 +1,90 @@
+import { encodeError, OstrakaError } from '../proto/errors.ts'
+import { limits } from '../proto/limits.ts'
+import { pb } from '../proto/messages.ts'
+import type { ProposalOutcome, ReadOutcome as ReadIndexOutcome } from '../raft/state-machine.ts'
+import type { GroupResult } from './apply-run.ts'
+import { asRefusal } from './execute-call.ts'
+import type { HostedGroup, KvNode } from './kv-node.ts'
+import type { ScanOptions, ScanOutcome } from './reads.ts'
+import { deadlinePassed, notHosted, replicaRefusal, shardRefusal } from './refusals.ts'
+import { checkScanRequest, invalidArgument } from './request-checks.ts'
+
+const none = new Uint8Array(0)
+/** A page may be cut short, but a client's wish for one is bounded too. */
+const scanEntriesMax = 10_000
+
+/** One page. Never rejects: what fails is in the reply. */
+export async function runScan(node: KvNode, request: pb.v1.ScanRequest.$Properties): Promise<pb.v1.ScanReply.$Properties> {
+  let timer: { cancel(): void } | undefined
+  const deadline = new Promise<never>((_resolve, reject) => {
+    timer = node.clock.setTimer(Math.min(600_000, request.timeoutMs || limits.deadlineMsDefault), () => reject(deadlinePassed(false)))
+  })
+  try {
+    const page = await Promise.race([scanPage(node, request), deadline])
+    return { entries: [...page.entries], more: page.more, configNumber: node.configNumber }
+  } catch (error) {
+    return { error: encodeError(asRefusal(error)), configNumber: node.configNumber }
+  } finally {
+    timer?.cancel()
+  }
+}
+
+async function scanPage(node: KvNode, request: pb.v1.ScanRequest.$Properties): Promise<Extract<ScanOutcome, { kind: 'page' }>> {
+  const hosted = await hostedGroup(node, request)
+  const wrong = checkScanRequest(request, node.config?.shardCount ?? 0)
+  if (wrong !== undefined) throw invalidArgument(wrong)
+  const isStale = request.consistency === pb.v1.Consistency.STALE
+  const leaderTimeMs = isStale ? 0 : await confirmRead(node, hosted, request.group ?? '')
+  let outcome = await hosted.stateMachine.scan(optionsOf(request, leaderTimeMs))
+  if (outcome.kind === 'needs-time-mark') {
+    await logTimeMark(node, hosted, request.group ?? '', leaderTimeMs)
+    outcome = await hosted.stateMachine.scan(optionsOf(request, leaderTimeMs))
+  }
+  if (outcome.kind === 'page') return outcome
+  if (outcome.kind === 'needs-time-mark') throw new OstrakaError('UNAVAILABLE', 'the time mark had no effect', true)
+  const config = node.isBehind(request.configNumber ?? 0) ? undefined : node.config
+  throw shardRefusal(request.group ?? '', outcome.shard, outcome.state, config)
+}
+
+async function hostedGroup(node: KvNode, request: pb.v1.ScanRequest.$Properties): Promise<HostedGroup> {
+  const present = node.group(request.group ?? '')
+  if (present !== undefined && node.config !== undefined) return present
+  const number = request.configNumber ?? 0
+  if (!Number.isSafeInteger(number)) throw invalidArgument('config_number is out of range')
+  const config = await node.fetchConfig(number, Math.min(600_000, request.timeoutMs || limits.deadlineMsDefault))
+  const hosted = node.group(request.group ?? '')
+  if (hosted === undefined) throw notHosted(request.group ?? '', config)
+  return hosted
+}
+
+function optionsOf(request: pb.v1.ScanRequest.$Properties, leaderTimeMs: number): ScanOptions {
+  return {
+    shards: request.shards ?? [],
+    start: request.start ?? none,
+    end: request.end ?? none,
+    reverse: request.reverse ?? false,
+    limit: Math.min(scanEntriesMax, request.limit || limits.scanEntriesDefault),
+    pageBytes: limits.scanPageBytes,
+    leaderTimeMs,
+  }
+}
+
+/** The leader's time at which the read is confirmed. The scan begins in the turn in which this resolves. */
+function confirmRead(node: KvNode, hosted: HostedGroup, group: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    hosted.replica.readIndex((outcome: ReadIndexOutcome) => {
+      if (outcome.kind === 'ready') resolve(node.timeOf(hosted))
+      else reject(replicaRefusal(outcome.reason, node.nodeOf(group, outcome.leader)))
+    })
+  })
+}
+
+function logTimeMark(node: KvNode, hosted: HostedGroup, group: string, timeMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    node.timeMarks.mark(hosted.replica, timeMs, (outcome: ProposalOutcome<GroupResult>) => {
+      if (outcome.kind === 'applied') resolve()
+      else if (outcome.kind === 'refused') reject(replicaRefusal(outcome.reason, node.nodeOf(group, outcome.leader)))
+      else reject(replicaRefusal('not-leader', ''))
+    })
+  })
+}

@@ -101,6 +101,11 @@ export class Raft {
     return this.#log.lastIndex
   }
 
+  /** The log, as it now reads, is durable up to here. What is on its way may replace entries behind it. */
+  get stableIndex(): number {
+    return this.#log.stableIndex
+  }
+
   get membership(): Membership {
     return this.#membership
   }

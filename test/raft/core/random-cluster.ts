@@ -29,7 +29,12 @@ export class RandomCluster {
   readonly #doubling: number
   readonly #crashes: number
   readonly #persistence: number
+  /** Of cutting off or restarting a leader. */
+  readonly #churn: number
+  /** Its messages are lost. */
   #cutOff = 0
+  /** Its clock stands: a leader that was cut off does not know it. */
+  #paused = 0
 
   // What the checkers remember.
   readonly #leaderOf = new Map<number, number>()
@@ -49,16 +54,20 @@ export class RandomCluster {
     this.#loss = this.random.below(3) === 0 ? 0 : this.random.next() * 0.3
     this.#doubling = this.random.next() * 0.2
     this.#crashes = this.random.next() * 0.01
+    this.#churn = this.random.below(3) === 0 ? this.random.next() * 0.03 : 0
+    const electionTicks = 3 + this.random.below(4)
+    const maxAppendBytes = this.#oneOf([1, 100, 1000])
+    const maxInflightBytes = this.#oneOf([1, 300, 10_000])
     this.#persistence = 0.1 + this.random.next() * 0.9
     const ids = Array.from({ length: size }, (_, i) => i + 1)
     const members = conf(ids)
     this.replicas = ids.map((id) => {
       const options = {
         random: this.random.fork(),
-        electionTicks: 6,
-        heartbeatTicks: 2,
-        maxAppendBytes: 100,
-        maxInflightBytes: 300,
+        electionTicks,
+        heartbeatTicks: 1 + this.random.below(2),
+        maxAppendBytes,
+        maxInflightBytes,
         unsafe: faults.unsafe ?? {},
       }
       const replica = new TestReplica(id, { conf: members, options })
@@ -122,21 +131,48 @@ export class RandomCluster {
     return this.#replica(1 + this.random.below(this.replicas.length))
   }
 
+  #oneOf(values: readonly number[]): number {
+    return values[this.random.below(values.length)] as number
+  }
+
+  /** The leader of the newest term is cut off, with its clock, or restarted. */
+  #unseat(): void {
+    const leaders = this.replicas.filter(({ raft }) => raft.role === 'leader').sort((a, b) => b.raft.term - a.raft.term)
+    const [leader] = leaders
+    if (leader === undefined) return
+    if (this.random.below(2) === 0) {
+      this.#cutOff = leader.id
+      this.#paused = leader.id
+    } else {
+      this.#restart(leader)
+    }
+  }
+
   #act(): void {
+    if (this.random.next() < this.#churn) this.#unseat()
     const choice = this.random.next()
     const replica = this.#pick()
     if (choice < 0.36) this.#deliverOne()
     else if (choice < 0.5) this.#takeReady(replica)
     else if (choice < 0.5 + 0.25 * this.#persistence) this.#persist(replica)
-    else if (choice < 0.78) replica.raft.tick()
+    else if (choice < 0.8) this.#tick(replica)
     else if (choice < 0.86) this.#propose()
     else if (choice < 0.91) this.#read(replica)
     else if (choice < 0.93) this.#compact(replica)
     else if (choice < 0.95) this.#install(replica)
     else if (choice < 0.96) replica.log.coldBelow = replica.log.firstIndex + this.random.below(10)
     else if (choice < 0.98) this.#load(replica)
-    else if (choice < 0.983) this.#cutOff = this.random.below(this.replicas.length + 1)
+    else if (choice < 0.983) this.#cutOneOff()
     else if (choice < 0.983 + this.#crashes) this.#restart(replica)
+  }
+
+  #tick(replica: TestReplica): void {
+    if (replica.id !== this.#paused || this.random.below(20) === 0) replica.raft.tick()
+  }
+
+  #cutOneOff(): void {
+    this.#cutOff = this.random.below(this.replicas.length + 1)
+    this.#paused = 0
   }
 
   #deliverOne(): void {

@@ -159,8 +159,8 @@ export class TestReplica {
 
   /** Flushes the state machine and truncates the log up to `index`, at most to what is durable and applied. */
   compact(index: number): void {
-    const to = Math.min(index, this.applied.index, this.log.durableIndex)
-    if (to < this.applied.index) return
+    const to = Math.min(index, this.applied.index, this.raft.stableIndex)
+    if (to < this.applied.index || to > this.log.durableIndex) return
     this.store = this.applied
     this.log.truncateFront(to)
   }

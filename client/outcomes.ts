@@ -1,0 +1,266 @@
+/**
+ * What becomes of calls: each reply, refusal or silence either settles a call or sends it on its way again. A call fails as definite only
+ * if no attempt of it can have taken effect; an answer under its own number is the one outcome of all its attempts.
+ */
+import type { pb } from '../proto/messages.ts'
+import type { Batcher } from './batcher.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { atHead } from './lanes.ts'
+import { makeError } from './make-error.ts'
+import type { Request } from './node-link.ts'
+import {
+  compareAndSetResult,
+  foundResult,
+  notApplied,
+  type Operation,
+  operationKinds,
+  operationStates,
+  writtenResult,
+} from './operation.ts'
+import { leaderBackoffMs, loadBackoffMs, unanswered, type Verdict, verdictOf } from './retry.ts'
+import type { Sessions } from './session.ts'
+
+/** Hints followed at once before a group that sends us in circles is given time. */
+const HOPS_MAX = 3
+
+export class Outcomes {
+  readonly #dispatcher: Dispatcher
+  readonly #sessions: Sessions
+  readonly #batcher: Batcher
+
+  constructor(dispatcher: Dispatcher, sessions: Sessions, batcher: Batcher) {
+    this.#dispatcher = dispatcher
+    this.#sessions = sessions
+    this.#batcher = batcher
+  }
+
+  handleReply(request: Request, reply: pb.v1.ExecuteReply): void {
+    if (reply.error) {
+      this.handleFailure(request, verdictOf(reply.error, true), 0)
+      return
+    }
+    if (reply.writes.length !== request.writes.length || reply.reads.length !== request.reads.length) {
+      this.handleFailure(request, unanswered('UNKNOWN', `${request.node}: a reply that does not fit its request`), 0)
+      return
+    }
+    const queue = request.group
+    queue.failures = 0
+    queue.settled = true
+    this.#dispatcher.router.answered(queue.uid, request.node)
+    const again: Operation[] = []
+    request.writes.forEach((operation, i) => {
+      if (isLive(operation, request)) this.#handleWritten(operation, reply.writes[i] ?? {}, again)
+    })
+    let valueBytes = 0
+    request.reads.forEach((operation, i) => {
+      const result = reply.reads[i] ?? {}
+      if (result.value) valueBytes = Math.max(valueBytes, result.value.length)
+      if (isLive(operation, request)) this.#handleRead(operation, result, again)
+    })
+    if (valueBytes > 0) this.#batcher.sawValue(valueBytes)
+    for (const operation of again) this.#dispatcher.route(operation)
+  }
+
+  /** An answer to an attempt that was given up: still the outcome, if it is one. */
+  handleLate(request: Request, reply: pb.v1.ExecuteReply): void {
+    if (reply.error || reply.writes.length !== request.writes.length || reply.reads.length !== request.reads.length) return
+    request.writes.forEach((operation, i) => {
+      const result = reply.writes[i] ?? {}
+      if (operation.state === operationStates.done || operation.changed || result.error || !atHead(operation)) return
+      if (!result.current?.valueOmitted) this.#settleWrite(operation, result)
+    })
+    request.reads.forEach((operation, i) => {
+      const result = reply.reads[i] ?? {}
+      if (operation.state === operationStates.done || operation.changed || result.error || !atHead(operation)) return
+      this.#settleRead(operation, result)
+    })
+  }
+
+  /** A whole request was refused or got no answer. For `avoidMs` its node is not asked where there is another. */
+  handleFailure(request: Request, verdict: Verdict, avoidMs: number): void {
+    const live: Operation[] = []
+    for (const operation of request.writes) if (isLive(operation, request)) live.push(operation)
+    for (const operation of request.reads) if (isLive(operation, request)) live.push(operation)
+    for (const operation of live) note(operation, verdict)
+    const queue = request.group
+    const { random, clock } = this.#dispatcher
+    switch (verdict.action) {
+      case 'finish':
+        for (const operation of live) this.#fail(operation, verdict, !operation.indefinite)
+        return
+      case 'config':
+        this.#awaitConfig(live, verdict.configNumber)
+        return
+      case 'shard':
+        this.#later(live, loadBackoffMs(verdict.waitMs, mostAttempts(live), random))
+        return
+      case 'session':
+        for (const operation of live) this.#renewSession(operation)
+        return
+      case 'load':
+        queue.unshift(live)
+        this.#dispatcher.block(queue, loadBackoffMs(verdict.waitMs, queue.failures++, random))
+        return
+      case 'leader':
+        this.#askElsewhere(request, verdict, clock.monotonicMs(), avoidMs)
+        // A config that came meanwhile may have given the shards to another group.
+        for (const operation of live)
+          if (this.#dispatcher.router.groupOf(operation.shard)?.uid !== queue.uid) this.#dispatcher.route(operation)
+        queue.unshift(live.filter((operation) => operation.state === operationStates.sent))
+        this.#dispatcher.schedule(queue)
+        return
+    }
+  }
+
+  /** A call ends by its deadline or by its caller. */
+  giveUp(operation: Operation, code: 'DEADLINE' | 'CANCELLED', message: string): void {
+    if (operation.state === operationStates.done) return
+    const open = isOpen(operation)
+    const last = operation.lastFailure === '' ? '' : `; last: ${operation.lastFailure}`
+    this.#dispatcher.forget(operation, open)
+    operation.reject(makeError(code, message + last, !open))
+  }
+
+  #handleWritten(operation: Operation, result: pb.v1.WriteResult.$Properties, again: Operation[]): void {
+    if (!atHead(operation)) {
+      // An earlier call on its key was refused: it goes again behind that one, to get the answer that is kept under its number.
+      if (!result.error?.definite) operation.indefinite = true
+      again.push(operation)
+    } else if (result.error) this.#handleRefusal(operation, verdictOf(result.error, false), again)
+    else if (operation.kind === operationKinds.compareAndSet && !result.applied && result.current?.valueOmitted) {
+      this.#readCurrent(operation, result.current.revision ?? 0, again)
+    } else this.#settleWrite(operation, result)
+  }
+
+  #handleRead(operation: Operation, result: pb.v1.ReadResult.$Properties, again: Operation[]): void {
+    if (!atHead(operation)) again.push(operation)
+    else if (result.error) this.#handleRefusal(operation, verdictOf(result.error, false), again)
+    else if (operation.kind === operationKinds.compareAndSet && (!result.found || result.revision !== operation.metRevision)) {
+      // The key has changed since the comparison failed: compare anew, under a new number.
+      operation.reading = false
+      again.push(operation)
+    } else this.#settleRead(operation, result)
+  }
+
+  #settleWrite(operation: Operation, result: pb.v1.WriteResult.$Properties): void {
+    if (operation.session !== undefined) operation.session.first = false
+    const value =
+      operation.kind === operationKinds.compareAndSet ? compareAndSetResult(operation, result) : writtenResult(operation.kind, result)
+    this.#dispatcher.forget(operation, false)
+    operation.resolve(value as never)
+  }
+
+  #settleRead(operation: Operation, result: pb.v1.ReadResult.$Properties): void {
+    this.#dispatcher.forget(operation, false)
+    operation.resolve((operation.kind === operationKinds.get ? foundResult(result) : notApplied(result)) as never)
+  }
+
+  /** A failed comparison with a value too long to be kept with the answer: the key is read, while later calls on it wait. */
+  #readCurrent(operation: Operation, revision: number, again: Operation[]): void {
+    if (operation.session !== undefined) operation.session.first = false
+    this.#dispatcher.releaseNumber(operation, false)
+    operation.changed = true
+    operation.indefinite = false
+    operation.reading = true
+    operation.metRevision = revision
+    again.push(operation)
+  }
+
+  /** One member of a request was refused. */
+  #handleRefusal(operation: Operation, verdict: Verdict, again: Operation[]): void {
+    note(operation, verdict)
+    switch (verdict.action) {
+      case 'finish':
+        if (verdict.code === 'CONDITION_FAILED' && operation.session !== undefined) operation.session.first = false
+        this.#fail(operation, verdict, verdict.definite)
+        return
+      case 'config':
+        this.#awaitConfig([operation], verdict.configNumber)
+        return
+      case 'session':
+        this.#renewSession(operation)
+        return
+      case 'shard':
+        this.#later([operation], loadBackoffMs(verdict.waitMs, operation.attempts - 1, this.#dispatcher.random))
+        return
+      default:
+        again.push(operation)
+    }
+  }
+
+  #fail(operation: Operation, verdict: Verdict, definite: boolean): void {
+    const known = (definite && verdict.definite) || operation.kind === operationKinds.get
+    this.#dispatcher.forget(operation, !known)
+    operation.reject(makeError(verdict.code, verdict.message, known))
+  }
+
+  #awaitConfig(operations: readonly Operation[], number: number): void {
+    if (operations.length === 0) return
+    const known = this.#dispatcher.router.config?.number ?? 0
+    if (number > known) {
+      this.#dispatcher.routeWithConfig(operations, number)
+      return
+    }
+    // We have that config: either it came meanwhile, and the first retry goes right, or the node is the one that is behind.
+    const attempts = mostAttempts(operations)
+    this.#later(operations, attempts <= 1 ? 0 : leaderBackoffMs(attempts, this.#dispatcher.random))
+  }
+
+  #later(operations: readonly Operation[], delayMs: number): void {
+    if (operations.length > 0) this.#dispatcher.routeLater(operations, delayMs)
+  }
+
+  #renewSession(operation: Operation): void {
+    const session = operation.session
+    if (session !== undefined) {
+      this.#sessions.expire(session)
+      this.#dispatcher.routeHeld(session, session.held.length)
+    }
+    if (operation.indefinite) {
+      this.#dispatcher.forget(operation, true)
+      operation.reject(makeError('UNKNOWN', 'the session ended before the outcome of the call was known', false))
+      return
+    }
+    this.#dispatcher.releaseNumber(operation, false)
+    operation.changed = true
+    this.#later([operation], operation.attempts <= 2 ? 0 : leaderBackoffMs(operation.attempts, this.#dispatcher.random))
+  }
+
+  #askElsewhere(request: Request, verdict: Verdict, nowMs: number, avoidMs: number): void {
+    const { router, random } = this.#dispatcher
+    const queue = request.group
+    queue.settled = false
+    // Another failure has already moved on.
+    if (router.target(queue.uid) !== request.node) return
+    queue.failures++
+    if (verdict.hint !== '') {
+      if (router.redirected(queue.uid, request.node, verdict.hint, nowMs) && queue.failures <= HOPS_MAX) return
+    } else router.failed(queue.uid, request.node, nowMs, avoidMs)
+    const members = router.config?.groupByUid(queue.uid)?.members.length ?? 1
+    // Every other member is asked at once, then in rounds with a pause.
+    if (queue.failures >= members)
+      this.#dispatcher.block(queue, Math.max(verdict.waitMs, leaderBackoffMs(queue.failures - members, random)))
+  }
+}
+
+/** Whether this request is the newest that carries the call, which is still under way. */
+function isLive(operation: Operation, request: Request): boolean {
+  return operation.state === operationStates.sent && operation.request === request
+}
+
+/** Whether the call may have taken effect or may still do so. */
+function isOpen(operation: Operation): boolean {
+  if (operation.kind === operationKinds.get) return false
+  return operation.indefinite || (operation.state === operationStates.sent && !operation.reading)
+}
+
+function note(operation: Operation, verdict: Verdict): void {
+  operation.lastFailure = `${verdict.code}${verdict.message === '' ? '' : `, ${verdict.message}`}`
+  if (!verdict.definite && !operation.reading) operation.indefinite = true
+}
+
+function mostAttempts(operations: readonly Operation[]): number {
+  let attempts = 0
+  for (const operation of operations) attempts = Math.max(attempts, operation.attempts)
+  return attempts
+}

@@ -1,0 +1,86 @@
+/** What becomes of an attempt that failed, and how long to wait before the next. Pure. */
+import type { Random } from '../base/random.ts'
+import type { pb } from '../proto/messages.ts'
+import { type ErrorCode, errorCodeOf } from './error-code.ts'
+
+/**
+ * - finish: the outcome; the call ends with this error.
+ * - leader: another node of the group is to be asked, at `hint` if it is named.
+ * - config: a config of at least `configNumber` is needed first.
+ * - shard: the same shard again, after `waitMs`.
+ * - load: the same group again, after `waitMs`.
+ * - session: the shard has no session of ours.
+ */
+export type Action = 'finish' | 'leader' | 'config' | 'shard' | 'load' | 'session'
+
+export interface Verdict {
+  readonly action: Action
+  readonly code: ErrorCode
+  readonly message: string
+  /** The attempt had no effect and never will. */
+  readonly definite: boolean
+  readonly hint: string
+  readonly configNumber: number
+  readonly waitMs: number
+}
+
+/** What the failure of a request (`whole`) or of one member of it means. */
+export function verdictOf(error: pb.v1.Error.$Properties, whole: boolean): Verdict {
+  const code = errorCodeOf(error.code ?? 0)
+  return {
+    action: actionOf(code, whole),
+    code: code ?? 'UNKNOWN',
+    message: error.message ?? '',
+    definite: code !== undefined && (error.definite ?? false),
+    hint: error.leaderHint ?? '',
+    configNumber: error.configNumber ?? 0,
+    waitMs: error.waitMs ?? 0,
+  }
+}
+
+/** A request that got no answer: whether it was executed is not known. */
+export function unanswered(code: ErrorCode, message: string): Verdict {
+  return { action: 'leader', code, message, definite: false, hint: '', configNumber: 0, waitMs: 0 }
+}
+
+function actionOf(code: ErrorCode | undefined, whole: boolean): Action {
+  switch (code) {
+    case 'CONDITION_FAILED':
+    case 'INVALID_ARGUMENT':
+      return 'finish'
+    case 'WRONG_GROUP':
+      return 'config'
+    case 'SHARD_MOVING':
+      return 'shard'
+    case 'OVERLOADED':
+      return whole ? 'load' : 'shard'
+    case 'SESSION_EXPIRED':
+      return 'session'
+    default:
+      return whole ? 'leader' : 'shard'
+  }
+}
+
+const FIRST_MS = 5
+const LEADER_MAX_MS = 100
+const LOAD_MAX_MS = 1000
+
+/** Before the `failures`-th attempt in a row to find a group's leader: short, since an election takes as long as it takes. Jittered. */
+export function leaderBackoffMs(failures: number, random: Random): number {
+  return jittered(Math.min(LEADER_MAX_MS, FIRST_MS * 2 ** Math.min(failures, 10)), random)
+}
+
+/** Before the next attempt on a group or shard that asked to wait `waitMs` (0: did not say). Jittered upwards. */
+export function loadBackoffMs(waitMs: number, failures: number, random: Random): number {
+  const baseMs = waitMs > 0 ? waitMs : Math.min(LOAD_MAX_MS, 4 * FIRST_MS * 2 ** Math.min(failures, 10))
+  return baseMs * (1 + random.next() / 2)
+}
+
+/** How long an attempt waits for its answer: doubled with each, so that a slow group is not asked ever more often. */
+export function attemptTimeoutMs(attempts: number): number {
+  return 1000 * 2 ** Math.min(attempts, 4)
+}
+
+function jittered(ms: number, random: Random): number {
+  return ms * (0.5 + random.next() / 2)
+}

@@ -41,7 +41,8 @@ const result = await cruise([...Object.keys(mayImport), 'test'], {
   ruleSet: {
     forbidden: [
       ...layerRules,
-      { name: 'no-cycle', severity: 'error', from: {}, to: { circular: true } },
+      // Types count as imports here, so a cycle is one of design too.
+      { name: 'no-cycle', severity: 'error', from: { pathNot: '^test/' }, to: { circular: true } },
       {
         name: 'machine-only-in-adapters',
         comment: 'files, sockets, threads and timers are seams (base/): inject them',
@@ -49,7 +50,7 @@ const result = await cruise([...Object.keys(mayImport), 'test'], {
         from: { pathNot: [...adapters, '\\.mjs$'] },
         to: {
           dependencyTypes: ['core'],
-          path: '^(node:)?(fs|fs/promises|net|tls|dgram|http|http2|worker_threads|timers|timers/promises|child_process|os|crypto)$',
+          path: '^(node:)?(fs|fs/promises|net|tls|dgram|http|http2|worker_threads|timers|timers/promises|child_process|os)$',
         },
       },
     ],

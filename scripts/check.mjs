@@ -10,6 +10,7 @@ const gates = [
   ['types', ['node_modules/typescript/bin/tsc', '--noEmit', '-p', '.']],
   ['Biome', ['node_modules/@biomejs/biome/bin/biome', 'check', '.']],
   ['import rule', ['scripts/check-imports.mjs']],
+  ['seams', ['scripts/check-seams.mjs']],
   ['links', ['scripts/check-links.mjs']],
 ]
 

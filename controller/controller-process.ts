@@ -1,0 +1,218 @@
+import { assert } from '../base/assert.ts'
+import { sleep } from '../base/clock.ts'
+import type { Seams } from '../base/seams.ts'
+import { type Listener, type Route, streamRoute, TransportError, unaryRoute } from '../base/transport.ts'
+import { ControllerClient } from '../proto/controller-client.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import { protocolVersion } from '../proto/limits.ts'
+import { pb } from '../proto/messages.ts'
+import { controllerMethods, nodeMethods } from '../proto/methods.ts'
+import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
+import { formController, helloRoute } from '../raft/formation.ts'
+import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
+import { RaftHost } from '../raft/raft-host.ts'
+import type { Replica } from '../raft/replica.ts'
+import { replicaStatus } from '../raft/replica-status.ts'
+import { openConfigStateMachine } from './config-database.ts'
+import type { ConfigResult } from './config-state.ts'
+import type { ConfigStateMachine } from './config-state-machine.ts'
+import { ControllerServer } from './controller-server.ts'
+
+const heartbeatEveryMs = 500
+const heartbeatTimeoutMs = 1000
+const registerTimeoutMs = 10_000
+const closeGraceMs = 2000
+/** Uid of the controllers' own group. */
+const group = 'controller'
+
+export interface ControllerSettings extends ProcessSettings {
+  /** All controllers, this one included. */
+  readonly peers: readonly { readonly id: string; readonly address: string }[]
+  /** Shard count to form a cluster with. */
+  readonly shards: number
+}
+
+/**
+ * Starts a controller: recovers its log and opens its port. Taking part waits in the background until all peers of a first start have been
+ * heard. Throws what keeps it from starting: DataDirectoryMismatch, CorruptionError, a listen error.
+ */
+export async function startController(
+  settings: ControllerSettings,
+  seams: Seams,
+  onFatal: (error: Error) => void,
+): Promise<RunningProcess> {
+  if (!settings.peers.some(({ id }) => id === settings.id))
+    throw new DataDirectoryMismatch(`--peers does not name ${settings.id}: add it with its own address`)
+  const directory = await DataDirectory.open(seams.fileSystem, seams.random, settings.data, 'controller', settings.id)
+  const process = new ControllerProcess(settings, seams, directory, onFatal)
+  try {
+    await process.start()
+  } catch (error) {
+    await process.close()
+    throw error
+  }
+  return process
+}
+
+class ControllerProcess implements RunningProcess {
+  readonly #settings: ControllerSettings
+  readonly #seams: Seams
+  readonly #directory: DataDirectory
+  readonly #onFatal: (error: Error) => void
+  readonly #client: ControllerClient
+  #host: RaftHost | undefined
+  #replica: Replica<ConfigResult> | undefined
+  #stateMachine: ConfigStateMachine | undefined
+  #server: ControllerServer | undefined
+  /** The server's routes by path: requests that come before it is there are answered UNAVAILABLE. */
+  #routes = new Map<string, Route>()
+  #listener: Listener | undefined
+  #closed = false
+
+  constructor(settings: ControllerSettings, seams: Seams, directory: DataDirectory, onFatal: (error: Error) => void) {
+    this.#settings = settings
+    this.#seams = seams
+    this.#directory = directory
+    this.#onFatal = onFatal
+    const { transport, clock, random, logger } = seams
+    this.#client = new ControllerClient({ transport, clock, random, logger, addresses: settings.peers.map(({ address }) => address) })
+  }
+
+  async start(): Promise<void> {
+    const { clock, random, fileSystem, transport, logger } = this.#seams
+    const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, peers, unsafe } = this.#settings
+    const host = await RaftHost.open({
+      clock,
+      random,
+      fileSystem,
+      transport,
+      logger,
+      directory: this.#directory,
+      electionTimeoutMs,
+      heartbeatMs,
+      snapshotLogBytes,
+      resolve: (id) => peers.find((peer) => peer.id === id)?.address,
+      onFatal: this.#onFatal,
+      ...(unsafe === undefined ? {} : { unsafe }),
+    })
+    this.#host = host
+    const own = unaryRoute(nodeMethods.status, (request) => this.status(request))
+    const late = Object.values(controllerMethods).map((method) => this.#lateRoute(method))
+    this.#listener = await transport.listen(this.#settings.listen, [helloRoute(this.#directory), ...host.routes(), own, ...late])
+    this.#takePart(host).catch((error: unknown) => {
+      if (!this.#closed) this.#onFatal(error instanceof Error ? error : new Error(String(error)))
+    })
+  }
+
+  get addresses() {
+    return this.#listener?.addresses ?? []
+  }
+
+  async status(_request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {
+    const reply = new pb.v1.NodeStatusReply({ id: this.#settings.id })
+    if (this.#replica === undefined || this.#host === undefined || this.#stateMachine === undefined) return reply
+    const status = replicaStatus(this.#replica, this.#host)
+    status.configNumber = this.#stateMachine.state.configNumber
+    reply.replicas = [status]
+    return reply
+  }
+
+  ready(): boolean {
+    return !this.#closed && this.#replica !== undefined && this.#replica.leader !== 0
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#client.close()
+    this.#server?.close()
+    await this.#listener?.close(closeGraceMs)
+    await this.#host?.close()
+  }
+
+  /** Becomes a voter of the controllers' group once that is safe. */
+  async #takePart(host: RaftHost): Promise<void> {
+    const { clock, fileSystem, executor, logger, random, transport } = this.#seams
+    const peers = [...this.#settings.peers].sort((a, b) => (a.id < b.id ? -1 : 1))
+    await formController({ directory: this.#directory, peers, transport, clock, logger, cancelled: () => this.#closed })
+    if (this.#closed) return
+    const number = peers.findIndex(({ id }) => id === this.#settings.id) + 1
+    const stateMachine = await openConfigStateMachine({
+      fileSystem,
+      executor,
+      clock,
+      logger,
+      folder: this.#directory.replicaFolder(group, number),
+      initialConf: { voters: peers.map((_, i) => i + 1), votersOutgoing: [], learners: [] },
+      shardCount: this.#settings.shards,
+    })
+    this.#stateMachine = stateMachine
+    const replica: Replica<ConfigResult> = await host.start({
+      group,
+      replica: number,
+      members: new Map(peers.map(({ id }, i) => [i + 1, id])),
+      stateMachine,
+      onSoftState: () => this.#server?.roleChanged(),
+    })
+    this.#replica = replica
+    this.#server = new ControllerServer({ replica, stateMachine, clock, random, logger, peers })
+    this.#routes = new Map(this.#server.routes().map((route) => [route.method.path, route]))
+    stateMachine.onChange(() => this.#rememberCluster(stateMachine))
+    this.#rememberCluster(stateMachine)
+    void this.#registerAndBeat(replica)
+  }
+
+  /** The cluster's id, once the first leader has drawn it, is kept beside the log: peers of another cluster are refused from then on. */
+  #rememberCluster(stateMachine: ConfigStateMachine): void {
+    const { clusterId } = stateMachine.state
+    if (clusterId.length === 0) return
+    this.#directory
+      .joinCluster(clusterId)
+      .catch((error: unknown) => this.#onFatal(error instanceof Error ? error : new Error(String(error))))
+  }
+
+  /** Controllers are known to each other and to `status` as nodes are: by registration and heartbeats. */
+  async #registerAndBeat(replica: Replica<ConfigResult>): Promise<void> {
+    const { id, pid, http, advertise } = this.#settings
+    const nonce = this.#directory.nonce
+    let registered = false
+    while (!this.#closed) {
+      try {
+        if (!registered) {
+          const addresses = advertisedAddresses(this.addresses, advertise)
+          const request = { id, controller: true, nonce, addresses, pid, http, clusterId: this.#directory.clusterId, protocolVersion }
+          await this.#client.register(request, { timeoutMs: registerTimeoutMs })
+          registered = true
+        }
+        const leader = this.#host?.nodeOf(group, replica.leader) ?? ''
+        const groups = [{ group, term: replica.term, leader }]
+        await this.#client.heartbeat({ id, nonce, groups, controller: true }, { timeoutMs: heartbeatTimeoutMs })
+      } catch (error) {
+        if (!(error instanceof OstrakaError)) throw error
+        this.#seams.logger.debug({ error: error.message }, 'no controller leads yet')
+      }
+      await sleep(this.#seams.clock, heartbeatEveryMs)
+    }
+  }
+
+  #lateRoute(method: Route['method']): Route {
+    const route = () => {
+      const found = this.#routes.get(method.path)
+      if (found === undefined)
+        throw new TransportError('UNAVAILABLE', `controller ${this.#settings.id} does not take part yet: it waits for its peers`)
+      return found
+    }
+    if (method.kind === 'stream') {
+      return streamRoute(method, (stream, context) => {
+        const found = route()
+        assert('accept' in found, 'a stream is served by a stream')
+        return found.accept(stream, context)
+      })
+    }
+    return unaryRoute(method, async (request, context) => {
+      const found = route()
+      assert('handle' in found, 'a call is served by a call')
+      return found.handle(request, context)
+    })
+  }
+}

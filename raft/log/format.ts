@@ -65,6 +65,7 @@ export const RecordKind = {
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind]
 
 export interface BatchHeader {
+  readonly version: number
   readonly records: number
   readonly segment: number
   readonly batch: number
@@ -115,7 +116,7 @@ export function comparePositions(a: LogPosition, b: LogPosition): number {
 export function writeBatchHeader(target: Uint8Array, header: BatchHeader): void {
   target.fill(0, 0, batchHeaderBytes)
   writeU32(target, 0, batchMagic)
-  target[8] = formatVersion
+  target[8] = header.version
   writeU32(target, 12, header.records)
   writeU64(target, 16, header.segment)
   writeU64(target, 24, header.batch)
@@ -127,12 +128,12 @@ export function writeBatchHeader(target: Uint8Array, header: BatchHeader): void 
   writeU32(target, 4, crc32(target.subarray(8, batchHeaderBytes)))
 }
 
-/** The header at `at`, undefined where the bytes are no whole header of this version. */
+/** The header at `at`, undefined where the bytes are no whole header. Of another version than `formatVersion` only the version holds. */
 export function readBatchHeader(bytes: Uint8Array, at = 0): BatchHeader | undefined {
   if (at + batchHeaderBytes > bytes.length || readU32(bytes, at) !== batchMagic) return undefined
   if (readU32(bytes, at + 4) !== crc32(bytes.subarray(at + 8, at + batchHeaderBytes))) return undefined
-  if (bytes[at + 8] !== formatVersion) return undefined
   return {
+    version: bytes[at + 8] as number,
     records: readU32(bytes, at + 12),
     segment: readU64(bytes, at + 16),
     batch: readU64(bytes, at + 24),

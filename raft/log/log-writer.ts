@@ -4,7 +4,7 @@ import { DiskError } from '../../base/errors.ts'
 import { type FileSystem, joinPath } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
 import { Batch, SlabPool } from './batch.ts'
-import { batchHeaderBytes, type LogPosition, segmentName, writeBatchHeader } from './format.ts'
+import { batchHeaderBytes, formatVersion, type LogPosition, segmentName, writeBatchHeader } from './format.ts'
 import type { Segment, Segments } from './segments.ts'
 
 /** What the writer asks of the log around it. Both are synchronous. */
@@ -262,6 +262,7 @@ export class LogWriter {
     this.#active = segment
     const { batch, states } = sealed
     writeBatchHeader(sealed.chunks[0] as Uint8Array, {
+      version: formatVersion,
       records: batch.records + (states?.records ?? 0),
       segment: segment.number,
       batch: batch.number,

@@ -3,7 +3,7 @@ import { DiskError } from '../../base/errors.ts'
 import { type File, type FileSystem, joinPath } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
 import type { EntryCache } from './entry-cache.ts'
-import { batchHeaderBytes, comparePositions, type GroupKey, type LogPosition, segmentName, segmentNumber } from './format.ts'
+import { batchHeaderBytes, comparePositions, formatVersion, type GroupKey, type LogPosition, segmentName, segmentNumber } from './format.ts'
 import { RecoveredGroups } from './recovered-group.ts'
 import { type ScannedBatch, SegmentScanner } from './segment-scanner.ts'
 import type { Segment, Segments } from './segments.ts'
@@ -114,6 +114,11 @@ export class Recovery {
     let offset = 0
     while (offset < scanner.end && !this.#lost) {
       const header = await scanner.header(offset)
+      if (header !== undefined && header.version !== formatVersion) {
+        // Never a torn tail: cutting what a newer release wrote would lose it.
+        this.#loseAll(segment.path, offset, `format version ${header.version}, this release reads ${formatVersion}`)
+        return
+      }
       if (header === undefined || header.batch <= this.#lastBatch) {
         this.#suspect({ segment: segment.number, offset }, 'damaged batch header', undefined)
         const later = await scanner.nextHeader(offset + 8)
@@ -140,7 +145,10 @@ export class Recovery {
   async #sealedEnd(segment: Found, next: Found | undefined): Promise<number> {
     if (next === undefined) return segment.size
     const header = await new SegmentScanner(next.number, next.file, next.size, () => this.#breathe()).header(0)
-    return header?.syncedUpTo.segment === segment.number ? header.syncedUpTo.offset : segment.size
+    if (header === undefined || header.version !== formatVersion) return segment.size
+    // Not even its first batch was written whole, and the next segment has it.
+    if (header.syncedUpTo.segment < segment.number) return 0
+    return header.syncedUpTo.segment === segment.number ? header.syncedUpTo.offset : segment.size
   }
 
   #suspect(at: LogPosition, what: string, batch: ScannedBatch | undefined): void {

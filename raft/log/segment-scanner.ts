@@ -7,6 +7,7 @@ import {
   batchMagic,
   comparePositions,
   entryRowBytes,
+  formatVersion,
   type RecordHeader,
   RecordKind,
   readBatchHeader,
@@ -55,10 +56,11 @@ export class SegmentScanner {
     this.#breathe = breathe
   }
 
-  /** The batch header at `offset`, undefined where there is none that belongs there. */
+  /** The batch header at `offset`, undefined where there is none that belongs there. One of another version is given as it is. */
   async header(offset: number): Promise<BatchHeader | undefined> {
     const bytes = await this.#at(offset, batchHeaderBytes)
     const header = bytes && readBatchHeader(bytes)
+    if (header !== undefined && header.version !== formatVersion) return header
     if (header === undefined || header.segment !== this.number || header.offset !== offset) return undefined
     return comparePositions(header.syncedUpTo, header) <= 0 ? header : undefined
   }

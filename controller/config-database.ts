@@ -1,0 +1,32 @@
+import type { Clock } from '../base/clock.ts'
+import type { Executor } from '../base/executor.ts'
+import type { FileSystem } from '../base/file-system.ts'
+import type { Logger } from '../base/logger.ts'
+import { Database } from '../lsm/index.ts'
+import type { ConfState } from '../raft/core/types.ts'
+import { type ConfigStateMachine, loadConfigStateMachine } from './config-state-machine.ts'
+
+/** Configs are small: what lies behind the mark is replayed from the shared log, and must not pin much of it. */
+const memtableBytes = 4 * 1024 * 1024
+
+/** Opens the controllers' state machine over the database in `folder`, made if absent. Throws as `loadConfigStateMachine` and `Database.open` do. */
+export async function openConfigStateMachine(options: {
+  readonly fileSystem: FileSystem
+  readonly executor: Executor
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly folder: string
+  /** The members while nothing is durable yet. */
+  readonly initialConf: ConfState
+  /** What the cluster is formed with if this controller forms it. */
+  readonly shardCount: number
+}): Promise<ConfigStateMachine> {
+  const { fileSystem, executor, clock, logger, folder } = options
+  const database = await Database.open({ fileSystem, executor, clock, logger, folder, wal: false, memtableBytes })
+  try {
+    return await loadConfigStateMachine(database, options)
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto'
+import { assert } from '../base/assert.ts'
+import { WriteBatch } from '../lsm/write-batch.ts'
+import type { Config } from '../proto/config.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import { type ConfState, type Entry, EntryKind, type SnapshotMeta } from '../raft/core/types.ts'
+import { decodeMark, encodeMark } from '../raft/mark.ts'
+import type { StateMachine } from '../raft/state-machine.ts'
+import { type RecordReader, readConfig } from './config-records.ts'
+import { type ConfigResult, ConfigState } from './config-state.ts'
+import { decodeEntry } from './entry.ts'
+
+/** What the state machine needs of `lsm`'s Database, opened without a write-ahead log. */
+export interface ConfigDatabase extends RecordReader {
+  write(batch: WriteBatch): void
+  readonly wantsSeal: boolean
+  seal(mark: Uint8Array): Promise<void>
+  readonly durableMark: Uint8Array | undefined
+  close(): Promise<void>
+}
+
+/**
+ * The controllers' replicated state machine. State lies in memory and, as records, in the database, whose memtable becomes durable together
+ * with the mark that says up to which entry it stands; what came behind is replayed from the shared log.
+ */
+export class ConfigStateMachine implements StateMachine<ConfigResult> {
+  readonly state: ConfigState
+  /** Shard count that this controller was told to form the cluster with. */
+  readonly shardCount: number
+  onDurable: (() => void) | undefined
+  readonly #database: ConfigDatabase
+  readonly #listeners = new Set<() => void>()
+  #durable: SnapshotMeta
+  #applied: SnapshotMeta
+  #sealing: Promise<void> = Promise.resolve()
+  #failure: unknown
+
+  constructor(database: ConfigDatabase, state: ConfigState, durable: SnapshotMeta, shardCount: number) {
+    this.#database = database
+    this.state = state
+    this.#durable = durable
+    this.#applied = durable
+    this.shardCount = shardCount
+  }
+
+  get durable(): SnapshotMeta {
+    return this.#durable
+  }
+
+  /** Calls `listener` after each `apply` that changed something, until the returned function is called. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  apply(entries: readonly Entry[]): readonly ConfigResult[] {
+    if (this.#failure !== undefined) throw this.#failure
+    const batch = new WriteBatch()
+    const results = entries.map((entry) => this.#applyEntry(entry, batch))
+    if (batch.count > 0) this.#database.write(batch)
+    if (this.#database.wantsSeal) this.#seal().catch((error) => (this.#failure = error))
+    if (batch.count > 0) for (const listener of [...this.#listeners]) listener()
+    return results
+  }
+
+  #applyEntry(entry: Entry, batch: WriteBatch): ConfigResult {
+    assert(entry.index === this.#applied.index + 1, `entry ${entry.index} applied behind ${this.#applied.index}`)
+    assert(entry.kind === EntryKind.Normal, `controllers have no membership change yet: entry ${entry.index}`)
+    this.#applied = { index: entry.index, term: entry.term, conf: this.#applied.conf }
+    if (entry.data.length === 0) return { outcome: 'applied', configNumber: this.state.configNumber }
+    return this.state.apply(decodeEntry(entry.data), batch)
+  }
+
+  flush(): Promise<void> {
+    return this.#seal()
+  }
+
+  #seal(): Promise<void> {
+    const before = this.#sealing
+    const seal = async () => {
+      await before.catch(() => {})
+      const mark = this.#applied
+      if (mark.index === this.#durable.index) return
+      await this.#database.seal(encodeMark(mark))
+      this.#durable = mark
+      this.onDurable?.()
+    }
+    this.#sealing = seal()
+    return this.#sealing
+  }
+
+  /** A config by its number; undefined if there is none. */
+  async configAt(number: number): Promise<Config | undefined> {
+    if (number === this.state.configNumber) return this.state.config
+    return number > this.state.configNumber ? undefined : await readConfig(this.#database, number)
+  }
+
+  /** SHA-256 over all records, hex: equal on every replica that has applied the same entries. Ask while none is applied. */
+  async stateHash(): Promise<string> {
+    const hash = createHash('sha256')
+    for await (const { key, value } of this.#database.iterate({})) {
+      hash.update(`${key.length} ${value.length} `).update(key).update(value)
+    }
+    return hash.digest('hex')
+  }
+
+  async close(): Promise<void> {
+    await this.#sealing.catch(() => {})
+    this.#listeners.clear()
+    await this.#database.close()
+  }
+}
+
+/**
+ * The state machine that lies in `database`. `shardCount`: what the cluster is formed with if this controller forms it; throws
+ * FAILED_PRECONDITION where the cluster was formed with another. Throws CorruptionError where the records are not what was written.
+ */
+export async function loadConfigStateMachine(
+  database: ConfigDatabase,
+  options: { initialConf: ConfState; shardCount: number },
+): Promise<ConfigStateMachine> {
+  const mark = database.durableMark
+  const durable = mark === undefined ? { index: 0, term: 0, conf: options.initialConf } : decodeMark(mark, 'controller database')
+  const state = await ConfigState.load(database)
+  const formedWith = state.config?.shardCount
+  if (formedWith !== undefined && formedWith !== options.shardCount) {
+    throw new OstrakaError(
+      'FAILED_PRECONDITION',
+      `this cluster has ${formedWith} shards, not ${options.shardCount}: start it with --shards ${formedWith}`,
+      true,
+    )
+  }
+  return new ConfigStateMachine(database, state, durable, options.shardCount)
+}

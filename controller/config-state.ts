@@ -1,0 +1,288 @@
+import { emptyBytes, equalBytes, toHex, utf8 } from '../base/bytes.ts'
+import { isShardCount } from '../base/slot.ts'
+import { type Config, emptyConfig } from '../proto/config.ts'
+import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
+import { type Directory, decodeNodeEntry, emptyDirectory, encodeNodeEntry, type NodeEntry } from '../proto/directory.ts'
+import { pb } from '../proto/messages.ts'
+import {
+  claimKey,
+  controllerKey,
+  decoding,
+  differenceKey,
+  joinedKey,
+  metaKey,
+  nodeKey,
+  plain,
+  putConfig,
+  putWhole,
+  type RecordReader,
+  type RecordWriter,
+  readConfig,
+  recordsOf,
+  requestKey,
+} from './config-records.ts'
+import type { DecodedEntry } from './entry.ts'
+
+/** What became of an entry. */
+export interface ConfigResult {
+  /**
+   * repeated: done before, by an earlier entry of the same request. stale: the base is no longer the newest config, compute anew. lost: the
+   * replica number belongs to another data directory. refused: the entry does not fit the state; nothing changed.
+   */
+  readonly outcome: 'applied' | 'repeated' | 'stale' | 'lost' | 'refused'
+  /** The newest config after the entry; of a repeated change the number after the first time. */
+  readonly configNumber: number
+}
+
+export interface Registration {
+  readonly entry: NodeEntry
+  /** The data directory's nonce; empty: not registered yet, only named in a join. */
+  readonly nonce: Uint8Array
+}
+
+/** Answered requests that are remembered. */
+export const requestsMax = 4096
+/** Differences that are kept in memory for watchers that come back. */
+export const recentMax = 1024
+
+/**
+ * Everything that the controllers agree on, in memory. `apply` is deterministic and total, and writes down in records what it changes, so
+ * that `load` gives the same state again.
+ */
+export class ConfigState {
+  /** Drawn by the first leader, 16 bytes; empty: not formed yet. */
+  clusterId: Uint8Array = emptyBytes
+  /** The newest; undefined: not formed yet. */
+  config: Config | undefined
+  /** The next replica number to hand out. Only rises. */
+  nextReplica = 1
+  directory: Directory = emptyDirectory
+  readonly nodes = new Map<string, Registration>()
+  readonly controllers = new Map<string, Registration>()
+  /** Replica number → who claimed it first. Never changes, never shrinks. */
+  readonly claims = new Map<number, { readonly node: string; readonly group: string; readonly nonce: Uint8Array }>()
+  /** Name → uid that joined last under it. */
+  readonly joined = new Map<string, string>()
+  /** The newest differences, each from one config number to the next, oldest first. */
+  readonly recent: ConfigDifference[] = []
+  /** Request id (hex) → config number after it, oldest first. */
+  readonly #requests = new Map<string, number>()
+  #requestCount = 0
+
+  get configNumber(): number {
+    return this.config?.number ?? 0
+  }
+
+  /** The config number after a request that was answered before; undefined: not known. */
+  answered(requestId: Uint8Array): number | undefined {
+    return this.#requests.get(toHex(requestId))
+  }
+
+  apply(entry: DecodedEntry, records: RecordWriter): ConfigResult {
+    switch (entry.kind) {
+      case 'formed':
+        return this.#form(entry.formed, records)
+      case 'change':
+        return this.#change(entry.change, records)
+      case 'register':
+        return this.#register(entry.registration, records)
+      case 'claim':
+        return this.#claim(entry.claim, records)
+      case 'broken':
+        return this.#result('refused')
+    }
+  }
+
+  #result(outcome: ConfigResult['outcome']): ConfigResult {
+    return { outcome, configNumber: this.configNumber }
+  }
+
+  #form(formed: pb.v1.ClusterFormed.$Properties, records: RecordWriter): ConfigResult {
+    if (this.config !== undefined) return this.#result('repeated')
+    const shardCount = formed.shardCount ?? 0
+    if (!isShardCount(shardCount) || formed.clusterId?.length !== 16) return this.#result('refused')
+    this.clusterId = plain(formed.clusterId)
+    this.config = emptyConfig(shardCount)
+    putWhole(records, this.config)
+    this.#putMeta(records)
+    return this.#result('applied')
+  }
+
+  #change(change: pb.v1.ConfigChange.$Properties, records: RecordWriter): ConfigResult {
+    const requestId = change.requestId ?? emptyBytes
+    const answered = requestId.length === 0 ? undefined : this.answered(requestId)
+    if (answered !== undefined) return { outcome: 'repeated', configNumber: answered }
+    if (this.config === undefined) return this.#result('refused')
+    if (change.base !== this.config.number) return this.#result('stale')
+    const next = nextConfigs(this.config, change.steps ?? [], this.nextReplica)
+    const guesses = change.guesses ?? []
+    if (next === undefined || guesses.some((guess) => !guess.id)) return this.#result('refused')
+    for (const [at, config] of next.configs.entries()) {
+      const step = change.steps?.[at] ?? {}
+      putConfig(records, step, config)
+      this.recent.push(step)
+      for (const group of config.groups) this.#noteJoined(group.name, group.uid, records)
+      this.config = config
+    }
+    this.recent.splice(0, this.recent.length - recentMax)
+    this.nextReplica = next.nextReplica
+    for (const guess of guesses) this.#guess(decodeNodeEntry(guess), records)
+    if (requestId.length > 0) this.#remember(requestId, records)
+    this.#putMeta(records)
+    return this.#result('applied')
+  }
+
+  #noteJoined(name: string, uid: string, records: RecordWriter): void {
+    if (this.joined.get(name) === uid) return
+    this.joined.set(name, uid)
+    records.put(joinedKey(name), utf8(uid))
+  }
+
+  #guess(entry: NodeEntry, records: RecordWriter): void {
+    if (!this.nodes.has(entry.id)) this.#putNode(entry, emptyBytes, records)
+  }
+
+  #remember(requestId: Uint8Array, records: RecordWriter): void {
+    this.#requests.set(toHex(requestId), this.configNumber)
+    const record = pb.v1.AnsweredRequest.encode({ requestId, configNumber: this.configNumber }).finish()
+    records.put(requestKey(this.#requestCount), record)
+    if (this.#requestCount >= requestsMax) {
+      for (const oldest of this.#requests.keys()) {
+        this.#requests.delete(oldest)
+        break
+      }
+      records.delete(requestKey(this.#requestCount - requestsMax))
+    }
+    this.#requestCount++
+  }
+
+  #register(registration: pb.v1.NodeRegistration.$Properties, records: RecordWriter): ConfigResult {
+    const id = registration.entry?.id ?? ''
+    if (this.config === undefined || id === '') return this.#result('refused')
+    const entry = decodeNodeEntry(registration.entry ?? {})
+    const nonce = plain(registration.nonce ?? emptyBytes)
+    if (registration.controller) {
+      this.controllers.set(id, { entry: { ...entry, version: 0 }, nonce })
+      records.put(controllerKey(id), pb.v1.NodeRegistration.encode({ entry: encodeNodeEntry(entry), controller: true, nonce }).finish())
+    } else {
+      this.#putNode(entry, nonce, records)
+      this.#putMeta(records)
+    }
+    return this.#result('applied')
+  }
+
+  #putNode(given: NodeEntry, nonce: Uint8Array, records: RecordWriter): void {
+    const entry = { ...given, version: this.directory.version + 1 }
+    this.nodes.set(entry.id, { entry, nonce })
+    this.directory = this.directory.with(entry)
+    records.put(nodeKey(entry.id), pb.v1.NodeRegistration.encode({ entry: encodeNodeEntry(entry), controller: false, nonce }).finish())
+  }
+
+  #claim(claim: pb.v1.ReplicaClaim.$Properties, records: RecordWriter): ConfigResult {
+    const replica = claim.replica ?? 0
+    const nonce = plain(claim.nonce ?? emptyBytes)
+    const first = this.claims.get(replica)
+    if (first !== undefined) return this.#result(equalBytes(first.nonce, nonce) ? 'repeated' : 'lost')
+    if (replica === 0 || replica >= this.nextReplica || nonce.length === 0) return this.#result('refused')
+    this.claims.set(replica, { node: claim.node ?? '', group: claim.group ?? '', nonce })
+    records.put(claimKey(replica), pb.v1.ReplicaClaim.encode(claim).finish())
+    return this.#result('applied')
+  }
+
+  #putMeta(records: RecordWriter): void {
+    const meta = pb.v1.ControllerMeta.encode({
+      clusterId: this.clusterId,
+      shardCount: this.config?.shardCount ?? 0,
+      nextReplica: this.nextReplica,
+      directoryVersion: this.directory.version,
+      configNumber: this.configNumber,
+      requests: this.#requestCount,
+    })
+    records.put(metaKey, meta.finish())
+  }
+
+  /** The state that the records of a database tell of. Throws CorruptionError. */
+  static load(database: RecordReader): Promise<ConfigState> {
+    return decoding('records', async () => {
+      const state = new ConfigState()
+      const bytes = await database.get(metaKey)
+      if (bytes === undefined) return state
+      const meta = pb.v1.ControllerMeta.decode(plain(bytes))
+      state.clusterId = plain(meta.clusterId)
+      state.nextReplica = meta.nextReplica
+      state.#requestCount = meta.requests
+      state.config = await readConfig(database, meta.configNumber)
+      if (state.config === undefined) throw new RangeError(`config ${meta.configNumber} is missing`)
+      await state.#loadRegistrations(database)
+      await state.#loadRest(database)
+      await state.#loadRecent(database, meta.configNumber)
+      if (state.directory.version !== meta.directoryVersion) throw new RangeError('a registration is missing')
+      return state
+    })
+  }
+
+  async #loadRegistrations(database: RecordReader): Promise<void> {
+    for (const letter of ['n', 'k'] as const) {
+      for await (const { value } of recordsOf(database, letter)) {
+        const { entry: message, nonce } = pb.v1.NodeRegistration.decode(plain(value))
+        const entry = decodeNodeEntry(message ?? {})
+        const registrations = letter === 'k' ? this.controllers : this.nodes
+        registrations.set(entry.id, { entry, nonce })
+        if (letter === 'n') this.directory = this.directory.with(entry)
+      }
+    }
+  }
+
+  async #loadRest(database: RecordReader): Promise<void> {
+    for await (const { value } of recordsOf(database, 'r')) {
+      const { replica, node, group, nonce } = pb.v1.ReplicaClaim.decode(plain(value))
+      this.claims.set(replica, { node, group, nonce })
+    }
+    for await (const { value } of recordsOf(database, 'q')) {
+      const { requestId, configNumber } = pb.v1.AnsweredRequest.decode(plain(value))
+      this.#requests.set(toHex(requestId), configNumber)
+    }
+    for await (const { key, value } of recordsOf(database, 'j')) {
+      this.joined.set(new TextDecoder().decode(plain(key.subarray(1))), new TextDecoder().decode(plain(value)))
+    }
+  }
+
+  async #loadRecent(database: RecordReader, newest: number): Promise<void> {
+    for await (const { value } of recordsOf(database, 'c', differenceKey(Math.max(0, newest - recentMax + 1)))) {
+      this.recent.push(pb.v1.ConfigDifference.decode(plain(value)))
+    }
+  }
+}
+
+/** The configs that the steps make, one after the other; undefined where a step does not fit. */
+function nextConfigs(
+  base: Config,
+  steps: readonly ConfigDifference[],
+  firstReplica: number,
+): { configs: Config[]; nextReplica: number } | undefined {
+  const configs: Config[] = []
+  let nextReplica = firstReplica
+  let config = base
+  for (const step of steps) {
+    if (step.to?.number !== config.number + 1) return undefined
+    let next: Config
+    try {
+      next = applyDifference(config, step)
+    } catch (error) {
+      if (error instanceof RangeError) return undefined
+      throw error
+    }
+    for (const group of next.groups) {
+      const before = config.groupByUid(group.uid)
+      if (before === undefined && group.uid !== `${group.name}@${next.number}`) return undefined
+      for (const member of group.members) {
+        if (before?.members.some((old) => old.replica === member.replica)) continue
+        // Numbers are handed out in order, so that none is ever handed out twice.
+        if (member.replica !== nextReplica++) return undefined
+      }
+    }
+    configs.push(next)
+    config = next
+  }
+  return { configs, nextReplica }
+}

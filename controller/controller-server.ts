@@ -1,0 +1,274 @@
+import { equalBytes } from '../base/bytes.ts'
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Logger } from '../base/logger.ts'
+import type { Random } from '../base/random.ts'
+import { type CallContext, type Method, type Route, TransportError, type UnaryRoute, unaryRoute } from '../base/transport.ts'
+import { type Config, encodeConfig } from '../proto/config.ts'
+import { addressUnder, encodeDirectory, encodeNodeEntry } from '../proto/directory.ts'
+import { encodeError, OstrakaError } from '../proto/errors.ts'
+import { pb } from '../proto/messages.ts'
+import { controllerMethods } from '../proto/methods.ts'
+import type { ReplicaApi } from '../raft/replica-api.ts'
+import { clusterStatus } from './cluster-status.ts'
+import type { ConfigResult, ConfigState } from './config-state.ts'
+import type { ConfigStateMachine } from './config-state-machine.ts'
+import { computeJoin, computePlan } from './join.ts'
+import { Liveness } from './liveness.ts'
+import { mustBeDone, notLeader, Proposals } from './proposals.ts'
+import { checkClaim, checkHeartbeat, checkJoin, checkNumber, checkRegister } from './request-checks.ts'
+import { Watchers } from './watchers.ts'
+
+export interface ControllerServerParts {
+  readonly replica: ReplicaApi<ConfigResult>
+  readonly stateMachine: ConfigStateMachine
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  /** All controllers, this one included, with the address of --peers. Sorted by id their places are their replica numbers, from 1. */
+  readonly peers: readonly { readonly id: string; readonly address: string }[]
+}
+
+const clusterIdBytes = 16
+const formRetryMs = 100
+/** How often a change is computed anew because another came first. */
+const changeAttemptsMax = 10
+const changesWaitingMax = 64
+
+/**
+ * The Controller service of one controller. The leader answers; the others reply NOT_LEADER with the leader's address; any of them serves
+ * watches. The caller's duties: `roleChanged` at each change of role, term or leader, and `close`.
+ */
+export class ControllerServer {
+  readonly #replica: ReplicaApi<ConfigResult>
+  readonly #machine: ConfigStateMachine
+  readonly #state: ConfigState
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #logger: Logger
+  readonly #peers: readonly { readonly id: string; readonly address: string }[]
+  readonly #proposals: Proposals
+  readonly #liveness: Liveness
+  readonly #watchers: Watchers
+  readonly #stopListening: () => void
+  /** The term in which this controller was last seen leading. */
+  #leadingTerm = 0
+  /** Changes are computed one after the other, so that they seldom overtake each other. */
+  #changes: Promise<unknown> = Promise.resolve()
+  #changesWaiting = 0
+  #formRetry: Timer | undefined
+  #closed = false
+
+  constructor(parts: ControllerServerParts) {
+    this.#replica = parts.replica
+    this.#machine = parts.stateMachine
+    this.#state = parts.stateMachine.state
+    this.#clock = parts.clock
+    this.#random = parts.random
+    this.#logger = parts.logger
+    this.#peers = [...parts.peers].sort((a, b) => (a.id < b.id ? -1 : 1))
+    this.#proposals = new Proposals(parts.replica)
+    this.#liveness = new Liveness(parts.clock)
+    this.#watchers = new Watchers(this.#state, parts.clock)
+    this.#stopListening = this.#machine.onChange(() => this.#watchers.changed())
+    this.roleChanged()
+  }
+
+  routes(): Route[] {
+    const v1 = pb.v1
+    const methods = controllerMethods
+    return [
+      this.#route(methods.query, (request, context) => this.#query(request, context), v1.QueryReply),
+      this.#route(methods.join, (request, context) => this.#join(request, context), v1.ChangeReply),
+      this.#route(methods.plan, (request, context) => this.#plan(request, context), v1.PlanReply),
+      this.#route(methods.status, (_, context) => this.#status(context), v1.ClusterStatusReply),
+      this.#route(methods.register, (request, context) => this.#register(request, context), v1.RegisterReply),
+      this.#route(methods.claimReplica, (request, context) => this.#claim(request, context), v1.ClaimReplicaReply),
+      this.#route(methods.heartbeat, (request, context) => this.#heartbeat(request, context), v1.HeartbeatReply),
+      this.#watchers.route,
+    ]
+  }
+
+  /** The replica's role, term or leader may have changed. */
+  roleChanged(): void {
+    if (this.#replica.role !== 'leader' || this.#replica.term === this.#leadingTerm) return
+    this.#leadingTerm = this.#replica.term
+    this.#liveness.begin()
+    this.#form()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#formRetry?.cancel()
+    this.#stopListening()
+    this.#watchers.close()
+  }
+
+  /** The first leader draws the cluster's id. Two that try do no harm: the second entry is refused. */
+  #form(): void {
+    this.#formRetry?.cancel()
+    if (this.#closed || this.#state.config !== undefined || this.#replica.role !== 'leader') return
+    const formed = { clusterId: this.#random.bytes(clusterIdBytes), shardCount: this.#machine.shardCount }
+    this.#proposals
+      .propose({ kind: 'formed', formed }, () => '')
+      .catch((error: unknown) => {
+        if (!(error instanceof OstrakaError)) throw error
+        this.#formRetry = this.#clock.setTimer(formRetryMs, () => this.#form())
+      })
+  }
+
+  /** Refusals become replies that carry them; whatever else is thrown is a bug of ours and the call fails. */
+  #route<Request, Reply extends { error?: pb.v1.Error.$Properties | null }>(
+    method: Method<Request, Reply>,
+    handle: (request: Request, context: CallContext) => Promise<Reply>,
+    reply: new (properties: { error: pb.v1.Error }) => Reply,
+  ): UnaryRoute<Request, Reply> {
+    return unaryRoute(method, async (request, context) => {
+      try {
+        return await handle(request, context)
+      } catch (error) {
+        if (error instanceof OstrakaError) return new reply({ error: encodeError(error) })
+        this.#logger.error({ error, method: method.path }, 'a request to the controller failed')
+        throw new TransportError('INTERNAL', `the controller failed in ${method.path}`)
+      }
+    })
+  }
+
+  async #query(request: pb.v1.QueryRequest, context: CallContext): Promise<pb.v1.QueryReply> {
+    const number = checkNumber(request.number)
+    const newest = await this.#read(context)
+    const directory = encodeDirectory(this.#state.directory, context.listener)
+    const config = number === 0 || number === newest.number ? newest : await this.#machine.configAt(number)
+    if (config === undefined) throw new OstrakaError('NOT_FOUND', `no config ${number}: the newest is ${newest.number}`, true)
+    return new pb.v1.QueryReply({ config: encodeConfig(config), directory })
+  }
+
+  async #join(request: pb.v1.JoinRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    const join = checkJoin(request)
+    if (this.#changesWaiting >= changesWaitingMax) {
+      throw new OstrakaError('OVERLOADED', 'too many changes wait at the controller', true, { waitMs: 500 })
+    }
+    this.#changesWaiting++
+    const change = this.#changes.then(async () => {
+      for (let attempt = 1; ; attempt++) {
+        await this.#read(context)
+        const answered = this.#state.answered(join.requestId)
+        if (answered !== undefined) return new pb.v1.ChangeReply({ configNumber: answered })
+        const outcome = computeJoin(this.#state, join, this.#clock.wallMs())
+        if (outcome.kind === 'nothing') return new pb.v1.ChangeReply({ configNumber: this.#state.configNumber, note: outcome.note })
+        const result = await this.#proposals.propose({ kind: 'change', change: outcome.change }, this.#hint(context))
+        if (result.outcome === 'stale') {
+          if (attempt < changeAttemptsMax) continue
+          throw new OstrakaError('OVERLOADED', 'other changes kept coming first', true, { waitMs: 500 })
+        }
+        mustBeDone(result)
+        return new pb.v1.ChangeReply({ configNumber: result.configNumber, note: outcome.note })
+      }
+    })
+    this.#changes = change.catch(() => {})
+    try {
+      return await change
+    } finally {
+      this.#changesWaiting--
+    }
+  }
+
+  async #plan(request: pb.v1.PlanRequest, context: CallContext): Promise<pb.v1.PlanReply> {
+    if (!request.join) throw new OstrakaError('INVALID_ARGUMENT', 'no change given to plan', true)
+    const join = checkJoin(request.join)
+    await this.#read(context)
+    return new pb.v1.PlanReply(computePlan(this.#state, join))
+  }
+
+  async #status(context: CallContext): Promise<pb.v1.ClusterStatusReply> {
+    const config = await this.#read(context)
+    this.#liveness.retain((uid) => config.groupByUid(uid) !== undefined)
+    const addressOf = (id: string) => this.#controllerAddress(id, context.listener)
+    const leader = this.#peers[this.#replica.replica - 1]?.id ?? ''
+    return clusterStatus({
+      state: this.#state,
+      config,
+      liveness: this.#liveness,
+      peers: this.#peers,
+      leader,
+      addressOf,
+      listener: context.listener,
+    })
+  }
+
+  async #register(request: pb.v1.RegisterRequest, context: CallContext): Promise<pb.v1.RegisterReply> {
+    const { entry, controller, nonce } = checkRegister(request)
+    await this.#read(context)
+    if (request.clusterId.length > 0 && !equalBytes(request.clusterId, this.#state.clusterId)) {
+      throw new OstrakaError('FAILED_PRECONDITION', `the data directory of ${entry.id} belongs to another cluster`, true)
+    }
+    if (controller && !this.#peers.some(({ id }) => id === entry.id)) {
+      throw new OstrakaError('FAILED_PRECONDITION', `${entry.id} is none of the controllers of this cluster's --peers`, true)
+    }
+    const registration = { entry: encodeNodeEntry(entry), controller, nonce }
+    mustBeDone(await this.#proposals.propose({ kind: 'register', registration }, this.#hint(context)))
+    this.#liveness.heard(controller ? 'controller' : 'node', entry.id)
+    const { config, directory, clusterId } = this.#state
+    const known = config === undefined ? {} : { config: encodeConfig(config) }
+    return new pb.v1.RegisterReply({ clusterId, ...known, directory: encodeDirectory(directory, context.listener) })
+  }
+
+  async #claim(request: pb.v1.ClaimReplicaRequest, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
+    const claim = checkClaim(request)
+    // What was claimed once stays so: no leader needs to be asked.
+    const first = this.#state.claims.get(claim.replica)
+    if (first === undefined) {
+      const config = await this.#read(context)
+      const member = config.groupByUid(claim.group)?.members.find(({ replica }) => replica === claim.replica)
+      if (member === undefined || member.node !== claim.node) {
+        throw new OstrakaError('NOT_FOUND', `replica ${claim.replica} of group ${claim.group} is not given to ${claim.node}`, true)
+      }
+      const result = await this.#proposals.propose({ kind: 'claim', claim }, this.#hint(context))
+      if (result.outcome !== 'lost') mustBeDone(result)
+      if (result.outcome !== 'lost') return new pb.v1.ClaimReplicaReply()
+    } else if (equalBytes(first.nonce, claim.nonce) && first.node === claim.node && first.group === claim.group) {
+      return new pb.v1.ClaimReplicaReply()
+    }
+    const text = `replica ${claim.replica} of group ${claim.group} was claimed by another data directory: this one lost it`
+    throw new OstrakaError('LOST', text, true)
+  }
+
+  async #heartbeat(request: pb.v1.HeartbeatRequest, context: CallContext): Promise<pb.v1.HeartbeatReply> {
+    const { id, nonce, controller, groups } = checkHeartbeat(request)
+    if (this.#replica.role !== 'leader') throw notLeader(this.#hint(context)(this.#replica.leader))
+    this.roleChanged()
+    const registration = (controller ? this.#state.controllers : this.#state.nodes).get(id)
+    if (registration === undefined || registration.nonce.length === 0) {
+      throw new OstrakaError('FAILED_PRECONDITION', `${id} has not registered: do so before the first heartbeat`, true)
+    }
+    if (!equalBytes(registration.nonce, nonce)) {
+      throw new OstrakaError('FAILED_PRECONDITION', `another data directory has registered as ${id} since`, true)
+    }
+    this.#liveness.heard(controller ? 'controller' : 'node', id)
+    for (const { group, term, leader } of groups) {
+      if (this.#state.config?.groupByUid(group) !== undefined) this.#liveness.noteLeader(group, term, leader)
+    }
+    return new pb.v1.HeartbeatReply({ configNumber: this.#state.configNumber })
+  }
+
+  /** The newest config, linearizably; what follows in the same turn reads the state as of now. */
+  async #read(context: CallContext): Promise<Config> {
+    await this.#proposals.readIndex(this.#hint(context))
+    this.roleChanged()
+    const { config } = this.#state
+    if (config === undefined) throw new OstrakaError('UNAVAILABLE', 'the cluster is being formed', true)
+    return config
+  }
+
+  #hint(context: CallContext): (replica: number) => string {
+    return (replica) => {
+      const id = this.#peers[replica - 1]?.id
+      return id === undefined ? '' : this.#controllerAddress(id, context.listener)
+    }
+  }
+
+  /** Where a caller that came through `listener` reaches a controller. */
+  #controllerAddress(id: string, listener: string): string {
+    const registered = addressUnder(this.#state.controllers.get(id)?.entry.addresses ?? [], listener)
+    return registered ?? this.#peers.find((peer) => peer.id === id)?.address ?? ''
+  }
+}

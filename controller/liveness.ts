@@ -1,0 +1,53 @@
+import type { Clock } from '../base/clock.ts'
+
+/** Below 3 s by what a heartbeat takes on its way, so that a death shows within 3 s. */
+const liveMs = 2500
+
+/**
+ * Who lives, as the controllers' leader hears it; in memory only. A new leader has heard nobody yet and gives everybody the benefit of the
+ * doubt once.
+ */
+export class Liveness {
+  readonly #clock: Pick<Clock, 'monotonicMs'>
+  readonly #heard = new Map<string, number>()
+  readonly #leaders = new Map<string, { readonly term: number; readonly leader: string }>()
+  #graceFrom = Number.NEGATIVE_INFINITY
+
+  constructor(clock: Pick<Clock, 'monotonicMs'>) {
+    this.#clock = clock
+  }
+
+  /** This controller leads from now on: what it heard in an earlier term counts no more. */
+  begin(): void {
+    this.#heard.clear()
+    this.#leaders.clear()
+    this.#graceFrom = this.#clock.monotonicMs()
+  }
+
+  heard(kind: 'node' | 'controller', id: string): void {
+    this.#heard.set(`${kind} ${id}`, this.#clock.monotonicMs())
+  }
+
+  isLive(kind: 'node' | 'controller', id: string): boolean {
+    const last = Math.max(this.#graceFrom, this.#heard.get(`${kind} ${id}`) ?? Number.NEGATIVE_INFINITY)
+    return this.#clock.monotonicMs() - last < liveMs
+  }
+
+  /** What a replica of group `uid` says of its leader: the highest term counts. */
+  noteLeader(uid: string, term: number, leader: string): void {
+    const known = this.#leaders.get(uid)
+    if (known !== undefined && (term < known.term || (term === known.term && leader === ''))) return
+    this.#leaders.set(uid, { term, leader })
+  }
+
+  /** The node that leads group `uid`; '' where it is not known or no longer lives. */
+  leaderOf(uid: string): string {
+    const leader = this.#leaders.get(uid)?.leader ?? ''
+    return leader !== '' && this.isLive('node', leader) ? leader : ''
+  }
+
+  /** Forgets groups that are no more. */
+  retain(isPresent: (uid: string) => boolean): void {
+    for (const uid of this.#leaders.keys()) if (!isPresent(uid)) this.#leaders.delete(uid)
+  }
+}

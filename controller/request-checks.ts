@@ -1,0 +1,166 @@
+import { utf8 } from '../base/bytes.ts'
+import type { NamedAddress, NodeEntry } from '../proto/directory.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import { limits, protocolVersion } from '../proto/limits.ts'
+import type { pb } from '../proto/messages.ts'
+
+/** Requests to the controller, checked: each function gives what the request says or throws INVALID_ARGUMENT with one line that says what is wrong. */
+
+export interface CheckedGroup {
+  readonly name: string
+  readonly weight: number
+  /** `address` empty: none given. */
+  readonly members: readonly { readonly node: string; readonly address: string }[]
+}
+
+export interface CheckedJoin {
+  readonly groups: readonly CheckedGroup[]
+  readonly once: boolean
+  readonly author: string
+  readonly requestId: Uint8Array
+}
+
+const joinGroupsMax = 1024
+const membersMax = 15
+const weightMin = 1e-3
+const weightMax = 1e6
+const authorCharactersMax = 256
+const requestIdBytesMax = 64
+const listenersMax = 16
+const hostedGroupsMax = 16_384
+export const nonceBytes = 16
+
+const namePattern = /^[a-zA-Z0-9._-]+$/
+const addressPattern = /^(\[[0-9a-fA-F:.%]+\]|[a-zA-Z0-9._-]{1,253}):([0-9]{1,5})$/
+
+export function checkJoin(request: pb.v1.JoinRequest.$Properties): CheckedJoin {
+  const groups = request.groups ?? []
+  check(groups.length > 0, 'no group given to join')
+  check(groups.length <= joinGroupsMax, `${groups.length} groups in one join: at most ${joinGroupsMax}`)
+  const author = request.author ?? ''
+  check(author.length <= authorCharactersMax, `author is longer than ${authorCharactersMax} characters`)
+  const requestId = utf8(request.requestId ?? '')
+  check(requestId.length <= requestIdBytesMax, `request id is longer than ${requestIdBytesMax} bytes`)
+  const checked = groups.map(checkGroup)
+  mustDiffer(
+    checked.map((group) => group.name),
+    'group',
+  )
+  return { groups: checked, once: request.once ?? false, author, requestId }
+}
+
+function checkGroup(group: pb.v1.JoinGroup.$Properties): CheckedGroup {
+  const name = checkName(group.name, 'group name')
+  const weight = group.weight || 1
+  check(weight >= weightMin && weight <= weightMax, `weight ${weight} of group ${name}: from ${weightMin} to ${weightMax}`)
+  const members = (group.members ?? []).map((member) => {
+    const node = checkName(member.node, 'node id')
+    return { node, address: member.address ? checkAddress(member.address, `address of node ${node}`) : '' }
+  })
+  check(members.length > 0, `group ${name} has no nodes`)
+  check(members.length <= membersMax, `group ${name} has ${members.length} nodes: at most ${membersMax}`)
+  mustDiffer(
+    members.map((member) => member.node),
+    `group ${name}: node`,
+  )
+  return { name, weight, members }
+}
+
+/** The entry's version is 0: the state machine gives it. */
+export function checkRegister(request: pb.v1.RegisterRequest.$Properties): { entry: NodeEntry; controller: boolean; nonce: Uint8Array } {
+  const id = checkName(request.id, 'id')
+  const version = request.protocolVersion ?? 0
+  if (version !== protocolVersion) {
+    const text = `${id} speaks protocol version ${version}, this controller ${protocolVersion}: install the same version of ostraka on both`
+    throw new OstrakaError('FAILED_PRECONDITION', text, true)
+  }
+  const addresses: NamedAddress[] = (request.addresses ?? []).map((named) => {
+    const name = checkName(named.name, `listener name of ${id}`)
+    return { name, address: checkAddress(named.address, `address of ${id}`) }
+  })
+  check(addresses.length > 0 && addresses.length <= listenersMax, `${id} has ${addresses.length} addresses: 1 to ${listenersMax}`)
+  mustDiffer(
+    addresses.map((named) => named.name),
+    `${id}: listener`,
+  )
+  const http = request.http ? checkAddress(request.http, `HTTP address of ${id}`) : ''
+  const pid = request.pid ?? 0
+  check(Number.isSafeInteger(pid), `process id ${pid} of ${id}`)
+  check((request.clusterId?.length ?? 0) === 0 || request.clusterId?.length === 16, `cluster id of ${request.clusterId?.length} bytes: 16`)
+  const controller = request.controller ?? false
+  return { entry: { id, addresses, pid, http, version: 0 }, controller, nonce: checkNonce(request.nonce, id) }
+}
+
+export function checkClaim(request: pb.v1.ClaimReplicaRequest.$Properties): {
+  node: string
+  group: string
+  replica: number
+  nonce: Uint8Array
+} {
+  const node = checkName(request.node, 'node id')
+  const group = request.group ?? ''
+  check(/^[a-zA-Z0-9._-]{1,64}@[0-9]{1,16}$/.test(group), `group uid '${shown(group)}': NAME@NUMBER`)
+  const replica = request.replica ?? 0
+  check(replica > 0, 'replica number 0: they begin at 1')
+  return { node, group, replica, nonce: checkNonce(request.nonce, node) }
+}
+
+export function checkHeartbeat(request: pb.v1.HeartbeatRequest.$Properties): {
+  id: string
+  nonce: Uint8Array
+  controller: boolean
+  groups: { group: string; term: number; leader: string }[]
+} {
+  const id = checkName(request.id, 'id')
+  const groups = request.groups ?? []
+  check(groups.length <= hostedGroupsMax, `${groups.length} groups hosted by ${id}`)
+  return {
+    id,
+    nonce: checkNonce(request.nonce, id),
+    controller: request.controller ?? false,
+    groups: groups.map(({ group, term, leader }) => {
+      check(Number.isSafeInteger(term ?? 0), `term ${term} of group ${shown(group ?? '')}`)
+      return { group: group ?? '', term: term ?? 0, leader: leader ?? '' }
+    }),
+  }
+}
+
+/** A config number, 0 meaning the newest. */
+export function checkNumber(number: number | null | undefined): number {
+  check(Number.isSafeInteger(number ?? 0), `config number ${number} is out of range`)
+  return number ?? 0
+}
+
+function checkName(name: string | null | undefined, what: string): string {
+  const given = name ?? ''
+  const fits = given.length <= limits.groupNameMax && namePattern.test(given)
+  check(fits, `${what} '${shown(given)}': 1 to ${limits.groupNameMax} characters of a-z, A-Z, 0-9, '-', '_', '.'`)
+  return given
+}
+
+function checkAddress(address: string | null | undefined, what: string): string {
+  const match = addressPattern.exec(address ?? '')
+  const port = Number(match?.[2] ?? 0)
+  check(match !== null && port > 0 && port < 65_536, `${what} '${shown(address ?? '')}': HOST:PORT`)
+  return address ?? ''
+}
+
+function checkNonce(nonce: Uint8Array | null | undefined, of: string): Uint8Array {
+  check(nonce?.length === nonceBytes, `nonce of ${of} has ${nonce?.length ?? 0} bytes: ${nonceBytes}`)
+  return Uint8Array.from(nonce ?? [])
+}
+
+function mustDiffer(names: readonly string[], what: string): void {
+  const twice = names.find((name, at) => names.indexOf(name) !== at)
+  check(twice === undefined, `${what} ${twice} is given twice`)
+}
+
+/** What a stranger sent, fit for one line. */
+function shown(text: string): string {
+  const printable = text.replace(/[^\x20-\x7e]/g, '?')
+  return printable.length > 80 ? `${printable.slice(0, 80)}…` : printable
+}
+
+function check(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new OstrakaError('INVALID_ARGUMENT', what, true)
+}

@@ -59,7 +59,7 @@ class ControllerProcess implements RunningProcess {
   readonly #seams: Seams
   readonly #directory: DataDirectory
   readonly #onFatal: (error: Error) => void
-  readonly #client: ControllerClient
+  #client: ControllerClient | undefined
   #host: RaftHost | undefined
   #replica: Replica<ConfigResult> | undefined
   #stateMachine: ConfigStateMachine | undefined
@@ -74,8 +74,6 @@ class ControllerProcess implements RunningProcess {
     this.#seams = seams
     this.#directory = directory
     this.#onFatal = onFatal
-    const { transport, clock, random, logger } = seams
-    this.#client = new ControllerClient({ transport, clock, random, logger, addresses: settings.peers.map(({ address }) => address) })
   }
 
   async start(): Promise<void> {
@@ -124,7 +122,7 @@ class ControllerProcess implements RunningProcess {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#client.close()
+    this.#client?.close()
     this.#server?.close()
     await this.#listener?.close(closeGraceMs)
     await this.#host?.close()
@@ -133,7 +131,7 @@ class ControllerProcess implements RunningProcess {
   /** Becomes a voter of the controllers' group once that is safe. */
   async #takePart(host: RaftHost): Promise<void> {
     const { clock, fileSystem, executor, logger, random, transport } = this.#seams
-    const peers = [...this.#settings.peers].sort((a, b) => (a.id < b.id ? -1 : 1))
+    const peers = this.#peers()
     await formController({ directory: this.#directory, peers, transport, clock, logger, cancelled: () => this.#closed })
     if (this.#closed) return
     const number = peers.findIndex(({ id }) => id === this.#settings.id) + 1
@@ -159,20 +157,28 @@ class ControllerProcess implements RunningProcess {
     this.#routes = new Map(this.#server.routes().map((route) => [route.method.path, route]))
     stateMachine.onChange(() => this.#rememberCluster(stateMachine))
     this.#rememberCluster(stateMachine)
-    void this.#registerAndBeat(replica)
+    this.#client = new ControllerClient({ transport, clock, random, logger, addresses: peers.map(({ address }) => address) })
+    void this.#registerAndBeat(replica, this.#client)
+  }
+
+  /** All controllers by id: that order gives the replica numbers. This one is reached where it listens, also on a port that it was not told. */
+  #peers(): { id: string; address: string }[] {
+    const own = advertisedAddresses(this.addresses, this.#settings.advertise)[0]?.address
+    const peers = this.#settings.peers.map(({ id, address }) => ({ id, address: id === this.#settings.id ? (own ?? address) : address }))
+    return peers.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
 
   /** The cluster's id, once the first leader has drawn it, is kept beside the log: peers of another cluster are refused from then on. */
   #rememberCluster(stateMachine: ConfigStateMachine): void {
     const { clusterId } = stateMachine.state
-    if (clusterId.length === 0) return
+    if (clusterId === undefined) return
     this.#directory
       .joinCluster(clusterId)
       .catch((error: unknown) => this.#onFatal(error instanceof Error ? error : new Error(String(error))))
   }
 
   /** Controllers are known to each other and to `status` as nodes are: by registration and heartbeats. */
-  async #registerAndBeat(replica: Replica<ConfigResult>): Promise<void> {
+  async #registerAndBeat(replica: Replica<ConfigResult>, client: ControllerClient): Promise<void> {
     const { id, pid, http, advertise } = this.#settings
     const nonce = this.#directory.nonce
     let registered = false
@@ -181,12 +187,12 @@ class ControllerProcess implements RunningProcess {
         if (!registered) {
           const addresses = advertisedAddresses(this.addresses, advertise)
           const request = { id, controller: true, nonce, addresses, pid, http, clusterId: this.#directory.clusterId, protocolVersion }
-          await this.#client.register(request, { timeoutMs: registerTimeoutMs })
+          await client.register(request, { timeoutMs: registerTimeoutMs })
           registered = true
         }
         const leader = this.#host?.nodeOf(group, replica.leader) ?? ''
         const groups = [{ group, term: replica.term, leader }]
-        await this.#client.heartbeat({ id, nonce, groups, controller: true }, { timeoutMs: heartbeatTimeoutMs })
+        await client.heartbeat({ id, nonce, groups, controller: true }, { timeoutMs: heartbeatTimeoutMs })
       } catch (error) {
         if (!(error instanceof OstrakaError)) throw error
         this.#seams.logger.debug({ error: error.message }, 'no controller leads yet')

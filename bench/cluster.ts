@@ -1,0 +1,137 @@
+#!/usr/bin/env node
+/**
+ * Puts and gets through the SDKs, beside etcd in the same run, sides interleaved: A B A B, medians.
+ *
+ *   npm run bench:cluster                                              # this cluster alone, started for the run
+ *   npm run bench:cluster -- --etcd 127.0.0.1:2371,127.0.0.1:2372      # beside a running etcd
+ *
+ * Values are random bytes (incompressible), keys come from a set of 20,000, fsync is on on both sides. Every process shares this machine's
+ * cores with the load.
+ */
+import { randomBytes } from 'node:crypto'
+import Table from 'cli-table3'
+import { Command } from 'commander'
+import { Etcd3 } from 'etcd3'
+import { connect } from '../client/index.ts'
+import { Up } from '../test/e2e/up.ts'
+import { closedLoop, type LoopResult } from './closed-loop.ts'
+
+interface Side {
+  readonly name: string
+  put(key: string, value: Buffer): Promise<unknown>
+  get(key: string): Promise<unknown>
+}
+
+const keys = 20_000
+const values = 64
+
+interface Workload {
+  readonly kind: 'put' | 'get'
+  readonly bytes: number
+}
+
+const workloads: readonly Workload[] = [
+  { kind: 'put', bytes: 128 },
+  { kind: 'put', bytes: 4096 },
+  { kind: 'get', bytes: 128 },
+  { kind: 'get', bytes: 4096 },
+]
+
+function keyOf(bytes: number, n: number): string {
+  return `bench/${bytes}/${(n * 7919) % keys}`
+}
+
+async function fill(side: Side, bytes: number, inFlight: number): Promise<void> {
+  const value = randomBytes(bytes)
+  let next = 0
+  const worker = async () => {
+    while (next < keys) await side.put(`bench/${bytes}/${next++}`, value)
+  }
+  await Promise.all(Array.from({ length: inFlight }, worker))
+}
+
+async function measure(side: Side, { kind, bytes }: Workload, inFlight: number, seconds: number): Promise<LoopResult> {
+  const pool = Array.from({ length: values }, () => randomBytes(bytes))
+  if (kind === 'get') return await closedLoop(inFlight, seconds, (n) => side.get(keyOf(bytes, n)))
+  return await closedLoop(inFlight, seconds, (n) => side.put(keyOf(bytes, n), pool[n % values] ?? Buffer.alloc(0)))
+}
+
+function median(results: readonly LoopResult[], of: (result: LoopResult) => number): number {
+  const sorted = results.map(of).sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? 0
+}
+
+async function run(sides: readonly Side[], rounds: number, seconds: number, inFlight: number): Promise<number> {
+  const table = new Table({ head: ['workload', 'side', 'per second', 'p50 ms', 'p99 ms', 'errors'] })
+  let errors = 0
+  for (const side of sides) for (const bytes of [128, 4096]) await fill(side, bytes, inFlight)
+  for (const workload of workloads) {
+    const results = new Map<string, LoopResult[]>(sides.map(({ name }) => [name, []]))
+    for (let round = 0; round < rounds; round++) {
+      for (const side of sides) results.get(side.name)?.push(await measure(side, workload, inFlight, seconds))
+    }
+    for (const [name, all] of results) {
+      const failed = all.reduce((sum, result) => sum + result.errors, 0)
+      errors += failed
+      const fixed = (of: (result: LoopResult) => number) => median(all, of).toFixed(2)
+      table.push([
+        `${workload.kind} ${workload.bytes} B`,
+        name,
+        Math.round(median(all, (r) => r.perSecond)),
+        fixed((r) => r.p50),
+        fixed((r) => r.p99),
+        failed,
+      ])
+    }
+  }
+  console.log(table.toString())
+  return errors
+}
+
+async function etcdSide(endpoints: string): Promise<Side & { close(): void }> {
+  const client = new Etcd3({ hosts: endpoints.split(',') })
+  return {
+    name: 'etcd',
+    put: (key, value) => client.put(key).value(value).exec(),
+    get: (key) => client.get(key).buffer(),
+    close: () => client.close(),
+  }
+}
+
+interface Options {
+  readonly rounds: string
+  readonly seconds: string
+  readonly inFlight: string
+  readonly etcd?: string
+  readonly controllers?: string
+}
+
+async function main(options: Options): Promise<void> {
+  const up = options.controllers === undefined ? await Up.start() : undefined
+  const db = await connect({ controllers: (options.controllers ?? up?.controllers ?? '').split(','), deadlineMs: 30_000 })
+  const etcd = options.etcd === undefined ? undefined : await etcdSide(options.etcd)
+  const ours: Side = { name: 'ostraka', put: (key, value) => db.put(key, value), get: (key) => db.get(key) }
+  try {
+    const errors = await run(
+      etcd === undefined ? [ours] : [ours, etcd],
+      Number(options.rounds),
+      Number(options.seconds),
+      Number(options.inFlight),
+    )
+    console.log(errors === 0 ? '4 passed, 0 failed' : `0 passed, ${errors} failed`)
+    if (errors > 0) process.exitCode = 1
+  } finally {
+    await db.close()
+    etcd?.close()
+    await up?.dispose()
+  }
+}
+
+await new Command('bench:cluster')
+  .option('--rounds <n>', 'rounds of each side', '3')
+  .option('--seconds <n>', 'seconds of each round', '4')
+  .option('--in-flight <n>', 'calls under way', '64')
+  .option('--etcd <endpoints>', 'HOST:PORT,… of a running etcd')
+  .option('--controllers <addresses>', 'HOST:PORT,… of a running cluster; one is started if not given')
+  .action(main)
+  .parseAsync()

@@ -1,0 +1,154 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  decodeShardRecord,
+  encodeShardRecord,
+  type ShardEvent,
+  type ShardRecord,
+  type ShardStateName,
+  transition,
+  unbornShard,
+} from '../../shardserver/shard-state.ts'
+
+const calm = { attempt: 0, ingested: false, cursor: 0, releasedAt: 0 }
+const id = 7
+/** One record in each state, in the middle of migration 7 where the state has one. */
+const samples: Readonly<Record<string, ShardRecord>> = {
+  unborn: unbornShard,
+  absent: { state: 'absent', newestId: id, ...calm },
+  serving: { state: 'serving', newestId: id, ...calm },
+  exporting: { state: 'exporting', newestId: id, ...calm, attempt: 2 },
+  released: { state: 'released', newestId: id, ...calm, attempt: 2, releasedAt: 50 },
+  importing: { state: 'importing', newestId: id, ...calm, attempt: 2 },
+  ingested: { state: 'importing', newestId: id, ...calm, attempt: 2, ingested: true, cursor: 30 },
+  refused: { state: 'refused', newestId: id, ...calm },
+}
+
+const events: Readonly<Record<string, ShardEvent>> = {
+  birth: { kind: 'birth' },
+  'import newer': { kind: 'import', id: 8, attempt: 1 },
+  'import newer, attempt 2': { kind: 'import', id: 8, attempt: 2 },
+  'import same, next attempt': { kind: 'import', id, attempt: 3 },
+  'import same, same attempt': { kind: 'import', id, attempt: 2 },
+  'import older': { kind: 'import', id: 6, attempt: 1 },
+  'export newer': { kind: 'export', id: 8, attempt: 1 },
+  'export same, higher attempt': { kind: 'export', id, attempt: 4 },
+  'export same, same attempt': { kind: 'export', id, attempt: 2 },
+  'export older': { kind: 'export', id: 6, attempt: 9 },
+  ingest: { kind: 'ingest', id, attempt: 2, cut: 30 },
+  'ingest, other attempt': { kind: 'ingest', id, attempt: 1, cut: 30 },
+  'ingest, other id': { kind: 'ingest', id: 8, attempt: 2, cut: 30 },
+  replay: { kind: 'replay', id, after: 30, upTo: 40 },
+  'replay, other start': { kind: 'replay', id, after: 29, upTo: 40 },
+  'replay, other id': { kind: 'replay', id: 6, after: 30, upTo: 40 },
+  release: { kind: 'release', id, index: 50 },
+  'release, other id': { kind: 'release', id: 6, index: 50 },
+  'activate, agrees': { kind: 'activate', id, after: 30, upTo: 50, agrees: true },
+  'activate, differs': { kind: 'activate', id, after: 30, upTo: 50, agrees: false },
+  'activate, other start': { kind: 'activate', id, after: 29, upTo: 50, agrees: true },
+  'activate, backwards': { kind: 'activate', id, after: 30, upTo: 20, agrees: true },
+  refuse: { kind: 'refuse', id },
+  'refuse, other id': { kind: 'refuse', id: 6 },
+  aborted: { kind: 'outcome', id, outcome: 'aborted' },
+  'given back': { kind: 'outcome', id, outcome: 'given-back' },
+  done: { kind: 'outcome', id, outcome: 'done' },
+  'aborted, older id': { kind: 'outcome', id: 6, outcome: 'aborted' },
+  'done, older id': { kind: 'outcome', id: 6, outcome: 'done' },
+  'given back, newer id': { kind: 'outcome', id: 8, outcome: 'given-back' },
+}
+
+/** Everything that is allowed, and nothing else: sample, event, the state after it, its effect. */
+const allowed: readonly (readonly [string, string, ShardStateName, string])[] = [
+  ['unborn', 'birth', 'serving', 'make-empty'],
+  ['unborn', 'import newer', 'importing', 'begin-import'],
+  ['unborn', 'import older', 'importing', 'begin-import'],
+  ['absent', 'import newer', 'importing', 'begin-import'],
+  ['serving', 'export newer', 'exporting', 'cut'],
+  ['exporting', 'export same, higher attempt', 'exporting', 'cut'],
+  ['exporting', 'release', 'released', 'none'],
+  ['exporting', 'aborted', 'serving', 'end-export'],
+  ['exporting', 'given back', 'serving', 'end-export'],
+  ['released', 'given back', 'serving', 'end-export'],
+  ['released', 'done', 'absent', 'excise'],
+  ['importing', 'import same, next attempt', 'importing', 'begin-import'],
+  ['importing', 'ingest', 'importing', 'ingest'],
+  ['importing', 'refuse', 'refused', 'none'],
+  ['importing', 'aborted', 'absent', 'excise'],
+  ['ingested', 'replay', 'importing', 'replay'],
+  ['ingested', 'activate, agrees', 'serving', 'replay'],
+  ['ingested', 'activate, differs', 'refused', 'none'],
+  ['ingested', 'refuse', 'refused', 'none'],
+  ['ingested', 'aborted', 'absent', 'excise'],
+  ['refused', 'aborted', 'absent', 'excise'],
+  ['refused', 'given back', 'absent', 'excise'],
+]
+
+describe('the states of a shard', () => {
+  const cells = Object.keys(samples).flatMap((sample) => Object.keys(events).map((event) => [sample, event] as const))
+
+  it.each(cells)('%s: %s', (sample, event) => {
+    const before = samples[sample] ?? unbornShard
+    const result = transition(before, events[event] ?? { kind: 'birth' })
+    const row = allowed.find(([from, by]) => from === sample && by === event)
+    if (row === undefined) {
+      expect(result.kind).toBe('refused')
+      expect(result.kind === 'refused' && result.reason).toContain(before.state)
+    } else {
+      expect(result).toMatchObject({ kind: 'moved', next: { state: row[2] }, effect: row[3] })
+    }
+  })
+
+  it('keeps the newest id through everything, and never lowers it', () => {
+    const anId = fc.integer({ min: 1, max: 4 })
+    const small = fc.integer({ min: 0, max: 3 })
+    const event: fc.Arbitrary<ShardEvent> = fc.oneof(
+      fc.constant<ShardEvent>({ kind: 'birth' }),
+      fc.record({ kind: fc.constantFrom('import', 'export'), id: anId, attempt: small }),
+      fc.record({ kind: fc.constant('ingest'), id: anId, attempt: small, cut: small }),
+      fc.record({ kind: fc.constant('replay'), id: anId, after: small, upTo: small }),
+      fc.record({ kind: fc.constant('release'), id: anId, index: small }),
+      fc.record({ kind: fc.constant('activate'), id: anId, after: small, upTo: small, agrees: fc.boolean() }),
+      fc.record({ kind: fc.constant('refuse'), id: anId }),
+      fc.record({ kind: fc.constant('outcome'), id: anId, outcome: fc.constantFrom('aborted', 'given-back', 'done') }),
+    ) as fc.Arbitrary<ShardEvent>
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 60 }), (list) => {
+        let record = unbornShard
+        let births = 0
+        for (const each of list) {
+          const result = transition(record, each)
+          if (result.kind === 'refused') continue
+          expect(result.next.newestId).toBeGreaterThanOrEqual(record.newestId)
+          expect(result.next.state).not.toBe('unborn')
+          if (each.kind === 'birth') births++
+          if (each.kind === 'export' && record.state === 'serving') expect(each.id).toBeGreaterThan(record.newestId)
+          record = result.next
+          expect(decodeShardRecord(encodeShardRecord(record))).toEqual(record)
+        }
+        expect(births).toBeLessThanOrEqual(1)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('walks a shard from group to group and back', () => {
+    const walk = (record: ShardRecord, ...list: ShardEvent[]) =>
+      list.reduce((at, event) => {
+        const result = transition(at, event)
+        if (result.kind === 'refused') throw new Error(result.reason)
+        return result.next
+      }, record)
+    const exported = walk(unbornShard, { kind: 'birth' }, { kind: 'export', id: 3, attempt: 1 }, { kind: 'export', id: 3, attempt: 2 })
+    const left = walk(exported, { kind: 'release', id: 3, index: 90 }, { kind: 'outcome', id: 3, outcome: 'done' })
+    expect(left).toEqual({ state: 'absent', newestId: 3, ...calm })
+    const back = walk(
+      left,
+      { kind: 'import', id: 9, attempt: 1 },
+      { kind: 'ingest', id: 9, attempt: 1, cut: 12 },
+      { kind: 'replay', id: 9, after: 12, upTo: 20 },
+      { kind: 'activate', id: 9, after: 20, upTo: 20, agrees: true },
+    )
+    expect(back).toEqual({ state: 'serving', newestId: 9, ...calm })
+    expect(transition(back, { kind: 'birth' }).kind).toBe('refused')
+  })
+})

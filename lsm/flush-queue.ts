@@ -60,15 +60,19 @@ export class FlushQueue {
 
   async #makeDurable(element: QueueElement): Promise<void> {
     const engine = this.#engine
-    const flushed = element.memtable === undefined ? undefined : await this.#flush(element.memtable)
+    const { memtable } = element
+    const flushed = memtable === undefined ? [] : [newTable(await this.#flush(memtable), engine.manifest.newNumber())]
+    // Held until the version holds it.
+    engine.store.use(flushed)
     await element.opened
-    if (flushed !== undefined || element.hasTables) await engine.options.fileSystem.syncFolder(engine.options.folder)
+    if (flushed.length > 0 || element.hasTables) await engine.options.fileSystem.syncFolder(engine.options.folder)
     await engine.manifest.commit(
       (state) => this.#edit(state, element, flushed),
       (state) => engine.setView({ queue: engine.view.queue.slice(1), version: state.version }),
     )
+    engine.store.release(flushed)
     engine.counters.flushes++
-    engine.counters.flushedBytes += flushed?.size ?? 0
+    for (const { size } of flushed) engine.counters.flushedBytes += size
   }
 
   /** Removes logs below `number`; what cannot be removed is an orphan that the next open removes. */
@@ -94,13 +98,13 @@ export class FlushQueue {
     })
   }
 
-  async #edit(state: DurableState, element: QueueElement, flushed: WrittenTable | undefined): Promise<VersionEdit> {
+  async #edit(state: DurableState, element: QueueElement, flushed: readonly TableMetadata[]): Promise<VersionEdit> {
     const { manifest } = this.#engine
     let after = state
     const step = (dropped: readonly TableMetadata[], added: readonly TableMetadata[]) => {
       after = applyEdit(after, { dropped: dropped.map((table) => table.id), added })
     }
-    if (flushed !== undefined) step([], [newTable(flushed, manifest.newNumber(), manifest.newNumber())])
+    for (const table of flushed) step([], [{ ...table, order: manifest.newNumber() }])
     for (const range of element.excised) {
       const { dropped, added } = exciseTables(after.version.tables(), range, () => manifest.newNumber())
       step(dropped, added)
@@ -148,8 +152,8 @@ export class FlushQueue {
   }
 }
 
-function newTable(written: WrittenTable, id: number, order: number): TableMetadata {
-  return { ...written, id, order, level: 0, clipped: false }
+function newTable(written: WrittenTable, id: number): TableMetadata {
+  return { ...written, id, order: 0, level: 0, clipped: false }
 }
 
 /** The lowest level to which `table`, newer than all of `version`, can go: nothing in it or above it may overlap. */

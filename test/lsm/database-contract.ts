@@ -1,0 +1,523 @@
+import { describe, expect, it } from 'vitest'
+import { SeededRandom } from '../../base/random.ts'
+import { BlockCache, type Database, type DatabaseOptions, type Snapshot, WriteBatch, writeTable } from '../../lsm/index.ts'
+import { type Environment, openDatabase, smallOptions } from './environment.ts'
+import { bytes, drain, getText, type Model, recordsOf, scan, text } from './model.ts'
+import { modelAfter, Performer, randomKey, randomOperation, randomRange } from './random-operations.ts'
+
+type RunIn = (test: (environment: Environment) => Promise<void>) => Promise<void>
+
+function put(...pairs: string[]): WriteBatch {
+  const batch = new WriteBatch()
+  for (let i = 0; i < pairs.length; i += 2) batch.put(bytes(pairs[i] as string), bytes(pairs[i + 1] as string))
+  return batch
+}
+
+function remove(...keys: string[]): WriteBatch {
+  const batch = new WriteBatch()
+  for (const key of keys) batch.delete(bytes(key))
+  return batch
+}
+
+/** Everything in tables and nothing more to do. */
+async function drained(db: Database, wal: boolean, mark = 'm'): Promise<void> {
+  await (wal ? db.flush() : db.seal(bytes(mark)))
+  await db.settle()
+}
+
+/** What every database must do, on whatever file system `runIn` gives. */
+export function describeDatabase(name: string, runIn: RunIn, options: { readonly modelSeeds: number; readonly modelSteps: number }): void {
+  for (const wal of [true, false]) {
+    describe(`a database ${wal ? 'with' : 'without'} a WAL on ${name}`, () => {
+      const inDatabase = (test: (db: Database, environment: Environment) => Promise<void>, more: Partial<DatabaseOptions> = {}) =>
+        runIn(async (environment) => {
+          const db = await openDatabase(environment, { wal, ...more })
+          await test(db, environment)
+          await db.close()
+        })
+
+      it('gives back what was put, and the last value of a batch', () =>
+        inDatabase(async (db) => {
+          expect(await getText(db, 'a')).toBeUndefined()
+          await db.write(put('a', '1', 'b', '2', 'a', '3'))
+          expect([await getText(db, 'a'), await getText(db, 'b'), await getText(db, 'c')]).toEqual(['3', '2', undefined])
+          await db.write(remove('a').put(bytes('c'), new Uint8Array(0)))
+          expect([await getText(db, 'a'), await getText(db, 'c')]).toEqual([undefined, ''])
+          await drained(db, wal)
+          expect([await getText(db, 'a'), await getText(db, 'b'), await getText(db, 'c')]).toEqual([undefined, '2', ''])
+          expect(await Promise.all((await db.getMany([bytes('b'), bytes('a')])).map((value) => value && text(value)))).toEqual([
+            '2',
+            undefined,
+          ])
+        }))
+
+      it('orders keys as unsigned bytes, the shorter first', () =>
+        inDatabase(async (db) => {
+          const keys = [[0], [0, 0], [1], [1, 0, 0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0, 1], [127], [128], [255], [255, 255]].map(
+            (key) => Uint8Array.from(key),
+          )
+          const batch = new WriteBatch()
+          for (const key of [...keys].reverse()) batch.put(key, key)
+          await db.write(batch)
+          for (let pass = 0; pass < 2; pass++) {
+            const found: number[][] = []
+            for await (const { key, value } of db.iterate()) {
+              expect(value).toEqual(key)
+              found.push([...key])
+            }
+            expect(found).toEqual(keys.map((key) => [...key]))
+            const reversed: number[][] = []
+            for await (const { key } of db.iterate({ reverse: true })) reversed.push([...key])
+            expect(reversed).toEqual(found.reverse())
+            await drained(db, wal)
+          }
+        }))
+
+      it('hands out copies: neither the caller nor a later write changes them', () =>
+        inDatabase(async (db) => {
+          const key = bytes('key')
+          const value = bytes('value')
+          const batch = new WriteBatch().put(key, value)
+          const written = db.write(batch)
+          batch.clear()
+          key.fill(0)
+          value.fill(0)
+          await written
+          const first = await db.get(bytes('key'))
+          expect(first && text(first)).toBe('value')
+          first?.fill(1)
+          expect(await getText(db, 'key')).toBe('value')
+          await drained(db, wal)
+          const fromTable = await db.get(bytes('key'))
+          fromTable?.fill(1)
+          expect(await getText(db, 'key')).toBe('value')
+        }))
+
+      it('keeps a snapshot and an iterator at their moment, across flush, compaction, excise and ingest', () =>
+        inDatabase(async (db, { folder, fileSystem }) => {
+          await db.write(put('a', '1', 'b', '1', 'd', '1'))
+          const snapshot = db.snapshot()
+          const iterator = db.iterate()
+          await iterator.next()
+          await db.write(put('a', '2', 'c', '2').delete(bytes('b')))
+          await drained(db, wal)
+          await db.excise(bytes('a'), bytes('c'), wal ? undefined : bytes('2'))
+          await writeTable(fileSystem, `${folder}/x.sst`, [{ key: bytes('b'), value: bytes('3') }])
+          await db.ingest([{ path: `${folder}/x.sst` }], wal ? undefined : bytes('3'))
+          await db.compactRange()
+          await db.settle()
+          expect(await scan(db)).toEqual(['b=3', 'c=2', 'd=1'])
+          expect(await scan(db, undefined, undefined, false, snapshot)).toEqual(['a=1', 'b=1', 'd=1'])
+          expect(await scan(db, undefined, undefined, true, snapshot)).toEqual(['d=1', 'b=1', 'a=1'])
+          expect([await getText(db, 'a', snapshot), await getText(db, 'c', snapshot)]).toEqual(['1', undefined])
+          expect(text(iterator.key)).toBe('a')
+          expect(await drain(iterator)).toEqual(['b=1', 'd=1'])
+          snapshot.release()
+          snapshot.release()
+          expect(() => db.get(bytes('a'), snapshot)).toThrow('released')
+        }))
+
+      it('shows an iterator nothing that is written while it goes on, in either direction', () =>
+        inDatabase(async (db) => {
+          for (let i = 0; i < 20; i += 2) await db.write(put(`k${String(i).padStart(2, '0')}`, 'old'))
+          for (const reverse of [false, true]) {
+            const before = await scan(db, undefined, undefined, reverse)
+            const iterator = db.iterate({ reverse })
+            const seen: string[] = []
+            for (let i = 0; await iterator.next(); i++) {
+              seen.push(`${text(iterator.key)}=${text(iterator.value)}`)
+              const batch = new WriteBatch()
+              for (let j = 0; j < 30; j++) batch.put(bytes(`k${String((i * 7 + j) % 40).padStart(2, '0')}`), bytes(`new${i}`))
+              await db.write(batch.delete(bytes('k10')))
+            }
+            expect(seen).toEqual(before)
+          }
+        }))
+
+      it('drops tombstones and overwritten values at the base level, and only there', () =>
+        inDatabase(async (db) => {
+          for (let round = 0; round < 3; round++) {
+            for (let i = 0; i < 200; i++) await db.write(put(`k${i}`, `${round}${'x'.repeat(40)}`))
+            await drained(db, wal, `${round}`)
+          }
+          const batch = new WriteBatch()
+          for (let i = 0; i < 200; i++) if (i !== 77) batch.delete(bytes(`k${i}`))
+          await db.write(batch)
+          await drained(db, wal, 'deleted')
+          expect(await scan(db)).toEqual([`k77=2${'x'.repeat(40)}`])
+          await db.compactRange()
+          await db.settle()
+          expect(await scan(db)).toEqual([`k77=2${'x'.repeat(40)}`])
+          const { levels } = db.stats()
+          expect(levels.reduce((sum, level) => sum + level.tables, 0)).toBe(1)
+        }))
+
+      it('survives a close and an open, as often as one likes', () =>
+        runIn(async (environment) => {
+          for (let round = 0; round < 5; round++) {
+            const db = await openDatabase(environment, { wal })
+            expect((await scan(db)).length).toBe(round * 50)
+            for (let i = 0; i < 50; i++) await db.write(put(`${round}-${String(i).padStart(2, '0')}`, 'v'.repeat(30)))
+            if (!wal) await db.seal(bytes(String(round)))
+            await db.close()
+          }
+          const db = await openDatabase(environment, { wal })
+          if (!wal) expect(text(db.durableMark ?? new Uint8Array(0))).toBe('4')
+          await db.settle()
+          const manifests = (await environment.fileSystem.list(`${environment.folder}/db`)).filter((file) => file.startsWith('MANIFEST'))
+          expect(manifests).toHaveLength(1)
+          await db.close()
+        }))
+
+      it('removes files that nothing refers to at open, and leaves those alone that are not its own', () =>
+        runIn(async (environment) => {
+          const { fileSystem, folder } = environment
+          const db = await openDatabase(environment, { wal })
+          await db.write(put('a', '1'))
+          await drained(db, wal)
+          await db.close()
+          for (const file of ['999990.sst', 'MANIFEST-999991', 'CURRENT.tmp', 'notes.txt']) {
+            await (await fileSystem.open(`${folder}/db/${file}`, 'create')).close()
+          }
+          const again = await openDatabase(environment, { wal })
+          const files = await fileSystem.list(`${folder}/db`)
+          expect(files.filter((file) => /999990|999991|tmp|notes/.test(file))).toEqual(['notes.txt'])
+          expect(await getText(again, 'a')).toBe('1')
+          await again.write(put('b', '2'))
+          await drained(again, wal)
+          // Numbers of orphans are not used again.
+          expect((await fileSystem.list(`${folder}/db`)).some((file) => file.endsWith('.sst') && file > '999991')).toBe(true)
+          await again.close()
+        }))
+
+      it('unlinks the inputs of a compaction once no reader uses them', () =>
+        inDatabase(async (db, { fileSystem, folder }) => {
+          const tables = async () => (await fileSystem.list(`${folder}/db`)).filter((file) => file.endsWith('.sst'))
+          await db.write(put('a', '1', 'b', '1'))
+          await drained(db, wal)
+          const before = await tables()
+          const snapshot = db.snapshot()
+          await db.write(put('a', '2', 'b', '2'))
+          await drained(db, wal)
+          await db.compactRange()
+          await db.settle()
+          expect(await tables()).toEqual(expect.arrayContaining(before))
+          expect(await getText(db, 'a', snapshot)).toBe('1')
+          snapshot.release()
+          await db.settle()
+          const after = await tables()
+          expect(after).toHaveLength(1)
+          expect(before).not.toContain(after[0])
+        }))
+
+      it('ends tables at a boundary of keys once they have a quarter of their size', () =>
+        inDatabase(
+          async (db, { folder }) => {
+            for (const shard of ['a', 'b', 'c', 'd']) {
+              for (let i = 0; i < 20; i++) await db.write(put(`${shard}${String(i).padStart(3, '0')}`, 'x'.repeat(shard === 'b' ? 2 : 80)))
+            }
+            await drained(db, wal)
+            await db.write(put('a000', 'y', 'd019', 'y'))
+            await drained(db, wal)
+            await db.compactRange()
+            await db.settle()
+            const { files } = await db.checkpoint(`${folder}/copy`)
+            const tables = files
+              .flatMap((file) => file.parts)
+              .map((part) => `${text(part.lower).slice(0, 1)}-${text(part.upper).slice(0, 1)}`)
+            // b is too small for a table of its own and shares one with c.
+            expect(tables.sort()).toEqual(['a-a', 'b-c', 'd-d'])
+          },
+          { boundaryOf: { prefixBytes: 1 }, targetTableBytes: 4096, memtableBytes: 65536 },
+        ))
+
+      it('makes a checkpoint that is a database of its own', () =>
+        inDatabase(async (db, environment) => {
+          for (let i = 0; i < 300; i++) await db.write(put(`k${i}`, `v${i}`))
+          if (!wal) await db.seal(bytes('mark'))
+          const before = await scan(db)
+          const folder = `${environment.folder}/copy`
+          const { files, mark } = await db.checkpoint(folder)
+          expect(mark && text(mark)).toBe(wal ? undefined : 'mark')
+          expect(files.map((file) => file.name).sort()).toEqual(await environment.fileSystem.list(folder))
+          await db.write(put('later', 'x'))
+          await db.excise(undefined, undefined, wal ? undefined : bytes('gone'))
+          const copy = await openDatabase(environment, { wal, folder })
+          expect(await scan(copy)).toEqual(before)
+          expect(copy.durableMark && text(copy.durableMark)).toBe(wal ? undefined : 'mark')
+          await copy.write(put('own', 'x'))
+          expect(await scan(db)).toEqual([])
+          await copy.close()
+          await expect(db.checkpoint(folder)).rejects.toThrow('not empty')
+        }))
+
+      it('refuses absurd keys, options and ranges', () =>
+        inDatabase(async (db, environment) => {
+          expect(() => new WriteBatch().put(new Uint8Array(0), bytes('x'))).toThrow(RangeError)
+          expect(() => new WriteBatch().delete(new Uint8Array(65537))).toThrow(RangeError)
+          await expect(openDatabase(environment, { memtableBytes: 5 })).rejects.toThrow('memtableBytes')
+          await expect(openDatabase(environment, { levelFactor: 2.5 })).rejects.toThrow('levelFactor')
+          await expect(openDatabase(environment, { boundaryOf: { prefixBytes: 0 } })).rejects.toThrow('boundaryOf.prefixBytes')
+          await expect(openDatabase(environment, { level0StopTrigger: 8 })).rejects.toThrow('level0StopTrigger')
+          expect(await scan(db, 'b', 'a')).toEqual([])
+          await db.write(put('a', '1'))
+          await db.excise(bytes('b'), bytes('a'), wal ? undefined : bytes('1'))
+          expect(await getText(db, 'a')).toBe('1')
+        }))
+
+      it('takes no more after close, and close may be called again', () =>
+        runIn(async (environment) => {
+          const db = await openDatabase(environment, { wal })
+          await db.close()
+          await db.close()
+          await expect((async () => db.write(put('a', '1')))()).rejects.toThrow('closed')
+          expect(() => db.get(bytes('a'))).toThrow('closed')
+          await expect(db.flush()).rejects.toThrow('closed')
+        }))
+
+      it('answers from memory without a promise', () =>
+        inDatabase(async (db) => {
+          await db.write(put('a', '1'))
+          expect(db.get(bytes('a'))).toBeInstanceOf(Uint8Array)
+          await drained(db, wal)
+          await db.get(bytes('a'))
+          expect(db.get(bytes('a'))).toBeInstanceOf(Uint8Array)
+          expect(db.getMany([bytes('a')])).toBeInstanceOf(Array)
+          expect(db.get(bytes('zz'))).toBeUndefined()
+          const iterator = db.iterate()
+          expect(iterator.next()).toBe(true)
+          expect(iterator.next()).toBe(false)
+        }))
+
+      if (!wal) describeSealing(inDatabase, runIn)
+      describeIngest(wal, inDatabase)
+
+      for (let seed = 1; seed <= options.modelSeeds; seed++) {
+        it(`agrees with a model through random operations (seed ${seed})`, () =>
+          runIn((environment) => runModel(environment, { wal, seed, steps: options.modelSteps })))
+      }
+    })
+  }
+}
+
+type InDatabase = (test: (db: Database, environment: Environment) => Promise<void>, more?: Partial<DatabaseOptions>) => Promise<void>
+
+function describeSealing(inDatabase: InDatabase, runIn: RunIn): void {
+  it('writes at once, and has nothing durable before a seal', () =>
+    runIn(async (environment) => {
+      const db = await openDatabase(environment, { wal: false })
+      expect(db.write(put('a', '1'))).toBeUndefined()
+      expect(db.get(bytes('a'))).toBeInstanceOf(Uint8Array)
+      const sealed = db.seal(bytes('one'))
+      db.write(put('a', '2', 'b', '2'))
+      expect(await getText(db, 'a')).toBe('2')
+      await sealed
+      expect(text(db.durableMark ?? new Uint8Array(0))).toBe('one')
+      await db.close()
+      const again = await openDatabase(environment, { wal: false })
+      expect(await scan(again)).toEqual(['a=1'])
+      await again.close()
+    }))
+
+  it('makes marks durable strictly in order, also where nothing was written', () =>
+    inDatabase(async (db) => {
+      const order: string[] = []
+      const sealed: Promise<void>[] = []
+      for (const mark of ['1', '2', '3', '4', '5']) {
+        if (mark !== '3') db.write(put(`k${mark}`, mark))
+        sealed.push(
+          db.seal(bytes(mark)).then(() => {
+            order.push(mark)
+            expect(text(db.durableMark ?? new Uint8Array(0)) >= mark).toBe(true)
+          }),
+        )
+      }
+      expect(db.stats().immutableMemtables).toBe(4)
+      expect(db.writeDelayMs).toBeGreaterThan(0)
+      await Promise.all(sealed)
+      await db.settle()
+      expect(order).toEqual(['1', '2', '3', '4', '5'])
+      expect(db.writeDelayMs).toBe(0)
+    }))
+
+  it('wants a seal when the memtable is over its budget, and takes more until then', () =>
+    inDatabase(async (db) => {
+      let count = 0
+      for (; !db.wantsSeal; count++) db.write(put(`key${count}`, 'x'.repeat(100)))
+      expect(count).toBeGreaterThan(10)
+      db.write(put('last', 'x'.repeat(20_000)))
+      await db.seal(bytes('m'))
+      expect(db.wantsSeal).toBe(false)
+      expect((await scan(db)).length).toBe(count + 1)
+    }))
+
+  it('shows an ingest and an excise before they are durable', () =>
+    inDatabase(async (db, { fileSystem, folder }) => {
+      db.write(put('a', '1', 'b', '1', 'c', '1'))
+      await writeTable(fileSystem, `${folder}/x.sst`, [
+        { key: bytes('b'), value: bytes('2') },
+        { key: bytes('bb'), value: bytes('2') },
+      ])
+      const prepared = await db.prepareIngest([{ path: `${folder}/x.sst` }])
+      const excised = db.excise(bytes('a'), bytes('b\u0001'), bytes('1'))
+      expect([db.get(bytes('a')), db.get(bytes('b'))]).toEqual([undefined, undefined])
+      const ingested = db.ingest(prepared, bytes('2'))
+      db.write(put('bb', '3'))
+      expect(db.get(bytes('bb'))).toEqual(bytes('3'))
+      expect(await getText(db, 'b')).toBe('2')
+      expect(await scan(db)).toEqual(['b=2', 'bb=3', 'c=1'])
+      expect(await scan(db, undefined, undefined, true)).toEqual(['c=1', 'bb=3', 'b=2'])
+      await Promise.all([excised, ingested])
+      await db.settle()
+      expect(await scan(db)).toEqual(['b=2', 'bb=3', 'c=1'])
+    }))
+
+  it('lets reads wait for files that are still being opened', () =>
+    inDatabase(async (db, { fileSystem, folder }) => {
+      await writeTable(fileSystem, `${folder}/x.sst`, [{ key: bytes('b'), value: bytes('2') }])
+      const ingested = db.ingest([{ path: `${folder}/x.sst` }], bytes('1'))
+      const value = db.get(bytes('b'))
+      const iterator = db.iterate()
+      db.write(put('b', '3'))
+      expect(await value).toEqual(bytes('2'))
+      expect(await drain(iterator)).toEqual(['b=2'])
+      expect(await getText(db, 'b')).toBe('3')
+      await ingested
+    }))
+
+  it('fails for good over an ingest of a damaged file', () =>
+    runIn(async (environment) => {
+      const { fileSystem, folder } = environment
+      let failure: Error | undefined
+      const db = await openDatabase(environment, { wal: false, onFailure: (error) => (failure = error) })
+      db.write(put('a', '1'))
+      await db.seal(bytes('1'))
+      const file = await fileSystem.open(`${folder}/bad.sst`, 'create')
+      await file.write([new Uint8Array(500)], 0)
+      await file.close()
+      db.write(put('b', '1'))
+      await expect(db.ingest([{ path: `${folder}/bad.sst` }], bytes('2'))).rejects.toThrow('bad.sst at offset 436: no table footer')
+      expect(db.failed).toBe(failure)
+      expect(failure?.name).toBe('CorruptionError')
+      expect(() => db.write(put('c', '1'))).toThrow(failure)
+      await expect(db.seal(bytes('3'))).rejects.toThrow(failure)
+      await db.close()
+      const again = await openDatabase(environment, { wal: false })
+      expect(await scan(again)).toEqual(['a=1'])
+      await again.close()
+    }))
+}
+
+function describeIngest(wal: boolean, inDatabase: InDatabase): void {
+  const mark = (name: string) => (wal ? undefined : bytes(name))
+
+  it('puts foreign tables over what is there, as deep as they fit', () =>
+    inDatabase(async (db, { fileSystem, folder }) => {
+      await db.write(put('b', '1', 'm', '1'))
+      await writeTable(fileSystem, `${folder}/x.sst`, [{ key: bytes('a'), value: bytes('2') }])
+      await writeTable(fileSystem, `${folder}/y.sst`, [
+        { key: bytes('b'), value: undefined },
+        { key: bytes('n'), value: bytes('2') },
+      ])
+      await db.ingest([{ path: `${folder}/y.sst` }, { path: `${folder}/x.sst` }], mark('1'))
+      expect(await scan(db)).toEqual(['a=2', 'm=1', 'n=2'])
+      expect(db.stats().levels[6]?.tables).toBe(1)
+      await db.write(put('b', '3'))
+      expect(await scan(db)).toEqual(['a=2', 'b=3', 'm=1', 'n=2'])
+      await drained(db, wal)
+      await db.compactRange()
+      expect(await scan(db)).toEqual(['a=2', 'b=3', 'm=1', 'n=2'])
+      // The files that came in stay where they are.
+      expect(await fileSystem.exists(`${folder}/x.sst`)).toBe(true)
+    }))
+
+  it('refuses files that overlap one another, and levels that are none', () =>
+    inDatabase(async (db, { fileSystem, folder }) => {
+      await writeTable(fileSystem, `${folder}/x.sst`, [{ key: bytes('a'), value: bytes('2') }])
+      const file = { path: `${folder}/x.sst` }
+      await expect(db.prepareIngest([file, file])).rejects.toThrow('overlap')
+      await expect(db.prepareIngest([{ ...file, level: 7 }])).rejects.toThrow('no level 7')
+      await expect(db.prepareIngest([{ path: `${folder}/none.sst` }])).rejects.toThrow('ENOENT')
+      await expect(writeTable(fileSystem, `${folder}/y.sst`, [])).rejects.toThrow(RangeError)
+      const twice = { key: bytes('a'), value: bytes('2') }
+      await expect(writeTable(fileSystem, `${folder}/y.sst`, [twice, twice])).rejects.toThrow(RangeError)
+      expect(await fileSystem.exists(`${folder}/y.sst`)).toBe(false)
+      const prepared = await db.prepareIngest([file])
+      await db.discardIngest(prepared)
+      expect(await scan(db)).toEqual([])
+    }))
+
+  it('takes the tables of a checkpoint at their levels, clipped, into an excised span', () =>
+    inDatabase(async (db, environment) => {
+      for (let i = 0; i < 400; i++) await db.write(put(`k${String((i * 37) % 400).padStart(3, '0')}`, `old${i}${'.'.repeat(30)}`))
+      if (!wal) await db.seal(bytes('1'))
+      const before = await scan(db)
+      const folder = `${environment.folder}/copy`
+      const { files } = await db.checkpoint(folder)
+      const batch = new WriteBatch()
+      for (let i = 0; i < 400; i++) batch.put(bytes(`k${String(i).padStart(3, '0')}`), bytes('new'))
+      await db.write(batch)
+      const [lower, upper] = [bytes('k100'), bytes('k200')]
+      const parts = files.flatMap(({ name, parts }) => parts.map(({ level }) => ({ path: `${folder}/${name}`, level, lower, upper })))
+      await db.ingest(parts, mark('2'), { excise: [{ lower, upper }] })
+      const expected = before.map((record, i) => (i >= 100 && i < 200 ? record : `k${String(i).padStart(3, '0')}=new`))
+      expect(await scan(db)).toEqual(expected)
+      expect(await scan(db, undefined, undefined, true)).toEqual([...expected].reverse())
+      await drained(db, wal)
+      await db.compactRange()
+      expect(await scan(db)).toEqual(expected)
+    }))
+}
+
+/** A random history beside a model, with snapshots, reopening, and every option that changes how, not what. */
+async function runModel(environment: Environment, { wal, seed, steps }: { wal: boolean; seed: number; steps: number }): Promise<void> {
+  const random = new SeededRandom(seed * 2 + (wal ? 1 : 0))
+  const options: Partial<DatabaseOptions> = {
+    wal,
+    memtableBytes: 1024 * (1 + random.below(8)),
+    blockBytes: 64 + random.below(1000),
+    boundaryOf: random.below(2) === 0 ? 'none' : { prefixBytes: 1 + random.below(2) },
+    blockCache: new BlockCache(random.below(3) * 2000),
+    targetTableBytes: smallOptions.targetTableBytes * (1 + random.below(3)),
+  }
+  let performer = new Performer(await openDatabase(environment, options), environment, wal)
+  let model: Model = new Map()
+  let snapshots: { snapshot: Snapshot; model: Model }[] = []
+  const check = async (db: Database) => {
+    const { lower, upper } = randomRange(random)
+    const reverse = random.below(2) === 0
+    expect(await scan(db, lower, upper, reverse)).toEqual(recordsOf(model, lower, upper, reverse))
+    const key = randomKey(random)
+    expect(await getText(db, key)).toBe(model.get(key))
+    for (const { snapshot, model: old } of snapshots) {
+      expect(await scan(db, lower, upper, reverse, snapshot)).toEqual(recordsOf(old, lower, upper, reverse))
+      expect(await getText(db, key, snapshot)).toBe(old.get(key))
+    }
+  }
+  for (let step = 1; step <= steps; step++) {
+    const { db } = performer
+    const operation = randomOperation(random, step)
+    const done = performer.perform(operation, step, model)
+    model = modelAfter(model, operation, performer.checkpoint)
+    // Without a WAL what was done is seen before it is durable; a restore and an ingest first have files to see to.
+    const immediate = !wal && (operation.kind === 'write' || operation.kind === 'flush' || operation.kind === 'excise')
+    if (!immediate || random.below(3) === 0) await done
+    else done.catch(() => undefined)
+    if (!wal && db.wantsSeal) void db.seal(bytes(String(step)))
+    if (random.below(20) === 0) snapshots.push({ snapshot: db.snapshot(), model })
+    if (random.below(4) === 0) await check(db)
+    if (random.below(60) === 0) {
+      for (const { snapshot } of snapshots) snapshot.release()
+      snapshots = []
+      if (!wal) await db.seal(bytes(String(step)))
+      await db.close()
+      performer = new Performer(await openDatabase(environment, options), environment, wal)
+      if (!wal) expect(text(performer.db.durableMark ?? new Uint8Array(0))).toBe(String(step))
+      expect(await scan(performer.db)).toEqual(recordsOf(model))
+    }
+  }
+  for (const { snapshot } of snapshots) snapshot.release()
+  expect(await scan(performer.db)).toEqual(recordsOf(model))
+  if (!wal) await performer.db.seal(bytes('end'))
+  await performer.db.close()
+}

@@ -178,7 +178,11 @@ export class EntryIndex implements CacheOwner {
     this.#stamps[slot] = this.#cache.add(this, entry.index, entryOverheadBytes + entry.data.length)
   }
 
-  /** What keeping `entries[from, to)` takes. */
+  /** What keeping an entry in memory takes. */
+  static entryBytes(entry: Entry): number {
+    return entryOverheadBytes + entry.data.length
+  }
+
   static memoryBytes(entries: readonly Entry[]): number {
     let bytes = 0
     for (const entry of entries) bytes += entryOverheadBytes + entry.data.length

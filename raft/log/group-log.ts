@@ -180,10 +180,11 @@ export class GroupLog implements LogView, PlacementOwner {
     const result: Entry[] = []
     let bytes = 0
     for (let i = from; i < to && this.#index.has(i); i++) {
+      // Before it is fetched: one too many would push out of memory what was just loaded.
+      bytes += this.#index.length(i)
+      if (result.length > 0 && bytes > maxBytes) break
       const entry = this.#index.cached(i) ?? (await this.#fetch(i, to))
       if (entry === undefined) break
-      bytes += entry.data.length
-      if (result.length > 0 && bytes > maxBytes) break
       result.push(entry)
     }
     // What changed while we waited must not stand beside what was read before.
@@ -282,23 +283,39 @@ export class GroupLog implements LogView, PlacementOwner {
         await this.#parts.segments.release(segment)
       }
       if (!this.#index.liesAt(index, number, offset, ordinal)) continue
-      const wanted = record.filter(
-        (entry, row) => entry.index >= index && entry.index < to && this.#index.liesAt(entry.index, number, offset, row),
-      )
-      this.#parts.cache.makeRoom(EntryIndex.memoryBytes(wanted))
-      const few = 2 * wanted.length < record.length
-      for (const entry of wanted) this.#index.keep(few ? { ...entry, data: copyBytes(entry.data) } : entry)
+      this.#keepLoaded(record, ordinal, to, number, offset)
       return record[ordinal]
     }
     return undefined
   }
 
+  /** Keeps the entries of a record from row `ordinal` to before index `to` in memory, at least one and no more than half the budget. */
+  #keepLoaded(record: readonly Entry[], ordinal: number, to: number, segment: number, offset: number): void {
+    const wanted: Entry[] = []
+    const room = this.#parts.cache.budget / 2
+    let bytes = 0
+    for (let row = ordinal; row < record.length; row++) {
+      const entry = record[row] as Entry
+      if (entry.index >= to || !this.#index.liesAt(entry.index, segment, offset, row)) break
+      bytes += EntryIndex.entryBytes(entry)
+      if (wanted.length > 0 && bytes > room) break
+      wanted.push(entry)
+    }
+    this.#parts.cache.makeRoom(EntryIndex.memoryBytes(wanted))
+    // Where most of the record is not wanted, a view would hold all of it in memory.
+    const few = 2 * wanted.length < record.length
+    for (const entry of wanted) this.#index.keep(few ? { ...entry, data: copyBytes(entry.data) } : entry)
+  }
+
   #loadMissed(from: number, to: number, maxBytes: number): void {
     if (this.#loading) return
     this.#loading = true
-    this.load(from, to, Math.min(maxBytes, readAheadBytes)).then(
-      () => {
+    this.load(from, to, Math.min(maxBytes, readAheadBytes, this.#parts.cache.budget / 2)).then(
+      (loaded) => {
         this.#loading = false
+        // Others may have pushed it out again: what is asked for next must be found.
+        const first = loaded[0]
+        if (first !== undefined && this.#index.term(from) === first.term && this.#index.has(from)) this.#index.keep(first)
         if (!this.#removed) this.onLoaded?.()
       },
       (error: Error) => {

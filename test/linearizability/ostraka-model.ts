@@ -48,12 +48,12 @@ function step(state: OstrakaState, input: OstrakaInput, output: OstrakaOutput | 
     case 'get':
       return output === undefined || isValue(state, output.value) ? state : impossible
     case 'put':
-      return Text.of(input.value)
+      return textOf(input.value)
     case 'delete':
       return output?.existed === undefined || output.existed === (state !== null) ? null : impossible
     case 'append': {
-      const next = state === null ? Text.of(input.value) : state.append(Text.of(input.value))
-      return output?.length === undefined || output.length === Buffer.byteLength(next.value) ? next : impossible
+      const next = state === null ? textOf(input.value) : state.append(textOf(input.value))
+      return output?.length === undefined || output.length === next.bytes ? next : impossible
     }
     case 'increment':
       return increment(state, input.by, output)
@@ -61,7 +61,7 @@ function step(state: OstrakaState, input: OstrakaInput, output: OstrakaOutput | 
       const applies = 'absent' in input.expect ? state === null : isValue(state, input.expect.value)
       if (output?.applied !== undefined && output.applied !== applies) return impossible
       if (!applies) return output !== undefined && 'current' in output && !isValue(state, output.current) ? impossible : state
-      return 'delete' in input.change ? null : Text.of(input.change.value)
+      return 'delete' in input.change ? null : textOf(input.change.value)
     }
   }
 }
@@ -77,7 +77,20 @@ function increment(state: OstrakaState, by: bigint, output: OstrakaOutput | unde
 
 function isValue(state: OstrakaState, value: string | undefined): boolean {
   if (state === null || value === undefined) return state === null && value === undefined
-  return state.value.length === value.length && state.value === value
+  return state.equals(textOf(value))
+}
+
+const texts = new Map<string, Text>()
+const TEXTS_MAX = 100_000
+
+/** What operations name is hashed once, not at each step of the search. */
+function textOf(value: string): Text {
+  let text = texts.get(value)
+  if (text === undefined) {
+    if (texts.size >= TEXTS_MAX) texts.clear()
+    texts.set(value, (text = Text.of(value)))
+  }
+  return text
 }
 
 function show(value: object): string {

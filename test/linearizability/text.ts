@@ -7,11 +7,14 @@ const FACTOR = 0x01000193
 export class Text {
   readonly value: string
   readonly hash: number
+  /** Of its UTF-8. */
+  readonly bytes: number
   /** FACTOR to the power of the length. */
   readonly #power: number
 
-  private constructor(value: string, hash: number, power: number) {
+  private constructor(value: string, bytes: number, hash: number, power: number) {
     this.value = value
+    this.bytes = bytes
     this.hash = hash
     this.#power = power
   }
@@ -23,11 +26,16 @@ export class Text {
       hash = (Math.imul(hash, FACTOR) + value.charCodeAt(i) + 1) | 0
       power = Math.imul(power, FACTOR)
     }
-    return new Text(value, hash, power)
+    return new Text(value, Buffer.byteLength(value), hash, power)
   }
 
   append(other: Text): Text {
-    return new Text(this.value + other.value, (Math.imul(this.hash, other.#power) + other.hash) | 0, Math.imul(this.#power, other.#power))
+    return new Text(
+      this.value + other.value,
+      this.bytes + other.bytes,
+      (Math.imul(this.hash, other.#power) + other.hash) | 0,
+      Math.imul(this.#power, other.#power),
+    )
   }
 
   equals(other: Text): boolean {

@@ -152,7 +152,7 @@ class SimChannel implements Channel {
     const binding = this.#network.bindingAt(this.address)
     if (this.#closed)
       return refused(this.#process, receiver, new TransportError('CANCELLED', `the channel to ${this.address} is closed`), 0)
-    if (binding === undefined || !binding.isOpen) {
+    if (binding === undefined || !binding.isOpen || !this.#process.alive) {
       return refused(this.#process, receiver, unavailable(`nobody listens at ${this.address}`), this.#refusalMs(binding))
     }
     const { client } = new SimConnection(this.#network, {

@@ -13,7 +13,7 @@ import { MemoryStore } from './memory-store.ts'
 export const shardCount = 16
 export const conf: ConfState = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
 
-/** Real turns, and a monotonic clock that a test may drive. */
+/** Real turns and timers, and a monotonic clock that a test drives. */
 export class TestClock implements Clock {
   nowMs = 0
   /** Added with each look at the clock. */
@@ -28,9 +28,9 @@ export class TestClock implements Clock {
     return 0
   }
 
-  setTimer(_delayMs: number, callback: () => void) {
-    const handle = setImmediate(callback)
-    return { cancel: () => clearImmediate(handle) }
+  setTimer(delayMs: number, callback: () => void) {
+    const handle = setTimeout(callback, delayMs)
+    return { cancel: () => clearTimeout(handle) }
   }
 
   soon(callback: () => void): void {

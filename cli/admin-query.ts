@@ -1,0 +1,35 @@
+import Table from 'cli-table3'
+import type { Command } from 'commander'
+import type { Config } from '../proto/config.ts'
+import type { Directory } from '../proto/directory.ts'
+import { usageError } from './exit-code.ts'
+import { examples, type Registry } from './invocation.ts'
+import { configJson } from './status-json.ts'
+
+export function addAdminQuery(admin: Command, registry: Registry): void {
+  const command = admin
+    .command('query')
+    .description('a config: which group owns which shard, and who made it')
+    .argument('[number]', 'its number (default: the newest)')
+    .addHelpText('after', examples('admin query', 'admin query 7 --json'))
+  registry.add(command, async (invocation) => {
+    const text = command.processedArgs[0] as string | undefined
+    if (text !== undefined && !/^[1-9]\d{0,14}$/.test(text)) throw usageError(`'${text}' is no config number: give a whole number from 1`)
+    await invocation.withControllers(async (controllers) => {
+      const { config, directory } = await controllers.query(Number(text ?? 0), { timeoutMs: invocation.timeoutMs() })
+      invocation.print(configJson(config, directory), configText(config, directory))
+    })
+    return undefined
+  })
+}
+
+function configText(config: Config, directory: Directory): string {
+  const table = new Table({ head: ['group', 'shards', 'weight', 'state', 'nodes'], style: { head: [], border: [] } })
+  const counts = config.shardCounts()
+  for (const [index, group] of config.groups.entries()) {
+    const nodes = group.members.map(({ node }) => `${node}=${directory.addressOf(node) ?? '?'}`).join(' ')
+    table.push([group.name, String(counts[index] ?? 0), String(group.weight), group.state, nodes])
+  }
+  const head = `config ${config.number}: ${config.cause || 'nothing yet'}${config.author ? `, by ${config.author}` : ''}, ${new Date(config.atMs).toISOString()}`
+  return `${head}\n${table.toString()}`
+}

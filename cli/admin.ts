@@ -1,0 +1,15 @@
+import type { Command } from 'commander'
+import { addAdminJoin } from './admin-join.ts'
+import { addAdminPlan } from './admin-plan.ts'
+import { addAdminQuery } from './admin-query.ts'
+import { addAdminStatus } from './admin-status.ts'
+import { addCommonOptions, type Registry } from './invocation.ts'
+
+export function addAdmin(program: Command, registry: Registry): void {
+  // The common flags may also stand between `admin` and the name of what it is to do.
+  const admin = addCommonOptions(program.command('admin')).description('change the cluster, or look at it')
+  addAdminJoin(admin, registry)
+  addAdminPlan(admin, registry)
+  addAdminQuery(admin, registry)
+  addAdminStatus(admin, registry)
+}

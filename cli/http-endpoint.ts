@@ -1,0 +1,137 @@
+import { once } from 'node:events'
+import http from 'node:http'
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { Logger } from '../base/logger.ts'
+import type { RunningProcess } from '../raft/process.ts'
+import { nodeStatusJson } from './status-json.ts'
+
+/** Of what a process tells over HTTP. */
+export type Observed = Pick<RunningProcess, 'ready' | 'status'>
+
+/**
+ * `/livez` (the event loop turns), `/readyz` (a leader is known for every group hosted), `/metrics` (Prometheus), `/status` (as `admin status
+ * NODE --json`). Open before the process has started: until `observe` it is alive and not ready.
+ */
+export class HttpEndpoint {
+  /** HOST:PORT as bound. */
+  readonly address: string
+  readonly #server: http.Server
+  readonly #metrics: Metrics
+  #observed: Observed | undefined
+
+  private constructor(server: http.Server, address: string, logger: Logger) {
+    this.#server = server
+    this.address = address
+    this.#metrics = new Metrics()
+    server.on('request', (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        logger.warn({ err: error, url: request.url }, 'an HTTP request failed')
+        send(response, 503, 'text/plain', 'not available\n')
+      })
+    })
+  }
+
+  /** Rejects with an Error whose `code` is EADDRINUSE, … and whose message names the address. */
+  static async open(address: string, logger: Logger): Promise<HttpEndpoint> {
+    const colon = address.lastIndexOf(':')
+    const host = address.slice(0, colon)
+    const server = http.createServer({ requestTimeout: 10_000, headersTimeout: 5_000 })
+    server.listen({ host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(address.slice(colon + 1)) })
+    try {
+      await once(server, 'listening')
+    } catch (error) {
+      const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
+      const why = inUse ? 'is in use: stop what listens there, or choose another port' : `cannot be listened on: ${String(error)}`
+      throw new Error(`HTTP address ${address} ${why}`)
+    }
+    const bound = server.address()
+    const port = bound !== null && typeof bound === 'object' ? bound.port : 0
+    return new HttpEndpoint(server, `${host}:${port}`, logger)
+  }
+
+  observe(observed: Observed): void {
+    this.#observed = observed
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections()
+    await new Promise((resolve) => this.#server.close(resolve))
+    this.#metrics.close()
+  }
+
+  async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    if (request.method !== 'GET' && request.method !== 'HEAD') return send(response, 405, 'text/plain', 'only GET\n')
+    const observed = this.#observed
+    switch (new URL(request.url ?? '/', 'http://localhost').pathname) {
+      case '/livez':
+        return send(response, 200, 'text/plain', 'alive\n')
+      case '/readyz':
+        return observed?.ready() === true ? send(response, 200, 'text/plain', 'ready\n') : send(response, 503, 'text/plain', 'not ready\n')
+      case '/metrics':
+        return send(response, 200, this.#metrics.contentType, await this.#metrics.text(observed))
+      case '/status':
+        if (observed === undefined) return send(response, 503, 'text/plain', 'starting\n')
+        return send(response, 200, 'application/json', `${JSON.stringify(nodeStatusJson(await observed.status({})))}\n`)
+      default:
+        return send(response, 404, 'text/plain', 'there are /livez, /readyz, /metrics and /status\n')
+    }
+  }
+}
+
+function send(response: http.ServerResponse, status: number, contentType: string, body: string): void {
+  if (response.headersSent) return
+  response.writeHead(status, { 'content-type': contentType })
+  response.end(body)
+}
+
+const groupGauges = {
+  term: 'Raft term',
+  commit: 'Commit index',
+  applied: 'Applied index',
+  lastIndex: 'Last index of the log',
+  firstIndex: 'First index still in the log',
+  logBytes: 'Bytes of the group still needed in the shared log',
+  snapshotIndex: 'Index up to which the durable state stands',
+  configNumber: 'Config number that the replica has seen',
+} as const
+
+/** Node's own figures (event loop lag, memory, processor) and those of each group. */
+class Metrics {
+  readonly #registry = new Registry()
+  readonly #gauges = new Map<keyof typeof groupGauges, Gauge>()
+  readonly #leads: Gauge
+  readonly #shards: Gauge
+
+  constructor() {
+    collectDefaultMetrics({ register: this.#registry })
+    const registers = [this.#registry]
+    for (const [field, help] of Object.entries(groupGauges)) {
+      const name = `ostraka_group_${field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`
+      this.#gauges.set(field as keyof typeof groupGauges, new Gauge({ name, help, labelNames: ['group'], registers }))
+    }
+    this.#leads = new Gauge({ name: 'ostraka_group_is_leader', help: '1 where this process leads', labelNames: ['group'], registers })
+    this.#shards = new Gauge({ name: 'ostraka_group_shards', help: 'Shards by state', labelNames: ['group', 'state'], registers })
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  async text(observed: Observed | undefined): Promise<string> {
+    const status = await observed?.status({})
+    for (const gauge of this.#gauges.values()) gauge.reset()
+    this.#leads.reset()
+    this.#shards.reset()
+    for (const replica of status?.replicas ?? []) {
+      const labels = { group: replica.group ?? '' }
+      for (const [field, gauge] of this.#gauges) gauge.set(labels, replica[field] ?? 0)
+      this.#leads.set(labels, replica.role === 'leader' ? 1 : 0)
+      for (const shard of replica.shards ?? []) this.#shards.inc({ ...labels, state: shard.state ?? '' })
+    }
+    return await this.#registry.metrics()
+  }
+
+  close(): void {
+    this.#registry.clear()
+  }
+}

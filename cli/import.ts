@@ -1,0 +1,130 @@
+import { once } from 'node:events'
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
+import { Presets, SingleBar } from 'cli-progress'
+import type { Command } from 'commander'
+import { z } from 'zod'
+import { limits } from '../proto/limits.ts'
+import { CommandError, exitCode, usageError } from './exit-code.ts'
+import { InFlight } from './in-flight.ts'
+import { examples, type Registry } from './invocation.ts'
+import type { Database, Output } from './world.ts'
+
+/** Puts under way at once: enough to fill batches for every group. */
+const PUTS_MAX = 1_024
+const BYTES_MAX = 16 * 1024 * 1024
+
+const lineSchema = z.object({
+  key: z.string(),
+  keyEncoding: z.enum(['base64', 'utf8']).optional(),
+  value: z.string(),
+  encoding: z.enum(['base64', 'utf8']).optional(),
+  expiresInMs: z.number().min(1).optional(),
+})
+
+export function addImport(program: Command, registry: Registry): void {
+  const command = program
+    .command('import')
+    .description('put the records of an ndjson file, one {"key":…,"value":…} a line')
+    .argument('<file>')
+    .option('--progress', 'show a progress bar')
+    .addHelpText('after', examples('import records.ndjson --progress'))
+  registry.add(command, async (invocation) => {
+    const file = command.processedArgs[0] as string
+    const { progress } = command.opts<{ progress?: boolean }>()
+    const bytes = await sizeOf(file)
+    await invocation.withDatabase(async (database) => {
+      const bar = progress === true ? startBar(invocation.world.stderr, bytes) : undefined
+      try {
+        const { records, seconds } = await importFile(database, file, (done) => bar?.update(done))
+        bar?.update(bytes)
+        bar?.stop()
+        const perSecond = Math.round(records / seconds)
+        invocation.print({ records, seconds, perSecond }, `${records} records in ${seconds.toFixed(1)} s (${perSecond}/s)`)
+      } finally {
+        bar?.stop()
+      }
+    })
+    return undefined
+  })
+}
+
+async function importFile(
+  database: Database,
+  file: string,
+  onProgress: (bytes: number) => void,
+): Promise<{ records: number; seconds: number }> {
+  const startMs = performance.now()
+  const flight = new InFlight(PUTS_MAX, BYTES_MAX)
+  const input = createReadStream(file)
+  await once(input, 'open')
+  let lineNumber = 0
+  let records = 0
+  try {
+    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      lineNumber++
+      if (line.trim() === '') continue
+      const { key, value, ttlMs } = parseLine(line, lineNumber)
+      const number = lineNumber
+      await flight.add(key.length + value.length, () => putOf(database, key, value, ttlMs, number))
+      records++
+      onProgress(input.bytesRead)
+    }
+  } finally {
+    input.destroy()
+    // What came before a broken line stays, so it is waited for.
+    await flight.settled()
+  }
+  flight.throwIfFailed()
+  return { records, seconds: Math.max(performance.now() - startMs, 1) / 1000 }
+}
+
+async function putOf(database: Database, key: Buffer, value: Buffer, ttlMs: number | undefined, lineNumber: number): Promise<void> {
+  try {
+    await database.put(key, value, ttlMs === undefined ? {} : { ttlMs })
+  } catch (error) {
+    if (error instanceof Error) error.message = `line ${lineNumber}: ${error.message}`
+    throw error
+  }
+}
+
+function parseLine(line: string, lineNumber: number): { key: Buffer; value: Buffer; ttlMs: number | undefined } {
+  const broken = (why: string) => new CommandError(exitCode.failed, 'INVALID_ARGUMENT', `line ${lineNumber}: ${why}`)
+  let json: unknown
+  try {
+    json = JSON.parse(line)
+  } catch {
+    throw broken('is no JSON')
+  }
+  const parsed = lineSchema.safeParse(json)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    throw broken(`is no record: ${issue?.path.join('.') || 'it'}: ${issue?.message ?? 'not valid'}`)
+  }
+  const { key, keyEncoding, value, encoding, expiresInMs } = parsed.data
+  const keyBytes = Buffer.from(key, keyEncoding ?? 'utf8')
+  const valueBytes = Buffer.from(value, encoding ?? 'utf8')
+  if (keyBytes.length === 0 || keyBytes.length > limits.keyBytesMax)
+    throw broken(`the key has ${keyBytes.length} bytes: 1 to ${limits.keyBytesMax} are taken`)
+  if (valueBytes.length > limits.valueBytesMax)
+    throw broken(`the value has ${valueBytes.length} bytes: at most ${limits.valueBytesMax} are taken`)
+  return { key: keyBytes, value: valueBytes, ttlMs: expiresInMs === undefined ? undefined : Math.round(expiresInMs) }
+}
+
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await stat(file)).size
+  } catch (error) {
+    throw usageError(`${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+function startBar(stream: Output, total: number): SingleBar {
+  const bar = new SingleBar(
+    { format: '{bar} {percentage} % | {value}/{total} bytes | {eta_formatted} left', stream, noTTYOutput: true },
+    Presets.shades_classic,
+  )
+  bar.start(total, 0)
+  return bar
+}

@@ -1,0 +1,159 @@
+import { makeFolderDurably } from '../base/file-system.ts'
+import { type FolderLock, lockFolder } from '../base/node-folder-lock.ts'
+import type { Seams } from '../base/seams.ts'
+import type { ListenAddress } from '../base/transport.ts'
+import type { ProcessSettings, RunningProcess } from '../raft/process.ts'
+import { type ExitCode, exitCode } from './exit-code.ts'
+import { HttpEndpoint } from './http-endpoint.ts'
+import type { TuningFlags } from './settings.ts'
+import type { World } from './world.ts'
+
+/** After a signal: a process that has not ended by then is ended. */
+const CLOSE_MS = 5_000
+
+export interface ProcessFlags extends TuningFlags {
+  readonly id: string
+  readonly listen: readonly ListenAddress[]
+  readonly advertise?: readonly ListenAddress[] | undefined
+  readonly data: string
+  readonly http?: string | undefined
+}
+
+export interface ShellOptions {
+  readonly flags: ProcessFlags
+  /** Also end when stdin does, and leave ^C to the one who holds its other end: so no child outlives `up`. */
+  readonly untilStdinEnds: boolean
+  readonly start: (settings: ProcessSettings, seams: Seams, onFatal: (error: Error) => void) => Promise<RunningProcess>
+}
+
+/**
+ * What stands around a server process: the folder's lock, the HTTP endpoint, the ready line, signals and the exit code. Resolves with the
+ * exit code once everything is closed; rejects with what kept it from starting.
+ */
+export async function runProcess(world: World, options: ShellOptions): Promise<ExitCode> {
+  const { flags } = options
+  const seams = world.seams(flags['log-level'], { id: flags.id })
+  const stop = new StopRequest(options)
+  let lock: FolderLock | undefined
+  let http: HttpEndpoint | undefined
+  let running: RunningProcess | undefined
+  try {
+    await makeFolderDurably(seams.fileSystem, flags.data)
+    lock = await lockFolder(flags.data)
+    if (flags.http !== undefined) http = await HttpEndpoint.open(flags.http, seams.logger)
+    const starting = options.start(settingsOf(flags, http?.address ?? ''), seams, (error) => stop.fail(error))
+    running = await Promise.race([starting, stop.requested.then(() => undefined)])
+    if (running === undefined) {
+      // Stopped while it was starting: what it has opened is closed once it is there, within the time that a close may take.
+      void starting.then((late) => late.close()).catch(() => {})
+      return stop.outcome()
+    }
+    http?.observe(running)
+    world.stdout.write(`${JSON.stringify(readyLine(flags, running, http))}\n`)
+    await stop.requested
+    seams.logger.info({}, 'closing')
+    return stop.outcome()
+  } finally {
+    await within(CLOSE_MS, closeAll(running, http, seams, lock), () => {
+      seams.logger.error({}, `not closed after ${CLOSE_MS} ms: ending`)
+    })
+    stop.dispose()
+  }
+}
+
+async function closeAll(
+  running: RunningProcess | undefined,
+  http: HttpEndpoint | undefined,
+  seams: Seams,
+  lock: FolderLock | undefined,
+): Promise<void> {
+  await running?.close()
+  await http?.close()
+  await seams.executor.close()
+  await lock?.release()
+}
+
+function readyLine(flags: ProcessFlags, running: RunningProcess, http: HttpEndpoint | undefined): object {
+  const address = running.addresses[0]?.address ?? ''
+  return { ready: true, id: flags.id, address, ...(http === undefined ? {} : { http: http.address }) }
+}
+
+function settingsOf(flags: ProcessFlags, http: string): ProcessSettings {
+  return {
+    id: flags.id,
+    listen: flags.listen,
+    advertise: flags.advertise ?? [],
+    data: flags.data,
+    pid: process.pid,
+    http,
+    electionTimeoutMs: flags['election-timeout-ms'],
+    heartbeatMs: flags['heartbeat-ms'],
+    snapshotLogBytes: flags['snapshot-log-bytes'],
+    memtableBytes: flags['memtable-bytes'],
+    blockCacheBytes: flags['block-cache-bytes'],
+    readMode: flags['read-mode'],
+  }
+}
+
+/** Why a process is to end: a signal, the end of stdin, or an error that it cannot live with. */
+class StopRequest {
+  readonly requested: Promise<void>
+  #resolve: () => void = () => {}
+  #fatal: Error | undefined
+  #signals = 0
+  readonly #dispose: (() => void)[] = []
+
+  constructor(options: { untilStdinEnds: boolean }) {
+    this.requested = new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+    this.#on('SIGTERM', () => this.#signal())
+    // ^C reaches the whole process group; then `up` tells us what is to be done.
+    this.#on('SIGINT', options.untilStdinEnds ? () => {} : () => this.#signal())
+    if (!options.untilStdinEnds) return
+    process.stdin.on('end', this.#resolve)
+    process.stdin.on('close', this.#resolve)
+    process.stdin.on('error', this.#resolve)
+    process.stdin.resume()
+    this.#dispose.push(() => process.stdin.destroy())
+  }
+
+  fail(error: Error): void {
+    this.#fatal ??= error
+    this.#resolve()
+  }
+
+  /** Throws the error that ended the process, if one did. */
+  outcome(): ExitCode {
+    if (this.#fatal !== undefined) throw this.#fatal
+    return exitCode.done
+  }
+
+  dispose(): void {
+    for (const dispose of this.#dispose) dispose()
+  }
+
+  #on(event: 'SIGINT' | 'SIGTERM', listener: () => void): void {
+    process.on(event, listener)
+    this.#dispose.push(() => process.off(event, listener))
+  }
+
+  #signal(): void {
+    this.#signals++
+    if (this.#signals > 1) process.exit(exitCode.failed)
+    this.#resolve()
+  }
+}
+
+/** Resolves with `promise`, or after `timeoutMs` calls `late` and resolves. */
+async function within(timeoutMs: number, promise: Promise<void>, late: () => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      late()
+      resolve()
+    }, timeoutMs)
+  })
+  await Promise.race([promise, timeout])
+  clearTimeout(timer)
+}

@@ -1,0 +1,82 @@
+import { once } from 'node:events'
+import { type Command, Option } from 'commander'
+import type { ReadMode } from '../client/types.ts'
+import { CommandError, exitCode, usageError } from './exit-code.ts'
+import { examples, type Registry } from './invocation.ts'
+import { checkKey, recordJson } from './text.ts'
+import type { Output } from './world.ts'
+
+/** get, scan. */
+export function addReads(program: Command, registry: Registry): void {
+  addGet(program, registry)
+  addScan(program, registry)
+}
+
+function readOption(): Option {
+  return new Option('--read <mode>', 'how fresh (default: linearizable)').choices(['linearizable', 'lease', 'follower', 'stale'])
+}
+
+function addGet(program: Command, registry: Registry): void {
+  const command = program
+    .command('get')
+    .description('write a value, as it is, to stdout; 3 if there is none')
+    .argument('<key>')
+    .addOption(readOption())
+    .addHelpText('after', examples('get colour', 'get logo > logo.png', 'get colour --json'))
+  registry.add(command, async (invocation) => {
+    const key = checkKey(command.processedArgs[0] as string)
+    const { read } = command.opts<{ read?: ReadMode }>()
+    const found = await invocation.withDatabase((database) => database.get(key, read === undefined ? {} : { read }))
+    if (found === undefined) throw new CommandError(exitCode.keyNotFound, 'NOT_FOUND', `no key '${key}'`)
+    if (invocation.json) invocation.print(recordJson(Buffer.from(key), found), '')
+    else invocation.world.stdout.write(found.value)
+    return undefined
+  })
+}
+
+function addScan(program: Command, registry: Registry): void {
+  const command = program
+    .command('scan')
+    .description('all records in the order of their keys: key, tab, value; or a JSON object a line')
+    .option('--prefix <text>', 'only keys that begin with it')
+    .option('--start <key>', 'from this key on')
+    .option('--end <key>', 'up to this key, without it')
+    .option('--reverse', 'from the end downwards')
+    .option('--limit <count>', 'at most so many')
+    .addOption(readOption())
+    .addHelpText('after', examples('scan --prefix user: --limit 10', 'scan --json | jq .key', 'scan --start a --end b --reverse'))
+  registry.add(command, async (invocation) => {
+    const { limit, ...options } = command.opts<{
+      prefix?: string
+      start?: string
+      end?: string
+      reverse?: boolean
+      limit?: string
+      read?: ReadMode
+    }>()
+    if (limit !== undefined && !/^\d{1,15}$/.test(limit)) throw usageError(`--limit ${limit}: give a whole number`)
+    const { prefix, start, end, reverse, read } = options
+    await invocation.withDatabase(async (database) => {
+      if (limit !== undefined && Number(limit) === 0) return
+      for await (const record of database.scan({
+        prefix,
+        start,
+        end,
+        reverse,
+        read,
+        limit: limit === undefined ? undefined : Number(limit),
+      })) {
+        const line = invocation.json
+          ? Buffer.from(`${JSON.stringify(recordJson(record.key, record))}\n`)
+          : Buffer.concat([record.key, Buffer.from('\t'), record.value, Buffer.from('\n')])
+        await writeAll(invocation.world.stdout, line)
+      }
+    })
+    return undefined
+  })
+}
+
+/** Waits where the reader is slower than the scan. */
+export async function writeAll(output: Output, bytes: Uint8Array): Promise<void> {
+  if (!output.write(bytes)) await once(output, 'drain')
+}

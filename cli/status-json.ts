@@ -1,0 +1,62 @@
+import type { Config } from '../proto/config.ts'
+import type { Directory } from '../proto/directory.ts'
+import type { pb } from '../proto/messages.ts'
+
+/** CONTRACT's JSON of configs and states. */
+
+export function configJson(config: Config, directory: Directory): object {
+  return {
+    number: config.number,
+    at: new Date(config.atMs).toISOString(),
+    cause: config.cause,
+    author: config.author,
+    shardCount: config.shardCount,
+    groups: Object.fromEntries(
+      config.groups.map((group) => [
+        group.name,
+        {
+          weight: group.weight,
+          state: group.state,
+          members: group.members.map((member) => ({ id: member.node, address: directory.addressOf(member.node) ?? null })),
+        },
+      ]),
+    ),
+    assignment: Array.from({ length: config.shardCount }, (_, shard) => config.groupOf(shard)?.name ?? null),
+    pins: Object.fromEntries([...config.pins].sort(([a], [b]) => a - b).map(([shard, group]) => [String(shard), group])),
+  }
+}
+
+export function clusterStatusJson(status: pb.v1.ClusterStatusReply): object {
+  return {
+    configNumber: status.configNumber,
+    controllers: status.controllers.map(({ id, address, pid, role, live }) => ({ id, address, pid, role, live })),
+    nodes: status.nodes.map(({ id, address, pid, live, http }) => ({ id, address, pid, live, ...(http ? { http } : {}) })),
+    groups: Object.fromEntries(status.groups.map(({ name, leader, shards }) => [name, { leader: leader || null, shards }])),
+  }
+}
+
+export function nodeStatusJson(status: pb.v1.NodeStatusReply): object {
+  return {
+    id: status.id,
+    groups: Object.fromEntries(
+      status.replicas.map((replica) => [
+        replica.group,
+        {
+          role: replica.role,
+          term: replica.term,
+          leader: replica.leader || null,
+          commit: replica.commit,
+          applied: replica.applied,
+          lastIndex: replica.lastIndex,
+          firstIndex: replica.firstIndex,
+          logBytes: replica.logBytes,
+          snapshotIndex: replica.snapshotIndex,
+          configNumber: replica.configNumber,
+          shards: Object.fromEntries((replica.shards ?? []).map(({ shard, state }) => [String(shard), state])),
+          ...(replica.stateHash ? { stateHash: replica.stateHash, hashIndex: replica.hashIndex } : {}),
+          ...(replica.failure ? { failure: replica.failure } : {}),
+        },
+      ]),
+    ),
+  }
+}

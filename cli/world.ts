@@ -1,0 +1,63 @@
+import type { Readable, Writable } from 'node:stream'
+import type { Seams } from '../base/seams.ts'
+import type {
+  Bytes,
+  CallOptions,
+  CompareAndSetResult,
+  Condition,
+  Explanation,
+  Found,
+  ReadOptions,
+  Replacement,
+  ScannedRecord,
+  ScanOptions,
+  WriteOptions,
+  Written,
+} from '../client/types.ts'
+import type { Config } from '../proto/config.ts'
+import type { ControllerCallOptions } from '../proto/controller-client.ts'
+import type { Directory } from '../proto/directory.ts'
+import type { pb } from '../proto/messages.ts'
+
+/** What a command reaches of the world outside, so that tests run commands without processes. */
+
+/** What the data commands use of the SDK. */
+export interface Database {
+  put(key: Bytes, value: Bytes, options?: WriteOptions): Promise<Written>
+  get(key: Bytes, options?: ReadOptions): Promise<Found | undefined>
+  delete(key: Bytes, options?: CallOptions): Promise<{ existed: boolean }>
+  append(key: Bytes, value: Bytes, options?: CallOptions): Promise<{ length: number; revision: number }>
+  increment(key: Bytes, by?: bigint, options?: CallOptions): Promise<{ value: bigint; revision: number }>
+  compareAndSet(key: Bytes, condition: Condition, replacement: Replacement, options?: WriteOptions): Promise<CompareAndSetResult>
+  scan(options?: ScanOptions): AsyncIterable<ScannedRecord>
+  explain(key: Bytes, options?: CallOptions): Promise<Explanation>
+  close(): Promise<void>
+}
+
+/** What the admin commands use of `ControllerClient`. */
+export interface Controllers {
+  query(number: number, options: ControllerCallOptions): Promise<{ config: Config; directory: Directory }>
+  join(request: pb.v1.JoinRequest.$Properties, options: ControllerCallOptions): Promise<{ configNumber: number; note: string }>
+  plan(request: pb.v1.PlanRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.PlanReply>
+  status(options: ControllerCallOptions): Promise<pb.v1.ClusterStatusReply>
+  close(): void
+}
+
+export interface Output extends Writable {
+  readonly isTTY?: boolean
+}
+
+export interface World {
+  readonly stdin: Readable
+  readonly stdout: Output
+  readonly stderr: Output
+  readonly environment: Readonly<Record<string, string | undefined>>
+  /** What called us: 'user@host', for histories. */
+  readonly author: string
+  connect(options: { controllers: string[]; deadlineMs: number }): Promise<Database>
+  controllers(addresses: readonly string[]): Controllers
+  /** The Node service of the process at `address`. Rejects with an OstrakaError. */
+  nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply>
+  /** The seams of a server process. */
+  seams(logLevel: string, fields: object): Seams
+}

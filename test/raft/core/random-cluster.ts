@@ -1,6 +1,5 @@
 import { SeededRandom } from '../../../base/random.ts'
 import type { CoreOptions, Message, Ready } from '../../../raft/core/types.ts'
-import { MessageType } from '../../../raft/core/types.ts'
 import { bytes, conf, type Store, TestReplica } from './test-replica.ts'
 
 export interface Faults {
@@ -8,8 +7,6 @@ export interface Faults {
   readonly forgetVotes?: boolean
   /** Votes and acknowledgements leave before they are durable. */
   readonly answerBeforeDurable?: boolean
-  /** Only requests for votes leave before they are durable. */
-  readonly campaignBeforeDurable?: boolean
   readonly unsafe?: CoreOptions['unsafe']
 }
 
@@ -43,7 +40,6 @@ export class RandomCluster {
   readonly #digestAt = new Map<number, number>()
   readonly #lastCommit: number[] = []
   readonly #lastTerm: number[] = []
-  readonly #grants = new Map<string, number>()
   readonly #reads = new Map<number, number>()
   #nextRead = 1
   #nextValue = 1
@@ -292,14 +288,7 @@ export class RandomCluster {
       if (known === undefined) this.#entryOf.set(key, { data, termBefore: before })
       before = entry.term
     }
-    const released = [...ready.messages]
-    if (this.faults.answerBeforeDurable) released.push(...ready.messagesAfterAppend.filter(({ to }) => to !== replica.id))
-    if (this.faults.campaignBeforeDurable) released.push(...ready.messagesAfterAppend.filter(({ type }) => type === MessageType.Vote))
-    this.#send(released.filter((message) => !ready.messages.includes(message)))
-    for (const message of ready.messagesAfterAppend) {
-      if (message.type !== MessageType.VoteResponse || message.reject) continue
-      this.#grants.set(`${message.from} in ${message.term}`, message.to)
-    }
+    if (this.faults.answerBeforeDurable) this.#send(ready.messagesAfterAppend.filter(({ to }) => to !== replica.id))
     for (const { context, index } of ready.readStates) {
       const atLeast = this.#reads.get(context)
       ensure(atLeast !== undefined, `read ${context} answered twice or never asked`)

@@ -99,7 +99,7 @@ function guessedNodes(state: JoinState, added: readonly CheckedGroup[]) {
 function withGroup(config: Config, group: Group, made: { number: number; atMs: number; author: string }, births: boolean): Config {
   const groups = [...config.groups, group]
   const uids = new Map(groups.map((one) => [one.name, one.uid]))
-  const owners = births ? placed(config, [...takers(config), group]).owners : []
+  const owners = births && config.assignment.includes(0) ? placed(config, [...takers(config), group]).owners : []
   return new Config({
     ...made,
     cause: `join ${group.name}`,

@@ -1,0 +1,61 @@
+import { emptyBytes } from '../../base/bytes.ts'
+import type { SeededRandom } from '../../base/random.ts'
+import type { ConfigState } from '../../controller/config-state.ts'
+import { type ControllerEntry, encodeEntry } from '../../controller/entry.ts'
+import { computeJoin } from '../../controller/join.ts'
+import { type Entry, EntryKind } from '../../raft/core/types.ts'
+
+export const clusterId = new Uint8Array(16).fill(1)
+export const nonce = (value: number): Uint8Array => new Uint8Array(16).fill(value)
+
+export function entryAt(index: number, entry: ControllerEntry | undefined, term = 1): Entry {
+  return { term, index, kind: EntryKind.Normal, data: entry === undefined ? emptyBytes : encodeEntry(entry) }
+}
+
+export function formed(shardCount = 16): ControllerEntry {
+  return { kind: 'formed', formed: { clusterId, shardCount } }
+}
+
+export function joined(
+  state: ConfigState,
+  names: readonly string[],
+  options: { requestId?: string; nodes?: readonly string[] } = {},
+): ControllerEntry {
+  const members = (options.nodes ?? ['n1', 'n2', 'n3']).map((node, at) => ({ node, address: `127.0.0.1:${7410 + at}` }))
+  const groups = names.map((name) => ({ name, weight: 1, members }))
+  const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? '') }
+  const outcome = computeJoin(state, join, 1_700_000_000_000)
+  if (outcome.kind === 'nothing') throw new Error('nothing to join')
+  return { kind: 'change', change: outcome.change }
+}
+
+export function registered(id: string, port: number, by = nonce(9), controller = false): ControllerEntry {
+  const entry = { id, addresses: [{ name: 'default', address: `127.0.0.1:${port}` }], pid: port, http: '' }
+  return { kind: 'register', registration: { entry, controller, nonce: by } }
+}
+
+export function claimed(replica: number, by: number): ControllerEntry {
+  return { kind: 'claim', claim: { replica, node: 'n1', group: 'g1@1', nonce: nonce(by) } }
+}
+
+/** Some entry that might come next, now and then one that is refused. */
+export function randomEntry(state: ConfigState, random: SeededRandom): ControllerEntry | undefined {
+  if (state.config === undefined) return formed(64)
+  switch (random.below(6)) {
+    case 0: {
+      const names = Array.from({ length: 1 + random.below(3) }, () => `g${random.below(1_000_000)}`)
+      const entry = joined(state, [...new Set(names)], { requestId: random.below(2) === 0 ? `r${random.below(50)}` : '' })
+      // Now and then another change came first.
+      if (entry.kind === 'change' && random.below(4) === 0) entry.change.base = Math.max(0, (entry.change.base ?? 0) - 1)
+      return entry
+    }
+    case 1:
+      return claimed(random.below(state.nextReplica + 2), 1 + random.below(3))
+    case 2:
+      return registered(`c${random.below(3)}`, 7400 + random.below(10), nonce(3), true)
+    case 3:
+      return undefined
+    default:
+      return registered(`n${random.below(10)}`, 7410 + random.below(100))
+  }
+}

@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib'
 import { TransportError } from '../../base/transport.ts'
 import type { Link, SimNetwork } from './sim-network.ts'
 import type { SimProcess } from './sim-process.ts'
+import { label } from './trace.ts'
 
 export function unavailable(message: string): TransportError {
   return new TransportError('UNAVAILABLE', message)
@@ -182,7 +183,7 @@ export class SimConnection {
   }
 
   #notice(end: SimEnd, error: TransportError, delayMs: number): void {
-    end.process.schedule(delayMs, `broken ${this.path}`, () => {
+    end.process.schedule(delayMs, label('broken', this.path), () => {
       this.#broken = true
       this.network.remove(this)
       end.finish(error)
@@ -191,7 +192,7 @@ export class SimConnection {
 
   /** A connection that cannot be made is given up after a while. */
   #giveUpLater(): void {
-    this.client.process.schedule(this.network.drawBreakMs(), `dial ${this.path}`, () => {
+    this.client.process.schedule(this.network.drawBreakMs(), label('dial', this.path), () => {
       if (!this.#opened) this.break(unavailable(`no connection to ${this.address} within the time`))
     })
   }
@@ -226,7 +227,7 @@ export class SimConnection {
   #arriveAt(from: SimEnd, packet: Packet, arrivalMs: number): void {
     const to = this.#other(from)
     const delayMs = arrivalMs - to.process.world.nowMs
-    to.process.schedule(delayMs, `${packet.kind} ${this.path}`, () => this.#arrive(from, to, packet))
+    to.process.schedule(delayMs, label(packet.kind, this.path), () => this.#arrive(from, to, packet))
   }
 
   #arrive(from: SimEnd, to: SimEnd, packet: Packet): void {
@@ -254,7 +255,7 @@ export class SimConnection {
     from.underWayBytes -= packet.bytes.length
     if (!from.blocked || from.underWayBytes > this.network.windowBytes / 2) return
     from.blocked = false
-    from.process.schedule(this.network.drawDelayMs(this.#link(this.#other(from))), `drain ${this.path}`, () => {
+    from.process.schedule(this.network.drawDelayMs(this.#link(this.#other(from))), label('drain', this.path), () => {
       if (!from.closed && !from.finished) from.handlers?.onDrain()
     })
   }

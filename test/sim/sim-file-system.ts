@@ -6,6 +6,7 @@ import type { SeededRandom } from '../../base/random.ts'
 import { type OperationKind, type SimDisk, SystemError } from './sim-disk.ts'
 import type { FileNode, SyncMark } from './sim-inode.ts'
 import type { SimProcess } from './sim-process.ts'
+import { label } from './trace.ts'
 
 interface Operation<T> {
   readonly kind: OperationKind
@@ -93,7 +94,7 @@ export class SimFileSystem implements FileSystem {
     const fault = this.#disk.begin(kind, path, operation.detail)
     this.#running.add(operation)
     return new Promise((resolve, reject) => {
-      process.schedule(this.#disk.latencyMs(kind), `file ${kind} ${path}`, () => {
+      process.schedule(this.#disk.latencyMs(kind), label(kind, path), () => {
         // A crash interrupts this operation too: it must still be among those running.
         if (fault === 'crash') return process.powerLoss()
         this.#running.delete(operation)
@@ -110,7 +111,7 @@ export class SimFileSystem implements FileSystem {
   operateSync<T>(operation: Operation<T>): T {
     assert(this.#process.alive, `${this.#process.name} is dead`)
     const fault = this.#disk.begin(operation.kind, operation.path)
-    if (fault === 'crash') this.#process.schedule(0, `file ${operation.kind} ${operation.path}`, () => this.#process.powerLoss())
+    if (fault === 'crash') this.#process.schedule(0, label(operation.kind, operation.path), () => this.#process.powerLoss())
     else if (fault !== undefined) throw new SystemError(fault, operation.path)
     return operation.effect()
   }

@@ -36,3 +36,17 @@ export function hashText(text: string): number {
   hashes.set(text, hash)
   return hash
 }
+
+const joined = new Map<string, Map<string, string>>()
+
+/** `${kind} ${subject}`, the same string each time: joining and hashing anew for each event costs more than the event. */
+export function label(kind: string, subject: string): string {
+  let ofSubject = joined.get(subject)
+  if (ofSubject === undefined) {
+    if (joined.size > 20_000) joined.clear()
+    joined.set(subject, (ofSubject = new Map()))
+  }
+  let text = ofSubject.get(kind)
+  if (text === undefined) ofSubject.set(kind, (text = `${kind} ${subject}`))
+  return text
+}

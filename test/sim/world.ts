@@ -2,8 +2,8 @@
  * A world in one thread on virtual time: a queue of events ordered by (time, sequence). Between two events all promises that can go on do.
  * Everything that happens is drawn from the seed, so a run is repeated by its seed; `traceHash` proves it.
  *
- * Duties of whoever builds on it: no real timers, sockets or files in the code under test (only the seams), and `runUntil`, `runFor` or
- * `settle` one at a time.
+ * Duties of whoever builds on it: no real timers, sockets or files in the code under test (only the seams), one world at a time in a process
+ * (it judges all rejected promises while it runs), and of it one `runUntil`, `runFor` or `settle` at a time.
  */
 import { SeededRandom } from '../../base/random.ts'
 import { type EventOwner, EventQueue, WorldEvent } from './event-queue.ts'

@@ -18,21 +18,21 @@ function open(folder: string): Promise<SharedLog> {
   return SharedLog.open({ fileSystem: new NodeFileSystem(), clock: new NodeClock(), logger: silentLogger, folder, onFailure })
 }
 
-/** Longest turn of the event loop while `work` runs. */
-async function longestTurnMs(work: () => Promise<unknown>): Promise<number> {
-  let longest = 0
-  let last = performance.now()
+/** The most processor time (of all threads) between two turns of the event loop while `work` runs: wall time would blame us for our neighbours. */
+async function busiestTurnMs(work: () => Promise<unknown>): Promise<number> {
+  let busiest = 0
+  let last = process.cpuUsage()
   let running = true
   const tick = () => {
-    const now = performance.now()
-    longest = Math.max(longest, now - last)
-    last = now
+    const spent = process.cpuUsage(last)
+    busiest = Math.max(busiest, (spent.user + spent.system) / 1000)
+    last = process.cpuUsage()
     if (running) setImmediate(tick)
   }
   setImmediate(tick)
   await work()
   running = false
-  return longest
+  return busiest
 }
 
 it('figures: appends of 4 KiB by 3 groups on the real disk, and opening what they wrote in short turns', async () => {
@@ -76,11 +76,11 @@ it('figures: appends of 4 KiB by 3 groups on the real disk, and opening what the
     }
     let log: SharedLog | undefined
     const start = performance.now()
-    const longest = await longestTurnMs(async () => {
+    const busiest = await busiestTurnMs(async () => {
       log = await open(join(folder, '256'))
     })
     const seconds = (performance.now() - start) / 1000
-    console.log(`open: ${((log?.bytes ?? 0) / seconds / 1e6).toFixed(0)} MB/s, longest turn ${longest.toFixed(1)} ms`)
+    console.log(`open: ${((log?.bytes ?? 0) / seconds / 1e6).toFixed(0)} MB/s, busiest turn ${busiest.toFixed(1)} ms of processor`)
     expect(keys.map((key) => log?.group(key).lastIndex)).toEqual(written)
     await log?.close()
   } finally {

@@ -37,7 +37,7 @@ export class LogModel {
     return this.#states.length - 1
   }
 
-  /** Issues one random operation to the log and to the model. Returns whether it was one that calls back. */
+  /** Issues one random operation to the log and to the model. */
   step(log: SharedLog, random: SeededRandom, mix: OperationMix): void {
     const key = keys[random.below(keys.length)] as GroupKey
     const name = text(key)

@@ -1,14 +1,14 @@
-import { assert } from '../base/assert.ts'
 import { sleep } from '../base/clock.ts'
 import type { Seams } from '../base/seams.ts'
-import { type Listener, type Route, streamRoute, TransportError, unaryRoute } from '../base/transport.ts'
+import { type Listener, unaryRoute } from '../base/transport.ts'
 import { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { protocolVersion } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
-import { controllerMethods, nodeMethods } from '../proto/methods.ts'
+import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { formController, helloRoute } from '../raft/formation.ts'
+import { LateReplica } from '../raft/late-replica.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
@@ -64,8 +64,6 @@ class ControllerProcess implements RunningProcess {
   #replica: Replica<ConfigResult> | undefined
   #stateMachine: ConfigStateMachine | undefined
   #server: ControllerServer | undefined
-  /** The server's routes by path: requests that come before it is there are answered UNAVAILABLE. */
-  #routes = new Map<string, Route>()
   #listener: Listener | undefined
   #closed = false
 
@@ -77,7 +75,7 @@ class ControllerProcess implements RunningProcess {
   }
 
   async start(): Promise<void> {
-    const { clock, random, fileSystem, transport, logger } = this.#seams
+    const { clock, random, fileSystem, executor, transport, logger } = this.#seams
     const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, peers, unsafe } = this.#settings
     const host = await RaftHost.open({
       clock,
@@ -94,10 +92,30 @@ class ControllerProcess implements RunningProcess {
       ...(unsafe === undefined ? {} : { unsafe }),
     })
     this.#host = host
+    const conf = { voters: peers.map((_, i) => i + 1), votersOutgoing: [], learners: [] }
+    const ids = peers.map(({ id }) => id).sort()
+    const number = ids.indexOf(this.#settings.id) + 1
+    const stateMachine = await openConfigStateMachine({
+      fileSystem,
+      executor,
+      clock,
+      logger,
+      folder: this.#directory.replicaFolder(group, number),
+      initialConf: conf,
+      shardCount: this.#settings.shards,
+    })
+    this.#stateMachine = stateMachine
+    const late = new LateReplica<ConfigResult>(group, number, conf, (callback) => clock.soon(callback))
+    const sorted = ids.map((id) => ({ id, address: peers.find((peer) => peer.id === id)?.address ?? '' }))
+    this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers: sorted })
     const own = unaryRoute(nodeMethods.status, (request) => this.status(request))
-    const late = Object.values(controllerMethods).map((method) => this.#lateRoute(method))
-    this.#listener = await transport.listen(this.#settings.listen, [helloRoute(this.#directory), ...host.routes(), own, ...late])
-    this.#takePart(host).catch((error: unknown) => {
+    this.#listener = await transport.listen(this.#settings.listen, [
+      helloRoute(this.#directory),
+      ...host.routes(),
+      own,
+      ...this.#server.routes(),
+    ])
+    this.#takePart(host, stateMachine, late).catch((error: unknown) => {
       if (!this.#closed) this.#onFatal(error instanceof Error ? error : new Error(String(error)))
     })
   }
@@ -129,32 +147,21 @@ class ControllerProcess implements RunningProcess {
   }
 
   /** Becomes a voter of the controllers' group once that is safe. */
-  async #takePart(host: RaftHost): Promise<void> {
-    const { clock, fileSystem, executor, logger, random, transport } = this.#seams
+  async #takePart(host: RaftHost, stateMachine: ConfigStateMachine, late: LateReplica<ConfigResult>): Promise<void> {
+    const { clock, logger, random, transport } = this.#seams
     const peers = this.#peers()
     await formController({ directory: this.#directory, peers, transport, clock, logger, cancelled: () => this.#closed })
     if (this.#closed) return
-    const number = peers.findIndex(({ id }) => id === this.#settings.id) + 1
-    const stateMachine = await openConfigStateMachine({
-      fileSystem,
-      executor,
-      clock,
-      logger,
-      folder: this.#directory.replicaFolder(group, number),
-      initialConf: { voters: peers.map((_, i) => i + 1), votersOutgoing: [], learners: [] },
-      shardCount: this.#settings.shards,
-    })
-    this.#stateMachine = stateMachine
     const replica: Replica<ConfigResult> = await host.start({
       group,
-      replica: number,
+      replica: late.replica,
       members: new Map(peers.map(({ id }, i) => [i + 1, id])),
       stateMachine,
       onSoftState: () => this.#server?.roleChanged(),
     })
     this.#replica = replica
-    this.#server = new ControllerServer({ replica, stateMachine, clock, random, logger, peers })
-    this.#routes = new Map(this.#server.routes().map((route) => [route.method.path, route]))
+    late.attach(replica)
+    this.#server?.roleChanged()
     stateMachine.onChange(() => this.#rememberCluster(stateMachine))
     this.#rememberCluster(stateMachine)
     this.#client = new ControllerClient({ transport, clock, random, logger, addresses: peers.map(({ address }) => address) })
@@ -171,7 +178,7 @@ class ControllerProcess implements RunningProcess {
   /** The cluster's id, once the first leader has drawn it, is kept beside the log: peers of another cluster are refused from then on. */
   #rememberCluster(stateMachine: ConfigStateMachine): void {
     const { clusterId } = stateMachine.state
-    if (clusterId === undefined) return
+    if (clusterId.length === 0) return
     this.#directory
       .joinCluster(clusterId)
       .catch((error: unknown) => this.#onFatal(error instanceof Error ? error : new Error(String(error))))
@@ -199,26 +206,5 @@ class ControllerProcess implements RunningProcess {
       }
       await sleep(this.#seams.clock, heartbeatEveryMs)
     }
-  }
-
-  #lateRoute(method: Route['method']): Route {
-    const route = () => {
-      const found = this.#routes.get(method.path)
-      if (found === undefined)
-        throw new TransportError('UNAVAILABLE', `controller ${this.#settings.id} does not take part yet: it waits for its peers`)
-      return found
-    }
-    if (method.kind === 'stream') {
-      return streamRoute(method, (stream, context) => {
-        const found = route()
-        assert('accept' in found, 'a stream is served by a stream')
-        return found.accept(stream, context)
-      })
-    }
-    return unaryRoute(method, async (request, context) => {
-      const found = route()
-      assert('handle' in found, 'a call is served by a call')
-      return found.handle(request, context)
-    })
   }
 }

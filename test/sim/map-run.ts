@@ -60,7 +60,13 @@ function converged(cluster: MapCluster): boolean {
   const replicas = cluster.names.map((name) => cluster.replica(name))
   const [first] = replicas
   if (first === undefined || cluster.leader() === undefined) return false
-  return replicas.every((replica) => replica !== undefined && replica.applied === first.applied && replica.commit === replica.applied && replica.log.lastIndex === replica.applied)
+  return replicas.every(
+    (replica) =>
+      replica !== undefined &&
+      replica.applied === first.applied &&
+      replica.commit === replica.applied &&
+      replica.log.lastIndex === replica.applied,
+  )
 }
 
 function sameMap(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
@@ -126,4 +132,3 @@ class Load {
     return this.#cluster.names[this.#random.below(this.#cluster.names.length)] ?? 'r1'
   }
 }
-

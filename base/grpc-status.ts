@@ -32,7 +32,12 @@ export interface Status {
 
 /** A code that we do not use counts as INTERNAL, which leaves open whether the other side acted. */
 export function decodeStatus(from: { readonly code?: number; readonly details?: string }): TransportError {
-  return new TransportError(codes.get(from.code ?? status.UNKNOWN) ?? 'INTERNAL', from.details ?? '')
+  return new TransportError(codes.get(from.code ?? status.UNKNOWN) ?? 'INTERNAL', withoutClutter(from.details ?? ''))
+}
+
+/** grpc-js tells a refused connection as 'No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: '. */
+function withoutClutter(details: string): string {
+  return details.replace(/^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:.*$/s, 'no connection: $1')
 }
 
 export function encodeStatus(error: TransportError): Status {

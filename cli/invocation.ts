@@ -116,5 +116,5 @@ export class Registry {
 
 /** 'Examples:' at the end of a command's help. */
 export function examples(...lines: string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  $ ostraka ${line}`).join('\n')}`
+  return `\nExamples:\n${lines.map((line) => `  $ ${line.includes('ostraka ') ? line : `ostraka ${line}`}`).join('\n')}`
 }

@@ -1,6 +1,6 @@
 import { must } from '../../base/assert.ts'
 import type { Membership } from './membership.ts'
-import { draftMessage, entryBytes, type Outbox } from './message.ts'
+import { draftMessage, ENTRY_OVERHEAD_BYTES, entryBytes, type Outbox } from './message.ts'
 import { Progress } from './progress.ts'
 import type { RaftLog } from './raft-log.ts'
 import { ReadOnly } from './read-only.ts'
@@ -81,7 +81,7 @@ export class Leadership {
   /** Returns the first index, or undefined if too much is uncommitted. */
   propose(datas: readonly Uint8Array[]): number | undefined {
     let bytes = 0
-    for (const data of datas) bytes += data.length
+    for (const data of datas) if (data.length > 0) bytes += data.length + ENTRY_OVERHEAD_BYTES
     if (!this.#uncommitted.admits(bytes)) return undefined
     const first = this.#log.lastIndex + 1
     for (const data of datas) this.#append(data)

@@ -1,5 +1,6 @@
 import { assert } from '../../base/assert.ts'
-import type { Random } from '../../base/random.ts'
+import { ElectionTimer } from './election-timer.ts'
+import { Following } from './following.ts'
 import { Leadership } from './leadership.ts'
 import { Membership } from './membership.ts'
 import { draftMessage, Outbox } from './message.ts'
@@ -27,9 +28,10 @@ const NO_CONTEXTS: readonly number[] = []
 export class Raft {
   readonly #options: CoreOptions
   readonly #self: ReplicaNumber
-  readonly #random: Random
   readonly #log: RaftLog
   readonly #outbox = new Outbox()
+  readonly #following: Following
+  readonly #timer: ElectionTimer
   #membership: Membership
 
   /** Only rises. */
@@ -43,14 +45,6 @@ export class Raft {
   /** While it campaigns: who has answered, and what. */
   readonly #votes = new Map<ReplicaNumber, boolean>()
 
-  /** Ticks since the leader was heard, a vote was granted or a campaign began. */
-  #electionElapsed = 0
-  /** Drawn anew, in [T, 1.5 T), whenever #electionElapsed returns to 0. */
-  #electionTimeout = 0
-
-  /** An offered snapshot that the driver is fetching or installing. */
-  #installing: SnapshotMeta | undefined
-  #offer: SnapshotMeta | undefined
   /** Confirmed before the office was lost, and not yet taken. */
   #readStates: readonly ReadState[] = NO_READ_STATES
   #lostReads: readonly number[] = NO_CONTEXTS
@@ -66,15 +60,15 @@ export class Raft {
     assert(options.heartbeatTicks >= 1 && options.electionTicks > options.heartbeatTicks, 'electionTicks must exceed heartbeatTicks')
     this.#options = options
     this.#self = options.self
-    this.#random = options.random
     this.#membership = new Membership(options.conf)
     this.#term = options.hardState.term
     this.#vote = options.hardState.vote
     this.#log = new RaftLog(options.log, options.hardState.commit, options.applied)
+    this.#following = new Following(this.#self, this.#log, this.#outbox)
+    this.#timer = new ElectionTimer(options.electionTicks, options.random)
     this.#saidHardState = options.hardState
     this.#saidSoftState = { role: 'follower', leader: NONE, term: this.#term }
     this.#saidCommit = this.#log.applied
-    this.#resetElectionTimer()
   }
 
   get role(): Role {
@@ -120,8 +114,7 @@ export class Raft {
       if (!this.#leadership.tick()) this.#becomeFollower(this.#term, NONE)
       return
     }
-    this.#electionElapsed++
-    if (this.#electionElapsed >= this.#electionTimeout && this.#promotable) this.campaign()
+    if (this.#timer.tick() && this.#promotable) this.campaign()
   }
 
   /** Starts an election now, for example because the stream from the leader broke. With PreVote that disturbs nobody who still hears a leader. */
@@ -177,27 +170,20 @@ export class Raft {
    * the driver resets it in this same turn to begin, empty, behind `meta`.
    */
   snapshotInstalled(meta: SnapshotMeta): boolean {
-    this.#installing = undefined
-    this.#offer = undefined
-    if (meta.index <= this.#log.applied) return false
     assert(this.#leadership === undefined, 'a leader installs no snapshot')
-    const reset = this.#log.installSnapshot(meta.index, meta.term)
+    if (meta.index <= this.#log.applied) {
+      this.snapshotFailed()
+      return false
+    }
+    const reset = this.#following.installed(meta, this.#leader, this.#term)
     this.#membership = new Membership(meta.conf)
     this.#mustSync = true
-    if (this.#leader !== NONE) this.#acceptAppend(this.#leader, meta.index)
     return reset
   }
 
-  /** The offered snapshot could not be had. The leader may offer another. */
+  /** The offered snapshot could not be had, or is no longer wanted. The leader may offer another. */
   snapshotFailed(): void {
-    const meta = this.#installing
-    this.#installing = undefined
-    this.#offer = undefined
-    if (meta === undefined || this.#leader === NONE || this.#leader === this.#self) return
-    const message = draftMessage(MessageType.SnapshotStatus, this.#self, this.#leader, this.#term)
-    message.index = meta.index
-    message.reject = true
-    this.#outbox.send(message)
+    this.#following.failed(this.#leader, this.#term)
   }
 
   /** Takes one message. One that is for another replica, of an older term or from a stranger does no harm. */
@@ -214,7 +200,7 @@ export class Raft {
       this.#log.hasUnhanded ||
       this.#leadership?.hasWork === true ||
       this.#saidCommit < this.#log.commit ||
-      this.#offer !== undefined ||
+      this.#following.offer !== undefined ||
       this.#lostReads.length > 0 ||
       this.#readStates.length > 0 ||
       this.#mustSync ||
@@ -235,7 +221,7 @@ export class Raft {
       hardState,
       mustSync: this.#mustSync || entries.length > 0 || this.#term !== term || this.#vote !== vote,
       entries,
-      snapshot: this.#offer,
+      snapshot: this.#following.offer,
       commit: this.#log.commit,
       readStates: this.#takeReadStates(),
       lostReads: this.#lostReads,
@@ -245,7 +231,7 @@ export class Raft {
     if (softState !== undefined) this.#saidSoftState = softState
     this.#saidCommit = this.#log.commit
     this.#mustSync = false
-    this.#offer = undefined
+    this.#following.offerShown()
     this.#lostReads = NO_CONTEXTS
     return ready
   }
@@ -274,7 +260,7 @@ export class Raft {
   /** Whoever hears a leader helps nobody to replace it, so that a replica that was cut off does not disturb the others (thesis, 4.2.3). */
   #heldByLease(message: Message): boolean {
     const forced = message.context === 1
-    return !forced && this.#leader !== NONE && (this.#leadership !== undefined || this.#electionElapsed < this.#options.electionTicks)
+    return !forced && this.#leader !== NONE && (this.#leadership !== undefined || this.#timer.withinMinimum)
   }
 
   /** Older messages have no effect here, but their senders learn of the newer term, lest they stay stuck in the older one. */
@@ -312,15 +298,15 @@ export class Raft {
         break
       case MessageType.Append:
         this.#follow(message.from)
-        this.#handleAppend(message)
+        this.#following.handleAppend(message)
         break
       case MessageType.Heartbeat:
         this.#follow(message.from)
-        this.#handleHeartbeat(message)
+        this.#following.handleHeartbeat(message)
         break
       case MessageType.Snapshot:
         this.#follow(message.from)
-        this.#handleSnapshot(message)
+        this.#following.handleSnapshot(message)
         break
       case MessageType.AppendResponse:
         this.#leadership?.handleAppendResponse(message)
@@ -338,7 +324,7 @@ export class Raft {
 
   /** A voter whose state machine is not being replaced. */
   get #promotable(): boolean {
-    return this.#installing === undefined && this.#membership.isVoter(this.#self)
+    return !this.#following.isInstalling && this.#membership.isVoter(this.#self)
   }
 
   #becomeFollower(term: number, leader: ReplicaNumber): void {
@@ -380,13 +366,7 @@ export class Raft {
     this.#role = role
     this.#leader = leader
     this.#votes.clear()
-    this.#resetElectionTimer()
-  }
-
-  #resetElectionTimer(): void {
-    const ticks = this.#options.electionTicks
-    this.#electionElapsed = 0
-    this.#electionTimeout = ticks + this.#random.below(Math.ceil(ticks / 2))
+    this.#timer.reset()
   }
 
   // ---- elections ----
@@ -413,7 +393,7 @@ export class Raft {
     answer.reject = !granted
     if (granted && !pre) {
       this.#vote = message.from
-      this.#resetElectionTimer()
+      this.#timer.reset()
       this.#outbox.sendAfterAppend(answer)
     } else {
       this.#outbox.send(answer)
@@ -444,59 +424,7 @@ export class Raft {
     assert(this.#leader === NONE || this.#leader === leader, `replicas ${this.#leader} and ${leader} both lead term ${this.#term}`)
     if (this.#role !== 'follower') this.#leave('follower', leader)
     this.#leader = leader
-    this.#resetElectionTimer()
-  }
-
-  #handleAppend(message: Message): void {
-    if (message.index < this.#log.commit) {
-      // What is committed agrees with every leader's log.
-      this.#acceptAppend(message.from, this.#log.commit)
-    } else if (this.#log.term(message.index) === message.logTerm) {
-      if (!isRun(message)) return
-      this.#log.merge(message.entries)
-      const last = message.index + message.entries.length
-      this.#log.commitTo(Math.min(message.commit, last))
-      this.#acceptAppend(message.from, last)
-    } else {
-      this.#rejectAppend(message)
-    }
-  }
-
-  #acceptAppend(leader: ReplicaNumber, index: number): void {
-    const answer = draftMessage(MessageType.AppendResponse, this.#self, leader, this.#term)
-    answer.index = index
-    this.#outbox.sendAfterAppend(answer)
-  }
-
-  /** Says where the logs may agree, so that the leader steps back over a whole term at a time (Raft, 5.3). */
-  #rejectAppend(message: Message): void {
-    const hint = this.#log.lastWithTermAtMost(Math.min(message.index, this.#log.lastIndex), message.logTerm)
-    const answer = draftMessage(MessageType.AppendResponse, this.#self, message.from, this.#term)
-    answer.reject = true
-    answer.index = message.index
-    // What is committed here agrees in any case.
-    answer.hintIndex = Math.max(hint, this.#log.commit)
-    answer.hintTerm = this.#log.term(answer.hintIndex) ?? 0
-    this.#outbox.send(answer)
-  }
-
-  #handleHeartbeat(message: Message): void {
-    this.#log.commitTo(message.commit)
-    const answer = draftMessage(MessageType.HeartbeatResponse, this.#self, message.from, this.#term)
-    answer.context = message.context
-    this.#outbox.send(answer)
-  }
-
-  #handleSnapshot(message: Message): void {
-    const meta = message.snapshot
-    if (meta === undefined || this.#installing !== undefined) return
-    if (meta.index <= this.#log.commit || this.#log.term(meta.index) === meta.term) {
-      this.#log.commitTo(meta.index)
-      this.#acceptAppend(message.from, this.#log.commit)
-    } else {
-      this.#installing = meta
-      this.#offer = meta
-    }
+    this.#timer.reset()
   }
 
   // ---- what the next Ready says ----
@@ -518,16 +446,4 @@ export class Raft {
     const said = this.#saidSoftState
     return said.role !== this.#role || said.leader !== this.#leader || said.term !== this.#term
   }
-}
-
-/** Whether the entries of an Append follow on each other and on its (index, logTerm). */
-function isRun(message: Message): boolean {
-  let index = message.index
-  let term = message.logTerm
-  for (const entry of message.entries) {
-    if (entry.index !== index + 1 || entry.term < term || entry.term > message.term) return false
-    index = entry.index
-    term = entry.term
-  }
-  return true
 }

@@ -260,7 +260,7 @@ describe('proposals', () => {
   })
 
   it('are refused when too much is uncommitted, except without bytes, and accepted again after a commit', () => {
-    const replica = streaming({ maxUncommittedBytes: 1024 })
+    const replica = streaming({ maxUncommittedBytes: 5 * (200 + 32) })
     const accepted = Array.from({ length: 10 }, () => replica.raft.propose([new Uint8Array(200)]).ok)
     expect(accepted).toEqual([true, true, true, true, true, false, false, false, false, false])
     expect(replica.raft.propose([new Uint8Array(200)])).toEqual({ ok: false, reason: 'overloaded', leader: 1 })

@@ -27,7 +27,7 @@ function threads(options: { threads?: number; niceness?: number } = {}): NodeExe
   return executor
 }
 
-describe('NodeExecutor', () => {
+describe('NodeExecutor', { timeout: 30_000 }, () => {
   it('runs a job in another thread and gives its output back', async () => {
     expect(await threads().run('sum', { numbers: new Float64Array([1, 2, 3.5]) })).toEqual({ sum: 6.5 })
   })

@@ -42,7 +42,7 @@ async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<void> 
   await ended
 }
 
-describe('lockFolder', () => {
+describe('lockFolder', { timeout: 30_000 }, () => {
   it('refuses a second process and names the holder', async () => {
     const first = await start()
     expect(first.line).toBe('held')

@@ -72,8 +72,9 @@ export class Leadership {
       for (const peer of this.#progress.values()) peer.forgetActivity()
     }
     if (this.#heartbeatElapsed >= this.#options.heartbeatTicks) {
-      if (this.#canBeginRound) this.#reads.begin(this.#log.commit)
-      this.#sendHeartbeats()
+      // Reads that wait go with this heartbeat, which is then sent already.
+      if (this.#canBeginRound) this.#beginRound()
+      if (this.#heartbeatElapsed > 0) this.#sendHeartbeats()
     }
     return true
   }

@@ -103,6 +103,28 @@ describe('ReadIndex (thesis, 6.4)', () => {
     expect(replica.readStates).toEqual([{ context: 1, index: 1 }])
   })
 
+  it('a single voter answers also when a heartbeat falls due before the Ready is taken', () => {
+    const replica = new TestReplica(1, { conf: conf([1], [2]) })
+    replica.raft.campaign()
+    replica.drain()
+    replica.raft.readIndex(1)
+    const sent = replica.tick()
+    expect(replica.readStates).toEqual([{ context: 1, index: 1 }])
+    expect(ofType(sent, MessageType.Heartbeat).map(({ to }) => to)).toEqual([2])
+  })
+
+  it('reads that wait when a heartbeat falls due go with it', () => {
+    const replica = ready()
+    replica.raft.readIndex(1)
+    const sent = ofType(replica.tick(), MessageType.Heartbeat)
+    expect(sent.map(({ to, context }) => [to, context])).toEqual([
+      [2, 1],
+      [3, 1],
+    ])
+    replica.step(confirm(sent[0]))
+    expect(replica.readStates).toEqual([{ context: 1, index: 1 }])
+  })
+
   it('a leader that loses its office reports its reads as lost, each once', () => {
     const replica = ready()
     replica.raft.readIndex(1)

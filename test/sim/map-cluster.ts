@@ -106,7 +106,10 @@ export class MapCluster implements NemesisTarget {
   /** Proposes on `name`; `done` learns whether it is applied (true), certainly not (false), or not known. */
   put(name: string, key: string, value: string, done: (outcome: 'applied' | 'refused' | 'unknown') => void): void {
     const { replica, process } = this.#member(name)
-    if (replica === undefined || !process.alive) return done('refused')
+    if (replica === undefined || !process.alive) {
+      done('refused')
+      return
+    }
     process.onDeath(() => done('unknown'))
     replica.propose(utf8(JSON.stringify({ put: key, value })), (outcome) => {
       done(outcome.kind === 'applied' ? 'applied' : outcome.kind === 'refused' ? 'refused' : 'unknown')
@@ -115,7 +118,10 @@ export class MapCluster implements NemesisTarget {
 
   get(name: string, key: string, done: (outcome: { value: string | undefined } | undefined) => void): void {
     const { replica, machine, process } = this.#member(name)
-    if (replica === undefined || machine === undefined || !process.alive) return done(undefined)
+    if (replica === undefined || machine === undefined || !process.alive) {
+      done(undefined)
+      return
+    }
     process.onDeath(() => done(undefined))
     replica.readIndex((outcome) => done(outcome.kind === 'ready' ? { value: machine.map.get(key) } : undefined))
   }

@@ -1,25 +1,18 @@
-/** One run of three replicas of a map under faults, with clients whose history is kept. */
+/** One run of three replicas of a map under faults, whose clients' history must be linearizable. */
 import { assert } from '../../base/assert.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
+import { checkLinearizable, describeVerdict } from '../linearizability/checker.ts'
+import { HistoryRecorder } from '../linearizability/history.ts'
+import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
 import { MapCluster } from './map-cluster.ts'
 import { Nemesis } from './nemesis.ts'
 import { RaftObserver } from './raft-observer.ts'
 import { World } from './world.ts'
 
-/** A client's call as it saw it. `returnMs` undefined: its outcome is not known. */
-export interface MapOperation {
-  readonly client: number
-  readonly key: string
-  readonly callSequence: number
-  returnSequence: number | undefined
-  readonly put: string | undefined
-  got: string | undefined
-}
-
 export interface MapRun {
   readonly traceHash: string
-  readonly history: readonly MapOperation[]
-  readonly acknowledged: number
+  readonly operations: number
+  readonly faults: number
   readonly virtualMs: number
   readonly leaderChanges: number
 }
@@ -47,10 +40,12 @@ export async function runMap(seed: number, unsafe?: UnsafeRaft): Promise<MapRun>
   for (const name of cluster.names) {
     assert(sameMap(cluster.contents(name), cluster.contents('r1')), `seed ${seed}: ${name} holds another map than r1`)
   }
+  const verdict = checkLinearizable(ostrakaModel, load.recorder.operations())
+  if (verdict.verdict !== 'linearizable') throw new Error(`seed ${seed}: ${describeVerdict(ostrakaModel, verdict)}`)
   return {
     traceHash: world.traceHash(),
-    history: load.history,
-    acknowledged: load.acknowledged,
+    operations: load.acknowledged,
+    faults: [...nemesis.done.values()].reduce((sum, count) => sum + count, 0),
     virtualMs: world.nowMs,
     leaderChanges: observer.leaderChanges,
   }
@@ -74,12 +69,11 @@ function sameMap(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>)
 }
 
 class Load {
-  readonly history: MapOperation[] = []
+  readonly recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
   acknowledged = 0
   readonly #world: World
   readonly #cluster: MapCluster
   readonly #random
-  #sequence = 0
   #values = 0
   #stopped = false
 
@@ -91,8 +85,7 @@ class Load {
 
   start(client: number): void {
     this.#world.schedule(this.#random.next() * 20, undefined, `client ${client}`, () => {
-      if (this.#stopped) return
-      this.#call(client)
+      if (!this.#stopped) this.#call(client)
     })
   }
 
@@ -103,28 +96,26 @@ class Load {
   #call(client: number): void {
     const target = this.#random.next() < 0.8 ? (this.#cluster.leader() ?? this.#anyone()) : this.#anyone()
     const key = `k${this.#random.below(keys)}`
-    const put = this.#random.next() < 0.5 ? `v${++this.#values}` : undefined
-    const operation: MapOperation = { client, key, callSequence: ++this.#sequence, returnSequence: undefined, put, got: undefined }
-    let answered = false
-    const done = (known: boolean, definitelyNot: boolean) => {
-      if (answered) return
-      answered = true
-      if (known) {
-        operation.returnSequence = ++this.#sequence
+    const input: OstrakaInput = this.#random.next() < 0.5 ? { op: 'put', value: `v${++this.#values}` } : { op: 'get' }
+    const operation = this.recorder.call(`client ${client}`, key, input)
+    let ended = false
+    const end = (outcome: OstrakaOutput | 'without effect' | 'unknown') => {
+      if (ended) return
+      ended = true
+      if (outcome === 'without effect') this.recorder.fail(operation)
+      else if (outcome !== 'unknown') {
+        this.recorder.return(operation, outcome)
         this.acknowledged++
       }
-      // A read without an answer says nothing; a write that certainly did nothing neither.
-      if (known || (put !== undefined && !definitelyNot)) this.history.push(operation)
       this.start(client)
     }
-    this.#world.schedule(answerMsMax, undefined, `client ${client} gives up`, () => done(false, false))
-    if (put !== undefined) {
-      this.#cluster.put(target, key, put, (outcome) => done(outcome === 'applied', outcome === 'refused'))
+    this.#world.schedule(answerMsMax, undefined, `client ${client} gives up`, () => end('unknown'))
+    if (input.op === 'put') {
+      this.#cluster.put(target, key, input.value, (outcome) =>
+        end(outcome === 'applied' ? {} : outcome === 'refused' ? 'without effect' : 'unknown'),
+      )
     } else {
-      this.#cluster.get(target, key, (found) => {
-        if (!answered && found !== undefined) operation.got = found.value
-        done(found !== undefined, true)
-      })
+      this.#cluster.get(target, key, (found) => end(found ?? 'without effect'))
     }
   }
 

@@ -97,30 +97,34 @@ export class Nemesis {
     switch (fault) {
       case 'kill':
         if (this.#target.isAlive(victim)) this.#target.kill(victim)
-        return this.#reviveLater(victim)
+        this.#reviveLater(victim)
+        break
       case 'power-loss':
         if (this.#target.isAlive(victim)) this.#target.powerLoss(victim)
-        return this.#reviveLater(victim)
+        this.#reviveLater(victim)
+        break
       case 'power-loss-of-all':
         for (const name of this.#target.names) {
           if (this.#target.isAlive(name)) this.#target.powerLoss(name)
           this.#reviveLater(name)
         }
-        return
+        break
       case 'pause':
         if (this.#target.isAlive(victim)) this.#target.pause(victim, this.#random.next() * this.#options.partitionMsMax)
-        return
+        break
       case 'partition':
-        return this.#partition(victim)
+        this.#partition(victim)
+        break
       case 'flaky':
         this.#network.setAllConditions({
           lossProbability: this.#random.next() * 0.3,
           duplicateProbability: this.#random.next() * 0.3,
           reorderProbability: this.#random.next() * 0.3,
         })
-        return this.#later('calm', () => this.#network.setAllConditions(calm))
+        this.#later('calm', () => this.#network.setAllConditions(calm))
+        break
       case 'clog':
-        return this.#network.clog(victim, this.#pick(this.#target.names), this.#random.next() * this.#options.partitionMsMax)
+        this.#network.clog(victim, this.#pick(this.#target.names), this.#random.next() * this.#options.partitionMsMax)
     }
   }
 

@@ -1,3 +1,4 @@
+import { must } from '../base/assert.ts'
 import { emptyBytes, equalBytes, toHex, utf8 } from '../base/bytes.ts'
 import { isShardCount } from '../base/slot.ts'
 import { type Config, emptyConfig } from '../proto/config.ts'
@@ -121,7 +122,7 @@ export class ConfigState {
       const step = change.steps?.[at] ?? {}
       putConfig(records, step, config)
       this.recent.push(step)
-      for (const group of config.groups) this.#noteJoined(group.name, group.uid, records)
+      for (const { name, uid } of step.groups ?? []) this.#noteJoined(name ?? '', uid ?? '', records)
       this.config = config
     }
     this.recent.splice(0, this.recent.length - recentMax)
@@ -272,7 +273,8 @@ function nextConfigs(
       if (error instanceof RangeError) return undefined
       throw error
     }
-    for (const group of next.groups) {
+    for (const { uid } of step.groups ?? []) {
+      const group = must(next.groupByUid(uid ?? ''), 'a group of the step is in its config')
       const before = config.groupByUid(group.uid)
       if (before === undefined && group.uid !== `${group.name}@${next.number}`) return undefined
       for (const member of group.members) {

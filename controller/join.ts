@@ -1,6 +1,6 @@
 import { must } from '../base/assert.ts'
-import { Config, type Group } from '../proto/config.ts'
-import { type ConfigDifference, difference } from '../proto/config-difference.ts'
+import { type Config, encodeGroup, type Group } from '../proto/config.ts'
+import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
 import { encodeNodeEntry } from '../proto/directory.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
@@ -32,9 +32,9 @@ export function computeJoin(state: JoinState, join: CheckedJoin, atMs: number): 
     const number = config.number + 1
     const members = group.members.map((member) => ({ node: member.node, replica: replica++ }))
     const entry: Group = { uid: `${group.name}@${number}`, name: group.name, weight: group.weight, state: 'active', members }
-    const next = withGroup(config, entry, { number, atMs, author: join.author }, at === added.length - 1)
-    steps.push(difference(config, next))
-    config = next
+    const step = stepOf(config, entry, { number, atMs, author: join.author }, at === added.length - 1)
+    steps.push(step)
+    config = applyDifference(config, step)
   }
   const change = { base: base.number, steps, requestId: join.requestId, guesses: guesses.map(encodeNodeEntry) }
   return { kind: 'change', change, note: noteOf(config, added) }
@@ -96,20 +96,21 @@ function guessedNodes(state: JoinState, added: readonly CheckedGroup[]) {
   return [...guesses.values()]
 }
 
-function withGroup(config: Config, group: Group, made: { number: number; atMs: number; author: string }, births: boolean): Config {
-  const groups = [...config.groups, group]
-  const uids = new Map(groups.map((one) => [one.name, one.uid]))
-  const owners = births && config.assignment.includes(0) ? placed(config, [...takers(config), group]).owners : []
-  return new Config({
-    ...made,
-    cause: `join ${group.name}`,
-    shardCount: config.shardCount,
-    groups,
-    // Shards that have an owner stay: moving them is another change.
-    owner: (shard) => config.groupOf(shard)?.uid ?? uids.get(owners[shard] ?? ''),
-    epoch: (shard) => config.epochOf(shard) || (owners[shard] === undefined ? 0 : 1),
-    pins: config.pins,
-  })
+function stepOf(config: Config, group: Group, made: { number: number; atMs: number; author: string }, births: boolean): ConfigDifference {
+  const uids = new Map([...config.groups, group].map((one) => [one.name, one.uid]))
+  // Shards that have an owner stay: moving them is another change.
+  const born = births && config.assignment.includes(0) ? placed(config, [...takers(config), group]).moves : []
+  return {
+    from: config.number,
+    to: { ...made, cause: `join ${group.name}`, shardCount: config.shardCount },
+    groups: [encodeGroup(group)],
+    removedGroups: [],
+    shards: born
+      .filter((move) => move.from === undefined)
+      .map(({ shard, to }) => ({ shard, group: must(uids.get(to), 'a shard goes to a group'), epoch: 1 })),
+    pins: [],
+    unpinned: [],
+  }
 }
 
 function takers(config: Config): Group[] {

@@ -9,6 +9,9 @@ import { must } from '../base/assert.ts'
 /** Each gives four points. Must differ from the library's default of 40, which it scales by the number of groups and rounds. */
 const vnodesPerGroup = 41
 
+/** Above the number of groups. */
+const ranks = 2 ** 16
+
 /** What `hashring` has and `@types/hashring` does not tell rightly. */
 interface KetamaRing {
   points(servers: string[]): Record<string, number[]>
@@ -29,14 +32,16 @@ export class Ring {
     const library = new HashRing(Object.fromEntries(servers.map((server) => [server, { vnodes: vnodesPerGroup }])))
     const ring = library as unknown as KetamaRing
     const points = ring.points(servers)
-    const all: { point: number; owner: number }[] = []
-    for (const [owner, server] of servers.entries()) {
-      for (const point of must(points[server], `no points of ${server}`)) all.push({ point, owner })
+    // Point and owner as one number, so that a plain numeric sort does. Two groups that share a point are told apart by name.
+    const byName = names.map((_, at) => at).sort((a, b) => ((names[a] ?? '') < (names[b] ?? '') ? -1 : 1))
+    const keys: number[] = []
+    for (const [rank, owner] of byName.entries()) {
+      const server = servers[owner] ?? ''
+      for (const point of must(points[server], `no points of ${server}`)) keys.push(point * ranks + rank)
     }
-    // Two groups that share a point are told apart by name, so that the order of the list means nothing.
-    all.sort((a, b) => a.point - b.point || ((names[a.owner] ?? '') < (names[b.owner] ?? '') ? -1 : 1))
-    this.#points = Float64Array.from(all, (one) => one.point)
-    this.#owners = Uint16Array.from(all, (one) => one.owner)
+    const sorted = Float64Array.from(keys).sort()
+    this.#points = sorted.map((key) => Math.floor(key / ranks))
+    this.#owners = Uint16Array.from(sorted, (key) => byName[key % ranks] ?? 0)
     this.#groupCount = names.length
     this.#hash = (key) => ring.hashValue(key)
   }

@@ -1,4 +1,4 @@
-import { Config, decodeGroup, decodePins, encodeGroup, type Group } from './config.ts'
+import { Config, decodeGroup, decodePins, encodeGroup, type Group, sortedGroups } from './config.ts'
 import type { pb } from './messages.ts'
 
 /**
@@ -9,12 +9,11 @@ export type ConfigDifference = pb.v1.ConfigDifference.$Properties
 
 export function difference(from: Config, to: Config): ConfigDifference {
   if (from.shardCount !== to.shardCount) throw new RangeError(`configs of ${from.shardCount} and ${to.shardCount} shards`)
+  const positions = positionsIn(from.groups, to.groups)
   const shards: pb.v1.ShardChange.$Properties[] = []
   for (let shard = 0; shard < to.shardCount; shard++) {
-    const group = to.groupOf(shard)?.uid ?? ''
-    if (group !== (from.groupOf(shard)?.uid ?? '') || to.epochOf(shard) !== from.epochOf(shard)) {
-      shards.push({ shard, group, epoch: to.epochOf(shard) })
-    }
+    if (to.assignment[shard] === positions[from.assignment[shard] ?? 0] && to.epochs[shard] === from.epochs[shard]) continue
+    shards.push({ shard, group: to.groupOf(shard)?.uid ?? '', epoch: to.epochOf(shard) })
   }
   return {
     from: from.number,
@@ -35,30 +34,59 @@ export function applyDifference(config: Config, change: ConfigDifference): Confi
   const to = change.to ?? {}
   if (change.from !== config.number) throw new RangeError(`difference from config ${change.from} laid over ${config.number}`)
   if (to.shardCount !== config.shardCount) throw new RangeError(`difference of ${to.shardCount} shards laid over ${config.shardCount}`)
-  const groups = new Map(config.groups.map((group) => [group.uid, group]))
-  for (const uid of change.removedGroups ?? []) groups.delete(uid)
-  for (const message of change.groups ?? []) groups.set(message.uid ?? '', decodeGroup(message))
+  const changed = (change.groups ?? []).map(decodeGroup)
+  const gone = new Set([...(change.removedGroups ?? []), ...changed.map((group) => group.uid)])
+  const groups = sortedGroups([...config.groups.filter((group) => !gone.has(group.uid)), ...changed])
   const pins = new Map(config.pins)
   for (const shard of change.unpinned ?? []) pins.delete(shard)
   for (const [shard, group] of decodePins(change.pins)) pins.set(shard, group)
-  const changed = new Map((change.shards ?? []).map((shard) => [shard.shard ?? 0, shard]))
   return new Config({
     number: to.number ?? 0,
     atMs: to.atMs ?? 0,
     cause: to.cause ?? '',
     author: to.author ?? '',
     shardCount: config.shardCount,
-    groups: [...groups.values()],
-    owner: (shard) => {
-      const uid = changed.has(shard) ? changed.get(shard)?.group : config.groupOf(shard)?.uid
-      return uid === '' || uid === null ? undefined : uid
-    },
-    epoch: (shard) => (changed.has(shard) ? (changed.get(shard)?.epoch ?? 0) : config.epochOf(shard)),
+    groups,
     pins,
+    ...changedShards(config, groups, change.shards ?? []),
   })
 }
 
+function changedShards(
+  config: Config,
+  groups: readonly Group[],
+  changes: readonly pb.v1.ShardChange.$Properties[],
+): { assignment: Uint16Array; epochs: Float64Array } {
+  const moved = positionsIn(config.groups, groups)
+  const assignment = config.assignment.map((position) => moved[position] ?? absent)
+  if (changes.length === 0) return { assignment, epochs: config.epochs }
+  const positions = new Map(groups.map((group, at) => [group.uid, at + 1]))
+  const epochs = config.epochs.slice()
+  for (const { shard, group, epoch } of changes) {
+    const position = group ? positions.get(group) : 0
+    if (position === undefined || (shard ?? 0) >= config.shardCount) throw new RangeError(`no config: shard ${shard} goes to ${group}`)
+    assignment[shard ?? 0] = position
+    epochs[shard ?? 0] = epoch ?? 0
+  }
+  return { assignment, epochs }
+}
+
+/** No position: a group that is no more. Above every position that a config accepts. */
+const absent = 65_535
+
+/** Position plus 1 among `from` → position plus 1 among `to`, both sorted by name. */
+function positionsIn(from: readonly Group[], to: readonly Group[]): Uint16Array {
+  const positions = new Uint16Array(from.length + 1)
+  for (let at = 0, next = 0; at < from.length; at++) {
+    const group = from[at]
+    while (group !== undefined && (to[next]?.name ?? group.name) < group.name) next++
+    positions[at + 1] = to[next]?.uid === group?.uid ? next + 1 : absent
+  }
+  return positions
+}
+
 function sameGroup(a: Group | undefined, b: Group): boolean {
+  if (a === b) return true
   if (a === undefined || a.name !== b.name || a.weight !== b.weight || a.state !== b.state) return false
   return a.members.length === b.members.length && a.members.every((member, i) => sameMember(member, b.members[i]))
 }

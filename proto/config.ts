@@ -27,7 +27,7 @@ export interface Group {
   readonly members: readonly Member[]
 }
 
-export interface ConfigParts {
+interface ConfigHead {
   readonly number: number
   readonly atMs: number
   readonly cause: string
@@ -35,11 +35,21 @@ export interface ConfigParts {
   readonly shardCount: number
   /** In any order. */
   readonly groups: readonly Group[]
+  /** Shard → name of the group that it is held in. */
+  readonly pins: ReadonlyMap<number, string>
+}
+
+export interface ConfigParts extends ConfigHead {
   /** For each shard the uid of its group; undefined: none. */
   readonly owner: (shard: number) => string | undefined
   readonly epoch: (shard: number) => number
-  /** Shard → name of the group that it is held in. */
-  readonly pins: ReadonlyMap<number, string>
+}
+
+/** The same, with the shards as a `Config` keeps them. The arrays are taken over and must not change afterwards. */
+export interface ConfigArrays extends ConfigHead {
+  /** Positions plus 1 in `sortedGroups(groups)`. */
+  readonly assignment: Uint16Array
+  readonly epochs: Float64Array
 }
 
 export class Config {
@@ -59,11 +69,12 @@ export class Config {
   readonly epochs: Float64Array
   /** Shard → name of the group that it is held in. */
   readonly pins: ReadonlyMap<number, string>
-  readonly #byUid = new Map<string, Group>()
-  readonly #byName = new Map<string, Group>()
+  /** Made at the first look-up: most configs of a long history are never asked. */
+  #byUid: Map<string, Group> | undefined
+  #byName: Map<string, Group> | undefined
 
   /** Throws RangeError where the parts do not fit together. */
-  constructor(parts: ConfigParts) {
+  constructor(parts: ConfigParts | ConfigArrays) {
     check(Number.isSafeInteger(parts.number) && parts.number >= 0, 'config number out of range')
     check(isShardCount(parts.shardCount), `shard count ${parts.shardCount}`)
     check(parts.groups.length < 65_535, 'too many groups')
@@ -72,26 +83,22 @@ export class Config {
     this.cause = parts.cause
     this.author = parts.author
     this.shardCount = parts.shardCount
-    this.groups = [...parts.groups].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+    this.groups = sortedGroups(parts.groups)
     this.pins = parts.pins
-    const positions = new Map<string, number>()
-    for (const group of this.groups) {
-      check(!this.#byUid.has(group.uid) && !this.#byName.has(group.name), `group ${group.uid} twice`)
+    for (const [at, group] of this.groups.entries()) {
+      check(this.groups[at + 1]?.name !== group.name, `group ${group.name} twice`)
       check(group.weight > 0 && Number.isFinite(group.weight), `weight ${group.weight} of ${group.uid}`)
-      this.#byUid.set(group.uid, group)
-      this.#byName.set(group.name, group)
-      positions.set(group.uid, positions.size + 1)
     }
-    this.assignment = new Uint16Array(parts.shardCount)
-    this.epochs = new Float64Array(parts.shardCount)
+    this.assignment = 'assignment' in parts ? parts.assignment : assignmentOf(parts, this.groups)
+    this.epochs = 'assignment' in parts ? parts.epochs : Float64Array.from(this.assignment, (_, shard) => parts.epoch(shard))
+    check(this.assignment.length === parts.shardCount && this.epochs.length === parts.shardCount, 'shards of another count')
     for (let shard = 0; shard < parts.shardCount; shard++) {
-      const uid = parts.owner(shard)
-      const position = uid === undefined ? 0 : positions.get(uid)
-      check(position !== undefined, `shard ${shard} belongs to ${uid}, which is no group`)
-      const epoch = parts.epoch(shard)
-      check(Number.isSafeInteger(epoch) && epoch >= (position === 0 ? 0 : 1), `epoch ${epoch} of shard ${shard}`)
-      this.assignment[shard] = position
-      this.epochs[shard] = epoch
+      const position = this.assignment[shard] ?? 0
+      const epoch = this.epochs[shard] ?? 0
+      if (position > this.groups.length)
+        throw new RangeError(`no config: shard ${shard} belongs to group ${position} of ${this.groups.length}`)
+      if (!Number.isSafeInteger(epoch) || epoch < (position === 0 ? 0 : 1))
+        throw new RangeError(`no config: epoch ${epoch} of shard ${shard}`)
     }
     for (const shard of parts.pins.keys()) check(Number.isInteger(shard) && shard >= 0 && shard < parts.shardCount, `pin of shard ${shard}`)
   }
@@ -106,16 +113,18 @@ export class Config {
   }
 
   groupByUid(uid: string): Group | undefined {
+    this.#byUid ??= new Map(this.groups.map((group) => [group.uid, group]))
     return this.#byUid.get(uid)
   }
 
   groupByName(name: string): Group | undefined {
+    this.#byName ??= new Map(this.groups.map((group) => [group.name, group]))
     return this.#byName.get(name)
   }
 
   /** The shards of a group, ascending. */
   shardsOf(uid: string): number[] {
-    const group = this.#byUid.get(uid)
+    const group = this.groupByUid(uid)
     const shards: number[] = []
     if (group === undefined) return shards
     const position = this.groups.indexOf(group) + 1
@@ -129,6 +138,21 @@ export class Config {
     for (const position of this.assignment) if (position > 0) counts[position - 1] = (counts[position - 1] ?? 0) + 1
     return counts
   }
+}
+
+/** In the order of their names. */
+export function sortedGroups(groups: readonly Group[]): readonly Group[] {
+  return [...groups].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+}
+
+function assignmentOf(parts: ConfigParts, groups: readonly Group[]): Uint16Array {
+  const positions = new Map(groups.map((group, at) => [group.uid, at + 1]))
+  return Uint16Array.from({ length: parts.shardCount }, (_, shard) => {
+    const uid = parts.owner(shard)
+    const position = uid === undefined ? 0 : positions.get(uid)
+    check(position !== undefined, `shard ${shard} belongs to ${uid}, which is no group`)
+    return position
+  })
 }
 
 export function emptyConfig(shardCount: number): Config {
@@ -159,7 +183,8 @@ export function encodeGroup(group: Group): pb.v1.Group.$Properties {
 export function decodeGroup(message: pb.v1.Group.$Properties): Group {
   const uid = message.uid ?? ''
   const name = message.name ?? ''
-  check(name !== '' && uid.startsWith(`${name}@`), `group '${uid}' named '${name}'`)
+  const isItsUid = uid.startsWith(`${name}@`) && /^[0-9]+$/.test(uid.slice(name.length + 1))
+  check(name !== '' && isItsUid, `group '${uid}' named '${name}'`)
   check(message.state === pb.v1.GroupState.ACTIVE || message.state === pb.v1.GroupState.DRAINING, `state of ${uid}`)
   return {
     uid,

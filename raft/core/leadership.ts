@@ -169,6 +169,13 @@ export class Leadership {
     return this.#reads.unconfirmed()
   }
 
+  /** Every replica, learners included, durably agrees up to here. */
+  matchedByAll(): number {
+    let lowest = this.#log.lastIndex
+    for (const peer of this.#progress.values()) lowest = Math.min(lowest, peer.match)
+    return lowest
+  }
+
   status(): readonly ProgressStatus[] {
     return [...this.#progress.values()].map((peer) =>
       peer.replica === this.#options.self ? { ...peer.status(), state: 'replicate', active: true } : peer.status(),

@@ -109,6 +109,11 @@ export class Raft {
     return this.#leadership?.status() ?? []
   }
 
+  /** Every replica, learners included, durably holds the log up to here; 0 unless this replica leads. `progress()` without its objects. */
+  matchedByAll(): number {
+    return this.#leadership?.matchedByAll() ?? 0
+  }
+
   tick(): void {
     if (this.#leadership !== undefined) {
       if (!this.#leadership.tick()) this.#becomeFollower(this.#term, NONE)

@@ -249,6 +249,18 @@ describe('flow control', () => {
     network.isolate(2)
     network.propose(1, 'b')
     expect(network.get(1).raft.commit).toBe(2)
+    expect(
+      network
+        .get(1)
+        .raft.progress()
+        .map(({ replica, match }) => [replica, match]),
+    ).toEqual([
+      [1, 3],
+      [2, 2],
+      [3, 3],
+    ])
+    expect(network.get(1).raft.matchedByAll()).toBe(2)
+    expect(network.get(3).raft.matchedByAll()).toBe(0)
   })
 })
 

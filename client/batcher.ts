@@ -8,7 +8,6 @@ import type { GroupQueue } from './group-queue.ts'
 import { mayTravel } from './lanes.ts'
 import type { Request } from './node-link.ts'
 import { type Operation, operationStates } from './operation.ts'
-import { attemptTimeoutMs } from './retry.ts'
 import type { Sessions, ShardSession } from './session.ts'
 
 /** A request is closed once it holds so much; a single bigger operation travels alone. */
@@ -45,7 +44,8 @@ export class Batcher {
       id: 0,
       node: '',
       sentMs: 0,
-      timeoutMs: attemptTimeoutMs(0),
+      silences: 0,
+      timeoutMs: 0,
       closed: false,
     }
     for (let operation = queue.peek(); operation !== undefined; operation = queue.peek()) {
@@ -87,7 +87,7 @@ export class Batcher {
       request.writes.push(operation)
     }
     request.bytes += operation.bytes
-    request.timeoutMs = Math.max(request.timeoutMs, attemptTimeoutMs(operation.silences))
+    request.silences = Math.max(request.silences, operation.silences)
     operation.request = request
     operation.state = operationStates.sent
     operation.attempts++

@@ -18,7 +18,7 @@ import { makeError } from './make-error.ts'
 import { NodeLink, type Request } from './node-link.ts'
 import { type Operation, operationStates } from './operation.ts'
 import { Outcomes } from './outcomes.ts'
-import { leaderBackoffMs, unanswered } from './retry.ts'
+import { attemptTimeoutMs, leaderBackoffMs, unanswered } from './retry.ts'
 import { Router } from './router.ts'
 import { Sessions, type ShardSession } from './session.ts'
 
@@ -42,11 +42,13 @@ const TICK_MS = 10
 /** Calls and bytes under way in one client; what is beyond is refused at once. */
 const OPERATIONS_MAX = 1_000_000
 const BYTES_MAX = 512 * 1024 * 1024
-/** Answers that a link may still owe to attempts given up long ago. */
+/** Answers that a link may still owe to attempts given up. */
 const FORGOTTEN_MAX = 256
+/** For so long a link that fell silent may still bring late answers. */
+const RETIRED_MS = 30_000
 /** For so long a node is not asked where there is another: after its stream broke, and after it said nothing at all. */
 const BROKEN_AVOID_MS = 500
-const SILENT_AVOID_MS = 2000
+const SILENT_AVOID_MS = 1000
 
 export class Dispatcher {
   readonly router = new Router()
@@ -61,6 +63,8 @@ export class Dispatcher {
   readonly #cancellation: Cancellation
   readonly #queues = new Map<string, GroupQueue>()
   readonly #links = new Map<string, NodeLink>()
+  /** Links that fell silent and were replaced: a connection may be half open, or its node only slow. */
+  readonly #retired = new Set<NodeLink>()
   /** Queues with something to do, looked at once per turn. */
   #due: GroupQueue[] = []
   /** Calls whose shard has no group yet, or that wait for a newer config. */
@@ -243,8 +247,9 @@ export class Dispatcher {
       this.#cancellation.unwatch(operation)
       operation.reject(makeError('CANCELLED', 'the client was closed', false))
     }
-    for (const link of this.#links.values()) link.close()
+    for (const link of [...this.#links.values(), ...this.#retired]) link.close()
     this.#links.clear()
+    this.#retired.clear()
     this.#queues.clear()
     this.#due = []
   }
@@ -304,6 +309,7 @@ export class Dispatcher {
       reads: request.reads.map((operation) => ({ shard: operation.shard, key: operation.key, consistency: operation.consistency })),
       timeoutMs: patienceMs(request, nowMs),
     }
+    request.timeoutMs = attemptTimeoutMs(request.silences, this.router.isSuspect(link.node))
     request.group.requests++
     request.group.bytes += request.bytes
     link.send(request, message, nowMs)
@@ -311,6 +317,7 @@ export class Dispatcher {
 
   #handleReply(request: Request, reply: pb.v1.ExecuteReply, link: NodeLink): void {
     link.lastHeardMs = this.clock.monotonicMs()
+    this.router.heard(link.node)
     if (request.closed) {
       this.#outcomes.handleLate(request, reply)
       return
@@ -355,6 +362,7 @@ export class Dispatcher {
 
   #dropLink(link: NodeLink, why: string): void {
     if (this.#links.get(link.node) === link) this.#links.delete(link.node)
+    this.#retired.delete(link)
     link.reset(why)
     link.close()
   }
@@ -370,14 +378,14 @@ export class Dispatcher {
       this.#outcomes.giveUp(operation, 'DEADLINE', `no outcome within ${Math.round(operation.deadlineMs - operation.issuedMs)} ms`)
     }
     if (late.length > 0) this.#awaitingConfig = this.#awaitingConfig.filter((operation) => operation.state === operationStates.delayed)
-    for (const link of this.#links.values()) if (link.pendingCount > 0) this.#giveUpSilent(link, nowMs)
+    for (const link of [...this.#links.values(), ...this.#retired]) this.#giveUpSilent(link, nowMs)
     this.#ticking = this.#wheel.size > 0 ? this.clock.setTimer(TICK_MS, this.#onTick) : undefined
   }
 
   /** Attempts without an answer are made again elsewhere, under the same numbers. */
   #giveUpSilent(link: NodeLink, nowMs: number): void {
     let silent = false
-    for (const request of [...link.pending].reverse()) {
+    for (const request of link.pendingCount === 0 ? [] : [...link.pending].reverse()) {
       if (request.closed || nowMs - request.sentMs < request.timeoutMs) continue
       const dead = link.lastHeardMs < request.sentMs
       silent ||= dead
@@ -387,8 +395,14 @@ export class Dispatcher {
       const what = `${link.node} (${link.address}): no answer within ${request.timeoutMs} ms`
       this.#outcomes.handleFailure(request, unanswered('UNAVAILABLE', what), dead ? SILENT_AVOID_MS : 0)
     }
-    // A connection may be half open: only a new one tells.
-    if (silent || link.pendingCount > FORGOTTEN_MAX) this.#dropLink(link, 'given up as silent')
+    const isRetired = this.#retired.has(link)
+    if (link.pendingCount > FORGOTTEN_MAX || (isRetired && (link.pendingCount === 0 || nowMs - link.retiredMs > RETIRED_MS))) {
+      this.#dropLink(link, 'given up as silent')
+    } else if (silent && !isRetired) {
+      link.retiredMs = nowMs
+      this.#links.delete(link.node)
+      this.#retired.add(link)
+    }
   }
 }
 

@@ -15,6 +15,8 @@ export interface Request {
   id: number
   node: string
   sentMs: number
+  /** Attempts without an answer of the member that has the most. */
+  silences: number
   timeoutMs: number
   /** Its group no longer counts it: answered, failed, or given up after `timeoutMs`. */
   closed: boolean
@@ -38,6 +40,8 @@ export class NodeLink {
   #nextId = 1
   /** Monotonic time of the newest message on it. */
   lastHeardMs = Number.NEGATIVE_INFINITY
+  /** Monotonic time at which it was replaced by another link to its node. */
+  retiredMs = 0
 
   constructor(node: string, address: string, transport: Transport, events: NodeLinkEvents) {
     this.node = node

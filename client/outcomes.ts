@@ -237,9 +237,9 @@ export class Outcomes {
       if (router.redirected(queue.uid, request.node, verdict.hint, nowMs) && queue.failures <= HOPS_MAX) return
     } else router.failed(queue.uid, request.node, nowMs, avoidMs)
     const members = router.config?.groupByUid(queue.uid)?.members.length ?? 1
-    // Every other member is asked at once, then in rounds with a pause.
-    if (queue.failures >= members)
-      this.#dispatcher.block(queue, Math.max(verdict.waitMs, leaderBackoffMs(queue.failures - members, random)))
+    // All members are asked at once, one after the other; then there is a pause.
+    if (queue.failures % members === 0)
+      this.#dispatcher.block(queue, Math.max(verdict.waitMs, leaderBackoffMs(queue.failures / members, random)))
   }
 }
 

@@ -65,7 +65,7 @@ const FIRST_MS = 5
 const LEADER_MAX_MS = 100
 const LOAD_MAX_MS = 1000
 
-/** Before the `failures`-th attempt in a row to find a group's leader: short, since an election takes as long as it takes. Jittered. */
+/** Before the `failures`-th attempt in a row to find who serves: short, since an election takes as long as it takes. Jittered. */
 export function leaderBackoffMs(failures: number, random: Random): number {
   return jittered(Math.min(LEADER_MAX_MS, FIRST_MS * 2 ** Math.min(failures, 10)), random)
 }
@@ -76,9 +76,13 @@ export function loadBackoffMs(waitMs: number, failures: number, random: Random):
   return baseMs * (1 + random.next() / 2)
 }
 
-/** How long an attempt waits for its answer: doubled with each, so that a slow group is not asked ever more often. */
-export function attemptTimeoutMs(attempts: number): number {
-  return 1000 * 2 ** Math.min(attempts, 4)
+/**
+ * How long an attempt waits for its answer after so many without one: longer and longer, so that a slow group is not asked ever more often.
+ * At a node that gave no answer lately it begins short: a dead machine must not eat the time in which others could be asked.
+ */
+export function attemptTimeoutMs(silences: number, isSuspect: boolean): number {
+  if (isSuspect) return 250 * 2 ** Math.min(silences, 6)
+  return 1000 * 2 ** Math.min(Math.max(silences - 1, 0), 4)
 }
 
 function jittered(ms: number, random: Random): number {

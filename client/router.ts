@@ -12,11 +12,20 @@ interface GroupRoute {
   leader: string | undefined
 }
 
+interface Suspect {
+  failures: number
+  /** Until then it is not asked where there is another. */
+  avoidedUntilMs: number
+}
+
+/** However often a node failed, it is tried again after so long. */
+const AVOID_MS_MAX = 4000
+
 export class Router {
   #config: Config | undefined
   readonly #routes = new Map<string, GroupRoute>()
-  /** Node → until when it is not asked where there is another. */
-  readonly #avoided = new Map<string, number>()
+  /** Nodes that gave no answer since they were last heard. */
+  readonly #suspects = new Map<string, Suspect>()
 
   get config(): Config | undefined {
     return this.#config
@@ -54,8 +63,18 @@ export class Router {
     return this.#routes.get(uid)?.leader
   }
 
+  /** A node that may be dead: an attempt there is not waited for long. */
+  isSuspect(node: string): boolean {
+    return this.#suspects.has(node)
+  }
+
+  /** Something came from `node`. */
+  heard(node: string): void {
+    this.#suspects.delete(node)
+  }
+
   answered(uid: string, node: string): void {
-    this.#avoided.delete(node)
+    this.heard(node)
     const route = this.#routes.get(uid)
     if (route !== undefined && route.leader === node) return
     this.#point(uid, node, true)
@@ -64,7 +83,7 @@ export class Router {
   /** `node` said that `hint` leads. Returns whether `hint` is asked next; else the next member is. */
   redirected(uid: string, node: string, hint: string, nowMs: number): boolean {
     const isMember = this.#config?.groupByUid(uid)?.members.some((member) => member.node === hint) ?? false
-    if (hint !== node && isMember && (this.#avoided.get(hint) ?? 0) <= nowMs) {
+    if (hint !== node && isMember && !this.#isAvoided(hint, nowMs)) {
       this.#point(uid, hint, false)
       return true
     }
@@ -72,10 +91,20 @@ export class Router {
     return false
   }
 
-  /** `node` did not answer or cannot serve: the next member is asked, and `node` not for `avoidMs` where there is another. */
+  /**
+   * `node` did not answer or cannot serve: the next member is asked, and where there is another `node` is not for `avoidMs`, doubled with
+   * each failure in a row.
+   */
   failed(uid: string, node: string, nowMs: number, avoidMs: number): void {
-    if (avoidMs > 0) this.#avoided.set(node, nowMs + avoidMs)
+    if (avoidMs > 0) {
+      const failures = (this.#suspects.get(node)?.failures ?? 0) + 1
+      this.#suspects.set(node, { failures, avoidedUntilMs: nowMs + Math.min(AVOID_MS_MAX, avoidMs * 2 ** Math.min(failures - 1, 10)) })
+    }
     this.#next(uid, node, nowMs)
+  }
+
+  #isAvoided(node: string, nowMs: number): boolean {
+    return (this.#suspects.get(node)?.avoidedUntilMs ?? nowMs) > nowMs
   }
 
   #next(uid: string, node: string, nowMs: number): void {
@@ -85,7 +114,7 @@ export class Router {
     route.leader = undefined
     for (let step = 1; step <= members.length; step++) {
       const candidate = members[(route.position + step) % members.length]?.node ?? ''
-      if ((this.#avoided.get(candidate) ?? 0) > nowMs) continue
+      if (this.#isAvoided(candidate, nowMs)) continue
       route.position += step
       return
     }

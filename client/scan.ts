@@ -35,7 +35,8 @@ export function scanRange(
   start: Uint8Array,
   end: Uint8Array,
 ): { readonly start: Uint8Array; readonly end: Uint8Array } | undefined {
-  const behind = prefix.length > 0 ? (prefixEnd(prefix) ?? noBytes) : noBytes
+  // A copy: the slice of a Buffer would be a view of it.
+  const behind = prefix.length > 0 ? (prefixEnd(Uint8Array.from(prefix)) ?? noBytes) : noBytes
   const from = compareBytes(start, prefix) >= 0 ? start : prefix
   const to = end.length === 0 ? behind : behind.length === 0 || compareBytes(end, behind) <= 0 ? end : behind
   if (to.length > 0 && compareBytes(from, to) >= 0) return undefined
@@ -205,7 +206,13 @@ async function fetchPage(
       limit: Math.min(plan.limit, limits.scanEntriesDefault),
       consistency: plan.consistency,
     }
-    const verdict = await ask(dispatcher, node, new pb.v1.ScanRequest(request), Math.min(leftMs, attemptTimeoutMs(silences)), plan.signal)
+    const verdict = await ask(
+      dispatcher,
+      node,
+      new pb.v1.ScanRequest(request),
+      Math.min(leftMs, attemptTimeoutMs(silences, router.isSuspect(node))),
+      plan.signal,
+    )
     if (verdict instanceof pb.v1.ScanReply) {
       router.answered(uid, node)
       return verdict

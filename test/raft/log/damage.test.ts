@@ -150,6 +150,34 @@ describe('damage before the durable end', () => {
   })
 })
 
+it('damage in a segment that is freed at once, since nobody else needs it, is still known at the next start', async () => {
+  const [first, second] = keys as [GroupKey, GroupKey, GroupKey]
+  const world = new LogWorld(11)
+  let log = await world.open(options)
+  await world.append(log.group(second), [], { term: 3, vote: 4, commit: 0 })
+  const file = world.files()[0] as string
+  const body = regions(world.disk.bytesOf(file)).findLast((region) => region.group > 0) as Region
+  await world.append(log.group(first), makeEntries(1, 5, 1, 200), undefined)
+  await world.append(log.group(first), makeEntries(6, 10, 1, 200), undefined)
+  expect(world.files()).toHaveLength(2)
+  await world.world.runFor(100)
+  // Only the mark keeps the first segment: it is freed at the next start.
+  log.group(first).append(makeEntries(1, 1, 2, 10), undefined, undefined)
+  world.disk.inject = ({ kind }) => (kind === 'unlink' ? 'crash' : undefined)
+  await world.world.runUntil(() => !world.process.alive)
+  world.disk.inject = undefined
+  world.process = world.process.restart()
+  if (!world.files().includes(file)) throw new Error('the segment went with the crash: choose another seed')
+  world.disk.flip(file, body.from)
+  log = await world.open(options)
+  expect(log.damage).toMatchObject([{ group: second, file }])
+  await world.world.runFor(100)
+  expect(world.files()).not.toContain(file)
+  world.restart()
+  log = await world.open(options)
+  expect(log.damage).toMatchObject([{ group: second, what: 'group 1 was damaged before' }])
+})
+
 describe('files of the log that are gone or cut', () => {
   async function built(): Promise<LogWorld> {
     const world = new LogWorld(3)

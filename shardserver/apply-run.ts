@@ -1,13 +1,13 @@
 import type { Clock } from '../base/clock.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { WriteBatch } from '../lsm/index.ts'
+import type { WriteBatch } from '../lsm/index.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { type Entry, EntryKind } from '../raft/core/types.ts'
 import { executeCommand, keysToRead, refusal, type ShardView } from './commands.ts'
 import { decodeEntry, type GroupEntry, UnknownEntryError } from './entry.ts'
 import type { GroupStore } from './group-store.ts'
-import { decodeRecord, encodeRecord, type RecordView, recordKey } from './record.ts'
+import { decodeRecord, type RecordView, type RecordWriter, recordKey } from './record.ts'
 import { clientText, type WriteResult } from './session.ts'
 import type { GroupSmallState, ShardSmallState } from './small-state.ts'
 
@@ -24,6 +24,8 @@ export type GroupResult =
 
 const chunkBytes = 1024 * 1024
 const chunkEntries = 256
+/** A run ends early when it has written so much. */
+const batchBytes = 4 * 1024 * 1024
 const nothing: GroupResult = { kind: 'none' }
 /** What a shard that does not serve yet asks its caller to wait, ms. */
 export const movingWaitMs = 50
@@ -36,8 +38,12 @@ type Parsed =
 
 const parsedNothing: Parsed = { kind: 'nothing' }
 
+/** A key that some command reads: its record as the commands so far have left it. It is written once, when a `run` ends. */
 interface Slot {
+  readonly shard: number
+  readonly key: Uint8Array
   record: RecordView | undefined
+  isDirty: boolean
 }
 
 /**
@@ -47,7 +53,8 @@ interface Slot {
  */
 export class ApplyRun implements ShardView {
   readonly results: GroupResult[] = []
-  readonly batch = new WriteBatch()
+  /** What was written since the caller emptied it. */
+  readonly batch: WriteBatch
   /** Of the last entry that was run; 0: none yet. */
   index = 0
   term = 0
@@ -58,14 +65,19 @@ export class ApplyRun implements ShardView {
   #chunk: Parsed[] = []
   #chunkStart = 0
   readonly #slots = new Map<string, Slot>()
+  readonly #dirty: Slot[] = []
+  readonly #writer: RecordWriter
   // The command that is being executed:
   #shard: ShardSmallState | undefined
   timeMs = 0
 
-  constructor(entries: readonly Entry[], state: GroupSmallState, store: GroupStore) {
+  /** `batch` and `writer` may be used again by the next run. */
+  constructor(entries: readonly Entry[], state: GroupSmallState, store: GroupStore, batch: WriteBatch, writer: RecordWriter) {
     this.#entries = entries
     this.#state = state
     this.#store = store
+    this.batch = batch
+    this.#writer = writer
   }
 
   get done(): boolean {
@@ -98,7 +110,8 @@ export class ApplyRun implements ShardView {
       this.index = entry.index
       this.term = entry.term
       this.#next++
-    } while (this.#next < end && clock.monotonicMs() < untilMs)
+    } while (this.#next < end && this.batch.bytes < batchBytes && clock.monotonicMs() < untilMs)
+    this.#writeSlots()
   }
 
   #parseChunk(): void {
@@ -119,7 +132,7 @@ export class ApplyRun implements ShardView {
       keysToRead(command, (key) => {
         const text = slotText(shard, key)
         if (this.#slots.has(text)) return
-        this.#slots.set(text, { record: undefined })
+        this.#slots.set(text, { shard, key, record: undefined, isDirty: false })
         keys.push(recordKey(shard, key))
       })
     }
@@ -190,17 +203,32 @@ export class ApplyRun implements ShardView {
   }
 
   put(key: Uint8Array, value: Uint8Array, expiry: number, revision: number): void {
-    this.batch.put(recordKey(this.#number(), key), encodeRecord(value, expiry, revision))
-    if (this.#slots.size === 0) return
-    const slot = this.#slots.get(slotText(this.#number(), key))
-    if (slot !== undefined) slot.record = { value, expiry, revision }
+    const slot = this.#slots.size === 0 ? undefined : this.#slots.get(slotText(this.#number(), key))
+    if (slot === undefined) this.#writer.put(this.batch, this.#number(), key, value, expiry, revision)
+    else this.#setSlot(slot, { value, expiry, revision })
   }
 
   delete(key: Uint8Array): void {
-    this.batch.delete(recordKey(this.#number(), key))
-    if (this.#slots.size === 0) return
-    const slot = this.#slots.get(slotText(this.#number(), key))
-    if (slot !== undefined) slot.record = undefined
+    const slot = this.#slots.size === 0 ? undefined : this.#slots.get(slotText(this.#number(), key))
+    if (slot === undefined) this.#writer.delete(this.batch, this.#number(), key)
+    else this.#setSlot(slot, undefined)
+  }
+
+  #setSlot(slot: Slot, record: RecordView | undefined): void {
+    slot.record = record
+    if (slot.isDirty) return
+    slot.isDirty = true
+    this.#dirty.push(slot)
+  }
+
+  #writeSlots(): void {
+    for (const slot of this.#dirty) {
+      slot.isDirty = false
+      const { record } = slot
+      if (record === undefined) this.#writer.delete(this.batch, slot.shard, slot.key)
+      else this.#writer.put(this.batch, slot.shard, slot.key, record.value, record.expiry, record.revision)
+    }
+    this.#dirty.length = 0
   }
 
   #number(): number {

@@ -12,6 +12,7 @@ import type { StateMachine } from '../raft/state-machine.ts'
 import { ApplyRun, type GroupResult } from './apply-run.ts'
 import type { GroupStore } from './group-store.ts'
 import { type ReadOutcome, readRecord, type ScanOptions, type ScanOutcome, scanRecords } from './reads.ts'
+import { RecordWriter } from './record.ts'
 import type { ShardStateName } from './shard-state.ts'
 import type { GroupSmallState } from './small-state.ts'
 import { loadSmallState } from './small-state-load.ts'
@@ -19,6 +20,8 @@ import { hashSnapshot } from './state-hash.ts'
 
 /** How long one turn applies, scans or digests, ms. */
 const sliceMs = 2
+/** A buffer that grew beyond it for one large entry is let go. */
+const keptBatchBytes = 8 * 1024 * 1024
 
 export interface ShardStatus {
   readonly shard: number
@@ -46,7 +49,10 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
   readonly #store: GroupStore
   readonly #clock: Clock
   readonly #state: GroupSmallState
-  readonly #sealBatch = new WriteBatch()
+  #batch = new WriteBatch()
+  /** Largest size that `#batch` had: its buffer never shrinks. */
+  #batchPeakBytes = 0
+  readonly #writer = new RecordWriter()
   #durable: SnapshotMeta
   #applied: SnapshotMeta
   /** The index of the newest seal, durable or on its way. */
@@ -79,7 +85,11 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
   apply(entries: readonly Entry[]): MaybePromise<readonly GroupResult[]> {
     if (this.#failure !== undefined) throw this.#failure
     if (entries.length === 0) return []
-    const run = new ApplyRun(entries, this.#state, this.#store)
+    if (this.#batchPeakBytes > keptBatchBytes) {
+      this.#batch = new WriteBatch()
+      this.#batchPeakBytes = 0
+    }
+    const run = new ApplyRun(entries, this.#state, this.#store, this.#batch, this.#writer)
     if (this.#store.writeDelayMs > 0) return this.#drive(run)
     const fetched = run.fetch()
     if (fetched instanceof Promise) return this.#drive(run, fetched)
@@ -105,8 +115,7 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
     if (this.#failure !== undefined) throw this.#failure
     run.run(this.#clock, this.#clock.monotonicMs() + sliceMs)
     if (run.batch.count > 0) {
-      this.#store.write(run.batch)
-      run.batch.clear()
+      this.#writeBatch()
     }
     this.#applied = { index: run.index, term: run.term, conf: this.#applied.conf }
     if (this.#store.wantsSeal) this.#seal()
@@ -132,9 +141,14 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
   }
 
   #writeDirty(): void {
-    this.#state.writeDirty(this.#sealBatch)
-    this.#store.write(this.#sealBatch)
-    this.#sealBatch.clear()
+    this.#state.writeDirty(this.#batch)
+    this.#writeBatch()
+  }
+
+  #writeBatch(): void {
+    this.#batchPeakBytes = Math.max(this.#batchPeakBytes, this.#batch.bytes)
+    this.#store.write(this.#batch)
+    this.#batch.clear()
   }
 
   /** One record. Call it in the turn in which the read index was confirmed. See `readRecord`. */

@@ -1,5 +1,7 @@
 import { emptyBytes, readU64, writeU64 } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
+import type { WriteBatch } from '../lsm/index.ts'
+import { limits } from '../proto/limits.ts'
 
 /**
  * How a group's state lies in its LSM. All of a shard is one key range:
@@ -108,4 +110,42 @@ export function recordExpiry(bytes: Uint8Array): number {
 /** An expired record counts as absent; `timeMs` is the shard's. */
 export function isExpired(expiry: number, timeMs: number): boolean {
   return expiry !== 0 && expiry <= timeMs
+}
+
+/** Values up to here are encoded in a buffer that is used again and again. */
+const scratchValueBytes = 64 * 1024
+
+/** Puts users' records into a batch, which copies them, without a new buffer for each key and value. */
+export class RecordWriter {
+  readonly #key = new Uint8Array(keyPrefixBytes + limits.keyBytesMax)
+  readonly #record = new Uint8Array(recordHeaderBytes + scratchValueBytes)
+
+  put(batch: WriteBatch, shard: number, userKey: Uint8Array, value: Uint8Array, expiry: number, revision: number): void {
+    batch.put(
+      this.#keyOf(shard, userKey),
+      value.length > scratchValueBytes ? encodeRecord(value, expiry, revision) : this.#encode(value, expiry, revision),
+    )
+  }
+
+  delete(batch: WriteBatch, shard: number, userKey: Uint8Array): void {
+    batch.delete(this.#keyOf(shard, userKey))
+  }
+
+  #keyOf(shard: number, userKey: Uint8Array): Uint8Array {
+    const key = this.#key
+    key[0] = shard >>> 8
+    key[1] = shard & 0xff
+    key[2] = KeyKind.Record
+    key.set(userKey, keyPrefixBytes)
+    return key.subarray(0, keyPrefixBytes + userKey.length)
+  }
+
+  #encode(value: Uint8Array, expiry: number, revision: number): Uint8Array {
+    const record = this.#record
+    record[0] = recordFormat
+    writeU64(record, 1, expiry)
+    writeU64(record, 9, revision)
+    record.set(value, recordHeaderBytes)
+    return record.subarray(0, recordHeaderBytes + value.length)
+  }
 }

@@ -262,3 +262,20 @@ describe('torn tails', () => {
     expect(changes.cut).toBeGreaterThan(200)
   })
 })
+
+it('a start guards what it recovered with a mark, though nothing is appended', async () => {
+  const world = new LogWorld(4)
+  const key = keys[0] as GroupKey
+  let log = await world.open()
+  await world.append(log.group(key), makeEntries(1, 3, 1, 50))
+  world.restart()
+  log = await world.open()
+  await world.world.runFor(100)
+  expect(log.stats()).toMatchObject({ batches: 1, marks: 1 })
+  world.restart()
+  const file = world.files()[0] as string
+  const body = regions(world.disk.bytesOf(file)).findLast((region) => region.group > 0) as Region
+  world.disk.flip(file, body.to - 1)
+  log = await world.open()
+  expect(log.damage).toMatchObject([{ file, group: key }])
+})

@@ -23,8 +23,9 @@ interface Read {
   outcome: 'pending' | 'done' | 'failed'
 }
 
-function drawDeed(random: SeededRandom): Deed | undefined {
-  switch (random.below(16)) {
+/** `mildness`: one of so many requests meets each kind of trouble. */
+function drawDeed(random: SeededRandom, mildness: number): Deed | undefined {
+  switch (random.below(mildness)) {
     case 0:
       return { refuse: refusal('OVERLOADED', true, { waitMs: random.below(50) }) }
     case 1:
@@ -61,7 +62,7 @@ async function run(seed: number): Promise<void> {
   const keys = ['a', 'b', '{a}c', 'd', 'e']
   const calls: Call[] = []
   const reads: Read[] = []
-  cluster.script = () => drawDeed(random)
+  cluster.script = () => drawDeed(random, 16 * (1 + (seed % 4)))
   let number = 1
   for (let turn = 0; turn < 40; turn++) {
     if (random.below(6) === 0) cluster.leaders.set(`g${1 + random.below(2)}@1`, `n${1 + random.below(3)}`)
@@ -131,7 +132,7 @@ function judge(seed: number, cluster: FakeCluster, keys: readonly string[], call
       expect(took, told(`order of client ${client} on ${key}`)).toEqual(made.filter((token) => took.includes(token)))
     }
   }
-  expect(calls.filter((call) => call.outcome === 'done').length, told('calls done')).toBeGreaterThan(calls.length / 3)
+  expect(calls.filter((call) => call.outcome === 'done').length, told('calls done')).toBeGreaterThan(calls.length / 8)
   for (const read of reads) {
     expect(read.outcome, told('a read')).not.toBe('pending')
     if (read.outcome !== 'done') continue

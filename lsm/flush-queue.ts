@@ -50,7 +50,8 @@ export class FlushQueue {
         element.release()
         if (element.logNumber !== undefined) await this.#removeLogs(element.logNumber)
       } catch (error) {
-        engine.fail(error)
+        // It may have left the queue already, where its edit went through and what came after did not.
+        element.reject(engine.fail(error))
       }
       this.#onEdit()
     }

@@ -79,7 +79,7 @@ const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, contex
   const readers: TableReader[] = []
   try {
     const open = async (table: TableMetadata) => {
-      const reader = await TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined)
+      const reader = await TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined, table)
       readers.push(reader)
       return reader
     }
@@ -101,7 +101,7 @@ const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, contex
 
 /** What a table made elsewhere holds, from its properties; `file` is 0. */
 const inspectJob: Job<InspectInput, WrittenTable> = async ({ path, checksum }, context) => {
-  const reader = await TableReader.open(context.fileSystem, path, undefined)
+  const reader = await TableReader.open(context.fileSystem, path, undefined, undefined)
   try {
     return {
       file: 0,

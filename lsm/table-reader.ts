@@ -7,6 +7,7 @@ import type { BlockCache, CachedBlock } from './block-cache.ts'
 import { bloomMayHold } from './bloom.ts'
 import { kindTombstone, kindValue, tombstone } from './kind.ts'
 import { type BlockHandle, blockTrailerBytes, decodeFooter, footerBytes, verifyBlock } from './table-format.ts'
+import type { WrittenTable } from './table-metadata.ts'
 
 /** The index block in columns. */
 interface TableIndex {
@@ -17,6 +18,9 @@ interface TableIndex {
   readonly keys: Uint8Array
   readonly starts: Uint32Array
 }
+
+/** What the manifest knows of a table. */
+export type ExpectedTable = Pick<WrittenTable, 'size' | 'entries' | 'tombstones' | 'maxSequence'>
 
 const readAheadBytes = 256 * 1024
 // `get` runs to its end without a pause, so one cursor serves all.
@@ -54,8 +58,16 @@ export class TableReader {
     this.#cached = new Array(cache === undefined ? 0 : index.count).fill(undefined)
   }
 
-  /** Without a cache the reader is for one pass over the table. Throws CorruptionError. */
-  static async open(fileSystem: FileSystem, path: string, cache: BlockCache | undefined): Promise<TableReader> {
+  /**
+   * Without a cache the reader is for one pass over the table. Throws CorruptionError, also where the file is a table but not the one
+   * `expected`.
+   */
+  static async open(
+    fileSystem: FileSystem,
+    path: string,
+    cache: BlockCache | undefined,
+    expected: ExpectedTable | undefined,
+  ): Promise<TableReader> {
     const file = await fileSystem.open(path, 'read')
     try {
       const size = await file.size()
@@ -65,7 +77,9 @@ export class TableReader {
       const index = decodeIndex(await readBlock(file, footer.index), path, footer)
       const properties = decodeProperties(await readBlock(file, footer.properties), path, footer.properties.offset)
       if (filter.length < 2) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
-      return new TableReader(file, size, index, filter, properties, cache)
+      const reader = new TableReader(file, size, index, filter, properties, cache)
+      if (expected !== undefined) reader.#mustBe(expected)
+      return reader
     } catch (error) {
       await file.close()
       throw error
@@ -141,6 +155,20 @@ export class TableReader {
     for (const block of this.#cached) if (block !== undefined) this.#cache?.remove(block)
     this.#cached.fill(undefined)
     await this.#file.close()
+  }
+
+  #mustBe(expected: ExpectedTable): void {
+    const found = {
+      size: this.size,
+      entries: this.numberProperty('entries'),
+      tombstones: this.numberProperty('tombstones'),
+      maxSequence: this.numberProperty('maxSequence'),
+    }
+    for (const name of ['size', 'entries', 'tombstones', 'maxSequence'] as const) {
+      if (found[name] !== expected[name]) {
+        throw new CorruptionError(this.path, undefined, `another table: ${name} is ${found[name]}, not ${expected[name]}`)
+      }
+    }
   }
 
   #find(block: Uint8Array, index: number, key: Uint8Array): Uint8Array | undefined {

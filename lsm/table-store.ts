@@ -1,5 +1,4 @@
 import { assert } from '../base/assert.ts'
-import { CorruptionError } from '../base/errors.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
@@ -65,8 +64,9 @@ export class TableStore {
     while (this.#removals.size > 0) await Promise.all(this.#removals)
   }
 
-  async #open({ file, size }: TableMetadata): Promise<TableReader> {
-    const opening = this.#openChecked(tablePath(this.#folder, file), size)
+  async #open(table: TableMetadata): Promise<TableReader> {
+    const { file } = table
+    const opening = TableReader.open(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table)
     this.#opening.set(file, opening)
     try {
       const reader = await opening
@@ -75,13 +75,6 @@ export class TableStore {
     } finally {
       this.#opening.delete(file)
     }
-  }
-
-  async #openChecked(path: string, size: number): Promise<TableReader> {
-    const reader = await TableReader.open(this.#fileSystem, path, this.#cache)
-    if (reader.size === size) return reader
-    await reader.close()
-    throw new CorruptionError(path, undefined, `${reader.size} bytes, ${size} were written`)
   }
 
   #track(removal: Promise<void>): void {

@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest'
+import { type CompactionPlan, deeperRanges, levelTarget, pickCompaction, planRange } from '../../lsm/compaction-picker.ts'
+import type { TableMetadata } from '../../lsm/table-metadata.ts'
+import { Version } from '../../lsm/version.ts'
+import { bytes, text } from './model.ts'
+
+const options = { level0CompactionTrigger: 2, level1Bytes: 100, levelFactor: 10 }
+
+/** 'L1: 4[a-c]60 5[d-f]60' and so on: id, bounds, size. Level 0: newest first. */
+function version(...lines: string[]): Version {
+  const tables: TableMetadata[] = []
+  for (const line of lines) {
+    const [, level, rest] = /^L(\d): (.*)$/.exec(line) as unknown as [string, string, string]
+    for (const [i, table] of rest.split(' ').entries()) {
+      const [, id, lower, upper, size] = /^(\d+)\[(\w+)-(\w+)\](\d+)$/.exec(table) as unknown as [string, string, string, string, string]
+      const common = { checksum: 0, entries: 1, tombstones: 0, maxSequence: 0, clipped: false }
+      tables.push({
+        ...common,
+        id: Number(id),
+        file: Number(id),
+        level: Number(level),
+        order: 1000 - i,
+        size: Number(size),
+        lower: bytes(lower),
+        upper: bytes(upper),
+      })
+    }
+  }
+  return Version.of(tables)
+}
+
+function show(plan: CompactionPlan | undefined): string {
+  if (plan === undefined) return 'nothing'
+  const runs = plan.inputs.map((run) => run.map((table) => table.id).join('+')).join(' | ')
+  return `${runs} -> L${plan.outputLevel}${plan.move ? ' (move)' : ''}`
+}
+
+const pick = (tree: Version, ...busy: number[]) => show(pickCompaction(tree, new Set(busy), options))
+
+describe('the compaction picker', () => {
+  it('does nothing while all levels are small', () => {
+    expect(pick(version())).toBe('nothing')
+    expect(pick(version('L0: 1[a-z]900', 'L1: 2[a-m]50 3[m-z]49'))).toBe('nothing')
+  })
+
+  it('takes all of level 0, newest first, with what overlaps it below', () => {
+    expect(pick(version('L0: 3[a-c]10 2[b-d]10', 'L1: 4[a-b]10 5[c-f]10 6[g-h]10'))).toBe('3 | 2 | 4+5 -> L1')
+  })
+
+  it('takes what lies between the tables of level 0 too', () => {
+    expect(pick(version('L0: 3[a-b]10 2[x-z]10', 'L1: 4[c-d]10 5[z-zz]10'))).toBe('3 | 2 | 4 -> L1')
+  })
+
+  it('takes the most pressing level first', () => {
+    expect(pick(version('L0: 3[a-c]10 2[b-d]10', 'L1: 4[a-b]250 5[c-f]250'))).toBe('4 -> L2 (move)')
+    expect(pick(version('L0: 3[a-c]10 2[b-d]10 1[b-d]10 7[b-d]10', 'L1: 4[a-b]60 5[c-f]60'))).toBe('3 | 2 | 1 | 7 | 4+5 -> L1')
+  })
+
+  it('takes from a level the table that has the least below it for its size', () => {
+    expect(pick(version('L1: 4[a-c]60 5[d-f]60', 'L2: 6[a-b]50 7[b-c]50 8[e-f]50'))).toBe('5 | 8 -> L2')
+  })
+
+  it('keeps away from what is busy', () => {
+    const tree = version('L1: 4[a-c]60 5[d-f]60', 'L2: 6[a-b]50 7[b-c]50 8[e-f]50')
+    expect(pick(tree, 8)).toBe('4 | 6+7 -> L2')
+    expect(pick(tree, 8, 6)).toBe('nothing')
+  })
+
+  it('never compacts out of the last level', () => {
+    expect(levelTarget(6, options)).toBe(Number.POSITIVE_INFINITY)
+    expect(pick(version('L6: 1[a-b]99999999999'))).toBe('nothing')
+  })
+
+  it('plans a range: all of level 0, or what overlaps it and what lies below that', () => {
+    const tree = version('L0: 9[x-z]5', 'L1: 4[a-c]60 5[d-f]60', 'L2: 6[a-b]50 7[b-e]50 8[e-f]50')
+    const range = { lower: bytes('b'), upper: bytes('c') }
+    expect(show(planRange(tree, 0, range))).toBe('nothing')
+    expect(show(planRange(tree, 0, { lower: bytes('x'), upper: undefined }))).toBe('9 -> L1 (move)')
+    expect(show(planRange(tree, 1, range))).toBe('4 | 6+7 -> L2')
+  })
+
+  it('knows where deeper levels may hide something', () => {
+    const tree = version('L1: 4[a-c]60', 'L2: 6[m-n]50', 'L4: 7[b-e]50')
+    expect(deeperRanges(tree, 1).map(({ lower, upper }) => `${text(lower)}-${text(upper)}`)).toEqual(['b-e', 'm-n'])
+    expect(deeperRanges(tree, 4)).toEqual([])
+  })
+
+  it('sees a level that overlaps itself as a bug', () => {
+    expect(() => version('L1: 4[a-d]60 5[c-f]60')).toThrow('level 1 does not overlap')
+  })
+})

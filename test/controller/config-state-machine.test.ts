@@ -143,7 +143,7 @@ describe('config state machine', () => {
   })
 
   it('remembers so many requests and no more', async () => {
-    const { machine, apply } = await fresh()
+    const { process, machine, apply } = await fresh()
     apply(formed())
     apply(joined(machine.state, ['g0'], { requestId: 'first' }))
     const empty = (requestId: string): ControllerEntry => ({
@@ -155,6 +155,11 @@ describe('config state machine', () => {
     apply(empty('one more'))
     expect(machine.state.answered(Buffer.from('first'))).toBeUndefined()
     expect(machine.state.answered(Buffer.from('r1'))).toBe(1)
+    await process.world.settle(machine.flush())
+    await process.world.settle(machine.close())
+    const again = await open(process, 16)
+    expect(again.state.answered(Buffer.from('first'))).toBeUndefined()
+    expect(again.state.answered(Buffer.from('r1'))).toBe(1)
   })
 
   it('refuses to open with another shard count than the cluster was formed with', async () => {

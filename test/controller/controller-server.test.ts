@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ConfigWatcher } from '../../proto/config-watcher.ts'
 import { protocolVersion } from '../../proto/limits.ts'
+import { pb } from '../../proto/messages.ts'
 import { controllerMethods } from '../../proto/methods.ts'
 import { nonce } from './entries.ts'
 import { fakeControllers } from './fake-controllers.ts'
@@ -79,6 +80,24 @@ describe('controller server: join and query', () => {
     fake.elect(2)
     expect(await world.settle(join)).toMatchObject({ configNumber: 1 })
     expect(machine(3).state.configNumber).toBe(1)
+  })
+
+  it('answers a request id that it has answered as it did then, whatever came since', async () => {
+    const { world, client, machine } = await fakeControllers()
+    const request = { groups: [group('g1')], requestId: 'mine' }
+    await world.settle(client.join(request, { timeoutMs }))
+    await world.settle(client.join({ groups: [group('g2')] }, { timeoutMs }))
+    expect((await world.settle(client.join(request, { timeoutMs }))).configNumber).toBe(1)
+    expect((await world.settle(client.join({ ...request, groups: [group('g3')] }, { timeoutMs }))).configNumber).toBe(1)
+    expect(machine(1).state.configNumber).toBe(2)
+  })
+
+  it('says of a change that was lost with leadership that it may still take effect', async () => {
+    const { world, network, group: fake } = await fakeControllers()
+    fake.loseNext = true
+    const request = { groups: [group('g1')] } as never
+    const { error } = await world.settle(network.connect('c1:7400').unary(controllerMethods.join, request, { timeoutMs }))
+    expect([error?.code, error?.definite]).toEqual([pb.v1.ErrorCode.UNKNOWN, false])
   })
 
   it('shows the same history from whichever controller leads', async () => {

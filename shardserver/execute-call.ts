@@ -8,7 +8,7 @@ import { encodeWrite } from './entry.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import type { ReadOutcome } from './reads.ts'
 import { deadlinePassed, isWrongGroup, lostOutcome, notHosted, replicaRefusal, shardRefusal } from './refusals.ts'
-import { checkDecodedBatch, checkExecuteRequest, invalidArgument } from './request-checks.ts'
+import { checkDecodedBatch, checkExecuteRequest, invalidArgument, timeoutOf } from './request-checks.ts'
 import type { WriteResult } from './session.ts'
 
 const noBatch: pb.v1.WriteBatch.$Properties = { commands: [] }
@@ -38,7 +38,7 @@ export class ExecuteCall implements Expiring {
     this.#request = request
     this.#done = done
     this.#startedMs = node.clock.monotonicMs()
-    this.deadlineMs = this.#startedMs + (request.timeoutMs || limits.deadlineMsDefault)
+    this.deadlineMs = this.#startedMs + timeoutOf(request)
   }
 
   start(): void {
@@ -153,25 +153,26 @@ export class ExecuteCall implements Expiring {
     for (let i = 0; i < reads.length; i++) if (reads[i]?.consistency !== pb.v1.Consistency.STALE) this.#readOne(hosted, i, timeMs)
   }
 
-  /** `leaderTimeMs` 0: by the shard's time alone. */
+  /** `leaderTimeMs` 0: by the shard's time alone. A read that fails (damage, a store that closes) fails the request's reads, never its caller. */
   #readOne(hosted: HostedGroup, i: number, leaderTimeMs: number): void {
     const read = this.#request.reads?.[i]
-    const found = hosted.stateMachine.read(read?.shard ?? 0, read?.key ?? new Uint8Array(0), leaderTimeMs)
-    if (!(found instanceof Promise)) {
-      this.#readDone(hosted, i, leaderTimeMs, found)
-      return
+    try {
+      const found = hosted.stateMachine.read(read?.shard ?? 0, read?.key ?? new Uint8Array(0), leaderTimeMs)
+      if (found instanceof Promise) this.#awaitRead(hosted, i, leaderTimeMs, found)
+      else this.#readDone(hosted, i, leaderTimeMs, found)
+    } catch (error) {
+      this.#readsError = readFailed(error)
     }
+  }
+
+  #awaitRead(hosted: HostedGroup, i: number, leaderTimeMs: number, found: Promise<ReadOutcome>): void {
     this.#pending++
-    found.then(
-      (outcome) => {
-        this.#readDone(hosted, i, leaderTimeMs, outcome)
-        this.#partDone()
-      },
-      (error: unknown) => {
-        this.#readsError = new OstrakaError('UNAVAILABLE', `the read failed here: ${error instanceof Error ? error.message : error}`, true)
-        this.#partDone()
-      },
-    )
+    found
+      .then((outcome) => this.#readDone(hosted, i, leaderTimeMs, outcome))
+      .catch((error: unknown) => {
+        this.#readsError = readFailed(error)
+      })
+      .finally(() => this.#partDone())
   }
 
   #readDone(hosted: HostedGroup, i: number, leaderTimeMs: number, outcome: ReadOutcome): void {
@@ -231,6 +232,10 @@ export class ExecuteCall implements Expiring {
 
 function errors(count: number, error: OstrakaError): { error: pb.v1.Error }[] {
   return Array.from({ length: count }, () => ({ error: encodeError(error) }))
+}
+
+function readFailed(error: unknown): OstrakaError {
+  return new OstrakaError('UNAVAILABLE', `the read failed on this node: ${error instanceof Error ? error.message : error}`, true)
 }
 
 export function asRefusal(error: unknown): OstrakaError {

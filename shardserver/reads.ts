@@ -115,6 +115,8 @@ export function scanRecords(state: GroupSmallState, store: GroupStore, options: 
     const timeMs = state.timeOf(shard)
     times.push({ timeMs, nowMs: Math.max(timeMs, options.leaderTimeMs + shard.timeOffsetMs) })
   }
+  const isEmpty = options.end.length > 0 && compareBytes(options.start, options.end) >= 0
+  if (isEmpty) return Promise.resolve({ kind: 'page', entries: [], more: false })
   return scanSnapshot(store, store.snapshot(), times, options, pause)
 }
 

@@ -11,6 +11,11 @@ import { type Command, parseInt64, ttlMsMax } from './commands.ts'
 const timeoutMsMax = 600_000
 const requestReadsMax = limits.batchOperationsMax
 
+/** How long the caller waits, ms: the default where nothing is said, bounded whatever is. */
+export function timeoutOf(request: { readonly timeoutMs?: number | null }): number {
+  return Math.min(timeoutMsMax, request.timeoutMs || limits.deadlineMsDefault)
+}
+
 /** A typed, definite refusal. */
 export function invalidArgument(message: string): OstrakaError {
   return new OstrakaError('INVALID_ARGUMENT', message, true)

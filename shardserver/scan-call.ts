@@ -7,7 +7,7 @@ import { asRefusal } from './execute-call.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import type { ScanOptions, ScanOutcome } from './reads.ts'
 import { deadlinePassed, notHosted, replicaRefusal, shardRefusal } from './refusals.ts'
-import { checkScanRequest, invalidArgument } from './request-checks.ts'
+import { checkScanRequest, invalidArgument, timeoutOf } from './request-checks.ts'
 
 const none = new Uint8Array(0)
 /** A page may be cut short, but a client's wish for one is bounded too. */
@@ -17,7 +17,7 @@ const scanEntriesMax = 10_000
 export async function runScan(node: KvNode, request: pb.v1.ScanRequest.$Properties): Promise<pb.v1.ScanReply.$Properties> {
   let timer: { cancel(): void } | undefined
   const deadline = new Promise<never>((_resolve, reject) => {
-    timer = node.clock.setTimer(Math.min(600_000, request.timeoutMs || limits.deadlineMsDefault), () => reject(deadlinePassed(false)))
+    timer = node.clock.setTimer(timeoutOf(request), () => reject(deadlinePassed(false)))
   })
   try {
     const page = await Promise.race([scanPage(node, request), deadline])
@@ -51,7 +51,7 @@ async function hostedGroup(node: KvNode, request: pb.v1.ScanRequest.$Properties)
   if (present !== undefined && node.config !== undefined) return present
   const number = request.configNumber ?? 0
   if (!Number.isSafeInteger(number)) throw invalidArgument('config_number is out of range')
-  const config = await node.fetchConfig(number, Math.min(600_000, request.timeoutMs || limits.deadlineMsDefault))
+  const config = await node.fetchConfig(number, timeoutOf(request))
   const hosted = node.group(request.group ?? '')
   if (hosted === undefined) throw notHosted(request.group ?? '', config)
   return hosted

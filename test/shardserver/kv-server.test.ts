@@ -317,4 +317,45 @@ describe('the KV server of a node', () => {
     const replies = await Promise.all([1, 2, 3].map((sequence) => execute({ writes: put('a', { sequence }) })))
     expect(replies.every(({ error }) => error === null)).toBe(true)
   })
+
+  it('answers reads that fail on this node, at once or later, and goes on', async () => {
+    const { execute, hosted, replica } = await setUp()
+    const broken = (read: () => never) => hosted.set(group, { replica, stateMachine: { ...bound(replica), read } as never })
+    const failures: (() => never)[] = [
+      () => {
+        throw new Error('damaged table')
+      },
+      (() => Promise.reject(new Error('damaged table'))) as () => never,
+    ]
+    for (const failure of failures) {
+      broken(failure)
+      for (const consistency of [pb.v1.Consistency.LINEARIZABLE, pb.v1.Consistency.STALE]) {
+        const error = errorOf((await execute({ reads: [{ shard: 3, key, consistency }] })).error)
+        expect([error.code, error.definite]).toEqual(['UNAVAILABLE', true])
+        expect(error.message).toContain('damaged table')
+      }
+    }
+  })
+
+  it('reads what is not in memory', async () => {
+    const { execute, put, hosted, replica } = await setUp()
+    await execute({ writes: put('a') })
+    const { stateMachine } = replica
+    const read = async (...call: Parameters<typeof stateMachine.read>) => stateMachine.read(...call)
+    hosted.set(group, { replica, stateMachine: { ...bound(replica), read } as never })
+    expect(
+      (
+        await execute({
+          reads: [
+            { shard: 3, key },
+            { shard: 3, key },
+          ],
+        })
+      ).reads,
+    ).toMatchObject([{ found: true }, { found: true }])
+  })
 })
+
+function bound({ stateMachine }: FakeReplica) {
+  return { scan: stateMachine.scan.bind(stateMachine), timeMs: stateMachine.timeMs }
+}

@@ -45,7 +45,7 @@ function makeScript(seed: number, wal: boolean): Script {
       [24, 'restore'],
       [27, 'ingest'],
       [30, 'excise'],
-      [33, 'compact'],
+      [31, 'compact'],
     ]).get(i)
     while (wanted !== undefined && operation.kind !== wanted) operation = randomOperation(random, i)
     const before = models[i - 1] as Model

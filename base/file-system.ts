@@ -1,3 +1,5 @@
+import { systemErrorCode } from './errors.ts'
+
 /**
  * Files as a seam. Production: `base/node-file-system.ts`; simulator: a disk that, when its process crashes, keeps what was synced and a
  * random part of the rest. One contract suite (`test/base/file-system-contract.ts`) runs over both.
@@ -54,12 +56,22 @@ export function parentFolder(path: string): string {
   return slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash)
 }
 
-/** Makes `path` with its parents and syncs the folder of each that was made, so that the names survive a crash. */
+/**
+ * Makes `path` with its parents and syncs the folder of each, so that the names survive a crash. Also where they are there already: a process
+ * may have been killed between making and syncing them. A folder above that may not be opened was not made by us.
+ */
 export async function makeFolderDurably(fileSystem: FileSystem, path: string): Promise<void> {
-  const made: string[] = []
-  for (let folder = path; !(await fileSystem.exists(folder)); folder = parentFolder(folder)) made.push(parentFolder(folder))
   await fileSystem.makeFolder(path)
-  for (const parent of made.reverse()) await fileSystem.syncFolder(parent)
+  let folder = path
+  do {
+    folder = parentFolder(folder)
+    try {
+      await fileSystem.syncFolder(folder)
+    } catch (error) {
+      if (systemErrorCode(error) !== 'EACCES') throw error
+      return
+    }
+  } while (folder !== '.' && folder !== '/')
 }
 
 /** Reads a whole file. */

@@ -76,7 +76,7 @@ class ControllerProcess implements RunningProcess {
 
   async start(): Promise<void> {
     const { clock, random, fileSystem, executor, transport, logger } = this.#seams
-    const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, peers, unsafe } = this.#settings
+    const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, maxAppendBytes, peers, unsafe } = this.#settings
     const host = await RaftHost.open({
       clock,
       random,
@@ -89,6 +89,7 @@ class ControllerProcess implements RunningProcess {
       snapshotLogBytes,
       resolve: (id) => peers.find((peer) => peer.id === id)?.address,
       onFatal: this.#onFatal,
+      ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })
     this.#host = host

@@ -20,6 +20,8 @@ export interface ProcessSettings {
   readonly memtableBytes: number
   readonly blockCacheBytes: number
   readonly readMode: 'linearizable' | 'lease'
+  /** Bytes of entries in one Raft append; the simulator makes it small. */
+  readonly maxAppendBytes?: number
   /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
   readonly unsafe?: UnsafeRaft
 }

@@ -31,6 +31,8 @@ export interface RaftHostOptions {
   resolve(node: string): string | undefined
   /** The process cannot go on: its log failed. */
   onFatal(error: Error): void
+  /** Bytes of entries in one append. */
+  readonly maxAppendBytes?: number
   /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
   readonly unsafe?: UnsafeRaft
 }
@@ -125,7 +127,7 @@ export class RaftHost {
    * replica that was started before and has no log any more has lost its votes: CorruptionError.
    */
   async start<Result>(start: ReplicaStart<Result>): Promise<Replica<Result>> {
-    const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, unsafe } = this.#options
+    const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, maxAppendBytes, unsafe } = this.#options
     const { group, replica: number, members, stateMachine } = start
     assert(!this.#hosted.has(group), `group ${group} is started once`)
     await this.#rememberStart(group, number)
@@ -147,6 +149,7 @@ export class RaftHost {
       onStopped: (error) => {
         if (!this.#closed) logger.error({ group, replica: number, error: error.message }, 'a replica stopped')
       },
+      ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })
     this.#hosted.set(group, { replica: replica as Replica<unknown>, members })

@@ -27,6 +27,7 @@ const applyBytesMax = 256 * 1024
 const maxAppendBytes = 1024 * 1024
 const maxInflightBytes = 16 * 1024 * 1024
 const maxUncommittedBytes = 64 * 1024 * 1024
+const snapshotRetryMs = 1000
 /** A turn that has applied for so long lets others run. */
 const applySliceMs = 3
 
@@ -52,6 +53,8 @@ export interface ReplicaOptions<Result> {
   onTruncated(): void
   /** This replica stopped for good: its state machine or its log failed. The node goes on. */
   onStopped(error: Error): void
+  /** Bytes of entries in one append; one entry is always admitted. */
+  readonly maxAppendBytes?: number
   readonly unsafe?: UnsafeReplica
 }
 
@@ -106,7 +109,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       preVote: true,
       checkQuorum: true,
       maxInflightBytes,
-      maxAppendBytes,
+      maxAppendBytes: options.maxAppendBytes ?? maxAppendBytes,
       maxUncommittedBytes,
       ...(options.unsafe === undefined ? {} : { unsafe: options.unsafe }),
     })
@@ -215,7 +218,13 @@ export class Replica<Result> implements ReplicaApi<Result> {
     return new Promise((resolve, reject) => {
       const timer = clock.setTimer(timeoutMs, () => {
         this.#appliedWaiters.delete(waiter)
-        reject(new OstrakaError('DEADLINE', `index ${index} of ${this.group} was not applied within ${timeoutMs} ms, only ${this.#applied}`, true))
+        reject(
+          new OstrakaError(
+            'DEADLINE',
+            `index ${index} of ${this.group} was not applied within ${timeoutMs} ms, only ${this.#applied}`,
+            true,
+          ),
+        )
       })
       const waiter = () => {
         if (this.#applied < index) return
@@ -272,10 +281,24 @@ export class Replica<Result> implements ReplicaApi<Result> {
       this.#commit = ready.commit
       this.#pumpApply()
     }
+    if (ready.snapshot !== undefined) this.#declineSnapshot()
     for (const { context, index } of ready.readStates) this.#reads.confirmed(context, index)
     for (const context of ready.lostReads) this.#reads.lost(context, this.#core.leader)
     this.#reads.release(this.#applied)
     if (this.#reads.hasQueued) this.#wake()
+  }
+
+  /**
+   * The log is truncated only where every voter has it (`#maybeTruncate`), so no leader should come to offer a snapshot before replicas can
+   * fetch one. Should it, this replica says so and asks again later.
+   */
+  #declineSnapshot(): void {
+    this.#options.logger.error({ leader: this.#core.leader }, 'the leader no longer has the log that this replica needs')
+    this.#options.clock.setTimer(snapshotRetryMs, () => {
+      if (this.#stopped !== undefined) return
+      this.#guard(() => this.#core.snapshotFailed())
+      this.#wake()
+    })
   }
 
   #softStateChanged(): void {
@@ -328,8 +351,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   }
 
   #updateAllMatched(): number {
-    let matched = this.#core.lastIndex
-    for (const peer of this.#core.progress()) matched = Math.min(matched, peer.match)
+    const matched = this.#core.matchedByAll()
     if (matched > this.#allMatched) {
       this.#allMatched = matched
       this.#maybeTruncate()

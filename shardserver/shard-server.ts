@@ -71,7 +71,7 @@ class ShardServer implements RunningProcess {
 
   async start(): Promise<void> {
     const { clock, random, fileSystem, transport, logger } = this.#seams
-    const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, unsafe } = this.#settings
+    const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, maxAppendBytes, unsafe } = this.#settings
     const host = await RaftHost.open({
       clock,
       random,
@@ -84,6 +84,7 @@ class ShardServer implements RunningProcess {
       snapshotLogBytes,
       resolve: (node) => this.#watcher.directory.peerAddressOf(node),
       onFatal: this.#onFatal,
+      ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })
     this.#host = host

@@ -1,4 +1,4 @@
-/** Looks at all servers of a simulated cluster again and again, and fails the run when two lead a group in one term, or a commit index or a term goes back. */
+/** Looks at all servers of a simulated cluster again and again, and fails the run when two lead a group in one term or a term goes back. */
 import type { SimCluster } from './sim-cluster.ts'
 import type { World } from './world.ts'
 
@@ -9,7 +9,7 @@ export class LeaderObserver {
   readonly #cluster: SimCluster
   /** 'group term' → node seen leading. */
   readonly #leaders = new Map<string, string>()
-  /** 'group' → largest commit index seen anywhere; 'group@node' → term. */
+  /** 'group@node' → term. */
   readonly #terms = new Map<string, number>()
   #running = false
 
@@ -51,5 +51,6 @@ export class LeaderObserver {
     if (leader !== undefined && leader !== node)
       this.#world.fail(new Error(`two leaders of ${group} in term ${term}: ${leader} and ${node}`))
     this.#leaders.set(`${group} ${term}`, node)
+    this.#cluster.sawLeader(group, node)
   }
 }

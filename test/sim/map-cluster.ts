@@ -57,6 +57,7 @@ export class MapCluster implements NemesisTarget {
   readonly #world: World
   readonly #observer: RaftObserver
   readonly #unsafe: UnsafeRaft | undefined
+  readonly #maxAppendBytes: number
   readonly #members = new Map<string, Member>()
 
   constructor(world: World, observer: RaftObserver, unsafe?: UnsafeRaft) {
@@ -64,6 +65,8 @@ export class MapCluster implements NemesisTarget {
     this.#observer = observer
     this.#unsafe = unsafe
     this.network = new SimNetwork(world)
+    // In some worlds an append carries one entry, so that entries arrive apart.
+    this.#maxAppendBytes = world.random.next() < 0.5 ? 1 : 1024 * 1024
     for (const name of names) {
       const process = new SimProcess(world, { name, network: this.network })
       this.#members.set(name, { process, replica: undefined, machine: undefined })
@@ -158,6 +161,7 @@ export class MapCluster implements NemesisTarget {
       snapshotLogBytes: Number.POSITIVE_INFINITY,
       resolve: (node) => `${node}:${port}`,
       onFatal: (error) => this.#world.fail(error),
+      maxAppendBytes: this.#maxAppendBytes,
       ...(this.#unsafe === undefined ? {} : { unsafe: this.#unsafe }),
     })
     await transport.listen([{ name: 'default', address: `${name}:${port}` }], host.routes())

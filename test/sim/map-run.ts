@@ -17,16 +17,16 @@ export interface MapRun {
   readonly leaderChanges: number
 }
 
-const clients = 4
-const keys = 5
+const clients = 6
+const keys = 3
 const faultsMs = 15_000
-const answerMsMax = 2000
+const answerMsMax = 1500
 
 export async function runMap(seed: number, unsafe?: UnsafeRaft): Promise<MapRun> {
   const world = new World({ seed })
   const observer = new RaftObserver(world)
   const cluster = new MapCluster(world, observer, unsafe)
-  const nemesis = new Nemesis(world, cluster.network, cluster, { intervalMs: 600, deadMsMax: 1500, partitionMsMax: 2000 })
+  const nemesis = new Nemesis(world, cluster.network, cluster, { intervalMs: 500, deadMsMax: 1500, partitionMsMax: 2000 })
   const load = new Load(world, cluster)
   for (let client = 0; client < clients; client++) load.start(client)
   await world.runUntil(() => cluster.leader() !== undefined, 10_000)
@@ -94,7 +94,7 @@ class Load {
   }
 
   #call(client: number): void {
-    const target = this.#random.next() < 0.8 ? (this.#cluster.leader() ?? this.#anyone()) : this.#anyone()
+    const target = this.#random.next() < 0.5 ? (this.#cluster.leader() ?? this.#anyone()) : this.#anyone()
     const key = `k${this.#random.below(keys)}`
     const input: OstrakaInput = this.#random.next() < 0.5 ? { op: 'put', value: `v${++this.#values}` } : { op: 'get' }
     const operation = this.recorder.call(`client ${client}`, key, input)

@@ -14,6 +14,8 @@ export interface NemesisTarget {
   powerLoss(name: string): void
   restart(name: string): void
   pause(name: string, durationMs: number): void
+  /** Some machine that leads a group now. */
+  leader(): string | undefined
 }
 
 export interface NemesisOptions {
@@ -24,17 +26,22 @@ export interface NemesisOptions {
   readonly partitionMsMax: number
 }
 
-export type FaultName = 'kill' | 'power-loss' | 'power-loss-of-all' | 'pause' | 'partition' | 'flaky' | 'clog'
+export type FaultName = 'kill' | 'power-loss' | 'power-loss-of-all' | 'bounce' | 'bounce-leader' | 'pause' | 'pause-leader' | 'partition' | 'flaky' | 'clog'
 
 const faults: readonly { readonly name: FaultName; readonly weight: number }[] = [
   { name: 'kill', weight: 4 },
   { name: 'power-loss', weight: 4 },
   { name: 'power-loss-of-all', weight: 1 },
+  { name: 'bounce', weight: 2 },
+  { name: 'bounce-leader', weight: 2 },
   { name: 'pause', weight: 2 },
+  { name: 'pause-leader', weight: 1 },
   { name: 'partition', weight: 4 },
   { name: 'flaky', weight: 2 },
   { name: 'clog', weight: 1 },
 ]
+
+const bounceMsMax = 20
 
 const calm = { lossProbability: 0, duplicateProbability: 0, reorderProbability: 0 }
 
@@ -48,6 +55,8 @@ export class Nemesis {
   readonly #random: SeededRandom
   /** A swarm: each seed leaves out some kinds of fault, so that the others get through undisturbed. */
   readonly #chosen: readonly { readonly name: FaultName; readonly weight: number }[]
+  /** Some seeds are hectic, some quiet. */
+  readonly #intervalMs: number
   #running = false
 
   constructor(world: World, network: SimNetwork, target: NemesisTarget, options: NemesisOptions) {
@@ -58,6 +67,7 @@ export class Nemesis {
     this.#random = world.random.fork()
     const chosen = faults.filter(() => this.#random.next() < 0.7)
     this.#chosen = chosen.length > 0 ? chosen : faults
+    this.#intervalMs = options.intervalMs * (0.25 + this.#random.next() * 1.75)
   }
 
   start(): void {
@@ -74,7 +84,7 @@ export class Nemesis {
   }
 
   #next(): void {
-    this.#world.schedule(this.#random.next() * 2 * this.#options.intervalMs, undefined, 'nemesis', () => {
+    this.#world.schedule(this.#random.next() * 2 * this.#intervalMs, undefined, 'nemesis', () => {
       if (!this.#running) return
       this.#strike()
       this.#next()
@@ -109,8 +119,17 @@ export class Nemesis {
           this.#reviveLater(name)
         }
         break
+      case 'bounce':
+        this.#bounce(victim)
+        break
+      case 'bounce-leader':
+        this.#bounce(this.#target.leader() ?? victim)
+        break
       case 'pause':
-        if (this.#target.isAlive(victim)) this.#target.pause(victim, this.#random.next() * this.#options.partitionMsMax)
+        this.#pause(victim)
+        break
+      case 'pause-leader':
+        this.#pause(this.#target.leader() ?? victim)
         break
       case 'partition':
         this.#partition(victim)
@@ -126,6 +145,18 @@ export class Nemesis {
       case 'clog':
         this.#network.clog(victim, this.#pick(this.#target.names), this.#random.next() * this.#options.partitionMsMax)
     }
+  }
+
+  /** Down and up again at once: what it promised a moment ago must be on its disk. */
+  #bounce(victim: string): void {
+    if (!this.#target.isAlive(victim)) return
+    if (this.#random.next() < 0.5) this.#target.kill(victim)
+    else this.#target.powerLoss(victim)
+    this.#world.schedule(this.#random.next() * bounceMsMax, undefined, 'bounce', () => this.#revive(victim))
+  }
+
+  #pause(victim: string): void {
+    if (this.#target.isAlive(victim)) this.#target.pause(victim, this.#random.next() * this.#options.partitionMsMax)
   }
 
   #partition(victim: string): void {

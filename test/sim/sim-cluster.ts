@@ -42,12 +42,16 @@ export class SimCluster implements NemesisTarget {
   readonly network: SimNetwork
   readonly #world: World
   readonly #options: SimClusterOptions
+  readonly #maxAppendBytes: number
+  readonly #leaders = new Map<string, string>()
   readonly #machines = new Map<string, Machine>()
 
   constructor(world: World, options: SimClusterOptions) {
     this.#world = world
     this.#options = options
     this.network = new SimNetwork(world)
+    // In some worlds an append carries one entry, so that entries arrive apart.
+    this.#maxAppendBytes = world.random.next() < 0.5 ? 1 : 1024 * 1024
     this.controllerNames = numbered('c', options.controllers)
     this.nodeNames = numbered('n', options.nodes)
     this.groupNames = numbered('g', options.groups)
@@ -83,6 +87,17 @@ export class SimCluster implements NemesisTarget {
 
   pause(name: string, durationMs: number): void {
     this.#machine(name).process.pause(durationMs)
+  }
+
+  /** A node that leads a group, of those that the observer saw last. */
+  leader(): string | undefined {
+    const leaders = [...this.#leaders.values()].filter((name) => this.isAlive(name))
+    return leaders[this.#world.nowMs % 2 < 1 ? 0 : leaders.length - 1]
+  }
+
+  /** The observer tells who leads. */
+  sawLeader(group: string, name: string): void {
+    this.#leaders.set(group, name)
   }
 
   /** The running server on `name`; undefined while it starts or is dead. */
@@ -166,6 +181,7 @@ export class SimCluster implements NemesisTarget {
       memtableBytes,
       blockCacheBytes: 1024 * 1024,
       readMode: 'linearizable' as const,
+      maxAppendBytes: this.#maxAppendBytes,
       ...(unsafe === undefined ? {} : { unsafe }),
     }
     if (!isController) return startShardServer({ ...settings, controllers: this.controllerAddresses }, process, onFatal)

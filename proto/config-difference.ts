@@ -1,4 +1,4 @@
-import { Config, decodeGroup, decodePins, encodeGroup, type Group, sortedGroups } from './config.ts'
+import { Config, checkedEpoch, decodeGroup, decodePins, encodeGroup, type Group, sortedGroups } from './config.ts'
 import type { pb } from './messages.ts'
 
 /**
@@ -58,20 +58,24 @@ function changedShards(
   changes: readonly pb.v1.ShardChange.$Properties[],
 ): { assignment: Uint16Array; epochs: Float64Array } {
   const moved = positionsIn(config.groups, groups)
-  const assignment = config.assignment.map((position) => moved[position] ?? absent)
-  if (changes.length === 0) return { assignment, epochs: config.epochs }
+  const { shardCount } = config
+  const assignment = new Uint16Array(shardCount)
+  for (let shard = 0; shard < shardCount; shard++) assignment[shard] = moved[config.assignment[shard] ?? 0] ?? absent
   const positions = new Map(groups.map((group, at) => [group.uid, at + 1]))
-  const epochs = config.epochs.slice()
-  for (const { shard, group, epoch } of changes) {
+  const epochs = changes.length === 0 ? config.epochs : config.epochs.slice()
+  for (const { shard: number, group, epoch } of changes) {
+    const shard = number ?? 0
     const position = group ? positions.get(group) : 0
-    if (position === undefined || (shard ?? 0) >= config.shardCount) throw new RangeError(`no config: shard ${shard} goes to ${group}`)
-    assignment[shard ?? 0] = position
-    epochs[shard ?? 0] = epoch ?? 0
+    if (position === undefined || shard >= shardCount) throw new RangeError(`no config: shard ${shard} goes to ${group}`)
+    assignment[shard] = position
+    epochs[shard] = checkedEpoch(shard, epoch ?? 0, position !== 0)
   }
+  const orphan = assignment.indexOf(absent)
+  if (orphan >= 0) throw new RangeError(`no config: shard ${orphan} was left to a group that is no more`)
   return { assignment, epochs }
 }
 
-/** No position: a group that is no more. Above every position that a config accepts. */
+/** No position: a group that is no more. Above every position that a config has. */
 const absent = 65_535
 
 /** Position plus 1 among `from` → position plus 1 among `to`, both sorted by name. */

@@ -45,7 +45,7 @@ export interface ConfigParts extends ConfigHead {
   readonly epoch: (shard: number) => number
 }
 
-/** The same, with the shards as a `Config` keeps them. The arrays are taken over and must not change afterwards. */
+/** The same, with the shards as a `Config` keeps them: checked already, taken over, never changed afterwards. */
 export interface ConfigArrays extends ConfigHead {
   /** Positions plus 1 in `sortedGroups(groups)`. */
   readonly assignment: Uint16Array
@@ -89,17 +89,14 @@ export class Config {
       check(this.groups[at + 1]?.name !== group.name, `group ${group.name} twice`)
       check(group.weight > 0 && Number.isFinite(group.weight), `weight ${group.weight} of ${group.uid}`)
     }
-    this.assignment = 'assignment' in parts ? parts.assignment : assignmentOf(parts, this.groups)
-    this.epochs = 'assignment' in parts ? parts.epochs : Float64Array.from(this.assignment, (_, shard) => parts.epoch(shard))
-    check(this.assignment.length === parts.shardCount && this.epochs.length === parts.shardCount, 'shards of another count')
-    for (let shard = 0; shard < parts.shardCount; shard++) {
-      const position = this.assignment[shard] ?? 0
-      const epoch = this.epochs[shard] ?? 0
-      if (position > this.groups.length)
-        throw new RangeError(`no config: shard ${shard} belongs to group ${position} of ${this.groups.length}`)
-      if (!Number.isSafeInteger(epoch) || epoch < (position === 0 ? 0 : 1))
-        throw new RangeError(`no config: epoch ${epoch} of shard ${shard}`)
+    if ('assignment' in parts) {
+      this.assignment = parts.assignment
+      this.epochs = parts.epochs
+    } else {
+      this.assignment = assignmentOf(parts, this.groups)
+      this.epochs = epochsOf(parts, this.assignment)
     }
+    check(this.assignment.length === parts.shardCount && this.epochs.length === parts.shardCount, 'shards of another count')
     for (const shard of parts.pins.keys()) check(Number.isInteger(shard) && shard >= 0 && shard < parts.shardCount, `pin of shard ${shard}`)
   }
 
@@ -153,6 +150,20 @@ function assignmentOf(parts: ConfigParts, groups: readonly Group[]): Uint16Array
     check(position !== undefined, `shard ${shard} belongs to ${uid}, which is no group`)
     return position
   })
+}
+
+function epochsOf(parts: ConfigParts, assignment: Uint16Array): Float64Array {
+  const epochs = new Float64Array(parts.shardCount)
+  for (let shard = 0; shard < parts.shardCount; shard++) {
+    epochs[shard] = checkedEpoch(shard, parts.epoch(shard), assignment[shard] !== 0)
+  }
+  return epochs
+}
+
+/** `epoch`, or a RangeError: a shard that is owned was born. */
+export function checkedEpoch(shard: number, epoch: number, owned: boolean): number {
+  check(Number.isSafeInteger(epoch) && epoch >= (owned ? 1 : 0), `epoch ${epoch} of shard ${shard}`)
+  return epoch
 }
 
 export function emptyConfig(shardCount: number): Config {

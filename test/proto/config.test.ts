@@ -129,6 +129,19 @@ describe('config difference', () => {
     expect(wire(small)).toMatchSnapshot()
   })
 
+  it('refuses shards that are left to a group that is no more, or go to none that is there', () => {
+    const change = { from: 3, to: { number: 4, shardCount: 16 } }
+    expect(applyDifference(small, change).groups.length).toBe(2)
+    expect(() => applyDifference(small, { ...change, removedGroups: ['g2@3'] })).toThrow(RangeError)
+    for (const shards of [
+      { shard: 0, group: 'g9@1', epoch: 1 },
+      { shard: 16, group: 'g1@1', epoch: 1 },
+      { shard: 0, group: 'g1@1', epoch: 0 },
+    ]) {
+      expect(() => applyDifference(small, { ...change, shards: [shards] })).toThrow(RangeError)
+    }
+  })
+
   it('refuses to be laid over another config than the one that it builds on', () => {
     const change = difference(emptyConfig(16), small)
     expect(() => applyDifference(small, change)).toThrow(RangeError)

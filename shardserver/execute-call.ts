@@ -30,7 +30,8 @@ export class ExecuteCall implements Expiring {
   #readsError: OstrakaError | undefined
   /** Parts of the request without an answer. */
   #pending = 0
-  #proposed = false
+  /** Proposed, and the outcome is not known. */
+  #writesPending = false
   #finished = false
 
   constructor(node: KvNode, request: pb.v1.ExecuteRequest.$Properties, done: (reply: pb.v1.ExecuteReply.$Properties) => void) {
@@ -49,7 +50,12 @@ export class ExecuteCall implements Expiring {
   }
 
   expire(): void {
-    this.#finishWith(deadlinePassed(this.#proposed))
+    if (this.#writesPending || !this.#hasWrites) {
+      this.#finishWith(deadlinePassed(this.#writesPending))
+      return
+    }
+    this.#readsError = deadlinePassed(false)
+    this.#finishParts()
   }
 
   /** A node that is behind learns more before it refuses. */
@@ -99,9 +105,9 @@ export class ExecuteCall implements Expiring {
 
   #propose(hosted: HostedGroup, writes: Uint8Array): void {
     this.#pending++
-    this.#proposed = true
+    this.#writesPending = true
     hosted.replica.propose(encodeWrite(this.#node.timeOf(hosted), writes), (outcome) => {
-      this.#proposed = outcome.kind === 'lost'
+      this.#writesPending = false
       if (!this.#finished) this.#written(outcome)
       this.#partDone()
     })
@@ -202,10 +208,16 @@ export class ExecuteCall implements Expiring {
   }
 
   #partDone(): void {
-    if (--this.#pending > 0 || this.#finished) return
-    const hasWrites = (this.#batch.commands?.length ?? 0) > 0
+    if (--this.#pending === 0 && !this.#finished) this.#finishParts()
+  }
+
+  get #hasWrites(): boolean {
+    return (this.#batch.commands?.length ?? 0) > 0
+  }
+
+  #finishParts(): void {
     const hasReads = this.#reads.length > 0
-    const whole = hasReads ? (hasWrites ? undefined : this.#readsError) : this.#writesError
+    const whole = hasReads ? (this.#hasWrites ? undefined : this.#readsError) : this.#writesError
     if (whole !== undefined) {
       this.#finishWith(whole)
       return

@@ -194,6 +194,25 @@ describe('the KV server of a node', () => {
     expect([read.code, read.definite]).toEqual(['DEADLINE', true])
   })
 
+  it('tells at the deadline what became of the writes, where that is known', async () => {
+    const { execute, put, replica, clock } = await setUp()
+    clock.stepMs = 100
+    replica.readMode = 'holds'
+    const reads = [{ shard: 3, key }]
+    const done = await execute({ writes: put('a'), reads, timeoutMs: 2000 })
+    expect(done).toMatchObject({ error: null, writes: [{ revision: 1 }] })
+    expect(errorOf(done.reads[0]?.error)).toMatchObject({ code: 'DEADLINE', definite: true })
+    replica.mode = 'loses'
+    const lost = await execute({ writes: put('a'), reads, timeoutMs: 2000 })
+    expect(errorOf(lost.writes[0]?.error)).toMatchObject({ code: 'UNKNOWN', definite: false })
+    replica.mode = 'holds'
+    const held = await execute({ writes: put('a'), reads, timeoutMs: 2000 })
+    expect(errorOf(held.error)).toMatchObject({ code: 'DEADLINE', definite: false })
+    replica.mode = 'serves'
+    const unproposed = await execute({ writes: put('a', { sequence: 0 }), reads, timeoutMs: 2000 })
+    expect(errorOf(unproposed.error).code).toBe('INVALID_ARGUMENT')
+  })
+
   it("logs one time mark for reads of records that only the leader's time has passed", async () => {
     const { execute, put, replica, server } = await setUp()
     await execute({ writes: put('a', { put: { key, value: utf8('a'), ttlMs: 50 } }) })

@@ -63,7 +63,7 @@ function actionOf(code: ErrorCode | undefined, whole: boolean): Action {
 
 const FIRST_MS = 5
 const LEADER_MAX_MS = 100
-const LOAD_MAX_MS = 1000
+const LOAD_MAX_MS = 250
 
 /** Before the `failures`-th attempt in a row to find who serves: short, since an election takes as long as it takes. Jittered. */
 export function leaderBackoffMs(failures: number, random: Random): number {

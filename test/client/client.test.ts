@@ -154,6 +154,20 @@ describe('batching', () => {
   })
 })
 
+describe('back-pressure', () => {
+  it('writes no more to a stream that is full, and goes on when it drains', async () => {
+    const { cluster, db } = await start(15, { network: { windowBytes: 100_000, conditions: { bytesPerMs: 1000 } } })
+    await cluster.settle(db.put('warm', ''))
+    const puts = Promise.all(Array.from({ length: 40 }, (_, i) => db.put(`key${i}`, Buffer.alloc(50_000, i))))
+    await cluster.world.runFor(1000)
+    // A request takes some 250 ms on this link: with the window full at most one waits behind the one that arrives.
+    expect(cluster.seen.length).toBeLessThanOrEqual(1 + 1000 / 250 + 1)
+    await cluster.settle(puts)
+    expect(cluster.value('key39')?.length).toBe(50_000)
+    expect(cluster.executed.length).toBe(41)
+  })
+})
+
 describe('exactly once', () => {
   it('repeats a write under its number where the answer was lost', async () => {
     const { cluster, db } = await start(20)

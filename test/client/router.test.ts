@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest'
+import { Router } from '../../client/router.ts'
+import { Config } from '../../proto/config.ts'
+
+function configOf(number: number, owner: (shard: number) => string): Config {
+  const members = ['n1', 'n2', 'n3'].map((node, i) => ({ node, replica: i + 1 }))
+  const groups = ['g1', 'g2'].map((name) => ({ uid: `${name}@1`, name, weight: 1, state: 'active' as const, members }))
+  return new Config({ number, atMs: 0, cause: '', author: '', shardCount: 16, groups, owner, epoch: () => 1, pins: new Map() })
+}
+
+function newRouter(): Router {
+  const router = new Router()
+  router.update(configOf(2, (shard) => (shard < 8 ? 'g1@1' : 'g2@1')))
+  return router
+}
+
+describe('the router', () => {
+  it('takes only newer configs', () => {
+    const router = newRouter()
+    expect(router.update(configOf(1, () => 'g2@1'))).toBe(false)
+    expect(router.update(configOf(2, () => 'g2@1'))).toBe(false)
+    expect(router.groupOf(0)?.name).toBe('g1')
+    expect(router.update(configOf(3, () => 'g2@1'))).toBe(true)
+    expect(router.groupOf(0)?.name).toBe('g2')
+  })
+
+  it('finds slot and shard as the cluster does', () => {
+    const router = newRouter()
+    expect(router.slotOf(Buffer.from('foo'))).toBe(12_182)
+    expect(router.shardOf(Buffer.from('foo'))).toBe(11)
+    expect(router.shardOf(Buffer.from('x{foo}y'))).toBe(11)
+  })
+
+  it('asks the member that answered, follows hints to members only, and goes round after failures', () => {
+    const router = newRouter()
+    expect(router.target('g1@1')).toBe('n1')
+    expect(router.redirected('g1@1', 'n1', 'n3', 0)).toBe(true)
+    expect([router.target('g1@1'), router.leaderOf('g1@1')]).toEqual(['n3', undefined])
+    router.answered('g1@1', 'n3')
+    expect(router.leaderOf('g1@1')).toBe('n3')
+    expect(router.redirected('g1@1', 'n3', 'n9', 0)).toBe(false)
+    expect([router.target('g1@1'), router.leaderOf('g1@1')]).toEqual(['n1', undefined])
+    router.failed('g1@1', 'n3', 0, 0)
+    expect(router.target('g1@1')).toBe('n1')
+    router.failed('g1@1', 'n1', 0, 0)
+    expect(router.target('g1@1')).toBe('n2')
+    expect(router.target('g9@1')).toBeUndefined()
+  })
+
+  it('avoids a node that gave no answer, longer each time, until it is heard', () => {
+    const router = newRouter()
+    router.failed('g1@1', 'n1', 0, 500)
+    expect(router.isSuspect('n1')).toBe(true)
+    expect(router.redirected('g1@1', 'n2', 'n1', 499)).toBe(false)
+    expect(router.target('g1@1')).toBe('n3')
+    router.failed('g1@1', 'n3', 400, 0)
+    expect(router.target('g1@1')).toBe('n2')
+    expect(router.redirected('g1@1', 'n2', 'n1', 500)).toBe(true)
+    router.failed('g1@1', 'n1', 500, 500)
+    expect(router.redirected('g1@1', router.target('g1@1') ?? '', 'n1', 1499)).toBe(false)
+    router.heard('n1')
+    expect(router.redirected('g1@1', router.target('g1@1') ?? '', 'n1', 1499)).toBe(true)
+  })
+
+  it('asks avoided nodes too where there is no other', () => {
+    const router = newRouter()
+    for (const node of ['n1', 'n2', 'n3']) router.failed('g1@1', node, 0, 500)
+    expect(router.target('g1@1')).toBe('n1')
+  })
+})

@@ -232,11 +232,14 @@ export class Database {
   async #close(): Promise<void> {
     const engine = this.#engine
     engine.closed = true
-    await this.#log?.close()
-    await this.#queue.settle()
-    await this.#compactor.stop()
-    await engine.manifest.close()
-    await engine.store.close()
+    try {
+      await this.#log?.close()
+      await this.#queue.settle()
+      await this.#compactor.stop()
+      await engine.manifest.close()
+    } finally {
+      await engine.store.close()
+    }
   }
 
   async #writeLogged(batch: WriteBatch, sync: boolean): Promise<void> {

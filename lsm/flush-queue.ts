@@ -41,6 +41,8 @@ export class FlushQueue {
 
   async #run(): Promise<void> {
     const engine = this.#engine
+    // Never done in the turn of `push`, which keeps the promise of this run.
+    await Promise.resolve()
     for (;;) {
       const element = engine.view.queue[0]
       if (element === undefined || engine.failed !== undefined) break

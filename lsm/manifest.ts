@@ -79,7 +79,7 @@ export class Manifest {
   /** Numbers of files that lie in the folder, also of orphans, are never given out again. */
   skipNumbers(names: readonly string[]): void {
     for (const name of names) {
-      const number = Number(/\d+/.exec(name)?.[0] ?? 0)
+      const number = Number(/^(?:MANIFEST-)?(\d{6,15})(?:\.sst|\.log)?$/.exec(name)?.[1] ?? 0)
       if (number >= this.#state.nextNumber) this.#state = { ...this.#state, nextNumber: number + 1 }
     }
   }

@@ -39,6 +39,7 @@ export class TableReader {
   readonly #loading = new Map<number, Promise<Uint8Array>>()
   #ahead: Uint8Array = new Uint8Array(0)
   #aheadOffset = 0
+  #closed = false
 
   private constructor(
     file: File,
@@ -152,6 +153,7 @@ export class TableReader {
 
   /** Nobody reads any more. */
   async close(): Promise<void> {
+    this.#closed = true
     for (const block of this.#cached) if (block !== undefined) this.#cache?.remove(block)
     this.#cached.fill(undefined)
     await this.#file.close()
@@ -189,7 +191,7 @@ export class TableReader {
         offset: this.#index.offsets[index] as number,
         length: this.#index.lengths[index] as number,
       })
-      this.#cached[index] = cache.insert(this, index, block, hot)
+      if (!this.#closed) this.#cached[index] = cache.insert(this, index, block, hot)
       return block
     } finally {
       this.#loading.delete(index)

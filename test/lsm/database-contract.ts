@@ -134,6 +134,24 @@ export function describeDatabase(name: string, runIn: RunIn, options: { readonly
           }
         }))
 
+      it('gives effect to what is issued together in the order in which it was issued', () =>
+        inDatabase(async (db) => {
+          const expected = new Map<string, string>()
+          const issued: unknown[] = []
+          for (let i = 0; i < 300; i++) {
+            const key = `k${(i * 7) % 25}`
+            issued.push(db.write(put(key, `v${i}`), { sync: i % 3 === 0 }))
+            expected.set(key, `v${i}`)
+            if (i % 90 === 50) issued.push(wal ? db.flush() : db.seal(bytes(`${i}`)))
+            if (i % 100 === 70) {
+              issued.push(db.excise(bytes('k1'), bytes('k2'), wal ? undefined : bytes(`${i}`)))
+              for (const other of [...expected.keys()]) if (other >= 'k1' && other < 'k2') expected.delete(other)
+            }
+          }
+          await Promise.all(issued)
+          expect(await scan(db)).toEqual(recordsOf(expected))
+        }))
+
       it('drops tombstones and overwritten values at the base level, and only there', () =>
         inDatabase(async (db) => {
           for (let round = 0; round < 3; round++) {

@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { utf8, utf8Text } from '../../base/bytes.ts'
 import { SeededRandom } from '../../base/random.ts'
+import { WriteBatch } from '../../lsm/index.ts'
 import { pb } from '../../proto/messages.ts'
 import type { GroupResult } from '../../shardserver/apply-run.ts'
 import { UnknownEntryError } from '../../shardserver/entry.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
+import { migrationKey } from '../../shardserver/record.ts'
+import { encodeShardRecord, type ShardRecord } from '../../shardserver/shard-state.ts'
 import { Caller, keyOf, LogBuilder, openMachine, written } from './builders.ts'
 
 async function applyAll(machine: GroupStateMachine, log: LogBuilder, from = machine.applied): Promise<readonly GroupResult[]> {
@@ -137,6 +140,44 @@ describe('a group state machine', () => {
       await expect((async () => applyAll(machine, log))()).rejects.toThrow(UnknownEntryError)
       expect(machine.applied).toBe(0)
     }
+  })
+
+  it.each([
+    ['serving', undefined],
+    ['exporting', undefined],
+    ['released', pb.v1.ErrorCode.WRONG_GROUP],
+    ['absent', pb.v1.ErrorCode.WRONG_GROUP],
+    ['importing', pb.v1.ErrorCode.SHARD_MOVING],
+    ['refused', pb.v1.ErrorCode.SHARD_MOVING],
+  ] as const)('serves writes, reads and scans of a shard that is %s, or none of them', async (state, code) => {
+    const before = await openMachine()
+    const log = new LogBuilder()
+    const caller = new Caller(1, 2)
+    const put = caller.next({ put: { key: keyOf(2, 1), value: utf8('a') } })
+    log.birth(0, [2])
+    log.write(0, 1, put)
+    await applyAll(before.machine, log)
+    await before.machine.flush()
+    const record: ShardRecord = { state, newestId: 5, attempt: 1, ingested: false, cursor: 0, releasedAt: 0 }
+    before.store.write(new WriteBatch().put(migrationKey(2), encodeShardRecord(record)))
+    await before.store.seal(before.store.durableMark ?? new Uint8Array(0))
+    const { machine } = await openMachine(before.store.crash())
+    log.write(0, 1, put)
+    log.write(0, 1, caller.next({ put: { key: keyOf(2, 1), value: utf8('b') } }))
+    const results = (await applyAll(machine, log)).flatMap(written)
+    expect(results.map(({ error }) => error?.code)).toEqual([code, code])
+    expect(await textAt(machine, 2, keyOf(2, 1))).toBe(code === undefined ? 'b' : 'refused')
+    const scan = await machine.scan({
+      shards: [2],
+      start: utf8(''),
+      end: utf8(''),
+      reverse: false,
+      limit: 5,
+      pageBytes: 10,
+      leaderTimeMs: 0,
+    })
+    expect(scan).toMatchObject(code === undefined ? { kind: 'page' } : { kind: 'refused', shard: 2, state })
+    expect(machine.status().shards).toMatchObject([{ state, revision: code === undefined ? 2 : 1 }])
   })
 
   it('takes entries without data and of another leader as nothing', async () => {

@@ -33,6 +33,7 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
   #durable: SnapshotMeta
   #applied: SnapshotMeta
   #sealing: Promise<void> = Promise.resolve()
+  #waitingSeal: Promise<void> | undefined
   #failure: unknown
 
   constructor(database: ConfigDatabase, state: ConfigState, durable: SnapshotMeta, shardCount: number) {
@@ -77,10 +78,13 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     return this.#seal()
   }
 
+  /** One seal at a time, and at most one that waits for it: what came meanwhile goes with that one. */
   #seal(): Promise<void> {
+    if (this.#waitingSeal !== undefined) return this.#waitingSeal
     const before = this.#sealing
     const seal = async () => {
       await before.catch(() => {})
+      this.#waitingSeal = undefined
       const mark = this.#applied
       if (mark.index === this.#durable.index) return
       await this.#database.seal(encodeMark(mark))
@@ -88,6 +92,7 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
       this.onDurable?.()
     }
     this.#sealing = seal()
+    this.#waitingSeal = this.#sealing
     return this.#sealing
   }
 

@@ -4,6 +4,7 @@ import { isShardCount } from '../base/slot.ts'
 import { type Config, emptyConfig } from '../proto/config.ts'
 import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
 import { type Directory, decodeNodeEntry, emptyDirectory, encodeNodeEntry, type NodeEntry } from '../proto/directory.ts'
+import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import {
   claimKey,
@@ -117,7 +118,7 @@ export class ConfigState {
     if (change.base !== this.config.number) return this.#result('stale')
     const next = nextConfigs(this.config, change.steps ?? [], this.nextReplica)
     const guesses = change.guesses ?? []
-    if (next === undefined || guesses.some((guess) => !guess.id)) return this.#result('refused')
+    if (next === undefined || guesses.some((guess) => !isName(guess.id))) return this.#result('refused')
     for (const [at, config] of next.configs.entries()) {
       const step = change.steps?.[at] ?? {}
       putConfig(records, step, config)
@@ -159,7 +160,7 @@ export class ConfigState {
 
   #register(registration: pb.v1.NodeRegistration.$Properties, records: RecordWriter): ConfigResult {
     const id = registration.entry?.id ?? ''
-    if (this.config === undefined || id === '') return this.#result('refused')
+    if (this.config === undefined || !isName(id)) return this.#result('refused')
     const entry = decodeNodeEntry(registration.entry ?? {})
     const nonce = plain(registration.nonce ?? emptyBytes)
     if (registration.controller) {
@@ -255,6 +256,11 @@ export class ConfigState {
   }
 }
 
+/** Short enough for a key; what else a name may hold the leader has checked. */
+function isName(name: string | null | undefined): boolean {
+  return typeof name === 'string' && name !== '' && name.length <= limits.groupNameMax
+}
+
 /** The configs that the steps make, one after the other; undefined where a step does not fit. */
 function nextConfigs(
   base: Config,
@@ -276,6 +282,7 @@ function nextConfigs(
     for (const { uid } of step.groups ?? []) {
       const group = must(next.groupByUid(uid ?? ''), 'a group of the step is in its config')
       const before = config.groupByUid(group.uid)
+      if (!isName(group.name)) return undefined
       if (before === undefined && group.uid !== `${group.name}@${next.number}`) return undefined
       for (const member of group.members) {
         if (before?.members.some((old) => old.replica === member.replica)) continue

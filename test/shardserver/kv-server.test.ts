@@ -295,6 +295,16 @@ describe('the KV server of a node', () => {
     expect(errorOf(large.stream.replies[0]?.error).code).toBe('OVERLOADED')
   })
 
+  it('takes a request off the count when its reply has left', async () => {
+    const { open, put } = await setUp({ connectionLimits: { requests: 2, bytes: 1e6 }, nodeLimits: { requests: 2, bytes: 1e6 } })
+    const { stream, send } = open()
+    for (let i = 1; i <= 6; i++) {
+      send({ id: i, writes: put('a', { sequence: i }) })
+      await stream.count(i)
+    }
+    expect(stream.replies.map(({ error }) => error)).toEqual([null, null, null, null, null, null])
+  })
+
   it('lets a large request through on an idle connection', async () => {
     const { open, put } = await setUp({ connectionLimits: { requests: 2, bytes: 300 } })
     const { stream, send } = open()

@@ -55,7 +55,8 @@ function drawDeed(random: SeededRandom, mildness: number): Deed | undefined {
   }
 }
 
-async function run(seed: number): Promise<void> {
+/** Resolves to the share of the writes that were acknowledged. */
+async function run(seed: number): Promise<number> {
   const cluster = await new FakeCluster(seed, { groups: 2 }).start()
   const random = new SeededRandom(seed + 1_000_000)
   const dbs = [await cluster.connect({ name: 'app1', deadlineMs: 4000 }), await cluster.connect({ name: 'app2', deadlineMs: 4000 })]
@@ -112,6 +113,7 @@ async function run(seed: number): Promise<void> {
   await Promise.all(dbs.map((db) => db.close()))
   await cluster.world.runFor(5000)
   judge(seed, cluster, keys, calls, reads)
+  return calls.filter((call) => call.outcome === 'done').length / calls.length
 }
 
 function judge(seed: number, cluster: FakeCluster, keys: readonly string[], calls: readonly Call[], reads: readonly Read[]): void {
@@ -132,7 +134,6 @@ function judge(seed: number, cluster: FakeCluster, keys: readonly string[], call
       expect(took, told(`order of client ${client} on ${key}`)).toEqual(made.filter((token) => took.includes(token)))
     }
   }
-  expect(calls.filter((call) => call.outcome === 'done').length, told('calls done')).toBeGreaterThan(calls.length / 8)
   for (const read of reads) {
     expect(read.outcome, told('a read')).not.toBe('pending')
     if (read.outcome !== 'done') continue
@@ -145,7 +146,10 @@ describe('random calls against a random cluster', () => {
   const seeds = Number(process.env.OSTRAKA_CLIENT_SEEDS ?? 60)
   for (let first = 1; first <= seeds; first += 10) {
     it(`take effect once, in order, as reported: seeds ${first} to ${first + 9}`, async () => {
-      for (let seed = first; seed < first + 10; seed++) await run(seed)
+      let done = 0
+      for (let seed = first; seed < first + 10; seed++) done += await run(seed)
+      // Else the world is too rough to prove anything.
+      expect(done).toBeGreaterThan(3)
     })
   }
 })

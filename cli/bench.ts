@@ -150,14 +150,16 @@ class Run {
 function resultOf(workload: WorkloadName, run: Run, seconds: number) {
   const ms = (microseconds: number) => Math.round(microseconds) / 1000
   const { latencies } = run
+  // The histogram answers with the upper end of a bucket.
+  const percentile = (percent: number) => ms(Math.min(latencies.getValueAtPercentile(percent), latencies.maxValue))
   return {
     workload,
     operations: run.operations,
     seconds: Math.round(seconds * 1000) / 1000,
     perSecond: Math.round(run.operations / seconds),
-    p50: ms(latencies.getValueAtPercentile(50)),
-    p99: ms(latencies.getValueAtPercentile(99)),
-    p999: ms(latencies.getValueAtPercentile(99.9)),
+    p50: percentile(50),
+    p99: percentile(99),
+    p999: percentile(99.9),
     max: ms(latencies.maxValue),
     errors: run.errors,
   }

@@ -1,6 +1,7 @@
 import net from 'node:net'
 import { systemErrorCode } from '../base/errors.ts'
 import { CommandError, exitCode } from './exit-code.ts'
+import { pollUntil } from './poll.ts'
 
 /** Whether `address` (an IPv4 HOST:PORT) could be listened on a moment ago. */
 async function isFree(address: string): Promise<boolean> {
@@ -16,10 +17,12 @@ async function isFree(address: string): Promise<boolean> {
   }
 }
 
-/** Rejects with the first address that is in use: one line before anything is started, not one from each child. */
-export async function mustBeFree(addresses: readonly string[]): Promise<void> {
-  const taken = await firstTaken(addresses)
-  if (taken !== undefined) {
+/** Rejects with the first address that is in use, and is so for `patienceMs`: one line before anything is started, not one from each child. */
+export async function mustBeFree(addresses: readonly string[], patienceMs: number): Promise<void> {
+  let taken = await firstTaken(addresses)
+  if (taken === undefined) return
+  const free = await pollUntil(patienceMs, async () => ((taken = await firstTaken(addresses)) === undefined ? true : undefined))
+  if (free === undefined) {
     throw new CommandError(
       exitCode.failed,
       'ADDRESS_IN_USE',

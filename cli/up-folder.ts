@@ -23,6 +23,10 @@ export interface Asked {
 export interface UpFolder {
   readonly shape: Shape
   readonly lock: FolderLock
+  /** A cluster was made in it before. */
+  readonly used: boolean
+  /** Writes the marker, if it is not there: from now on the data is bound to the shape. */
+  mark(): void
 }
 
 /**
@@ -36,12 +40,9 @@ export async function openUpFolder(folder: string, asked: Asked, fresh: boolean)
   try {
     if (fresh) empty(folder)
     const marker = readMarker(folder)
-    if (marker === undefined) {
-      writeMarker(folder, asked.shape)
-      return { shape: asked.shape, lock }
-    }
+    if (marker === undefined) return { shape: asked.shape, lock, used: false, mark: () => writeMarker(folder, asked.shape) }
     refuseContradiction(folder, asked, marker)
-    return { shape: marker, lock }
+    return { shape: marker, lock, used: true, mark() {} }
   } catch (error) {
     await lock.release()
     throw error

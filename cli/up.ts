@@ -10,11 +10,13 @@ import { examples, type Registry } from './invocation.ts'
 import { pollUntil } from './poll.ts'
 import { untilStdinEndsFlag } from './server.ts'
 import { addTuningOptions, resolveGiven, tuningArguments, typedFlags, type UpFlags, upSchema } from './settings.ts'
-import { openUpFolder, type Shape } from './up-folder.ts'
+import { openUpFolder, type Shape, type UpFolder } from './up-folder.ts'
 import type { World } from './world.ts'
 
 /** How long a cluster may take until it serves. */
 const START_MS = 120_000
+/** How long the children of an `up` that was killed may take to end. */
+const CHILD_END_MS = 6_000
 
 /** A sync must never queue behind reads, and short-lived garbage is cheapest in a large nursery: both can be set only before Node starts. */
 const nodeFlags = ['--max-semi-space-size=64']
@@ -66,7 +68,8 @@ class Up {
     const folder = await openUpFolder(this.#flags.data, { shape: this.#askedShape(), explicit: this.#explicit }, this.#flags.fresh)
     const stopListening = this.#listenForSignals()
     try {
-      const plan = await this.#plan(folder.shape)
+      const plan = await this.#plan(folder)
+      folder.mark()
       const started = await this.#unlessStopped(this.#start(plan, folder.shape))
       if (started !== undefined) {
         this.#world.stdout.write(`${this.#json ? JSON.stringify(readyJson(started)) : readyTable(started)}\n`)
@@ -91,14 +94,15 @@ class Up {
     return { nodes, groups, replicas, shards }
   }
 
-  async #plan(shape: Shape): Promise<ClusterPlan> {
+  async #plan({ shape, used }: UpFolder): Promise<ClusterPlan> {
     const addressesOf = (basePort: number) => {
       const { controllers, nodes } = planCluster(shape, basePort)
       return [...controllers, ...nodes].flatMap(({ address, http }) => [address, http])
     }
     const asked = this.#flags['base-port']
     const basePort = asked === 0 ? await findFreeBase(addressesOf, portSpan) : asked
-    await mustBeFree(addressesOf(basePort))
+    // Where `up` itself was killed, its children may still be handing over.
+    await mustBeFree(addressesOf(basePort), used ? CHILD_END_MS : 0)
     return planCluster(shape, basePort)
   }
 

@@ -1,0 +1,175 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { Config } from '../../proto/config.ts'
+import { OstrakaError } from '../../proto/errors.ts'
+import { FakeWorld } from './fake-world.ts'
+
+let world = new FakeWorld()
+beforeEach(() => {
+  world = new FakeWorld()
+})
+
+describe('admin', () => {
+  it('joins a group of the nodes named', async () => {
+    const words = ['admin', 'join', 'g3', '--nodes', 'n1=10.0.0.1:7410,n2=host.example:7410', '--weight', '0.5', '--once', '--json']
+    const outcome = await world.run(...words)
+    expect(outcome.json()).toEqual({ configNumber: 8 })
+    expect(world.fakeControllers.calls).toEqual([
+      [
+        'join',
+        {
+          groups: [
+            {
+              name: 'g3',
+              weight: 0.5,
+              members: [
+                { node: 'n1', address: '10.0.0.1:7410' },
+                { node: 'n2', address: 'host.example:7410' },
+              ],
+            },
+          ],
+          author: 'tester@here',
+          once: true,
+        },
+        { timeoutMs: 10_000 },
+      ],
+    ])
+  })
+
+  it('waits until the group has a leader, with ten minutes instead of ten seconds', async () => {
+    expect((await world.run('admin', 'join', 'g1', '--nodes', 'n1=h:1', '--wait')).code).toBe(0)
+    expect(world.fakeControllers.calls[0]?.[2]).toEqual({ timeoutMs: 600_000 })
+    // The fake has no g9.
+    const outcome = await world.run('admin', 'join', 'g9', '--nodes', 'n1=h:1', '--wait', '--timeout', '0.2')
+    expect(outcome.code).toBe(69)
+  })
+
+  it.each([
+    [['join', 'g1']],
+    [['join', 'g1', '--nodes', 'n1']],
+    [['join', 'g1', '--nodes', 'n1=h']],
+    [['join', 'g1', '--nodes', 'n1=h:1,n1=h:2']],
+    [['join', 'g 1', '--nodes', 'n1=h:1']],
+    [['join', 'g1', '--nodes', 'n1=h:1', '--weight', '0']],
+    [['plan', 'leave', 'g1']],
+    [['query', '0']],
+    [['query', 'x']],
+    [['status', '--hash']],
+    [['status', 'n1', '--at', '5']],
+    [['move', '1', 'g1']],
+  ])('refuses %j with 2', async (words) => {
+    expect((await world.run('admin', ...words)).code).toBe(2)
+    expect(world.fakeControllers.calls).toEqual([])
+  })
+
+  it('ends with 1 for what is refused, with 69 where nobody answers', async () => {
+    world.fakeControllers.failure = new OstrakaError('FAILED_PRECONDITION', 'g1 has other nodes', true)
+    expect(await world.run('admin', 'join', 'g1', '--nodes', 'n1=h:1')).toMatchObject({ code: 1, stderr: 'ostraka: g1 has other nodes\n' })
+    world.fakeControllers.failure = new OstrakaError('UNAVAILABLE', 'nobody', true)
+    expect((await world.run('admin', 'status')).code).toBe(69)
+  })
+
+  it('plans a join', async () => {
+    const outcome = await world.run('admin', 'plan', 'join', 'g3', '--nodes', 'n1=h:1', '--json')
+    expect(outcome.json()).toEqual({
+      configNumber: 7,
+      moves: [{ shard: 3, from: null, to: 'g3' }],
+      imbalanceBefore: 0.5,
+      imbalanceAfter: 0.25,
+    })
+  })
+
+  it('shows a config in the shape of the contract', async () => {
+    world.fakeControllers.config = new Config({
+      number: 7,
+      atMs: 1_700_000_000_000,
+      cause: 'join g1',
+      author: 'me',
+      shardCount: 16,
+      groups: [{ uid: 'g1@1', name: 'g1', weight: 1, state: 'active', members: [{ node: 'n1', replica: 1 }] }],
+      owner: (shard) => (shard < 15 ? 'g1@1' : undefined),
+      epoch: (shard) => (shard < 15 ? 1 : 0),
+      pins: new Map([[12, 'g1']]),
+    })
+    const outcome = await world.run('admin', '--json', 'query', '7')
+    expect(outcome.json()).toEqual({
+      number: 7,
+      at: '2023-11-14T22:13:20.000Z',
+      cause: 'join g1',
+      author: 'me',
+      shardCount: 16,
+      groups: { g1: { weight: 1, state: 'active', members: [{ id: 'n1', address: '127.0.0.1:7410' }] } },
+      assignment: [...Array(15).fill('g1'), null],
+      pins: { '12': 'g1' },
+    })
+    expect(world.fakeControllers.calls).toEqual([['query', 7, { timeoutMs: 10_000 }]])
+    expect((await world.run('admin', 'query')).stdout.toString()).toContain('config 7: join g1')
+  })
+
+  it('shows the cluster in the shape of the contract', async () => {
+    const outcome = await world.run('admin', 'status', '--json', '--controllers', 'a:1')
+    expect(outcome.json()).toEqual({
+      configNumber: 7,
+      controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }],
+      nodes: [{ id: 'n1', address: '127.0.0.1:7410', pid: 123, live: true }],
+      groups: { g1: { leader: 'n1', shards: 86 } },
+    })
+    expect(world.fakeControllers.addresses).toEqual(['a:1'])
+    expect((await world.run('admin', 'status')).stdout.toString()).toContain('127.0.0.1:7410')
+  })
+
+  it('asks a node by its id or its address', async () => {
+    const outcome = await world.run('admin', 'status', 'n1', '--hash', '--at', '120', '--json')
+    const replica = {
+      role: 'leader',
+      term: 3,
+      leader: 'n1',
+      commit: 120,
+      applied: 120,
+      lastIndex: 120,
+      firstIndex: 40,
+      logBytes: 9000,
+      snapshotIndex: 39,
+      configNumber: 7,
+      shards: { '0': 'serving', '5': 'exporting' },
+      stateHash: 'abc',
+      hashIndex: 120,
+    }
+    expect(outcome.json()).toEqual({ id: 'n1', groups: { g1: replica } })
+    await world.run('admin', 'status', 'c1')
+    await world.run('admin', 'status', 'host:99')
+    expect(world.asked.map((call) => (call as unknown[]).slice(0, 2))).toEqual([
+      ['127.0.0.1:7410', { hash: true, at: 120, group: '' }],
+      ['127.0.0.1:7400', { hash: false, at: 0, group: '' }],
+      ['host:99', { hash: false, at: 0, group: '' }],
+    ])
+    expect(await world.run('admin', 'status', 'n9')).toMatchObject({ code: 1, stderr: expect.stringContaining('known are n1, c1') })
+  })
+})
+
+describe('help', () => {
+  it('has an example for each command, and none of the commands of later versions', async () => {
+    const help = (await world.run('--help')).stdout.toString()
+    const names = [...help.matchAll(/^ {2}([a-z]+)(?= )/gm)]
+      .map((match) => match[1] ?? '')
+      .filter((name) => name !== 'help' && name !== 'admin')
+    expect(names).toHaveLength(14)
+    for (const words of [
+      ...names.map((name) => [name]),
+      ['admin', 'join'],
+      ['admin', 'plan', 'join'],
+      ['admin', 'query'],
+      ['admin', 'status'],
+    ]) {
+      const outcome = await world.run(...words, '--help')
+      expect(outcome.code, words.join(' ')).toBe(0)
+      expect(outcome.stdout.toString(), words.join(' ')).toContain('Examples:\n  $ ')
+    }
+    expect(`${help}${(await world.run('admin', '--help')).stdout}`).not.toMatch(
+      /\b(leave|move|rebalance|migrations|transfer-leader|add-replica)\b/,
+    )
+  })
+
+  it('prints the version', async () => {
+    expect((await world.run('--version')).stdout.toString()).toMatch(/^\d+\.\d+\.\d+\n$/)
+  })
+})

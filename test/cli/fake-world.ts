@@ -1,0 +1,217 @@
+import { PassThrough, Readable } from 'node:stream'
+import { InlineExecutor } from '../../base/inline-executor.ts'
+import { silentLogger } from '../../base/logger.ts'
+import { NodeClock } from '../../base/node-clock.ts'
+import { NodeFileSystem } from '../../base/node-file-system.ts'
+import { SeededRandom } from '../../base/random.ts'
+import type { Seams } from '../../base/seams.ts'
+import { runCommand } from '../../cli/program.ts'
+import type { Controllers, Database, World } from '../../cli/world.ts'
+import type { Bytes, ScannedRecord } from '../../client/types.ts'
+import type { Config } from '../../proto/config.ts'
+import { Directory } from '../../proto/directory.ts'
+import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
+
+/** A map behind the SDK's calls. */
+export class FakeDatabase implements Database {
+  readonly records = new Map<string, { value: Buffer; revision: number }>()
+  /** Every call with its arguments, in order. */
+  readonly calls: unknown[][] = []
+  /** Thrown by every call. */
+  failure: Error | undefined
+  closed = false
+  #revision = 0
+
+  async put(key: Bytes, value: Bytes, options: object = {}): Promise<{ revision: number }> {
+    this.#called('put', key, value, options)
+    this.records.set(textOf(key), { value: Buffer.from(value), revision: ++this.#revision })
+    return { revision: this.#revision }
+  }
+
+  async get(key: Bytes, options: object = {}) {
+    this.#called('get', key, options)
+    return this.records.get(textOf(key))
+  }
+
+  async delete(key: Bytes) {
+    this.#called('delete', key)
+    return { existed: this.records.delete(textOf(key)) }
+  }
+
+  async append(key: Bytes, value: Bytes) {
+    this.#called('append', key, value)
+    const old = this.records.get(textOf(key))?.value ?? Buffer.alloc(0)
+    const { revision } = await this.put(key, Buffer.concat([old, Buffer.from(value)]))
+    return { length: old.length + Buffer.byteLength(value), revision }
+  }
+
+  async increment(key: Bytes, by = 1n) {
+    this.#called('increment', key, by)
+    const value = BigInt(this.records.get(textOf(key))?.value.toString() ?? '0') + by
+    const { revision } = await this.put(key, String(value))
+    return { value, revision }
+  }
+
+  async compareAndSet(key: Bytes, condition: object, replacement: Bytes | { delete: true }, options: object = {}) {
+    this.#called('compareAndSet', key, condition, replacement, options)
+    const current = this.records.get(textOf(key))
+    const expected = 'value' in condition ? String(condition.value) : undefined
+    const applied = expected === current?.value.toString()
+    if (applied && (typeof replacement === 'string' || replacement instanceof Uint8Array)) await this.put(key, replacement)
+    return { applied, current: this.records.get(textOf(key)) }
+  }
+
+  async *scan(options: object = {}): AsyncGenerator<ScannedRecord> {
+    this.#called('scan', options)
+    for (const [key, record] of [...this.records].sort()) yield { key: Buffer.from(key, 'latin1'), ...record }
+  }
+
+  async explain(key: Bytes) {
+    this.#called('explain', key)
+    return { key: Buffer.from(key), slot: 15495, shard: 242, group: 'g1', leader: 'n2', configNumber: 7 }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+  }
+
+  #called(...call: unknown[]): void {
+    this.calls.push(call)
+    if (this.failure !== undefined) throw this.failure
+  }
+}
+
+/** Keys are any bytes: latin1 keeps them apart in a map. */
+function textOf(key: Bytes): string {
+  return Buffer.from(key).toString('latin1')
+}
+
+export class FakeControllers implements Controllers {
+  readonly calls: unknown[][] = []
+  config: Config | undefined
+  failure: Error | undefined
+  addresses: readonly string[] = []
+
+  async query(number: number, options: object) {
+    this.#called('query', number, options)
+    if (this.config === undefined) throw new OstrakaError('NOT_FOUND', `there is no config ${number}`, true)
+    const node = { id: 'n1', addresses: [{ name: 'default', address: '127.0.0.1:7410' }], pid: 7, http: '', version: 1 }
+    return { config: this.config, directory: new Directory(1, 'default', new Map([['n1', node]])) }
+  }
+
+  async join(request: object, options: object) {
+    this.#called('join', request, options)
+    return { configNumber: 8, note: '' }
+  }
+
+  async plan(request: object, options: object) {
+    this.#called('plan', request, options)
+    return new pb.v1.PlanReply({
+      configNumber: 7,
+      moves: [{ shard: 3, from: '', to: 'g3' }],
+      imbalanceBefore: 0.5,
+      imbalanceAfter: 0.25,
+    })
+  }
+
+  async status(options: object) {
+    this.#called('status', options)
+    return new pb.v1.ClusterStatusReply({
+      configNumber: 7,
+      controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }],
+      nodes: [{ id: 'n1', address: '127.0.0.1:7410', pid: 123, live: true, http: '' }],
+      groups: [{ name: 'g1', leader: 'n1', shards: 86 }],
+    })
+  }
+
+  close(): void {}
+
+  #called(...call: unknown[]): void {
+    this.calls.push(call)
+    if (this.failure !== undefined) throw this.failure
+  }
+}
+
+export interface Outcome {
+  readonly code: number
+  readonly stdout: Buffer
+  readonly stderr: string
+  /** stdout as JSON. */
+  json(): unknown
+}
+
+export class FakeWorld implements World {
+  stdin = Readable.from([])
+  readonly stdout = new PassThrough({ highWaterMark: 1 << 30 })
+  readonly stderr = new PassThrough({ highWaterMark: 1 << 30 })
+  readonly author = 'tester@here'
+  readonly database = new FakeDatabase()
+  readonly fakeControllers = new FakeControllers()
+  readonly asked: unknown[] = []
+  readonly connections: { controllers: string[]; deadlineMs: number }[] = []
+  environment: Record<string, string | undefined> = {}
+
+  async connect(options: { controllers: string[]; deadlineMs: number }): Promise<Database> {
+    this.connections.push(options)
+    return this.database
+  }
+
+  controllers(addresses: readonly string[]): Controllers {
+    this.fakeControllers.addresses = addresses
+    return this.fakeControllers
+  }
+
+  async nodeStatus(address: string, request: object, timeoutMs: number) {
+    this.asked.push([address, request, timeoutMs])
+    return new pb.v1.NodeStatusReply({
+      id: 'n1',
+      replicas: [
+        {
+          group: 'g1',
+          role: 'leader',
+          term: 3,
+          leader: 'n1',
+          commit: 120,
+          applied: 120,
+          lastIndex: 120,
+          firstIndex: 40,
+          logBytes: 9000,
+          snapshotIndex: 39,
+          configNumber: 7,
+          shards: [
+            { shard: 0, state: 'serving' },
+            { shard: 5, state: 'exporting' },
+          ],
+          stateHash: 'abc',
+          hashIndex: 120,
+        },
+      ],
+    })
+  }
+
+  seams(): Seams {
+    const clock = new NodeClock()
+    const fileSystem = new NodeFileSystem()
+    return {
+      clock,
+      fileSystem,
+      random: new SeededRandom(1),
+      executor: new InlineExecutor({}, { fileSystem, clock }),
+      transport: { listen: () => Promise.reject(new Error('no network')), connect: () => unreachableChannel() },
+      logger: silentLogger,
+    }
+  }
+
+  /** Runs a command in this world. */
+  async run(...words: string[]): Promise<Outcome> {
+    const code = await runCommand(this, words)
+    const stdout = (this.stdout.read() as Buffer | null) ?? Buffer.alloc(0)
+    const stderr = ((this.stderr.read() as Buffer | null) ?? Buffer.alloc(0)).toString()
+    return { code, stdout, stderr, json: () => JSON.parse(stdout.toString()) as unknown }
+  }
+}
+
+function unreachableChannel(): never {
+  throw new Error('no network')
+}

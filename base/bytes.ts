@@ -66,7 +66,8 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
   let length = prefix.length
   while (length > 0 && prefix[length - 1] === 0xff) length--
   if (length === 0) return undefined
-  const result = prefix.slice(0, length)
+  // Not `prefix.slice`: that of a Buffer is a view, and the caller's bytes would change.
+  const result = new Uint8Array(prefix.subarray(0, length))
   result[length - 1] = (result[length - 1] as number) + 1
   return result
 }

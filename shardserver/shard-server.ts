@@ -122,7 +122,14 @@ class ShardServer implements RunningProcess {
   }
 
   status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {
-    return nodeStatus(this.#directory.id, this.#groups?.all() ?? [], this.#host, this.#watcher.config?.number ?? 0, this.#seams.clock, request)
+    return nodeStatus(
+      this.#directory.id,
+      this.#groups?.all() ?? [],
+      this.#host,
+      this.#watcher.config?.number ?? 0,
+      this.#seams.clock,
+      request,
+    )
   }
 
   ready(): boolean {

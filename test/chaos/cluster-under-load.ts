@@ -1,0 +1,110 @@
+/** A cluster of real processes with clients that keep a history, for chaos runs and the end-to-end tests. */
+import { SeededRandom } from '../../base/random.ts'
+import { type Client, connect } from '../../client/index.ts'
+import type { Up } from '../e2e/up.ts'
+import { checkLinearizable, describeVerdict } from '../linearizability/checker.ts'
+import { HistoryRecorder } from '../linearizability/history.ts'
+import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
+import { Workload } from '../workload/workload.ts'
+
+export interface LoadOptions {
+  readonly seed: number
+  readonly clients: number
+  readonly keys: number
+  readonly deadlineMs: number
+}
+
+interface ClusterStatus {
+  readonly controllers: readonly { readonly id: string; readonly pid: number; readonly role: string; readonly live: boolean }[]
+  readonly nodes: readonly { readonly id: string; readonly pid: number; readonly live: boolean }[]
+  readonly groups: Readonly<Record<string, { readonly leader: string; readonly shards: number }>>
+}
+
+interface NodeStatus {
+  readonly groups: Readonly<
+    Record<string, { readonly applied: number; readonly commit: number; readonly lastIndex: number; readonly stateHash?: string }>
+  >
+}
+
+export class ClusterUnderLoad {
+  readonly up: Up
+  readonly workload: Workload
+  readonly #options: LoadOptions
+  readonly #recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
+  readonly #clients: Client[] = []
+  readonly #loops: Promise<void>[] = []
+  #stopped = false
+
+  constructor(up: Up, options: LoadOptions) {
+    this.up = up
+    this.#options = options
+    this.workload = new Workload(this.#recorder, new SeededRandom(options.seed), { keys: options.keys, valueBytes: 100 })
+  }
+
+  /** The clients begin. */
+  async start(): Promise<void> {
+    const controllers = [...this.up.ready.controllers]
+    for (let i = 0; i < this.#options.clients; i++) {
+      const db = await connect({ controllers, deadlineMs: this.#options.deadlineMs })
+      this.#clients.push(db)
+      this.#loops.push(this.#drive(`client ${i}`, db))
+    }
+  }
+
+  /** One of the clients, for probes. */
+  get client(): Client {
+    const [client] = this.#clients
+    if (client === undefined) throw new Error('no client was started')
+    return client
+  }
+
+  /** The clients end; their calls are waited for. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await Promise.all(this.#loops)
+    await Promise.all(this.#clients.map((client) => client.close()))
+  }
+
+  /** Throws where the history is not linearizable: a lost acknowledged write, a stale read, a write done twice. Returns the operations checked. */
+  check(): number {
+    const operations = this.#recorder.operations()
+    const verdict = checkLinearizable(ostrakaModel, operations)
+    if (verdict.verdict !== 'linearizable') throw new Error(describeVerdict(ostrakaModel, verdict))
+    return operations.length
+  }
+
+  async status(): Promise<ClusterStatus> {
+    for (;;) {
+      const { code, stdout } = await this.up.run(['admin', 'status', '--json', '--timeout', '20'])
+      if (code === 0) return JSON.parse(stdout) as ClusterStatus
+    }
+  }
+
+  /** All replicas of each group at one index hold the same state. Resolves with the number of replicas compared; rejects when they differ, or do not meet. */
+  async compareReplicas(): Promise<number> {
+    for (let round = 0; round < 100; round++) {
+      const seen = new Map<string, { applied: number; hash: string }[]>()
+      for (const { id } of this.up.ready.nodes) {
+        const { code, stdout } = await this.up.run(['admin', 'status', id, '--hash', '--json'])
+        if (code !== 0) continue
+        for (const [group, { applied, stateHash = '' }] of Object.entries((JSON.parse(stdout) as NodeStatus).groups)) {
+          seen.set(group, [...(seen.get(group) ?? []), { applied, hash: stateHash }])
+        }
+      }
+      const groups = [...seen.values()]
+      const met =
+        groups.length > 0 && groups.every((replicas) => replicas.length === 3 && new Set(replicas.map(({ applied }) => applied)).size === 1)
+      if (!met) continue
+      for (const [group, replicas] of seen) {
+        if (new Set(replicas.map(({ hash }) => hash)).size > 1)
+          throw new Error(`the replicas of ${group} differ: ${JSON.stringify(replicas)}`)
+      }
+      return groups.flat().length
+    }
+    throw new Error('the replicas did not come to one index')
+  }
+
+  async #drive(name: string, db: Client): Promise<void> {
+    while (!this.#stopped) await this.workload.one(name, db)
+  }
+}

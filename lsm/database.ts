@@ -252,9 +252,12 @@ export class Database {
     this.#engine.mustWrite()
     const log = this.#log
     if (log === undefined) return this.#queue.push(content).done
+    // An ingest or excise is in no log: a later write must not become durable before it.
+    const isInLog = content.tables === undefined && (content.excised ?? []).length === 0
     let done: Promise<void> | undefined
     await log.afterRotation((logNumber) => {
       done = this.#queue.push({ ...content, logNumber }).done
+      return isInLog ? undefined : done
     })
     await done
   }

@@ -43,12 +43,15 @@ export class LogPipeline {
     })
   }
 
-  /** Runs `work` after what was written before, while no write is under way, with a fresh log: `work` gets the number of the new one. */
-  afterRotation(work: (logNumber: number) => void): Promise<void> {
+  /**
+   * Runs `work` after what was written before, while no write is under way, with a fresh log: `work` gets the number of the new one. What is
+   * written after it waits until `work` has resolved.
+   */
+  afterRotation(work: (logNumber: number) => Promise<void> | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const run = async () => {
         await this.#rotate()
-        work(this.#log.number)
+        await work(this.#log.number)
       }
       this.#add({ run, resolve, reject })
     })

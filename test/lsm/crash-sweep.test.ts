@@ -62,19 +62,25 @@ async function play(script: Script, process: SimProcess, progress: Progress): Pr
   const environment = environmentOf(process)
   const db = await openDatabase(environment, { wal: script.wal, ...options })
   const performer = new Performer(db, environment, script.wal)
+  const pending: Promise<void>[] = []
   for (const [i, operation] of script.operations.entries()) {
     const index = i + 1
     progress.begun = index
     const before = script.models[i] as Model
-    await performer.perform(operation, index, before)
-    const counts = operation.kind === 'write' ? operation.sync : operation.kind !== 'compact'
-    if (script.wal ? counts : counts && operation.kind !== 'write') {
-      if (operation.kind !== 'restore' || performer.checkpoint !== undefined) progress.durable = index
-    }
-    if (operation.kind === 'checkpoint' && performer.checkpoint !== undefined) {
-      progress.checkpoint = { at: performer.checkpoint, content: before }
-    }
+    const done = performer.perform(operation, index, before).then(() => {
+      if (isAcknowledged(script, operation, performer)) progress.durable = Math.max(progress.durable, index)
+      if (operation.kind === 'checkpoint' && performer.checkpoint !== undefined) {
+        progress.checkpoint = { at: performer.checkpoint, content: before }
+      }
+    })
+    // Several at once, where they take their place when they are called: all but those that first see to files.
+    const takesItsPlace = operation.kind === 'write' || operation.kind === 'flush' || operation.kind === 'excise'
+    if (takesItsPlace && index % 4 !== 0) {
+      pending.push(done)
+      done.catch(() => undefined)
+    } else await done
   }
+  await Promise.all(pending)
   await db.close()
   progress.done = true
 }
@@ -86,6 +92,13 @@ function arm(disk: SimDisk, k: number, fault: Fault): () => void {
   return () => {
     disk.inject = undefined
   }
+}
+
+/** Whether the promise of an operation says that it, and all before it, is durable. */
+function isAcknowledged({ wal }: Script, operation: Operation, performer: Performer): boolean {
+  if (operation.kind === 'write') return wal && operation.sync
+  if (operation.kind === 'restore') return performer.checkpoint !== undefined
+  return operation.kind !== 'compact'
 }
 
 function newProgress(): Progress {

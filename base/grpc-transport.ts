@@ -3,9 +3,6 @@
  * until the listener closes) and, where a descriptor was handed in, server reflection, so that `grpcurl` and other languages need nothing.
  */
 import type { Server } from '@grpc/grpc-js'
-import { fromJSON, type PackageDefinition } from '@grpc/proto-loader'
-import { ReflectionService } from '@grpc/reflection'
-import { HealthImplementation } from 'grpc-health-check'
 import { GrpcChannel } from './grpc-channel.ts'
 import { bindAll, GrpcPort } from './grpc-listener.ts'
 import type { Logger } from './logger.ts'
@@ -20,7 +17,6 @@ export interface GrpcTransportOptions {
 export class GrpcTransport implements Transport {
   readonly #logger: Logger
   readonly #descriptor: object | undefined
-  #definition: PackageDefinition | undefined
 
   constructor(options: GrpcTransportOptions) {
     this.#logger = options.logger
@@ -29,14 +25,17 @@ export class GrpcTransport implements Transport {
 
   /** Rejects with an Error whose `code` is the system's (EADDRINUSE, EACCES, …) and whose message names the address; nothing is bound then. */
   async listen(addresses: readonly ListenAddress[], routes: readonly Route[]): Promise<Listener> {
+    // Only who listens pays for loading them: a client starts a third faster without.
+    const { HealthImplementation } = await import('grpc-health-check')
     const health = new HealthImplementation({ '': 'SERVING' })
     const services = new Set(routes.map((route) => serviceOf(route)))
     for (const service of services) health.setStatus(service, 'SERVING')
+    const reflection = await this.#reflection([...services])
     const ports = addresses.map(
       ({ name }) =>
         new GrpcPort(name, routes, this.#logger, (server) => {
           health.addToServer(server)
-          this.#addReflection(server, [...services])
+          reflection?.addToServer(server)
         }),
     )
     const bound = await bindAll(ports, addresses)
@@ -53,10 +52,11 @@ export class GrpcTransport implements Transport {
     return new GrpcChannel(address, this.#logger)
   }
 
-  #addReflection(server: Server, services: string[]): void {
-    if (this.#descriptor === undefined) return
-    this.#definition ??= fromJSON(this.#descriptor, { keepCase: true })
-    new ReflectionService(this.#definition, { services }).addToServer(server)
+  async #reflection(services: string[]): Promise<{ addToServer(server: Server): void } | undefined> {
+    if (this.#descriptor === undefined) return undefined
+    const { fromJSON } = await import('@grpc/proto-loader')
+    const { ReflectionService } = await import('@grpc/reflection')
+    return new ReflectionService(fromJSON(this.#descriptor, { keepCase: true }), { services })
   }
 }
 

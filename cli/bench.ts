@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander'
-import { build, type Histogram } from 'hdr-histogram-js'
+import type { Histogram } from 'hdr-histogram-js'
 import { limits } from '../proto/limits.ts'
 import { type ExitCode, exitCode, usageError } from './exit-code.ts'
 import { InFlight } from './in-flight.ts'
@@ -62,7 +62,9 @@ async function runBench(invocation: Invocation, database: Database, name: Worklo
     invocation.say(`writing ${flags.keys} keys first`)
     await load(database, flags, values)
   }
-  const run = new Run(database, new Workload(name, flags.keys, flags.seed), values)
+  const { build } = await import('hdr-histogram-js')
+  const latencies = build({ lowestDiscernibleValue: 1, highestTrackableValue: 3_600_000_000, numberOfSignificantValueDigits: 3 })
+  const run = new Run(latencies, database, new Workload(name, flags.keys, flags.seed), values)
   const seconds = await run.loop(flags.concurrency, flags.seconds)
   const result = resultOf(name, run, seconds)
   const text = [
@@ -91,16 +93,13 @@ class Run {
   readonly #workload: Workload
   readonly #values: Values
   /** Microseconds. */
-  readonly latencies: Histogram = build({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: 3_600_000_000,
-    numberOfSignificantValueDigits: 3,
-  })
+  readonly latencies: Histogram
   operations = 0
   errors = 0
   firstError: unknown
 
-  constructor(database: Database, workload: Workload, values: Values) {
+  constructor(latencies: Histogram, database: Database, workload: Workload, values: Values) {
+    this.latencies = latencies
     this.#database = database
     this.#workload = workload
     this.#values = values

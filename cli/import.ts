@@ -4,9 +4,7 @@ import { stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { Presets, SingleBar } from 'cli-progress'
 import type { Command } from 'commander'
-import { z } from 'zod'
-import { limits } from '../proto/limits.ts'
-import { CommandError, exitCode, usageError } from './exit-code.ts'
+import { usageError } from './exit-code.ts'
 import { InFlight } from './in-flight.ts'
 import { examples, type Registry } from './invocation.ts'
 import type { Database, Output } from './world.ts'
@@ -14,14 +12,6 @@ import type { Database, Output } from './world.ts'
 /** Puts under way at once: enough to fill batches for every group. */
 const PUTS_MAX = 1_024
 const BYTES_MAX = 16 * 1024 * 1024
-
-const lineSchema = z.object({
-  key: z.string(),
-  keyEncoding: z.enum(['base64', 'utf8']).optional(),
-  value: z.string(),
-  encoding: z.enum(['base64', 'utf8']).optional(),
-  expiresInMs: z.number().min(1).optional(),
-})
 
 export function addImport(program: Command, registry: Registry): void {
   const command = program
@@ -55,6 +45,7 @@ async function importFile(
   file: string,
   onProgress: (bytes: number) => void,
 ): Promise<{ records: number; seconds: number }> {
+  const { parseLine } = await import('./import-line.ts')
   const startMs = performance.now()
   const flight = new InFlight(PUTS_MAX, BYTES_MAX)
   const input = createReadStream(file)
@@ -87,29 +78,6 @@ async function putOf(database: Database, key: Buffer, value: Buffer, ttlMs: numb
     if (error instanceof Error) error.message = `line ${lineNumber}: ${error.message}`
     throw error
   }
-}
-
-function parseLine(line: string, lineNumber: number): { key: Buffer; value: Buffer; ttlMs: number | undefined } {
-  const broken = (why: string) => new CommandError(exitCode.failed, 'INVALID_ARGUMENT', `line ${lineNumber}: ${why}`)
-  let json: unknown
-  try {
-    json = JSON.parse(line)
-  } catch {
-    throw broken('is no JSON')
-  }
-  const parsed = lineSchema.safeParse(json)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    throw broken(`is no record: ${issue?.path.join('.') || 'it'}: ${issue?.message ?? 'not valid'}`)
-  }
-  const { key, keyEncoding, value, encoding, expiresInMs } = parsed.data
-  const keyBytes = Buffer.from(key, keyEncoding ?? 'utf8')
-  const valueBytes = Buffer.from(value, encoding ?? 'utf8')
-  if (keyBytes.length === 0 || keyBytes.length > limits.keyBytesMax)
-    throw broken(`the key has ${keyBytes.length} bytes: 1 to ${limits.keyBytesMax} are taken`)
-  if (valueBytes.length > limits.valueBytesMax)
-    throw broken(`the value has ${valueBytes.length} bytes: at most ${limits.valueBytesMax} are taken`)
-  return { key: keyBytes, value: valueBytes, ttlMs: expiresInMs === undefined ? undefined : Math.round(expiresInMs) }
 }
 
 async function sizeOf(file: string): Promise<number> {

@@ -1,10 +1,7 @@
 import { type Command, Option } from 'commander'
 import { examples, type Registry } from './invocation.ts'
-import { runProcess } from './process-shell.ts'
-import { addTuningOptions, controllerSchema, resolveSettings, serverSchema, typedFlags } from './settings.ts'
-
-/** For children of `up`. */
-export const untilStdinEndsFlag = '--until-stdin-ends'
+import { addTuningOptions, typedFlags } from './tuning-options.ts'
+import { untilStdinEndsFlag } from './until-stdin-ends.ts'
 
 const collect = (value: string, previous: string[] | undefined) => [...(previous ?? []), value]
 
@@ -31,7 +28,9 @@ export function addController(program: Command, registry: Registry): void {
       ),
     )
   registry.add(command, async (invocation) => {
+    const { controllerSchema, resolveSettings } = await import('./settings.ts')
     const flags = resolveSettings(controllerSchema, givenTo(command, registry))
+    const { runProcess } = await import('./process-shell.ts')
     const { startController } = await import('../controller/controller-process.ts')
     return runProcess(invocation.world, {
       flags,
@@ -49,7 +48,9 @@ export function addServer(program: Command, registry: Registry): void {
       examples('server --id n1 --listen 10.0.0.4:7410 --controllers 10.0.0.1:7400,10.0.0.2:7400 --data /var/lib/ostraka'),
     )
   registry.add(command, async (invocation) => {
+    const { resolveSettings, serverSchema } = await import('./settings.ts')
     const flags = resolveSettings(serverSchema, givenTo(command, registry))
+    const { runProcess } = await import('./process-shell.ts')
     const { startShardServer } = await import('../shardserver/shard-server.ts')
     return runProcess(invocation.world, {
       flags,

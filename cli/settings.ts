@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import type { Command } from 'commander'
 import { z } from 'zod'
 import { isShardCount } from '../base/slot.ts'
 import type { ListenAddress } from '../base/transport.ts'
@@ -93,23 +92,6 @@ export type ServerFlags = z.output<typeof serverSchema>
 export type UpFlags = z.output<typeof upSchema>
 export type TuningFlags = Pick<UpFlags, keyof typeof tuning>
 
-const tuningHelp: Readonly<Record<keyof typeof tuning, string>> = {
-  'election-timeout-ms': 'a follower that hears nothing stands for election after T to 2T (default: 1000)',
-  'heartbeat-ms': 'how often a leader makes itself heard (default: 100)',
-  'snapshot-log-bytes': 'log kept per group before it is cut (default: 67108864)',
-  'memtable-bytes': 'memory for writes that wait to be flushed, per node (default: 67108864)',
-  'block-cache-bytes': 'memory for blocks read, per node (default: 134217728)',
-  'migration-bytes-per-second': 'limit of what a moving shard copies (default: none)',
-  'max-migrations': 'moves at once, per node and direction (default: 2)',
-  'read-mode': 'linearizable or lease (default: linearizable)',
-  'log-level': 'debug, info, warn, error or silent (default: info)',
-}
-
-export function addTuningOptions(command: Command): Command {
-  for (const [name, help] of Object.entries(tuningHelp)) command.option(`--${name} <value>`, help)
-  return command.option('--config <file>', 'a JSON file: keys are the flags without the dashes')
-}
-
 /** The flags in the order of the schema's tuning keys, for handing them to a child process. */
 export function tuningArguments(flags: TuningFlags): string[] {
   return Object.keys(tuning).flatMap((name) => {
@@ -124,17 +106,6 @@ export interface Given {
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Path of the `--config` file. */
   readonly file: string | undefined
-}
-
-/** The flags that were typed, by their names without dashes. The common flags are none of a schema's and are left out. */
-export function typedFlags(command: Command): Record<string, unknown> {
-  const flags: Record<string, unknown> = {}
-  for (const option of command.options) {
-    if (command.getOptionValueSource(option.attributeName()) !== 'cli') continue
-    const value: unknown = command.getOptionValue(option.attributeName())
-    flags[option.name()] = option.negate ? value === false : value
-  }
-  return flags
 }
 
 /** Merges and checks. Throws wrong usage (2) that names the flag or key. */

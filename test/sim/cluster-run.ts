@@ -34,6 +34,8 @@ export interface ClusterRun {
 const shape: SimClusterOptions = { controllers: 3, nodes: 3, groups: 2, shards: 16 }
 const clients = 5
 const deadlineMs = 5000
+/** Calls that must be answered once everything is healed. */
+const healedOperations = 200
 /** A run in which fewer calls were answered tested nothing. */
 const leastOperations = 200
 
@@ -54,7 +56,7 @@ export async function runCluster(options: ClusterRunOptions): Promise<ClusterRun
   nemesis.stop()
   await world.runUntil(() => cluster.isReady, 30_000)
   const before = workload.counts.ok
-  await world.runUntil(() => workload.counts.ok >= before + 50, 30_000)
+  await world.runUntil(() => workload.counts.ok >= before + healedOperations, 60_000)
   load.stop()
   await world.runUntil(() => load.idle, 30_000)
   await convergeAndCompare(world, cluster)

@@ -10,7 +10,7 @@ export interface Clock {
   monotonicMs(): number
   /** Milliseconds since 1970, for people and histories only: no decision may rest on it. */
   wallMs(): number
-  /** Runs `callback` once after at least `delayMs`. Does not keep the process alive by itself. */
+  /** Runs `callback` once after at least `delayMs`. Keeps the process alive until then: who waits only for it must not be ended as idle. */
   setTimer(delayMs: number, callback: () => void): Timer
   /**
    * Runs `callback` once after what is already waiting in this turn, sockets included: whatever a turn issues is collected and leaves as

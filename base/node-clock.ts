@@ -21,7 +21,7 @@ class NodeTimer implements Timer {
   }
 
   #arm(delayMs: number): NodeJS.Timeout {
-    return setTimeout(() => this.#fire(), Math.min(Math.max(Math.ceil(delayMs), 0), LONGEST_TIMEOUT_MS)).unref()
+    return setTimeout(() => this.#fire(), Math.min(Math.max(Math.ceil(delayMs), 0), LONGEST_TIMEOUT_MS))
   }
 
   #fire(): void {

@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { NodeClock } from '../../base/node-clock.ts'
 import { nodeLogger } from '../../base/node-logger.ts'
 import { NodeRandom } from '../../base/node-random.ts'
+import { compile } from './compile.ts'
 
 describe('NodeClock', () => {
   it('never fires a timer early', async () => {
@@ -10,9 +12,19 @@ describe('NodeClock', () => {
       const start = clock.monotonicMs()
       await new Promise<void>((resolve) => {
         clock.setTimer(delayMs, resolve)
-        setTimeout(() => {}, 100)
       })
       expect(clock.monotonicMs() - start).toBeGreaterThanOrEqual(delayMs)
+    }
+  })
+
+  it('keeps a process alive that waits for nothing but a timer', () => {
+    // Once `ostraka admin join`, between two tries, ended as idle with exit code 13.
+    const compiled = compile(new URL('../../base/node-clock.ts', import.meta.url))
+    try {
+      const code = `import { NodeClock } from '${compiled.url}'; await new Promise((resolve) => new NodeClock().setTimer(50, resolve)); console.log('done')`
+      expect(execFileSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8' })).toBe('done\n')
+    } finally {
+      compiled.remove()
     }
   })
 
@@ -26,7 +38,6 @@ describe('NodeClock', () => {
       .cancel()
     await new Promise<void>((resolve) => {
       clock.setTimer(10, resolve)
-      setTimeout(() => {}, 100)
     })
     expect(fired).toBe(false)
   })

@@ -97,18 +97,30 @@ export class GrpcChannel implements Channel {
     for (const call of [...this.#calls]) call.fail(error)
   }
 
-  /** grpc-js waits without end for a peer that accepts the connection and then says nothing; we dial anew. */
+  /**
+   * grpc-js waits without end for a peer that accepts the connection and then says nothing; we dial anew. Not by its `waitForReady`, which
+   * asks a channel that is being closed to connect: that brings it back to life, with a timer that holds the process.
+   */
   #watchConnection(): void {
     const client = this.#client
-    if (this.#watching || client.getChannel().getConnectivityState(false) === connectivityState.READY) return
+    const channel = client.getChannel()
+    if (this.#watching || channel.getConnectivityState(false) === connectivityState.READY) return
     this.#watching = true
-    client.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) => {
+    const deadline = Date.now() + CONNECT_TIMEOUT_MS
+    const check = (late?: Error) => {
+      if (this.#closed) return
+      const isReady = channel.getConnectivityState(true) === connectivityState.READY
+      if (!isReady && late === undefined) {
+        channel.watchConnectivityState(channel.getConnectivityState(false), deadline, check)
+        return
+      }
       this.#watching = false
-      if (error === undefined || this.#closed || this.#client !== client) return
+      if (isReady) return
       this.#failAll(new TransportError('UNAVAILABLE', `no connection to ${this.address} within ${CONNECT_TIMEOUT_MS} ms`))
       this.#client = newClient(this.address)
       client.close()
-    })
+    }
+    check()
   }
 }
 

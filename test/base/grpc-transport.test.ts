@@ -207,6 +207,20 @@ describe('gRPC transport', () => {
     expect(performance.now() - startMs).toBeLessThan(8_000)
   })
 
+  it('leaves no timer and no dialling behind when a channel without a connection closes', async () => {
+    const held = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout' || kind.startsWith('TCP')).length
+    const before = held()
+    const channel = new GrpcTransport({ logger: silentLogger }).connect(await deadAddress())
+    await expect(channel.unary(echo, 'a', { timeoutMs: 2_000 })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    channel.close()
+    const pending = new GrpcTransport({ logger: silentLogger }).connect(await deadAddress())
+    const failed = pending.unary(echo, 'a', { timeoutMs: 2_000 }).catch(() => undefined)
+    pending.close()
+    await failed
+    // What was being closed has said so well before a connection attempt would be given up.
+    await expect.poll(held, { timeout: 1_000 }).toBeLessThanOrEqual(before)
+  })
+
   it('serves health until it closes', async () => {
     const transport = new GrpcTransport({ logger: silentLogger })
     const { address } = await listen(transport)

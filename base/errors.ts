@@ -28,8 +28,8 @@ export class DiskError extends Error {
   }
 }
 
-/** The `code` of a Node system error ('ENOENT', 'ENOSPC', …), or undefined. */
+/** The `code` of an error of the operating system ('ENOENT', 'ENOSPC', …), or undefined; not that of one of Node's own ('ERR_…'). */
 export function systemErrorCode(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined
-  return typeof error.code === 'string' ? error.code : undefined
+  return typeof error.code === 'string' && !error.code.startsWith('ERR_') ? error.code : undefined
 }

@@ -52,7 +52,7 @@ const tuning = {
   'election-timeout-ms': integer(50, 600_000).default(1_000),
   'heartbeat-ms': integer(10, 60_000).default(100),
   'snapshot-log-bytes': integer(65_536, 1024 * GiB).default(67_108_864),
-  'memtable-bytes': integer(1_048_576, 16 * GiB).default(67_108_864),
+  'memtable-bytes': integer(1_048_576, 2 * GiB).default(67_108_864),
   'block-cache-bytes': integer(1_048_576, 64 * GiB).default(134_217_728),
   'migration-bytes-per-second': integer(1_024, 1024 * GiB).optional(),
   'max-migrations': integer(1, 64).default(2),

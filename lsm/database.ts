@@ -121,7 +121,7 @@ export class Database {
 
   /** Without a WAL: the memtable is over its budget. */
   get wantsSeal(): boolean {
-    return this.#engine.view.memtable.bytes >= this.#engine.options.memtableBytes
+    return this.#engine.options.memtableBudget.isSpentBy(this.#engine)
   }
 
   /**
@@ -238,6 +238,7 @@ export class Database {
       await this.#compactor.stop()
       await engine.manifest.close()
     } finally {
+      engine.options.memtableBudget.leave(engine)
       await engine.store.close()
     }
   }

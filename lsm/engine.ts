@@ -1,14 +1,14 @@
-import { AssertionError } from '../base/assert.ts'
-import { CorruptionError, DiskError } from '../base/errors.ts'
+import { CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
 import type { Manifest } from './manifest.ts'
 import { Memtable } from './memtable.ts'
+import type { MemtableHolder } from './memtable-budget.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { TableStore } from './table-store.ts'
 import type { TableWriterOptions } from './table-writer.ts'
 import { type QueueElement, View } from './view.ts'
 
 /** What the parts of an open database share. */
-export class Engine {
+export class Engine implements MemtableHolder {
   readonly options: ResolvedOptions
   readonly manifest: Manifest
   readonly store: TableStore
@@ -30,11 +30,22 @@ export class Engine {
     this.manifest = manifest
     this.store = store
     this.sequence = manifest.state.lastSequence
-    this.view = new View(store, new Memtable(this.sequence, options.memtableBytes), [], manifest.state.version)
+    this.view = new View(store, new Memtable(this.sequence, options.memtableBudget.bytes), [], manifest.state.version)
+    options.memtableBudget.join(this)
   }
 
   get writerOptions(): TableWriterOptions {
     return { blockBytes: this.options.blockBytes, bloomBitsPerKey: this.options.bloomBitsPerKey }
+  }
+
+  get activeBytes(): number {
+    return this.view.memtable.bytes
+  }
+
+  get memtableBytes(): number {
+    let bytes = this.view.memtable.bytes
+    for (const { memtable } of this.view.queue) if (memtable !== undefined) bytes += memtable.bytes
+    return bytes
   }
 
   /** Replaces parts of the view, in one turn. */
@@ -48,7 +59,7 @@ export class Engine {
   /** An empty memtable for what comes now. */
   newMemtable(): Memtable {
     this.sequence = Math.max(this.sequence, this.sequenceFloor)
-    return new Memtable(this.sequence, this.options.memtableBytes)
+    return new Memtable(this.sequence, this.options.memtableBudget.bytes)
   }
 
   /** The first failure is final: it is kept, told, and nothing is written any more. Returns it. */
@@ -82,8 +93,10 @@ export class Engine {
   }
 }
 
+/** What the file system refused is a failing disk; anything else is what it is: corruption, or a bug of ours. */
 function asFailure(error: unknown): Error {
-  if (error instanceof CorruptionError || error instanceof DiskError || error instanceof AssertionError || error instanceof RangeError)
-    return error
+  if (error instanceof CorruptionError || error instanceof DiskError || systemErrorCode(error) === undefined) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
   return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
 }

@@ -114,7 +114,7 @@ export class LogPipeline {
     const engine = this.#engine
     const delayMs = writeDelayMs(engine)
     if (delayMs > 0) await sleep(engine.options.clock, delayMs)
-    if (engine.view.memtable.bytes >= engine.options.memtableBytes) await this.#seal()
+    if (engine.options.memtableBudget.isSpentBy(engine)) await this.#seal()
     let sequence = engine.sequence
     const batches = group.map(({ operations }) => ({ operations, sequence: ++sequence }))
     await this.#log.append(batches)

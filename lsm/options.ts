@@ -3,6 +3,7 @@ import type { Executor } from '../base/executor.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { BlockCache } from './block-cache.ts'
+import { MemtableBudget } from './memtable-budget.ts'
 
 export interface DatabaseOptions {
   readonly fileSystem: FileSystem
@@ -18,6 +19,8 @@ export interface DatabaseOptions {
   readonly wal?: boolean
   /** Size at which a memtable wants to be sealed; default 64 MiB. */
   readonly memtableBytes?: number
+  /** For several databases together, in the place of `memtableBytes`. */
+  readonly memtableBudget?: MemtableBudget
   /** May be shared by many databases; default one of 64 MiB. */
   readonly blockCache?: BlockCache
   /** From level 1 down a table ends where the first `prefixBytes` bytes of the key change, once it has a quarter of the target size. */
@@ -42,7 +45,7 @@ export interface DatabaseOptions {
   readonly onFailure?: (error: Error) => void
 }
 
-export type ResolvedOptions = Required<Omit<DatabaseOptions, 'onFailure'>> & Pick<DatabaseOptions, 'onFailure'>
+export type ResolvedOptions = Required<Omit<DatabaseOptions, 'onFailure' | 'memtableBytes'>> & Pick<DatabaseOptions, 'onFailure'>
 
 const MiB = 1024 * 1024
 
@@ -51,7 +54,6 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
   const resolved = {
     wal: true,
     compactionExecutor: options.executor,
-    memtableBytes: 64 * MiB,
     boundaryOf: 'none' as const,
     targetTableBytes: 16 * MiB,
     blockBytes: 4096,
@@ -62,10 +64,10 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
     level1Bytes: 64 * MiB,
     levelFactor: 10,
     ...options,
+    memtableBudget: options.memtableBudget ?? new MemtableBudget(options.memtableBytes ?? 64 * MiB),
     blockCache: options.blockCache ?? new BlockCache(64 * MiB),
   }
   const bounds: [keyof typeof resolved, number, number][] = [
-    ['memtableBytes', 1024, 2 ** 31],
     ['targetTableBytes', 1024, 2 ** 31],
     ['blockBytes', 64, 2 ** 24],
     ['bloomBitsPerKey', 1, 40],

@@ -87,9 +87,9 @@ async function replay(options: ResolvedOptions, manifest: Manifest, names: reado
   }
   await replayLogs(fileSystem, folder, numbers, first, (operations, sequence) => {
     if (operations.length === 0) return undefined
-    memtable ??= new Memtable(sequence - 1, options.memtableBytes)
+    memtable ??= new Memtable(sequence - 1, options.memtableBudget.bytes)
     memtable.add(operations, sequence)
-    return memtable.bytes >= options.memtableBytes ? flush() : undefined
+    return memtable.bytes >= options.memtableBudget.bytes ? flush() : undefined
   })
   await flush()
   return written

@@ -1,6 +1,8 @@
+import { AssertionError } from '../base/assert.ts'
+import { CorruptionError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Seams } from '../base/seams.ts'
-import type { BlockCache } from '../lsm/index.ts'
+import type { BlockCache, MemtableBudget } from '../lsm/index.ts'
 import type { Config, Group } from '../proto/config.ts'
 import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -20,8 +22,8 @@ export interface GroupHostOptions {
   readonly host: RaftHost
   readonly client: ControllerClient
   readonly blockCache: BlockCache
-  /** For each group. */
-  readonly memtableBytes: number
+  /** Shared by the groups, as the cache is. */
+  readonly memtableBudget: MemtableBudget
   /** Newest config; undefined: none yet. */
   config(): Config | undefined
   onFatal(error: Error): void
@@ -92,7 +94,7 @@ export class GroupHost {
   }
 
   async #start(group: Group): Promise<void> {
-    const { seams, directory, host, blockCache, memtableBytes } = this.#options
+    const { seams, directory, host, blockCache, memtableBudget } = this.#options
     const number = await this.#claim(group)
     const stateMachine = await openGroupStateMachine({
       fileSystem: seams.fileSystem,
@@ -102,8 +104,9 @@ export class GroupHost {
       folder: directory.replicaFolder(group.uid, number),
       initialConf: { voters: group.members.map(({ replica }) => replica).sort((a, b) => a - b), votersOutgoing: [], learners: [] },
       blockCache,
-      memtableBytes,
+      memtableBudget,
       shardCount: this.#options.config()?.shardCount ?? 0,
+      onFailure: (error) => this.#storeFailed(error),
     })
     if (this.#closed) return stateMachine.close()
     const replica = await host.start<GroupResult>({
@@ -119,6 +122,12 @@ export class GroupHost {
       new Births({ clock: seams.clock, logger: this.#logger, replica, stateMachine, config: this.#options.config }),
     )
     this.#logger.info({ group: group.uid, replica: number, applied: replica.applied }, 'hosting a replica')
+  }
+
+  /** A disk that fails ends the process. Damaged tables or a broken assertion stop their own replica, at its next entry. */
+  #storeFailed(error: Error): void {
+    if (this.#closed || error instanceof CorruptionError || error instanceof AssertionError) return
+    this.#options.onFatal(error)
   }
 
   /** A number is used by one data directory only: the first that claims it. What was started here was claimed by this directory. */

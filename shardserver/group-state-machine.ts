@@ -5,7 +5,7 @@ import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { isShardCount } from '../base/slot.ts'
-import { type BlockCache, Database, WriteBatch } from '../lsm/index.ts'
+import { type BlockCache, Database, type MemtableBudget, WriteBatch } from '../lsm/index.ts'
 import type { ConfState, Entry, SnapshotMeta } from '../raft/core/types.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import type { StateMachine } from '../raft/state-machine.ts'
@@ -222,14 +222,16 @@ export interface GroupStateMachineOptions {
   readonly initialConf: ConfState
   /** May be shared. */
   readonly blockCache: BlockCache
-  /** At which a memtable is sealed. */
-  readonly memtableBytes: number
+  /** May be shared. */
+  readonly memtableBudget: MemtableBudget
   readonly shardCount: number
+  /** Called once, when the store takes no more writes: its disk failed, its files are damaged, or it has met a bug of ours. */
+  readonly onFailure?: (error: Error) => void
 }
 
 /** Opens or makes a replica's state. CorruptionError where its files are damaged. */
 export async function openGroupStateMachine(options: GroupStateMachineOptions): Promise<GroupStateMachine> {
-  const { fileSystem, executor, clock, logger, folder, blockCache, memtableBytes } = options
+  const { fileSystem, executor, clock, logger, folder, blockCache, memtableBudget, onFailure } = options
   assert(isShardCount(options.shardCount), `shard count ${options.shardCount}`)
   const database = await Database.open({
     fileSystem,
@@ -238,9 +240,10 @@ export async function openGroupStateMachine(options: GroupStateMachineOptions): 
     logger,
     folder,
     wal: false,
-    memtableBytes,
+    memtableBudget,
     blockCache,
     boundaryOf: { prefixBytes: 2 },
+    ...(onFailure === undefined ? {} : { onFailure }),
   })
   try {
     return await loadGroupStateMachine(database, clock, options.initialConf)

@@ -1,7 +1,7 @@
 import { sleep } from '../base/clock.ts'
 import type { Seams } from '../base/seams.ts'
 import { type Listener, unaryRoute } from '../base/transport.ts'
-import { BlockCache } from '../lsm/index.ts'
+import { BlockCache, MemtableBudget } from '../lsm/index.ts'
 import { ConfigWatcher } from '../proto/config-watcher.ts'
 import { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -94,7 +94,7 @@ class ShardServer implements RunningProcess {
       host,
       client: this.#client,
       blockCache: new BlockCache(this.#settings.blockCacheBytes),
-      memtableBytes: this.#settings.memtableBytes,
+      memtableBudget: new MemtableBudget(this.#settings.memtableBytes),
       config: () => this.#watcher.config,
       onFatal: this.#onFatal,
     })

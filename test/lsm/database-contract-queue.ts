@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { type Database, type DatabaseOptions, WriteBatch, writeTable } from '../../lsm/index.ts'
+import { type Database, type DatabaseOptions, MemtableBudget, WriteBatch, writeTable } from '../../lsm/index.ts'
 import { type Environment, openDatabase } from './environment.ts'
 import { bytes, drain, getText, scan, text } from './model.ts'
 
@@ -57,11 +57,54 @@ export function describeSealing(inDatabase: InDatabase, runIn: RunIn): void {
         )
       }
       expect(db.stats().immutableMemtables).toBe(4)
-      expect(db.writeDelayMs).toBeGreaterThan(0)
       await Promise.all(sealed)
       await db.settle()
       expect(order).toEqual(['1', '2', '3', '4', '5'])
-      expect(db.writeDelayMs).toBe(0)
+    }))
+
+  it('slows writers smoothly while two full memtables wait, and ever more where they write on', () =>
+    inDatabase(
+      async (db) => {
+        const delays: number[] = []
+        for (let memtable = 0; memtable < 12; memtable++) {
+          for (let i = 0; !db.wantsSeal; i++) {
+            db.write(put(`key${i}`, 'x'.repeat(30)))
+            delays.push(db.writeDelayMs)
+          }
+          // The last is left open.
+          if (memtable < 11) db.seal(bytes(String(memtable))).catch(() => undefined)
+        }
+        const perMemtable = delays.length / 12
+        expect(Math.max(...delays.slice(0, Math.floor(1.9 * perMemtable)))).toBe(0)
+        const atThree = delays[Math.ceil(3 * perMemtable)] as number
+        expect(atThree).toBeGreaterThan(30)
+        expect(atThree).toBeLessThan(80)
+        for (let i = 1; i < delays.length; i++) expect((delays[i] as number) - (delays[i - 1] as number)).toBeLessThan(50)
+        expect(delays.at(-1)).toBe(1000)
+        await db.settle()
+        expect(db.writeDelayMs).toBe(0)
+      },
+      { memtableBytes: 32_768 },
+    ))
+
+  it('shares a budget with other databases', () =>
+    runIn(async (environment) => {
+      const memtableBudget = new MemtableBudget(16_384)
+      const open = (name: string) =>
+        openDatabase({ ...environment, folder: `${environment.folder}/${name}` }, { wal: false, memtableBudget })
+      const busy = await open('busy')
+      const quiet = await open('quiet')
+      const fill = (db: Database, bytesMax: number) => {
+        for (let i = 0; !db.wantsSeal && db.stats().memtableBytes < bytesMax; i++) db.write(put(`key${i}`, 'x'.repeat(100)))
+      }
+      fill(quiet, 4096)
+      fill(busy, 100_000)
+      expect(busy.wantsSeal).toBe(true)
+      expect(busy.stats().memtableBytes).toBeGreaterThan(8192)
+      expect(busy.stats().memtableBytes + quiet.stats().memtableBytes).toBeLessThan(20_000)
+      await quiet.close()
+      expect(busy.wantsSeal).toBe(false)
+      await busy.close()
     }))
 
   it('wants a seal when the memtable is over its budget, and takes more until then', () =>

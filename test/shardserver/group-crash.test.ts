@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { sleep } from '../../base/clock.ts'
 import { SeededRandom } from '../../base/random.ts'
-import { BlockCache, lsmJobs } from '../../lsm/index.ts'
+import { BlockCache, lsmJobs, MemtableBudget } from '../../lsm/index.ts'
 import { type GroupStateMachine, openGroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
@@ -29,7 +29,7 @@ class Life {
       folder: 'data/g1',
       initialConf: conf,
       blockCache: new BlockCache(8192),
-      memtableBytes: 4096,
+      memtableBudget: new MemtableBudget(4096),
       shardCount,
     })
     this.startedAt = this.machine.durable.index

@@ -9,6 +9,7 @@ import type { RunningProcess } from '../../raft/process.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
 import { startShardServer } from '../../shardserver/shard-server.ts'
 import type { NemesisTarget } from './nemesis.ts'
+import type { SimDisk } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
 import type { World } from './world.ts'
@@ -23,6 +24,8 @@ export interface SimClusterOptions {
   readonly memtableBytes?: number
   readonly snapshotLogBytes?: number
   readonly unsafe?: UnsafeRaft
+  /** A server meets what it cannot live with. Not given: the run fails. */
+  readonly onFatal?: (name: string, error: Error) => void
 }
 
 const jobs: JobRegistry = lsmJobs
@@ -64,6 +67,10 @@ export class SimCluster implements NemesisTarget {
 
   get controllerAddresses(): string[] {
     return this.controllerNames.map((name) => `${name}:${controllerPort}`)
+  }
+
+  disk(name: string): SimDisk {
+    return this.#machine(name).process.disk
   }
 
   isAlive(name: string): boolean {
@@ -149,7 +156,9 @@ export class SimCluster implements NemesisTarget {
     const machine = this.#machine(name)
     const { process } = machine
     const onFatal = (error: Error) => {
-      if (process.alive) this.#world.fail(error)
+      if (!process.alive) return
+      if (this.#options.onFatal === undefined) this.#world.fail(error)
+      else this.#options.onFatal(name, error)
     }
     this.#open(name, process, onFatal).then(
       (running) => {

@@ -89,6 +89,11 @@ export function messageBytes(message: Message): number {
   return bytes
 }
 
+/** True for messages that carry entries and so go by the entries' lane. */
+export function isBulk(message: Message): boolean {
+  return message.type === MessageType.Append && message.entries.length > 0
+}
+
 /** The wire leaves an entry's index out: it must follow from the entry's place. */
 export function assertConsecutive(message: Message): void {
   for (let i = 0; i < message.entries.length; i++) {

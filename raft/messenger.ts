@@ -40,8 +40,6 @@ export interface MessengerOptions {
   /** Where a node can be reached by its peers; undefined: not known yet. */
   resolve(node: string): string | undefined
   onMessage(message: pb.v1.RaftMessage): void
-  /** Nothing can be sent to this node at present. */
-  onUnreachable(node: string): void
 }
 
 export class Messenger {
@@ -72,10 +70,12 @@ export class Messenger {
     this.#links.delete(node)
   }
 
-  /** Queues a message for `node`; it leaves with all others of this turn. `bytes`: about what it takes on the wire. */
-  send(node: string, lane: pb.v1.Lane, message: pb.v1.RaftMessage, bytes: number): void {
-    const outbox = this.#outboxes.get(outboxKey(node, lane))
-    if (outbox === undefined || !outbox.push(message, bytes)) this.#options.onUnreachable(node)
+  /**
+   * Queues a message for `node`; it leaves with all others of this turn. `bytes`: about what it takes on the wire. Returns false where it was
+   * dropped: `node` has not dialled, or takes nothing more at present.
+   */
+  send(node: string, lane: pb.v1.Lane, message: pb.v1.RaftMessage, bytes: number): boolean {
+    return this.#outboxes.get(outboxKey(node, lane))?.push(message, bytes) ?? false
   }
 
   close(): void {

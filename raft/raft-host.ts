@@ -1,15 +1,16 @@
 import { assert } from '../base/assert.ts'
 import type { Clock, Timer } from '../base/clock.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { CorruptionError, DiskError } from '../base/errors.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import type { Route, Transport } from '../base/transport.ts'
 import { pb } from '../proto/messages.ts'
+import { alignLog } from './align-log.ts'
 import type { Message } from './core/types.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { SharedLog } from './log/shared-log.ts'
-import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, messageBytes } from './message-codec.ts'
+import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
 import { Replica, type UnsafeReplica } from './replica.ts'
 import type { StateMachine } from './state-machine.ts'
@@ -29,7 +30,7 @@ export interface RaftHostOptions {
   readonly snapshotLogBytes: number
   /** Where a node can be reached by its peers. */
   resolve(node: string): string | undefined
-  /** The process cannot go on: its log failed. */
+  /** The process cannot go on: its log failed, or a disk under a state machine. Its replicas have stopped: nothing is acknowledged any more. */
   onFatal(error: Error): void
   /** Bytes of entries in one append. */
   readonly maxAppendBytes?: number
@@ -65,6 +66,7 @@ export class RaftHost {
   readonly #tickMs: number
   #timer: Timer | undefined
   #reclaiming = false
+  #failed = false
   #closed = false
 
   private constructor(options: RaftHostOptions, log: SharedLog) {
@@ -80,29 +82,31 @@ export class RaftHost {
       clusterId: () => options.directory.clusterId,
       resolve: options.resolve,
       onMessage: (message) => this.#receive(message),
-      onUnreachable: () => {},
     })
     this.#armTick()
   }
 
   /** Recovers the log. Throws CorruptionError where acknowledged bytes of it are damaged: that replica must not vote again (exit code 65). */
   static async open(options: RaftHostOptions): Promise<RaftHost> {
-    const { clock, fileSystem, logger, directory, onFatal, unsafe } = options
+    const { clock, fileSystem, logger, directory, unsafe } = options
+    let host: RaftHost | undefined
     const log = await SharedLog.open({
       fileSystem,
       clock,
       logger,
       folder: directory.logFolder,
-      onFailure: onFatal,
+      onFailure: (error) => (host === undefined ? options.onFatal(error) : host.#fail(error)),
       ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
     })
     const damage = log.damage[0]
     if (damage !== undefined) {
+      await log.close()
       const whose =
         damage.group === undefined ? 'every replica of this node' : `replica ${damage.group.replica} of group ${damage.group.uid}`
       throw new CorruptionError(damage.file, damage.offset, `${damage.what}: ${whose} lost acknowledged log entries and must be replaced`)
     }
-    return new RaftHost(options, log)
+    host = new RaftHost(options, log)
+    return host
   }
 
   routes(): Route[] {
@@ -123,38 +127,20 @@ export class RaftHost {
   }
 
   /**
-   * Starts a replica on its state machine and its part of the log. The first start of a replica is remembered durably before it may vote; a
-   * replica that was started before and has no log any more has lost its votes: CorruptionError.
+   * Starts a replica on its state machine and its part of the log, and owns both from then on: the state machine is closed also where the
+   * start fails. The first start of a replica is remembered durably before it may vote; one that was started before and has no log any
+   * more has lost its votes: CorruptionError.
    */
   async start<Result>(start: ReplicaStart<Result>): Promise<Replica<Result>> {
-    const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, maxAppendBytes, unsafe } = this.#options
-    const { group, replica: number, members, stateMachine } = start
-    assert(!this.#hosted.has(group), `group ${group} is started once`)
-    await this.#rememberStart(group, number)
-    const log = this.#log.group({ uid: group, replica: number })
-    const replica = new Replica<Result>({
-      group,
-      replica: number,
-      clock,
-      random,
-      logger: logger.child({ group, replica: number }),
-      log,
-      stateMachine,
-      electionTicks: Math.round(electionTimeoutMs / this.#tickMs),
-      heartbeatTicks: Math.max(1, Math.round(heartbeatMs / this.#tickMs)),
-      snapshotLogBytes,
-      send: (message, envelope) => this.#send(members, message, envelope),
-      onSoftState: start.onSoftState,
-      onTruncated: () => this.#reclaim(),
-      onStopped: (error) => {
-        if (!this.#closed) logger.error({ group, replica: number, error: error.message }, 'a replica stopped')
-      },
-      ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
-      ...(unsafe === undefined ? {} : { unsafe }),
-    })
-    this.#hosted.set(group, { replica: replica as Replica<unknown>, members })
-    for (const node of members.values()) this.#messenger.connect(node)
-    return replica
+    try {
+      assert(!this.#hosted.has(start.group), `group ${start.group} is started once`)
+      await this.#rememberStart(start.group, start.replica)
+      if (this.#closed) throw new Error(`closed before the replica of ${start.group} was started`)
+      return this.#startRemembered(start)
+    } catch (error) {
+      await start.stateMachine.close()
+      throw error
+    }
   }
 
   /** Stops all replicas and closes the log: what was acknowledged is durable. */
@@ -163,8 +149,54 @@ export class RaftHost {
     this.#timer?.cancel()
     for (const { replica } of this.#hosted.values()) replica.stop()
     this.#messenger.close()
-    for (const { replica } of this.#hosted.values()) await replica.stateMachine.close()
+    const closed = await Promise.allSettled([...this.#hosted.values()].map(({ replica }) => replica.stateMachine.close()))
     await this.#log.close()
+    for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
+  }
+
+  /** Synchronous: nothing changes between the look at the log and the first vote. */
+  #startRemembered<Result>(start: ReplicaStart<Result>): Replica<Result> {
+    const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
+    const { group, replica: number, members, stateMachine } = start
+    const log = this.#log.group({ uid: group, replica: number })
+    const replica = new Replica<Result>({
+      group,
+      replica: number,
+      clock,
+      random,
+      logger: logger.child({ group, replica: number }),
+      log,
+      hardState: alignLog(log, stateMachine.durable, directory.replicaFolder(group, number)),
+      stateMachine,
+      electionTicks: Math.round(electionTimeoutMs / this.#tickMs),
+      heartbeatTicks: Math.max(1, Math.round(heartbeatMs / this.#tickMs)),
+      snapshotLogBytes,
+      send: (message, envelope) => this.#send(group, members, message, envelope),
+      onSoftState: start.onSoftState,
+      onTruncated: () => this.#reclaim(),
+      onStopped: (error) => this.#replicaStopped(group, number, error),
+      ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
+      ...(unsafe === undefined ? {} : { unsafe }),
+    })
+    this.#hosted.set(group, { replica: replica as Replica<unknown>, members })
+    for (const node of members.values()) this.#messenger.connect(node)
+    return replica
+  }
+
+  /** A replica that stopped by a fault of its own leaves the others be; a disk that failed under it is everyone's. */
+  #replicaStopped(group: string, replica: number, error: Error): void {
+    if (this.#closed || this.#failed) return
+    this.#options.logger.error({ group, replica, error: error.message }, 'a replica stopped')
+    if (error instanceof DiskError) this.#fail(error)
+  }
+
+  /** Nothing leaves this process any more that rests on its disk. */
+  #fail(error: Error): void {
+    if (this.#failed) return
+    this.#failed = true
+    for (const { replica } of this.#hosted.values()) replica.stop()
+    this.#messenger.close()
+    this.#options.onFatal(error)
   }
 
   async #rememberStart(group: string, replica: number): Promise<void> {
@@ -190,12 +222,14 @@ export class RaftHost {
     return new Promise((resolve) => log.append([], log.hardState, resolve))
   }
 
-  #send(members: ReadonlyMap<number, string>, message: Message, envelope: Envelope): void {
+  #send(group: string, members: ReadonlyMap<number, string>, message: Message, envelope: Envelope): void {
     const node = members.get(message.to)
     if (node === undefined) return
     assertConsecutive(message)
-    const lane = Replica.isBulk(message) ? pb.v1.Lane.ENTRIES : pb.v1.Lane.CONTROL
-    this.#messenger.send(node, lane, encodeMessage(message, envelope), messageBytes(message))
+    const bulk = isBulk(message)
+    const lane = bulk ? pb.v1.Lane.ENTRIES : pb.v1.Lane.CONTROL
+    const taken = this.#messenger.send(node, lane, encodeMessage(message, envelope), messageBytes(message))
+    if (!taken && bulk) this.#hosted.get(group)?.replica.reportUnreachable(message.to)
   }
 
   #receive(wire: pb.v1.RaftMessage): void {
@@ -230,7 +264,7 @@ export class RaftHost {
         this.#reclaiming = false
         this.#flushPinning()
       },
-      (error: unknown) => this.#options.onFatal(error instanceof Error ? error : new Error(String(error))),
+      (error: unknown) => this.#fail(error instanceof Error ? error : new Error(String(error))),
     )
   }
 

@@ -1,35 +1,24 @@
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
-import { OstrakaError } from '../proto/errors.ts'
+import { AppliedWaiters } from './applied-waiters.ts'
+import { ApplyPump } from './apply-pump.ts'
 import { Raft } from './core/raft.ts'
-import {
-  type ConfState,
-  type CoreOptions,
-  type Entry,
-  type Message,
-  MessageType,
-  NONE,
-  type Ready,
-  type SnapshotMeta,
-} from './core/types.ts'
+import { type ConfState, type CoreOptions, type Entry, type HardState, type Message, NONE, type Ready } from './core/types.ts'
 import { GroupTime } from './group-time.ts'
 import type { GroupLog } from './log/group-log.ts'
+import { LogTruncation } from './log-truncation.ts'
 import type { Envelope } from './message-codec.ts'
 import { PendingProposals } from './pending-proposals.ts'
 import { PendingReads } from './pending-reads.ts'
 import type { ReplicaApi } from './replica-api.ts'
 import type { ProposalOutcome, ReadOutcome, StateMachine } from './state-machine.ts'
 
-/** Bytes of entries that are applied at one go. */
-const applyBytesMax = 256 * 1024
 /** Bytes of entries in one append, sent and not yet acknowledged by one follower, and proposed and not yet committed. */
 const maxAppendBytes = 1024 * 1024
 const maxInflightBytes = 16 * 1024 * 1024
 const maxUncommittedBytes = 64 * 1024 * 1024
 const snapshotRetryMs = 1000
-/** A turn that has applied for so long lets others run. */
-const applySliceMs = 3
 
 export interface ReplicaOptions<Result> {
   /** Uid of the group. */
@@ -39,7 +28,9 @@ export interface ReplicaOptions<Result> {
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
+  /** Aligned with the state machine: `alignLog`. */
   readonly log: GroupLog
+  readonly hardState: HardState
   readonly stateMachine: StateMachine<Result>
   readonly electionTicks: number
   readonly heartbeatTicks: number
@@ -78,47 +69,42 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #reads = new PendingReads()
   /** Messages that wait for the durability of an append, behind which they were made; the last list is the newest append's. */
   readonly #unsynced: Message[][] = []
-  #applied: number
-  #commit: number
-  #applying = false
+  readonly #pump: ApplyPump<Result>
+  readonly #truncation: LogTruncation
+  readonly #waiters: AppliedWaiters
   #drainScheduled = false
-  #flushing = false
-  /** Every voter's log holds the leader's log up to here, as far as this replica heard. */
-  #allMatched = 0
+  #snapshotRetry: Timer | undefined
   #stopped: Error | undefined
-  readonly #appliedWaiters = new Set<() => void>()
 
   constructor(options: ReplicaOptions<Result>) {
     this.#options = options
-    const { clock, log, random, stateMachine } = options
+    const { clock, log, stateMachine } = options
     this.#log = log
-    const { durable } = stateMachine
-    this.#alignLog(durable)
-    this.#applied = durable.index
-    this.#commit = Math.max(durable.index, log.hardState.commit)
     this.#time = new GroupTime(clock, stateMachine.timeMs ?? 0)
-    this.#core = new Raft({
-      self: options.replica,
-      conf: durable.conf,
-      hardState: { ...log.hardState, commit: this.#commit },
-      applied: durable.index,
+    this.#pump = new ApplyPump({
+      clock,
       log,
-      random,
-      electionTicks: options.electionTicks,
-      heartbeatTicks: options.heartbeatTicks,
-      preVote: true,
-      checkQuorum: true,
-      maxInflightBytes,
-      maxAppendBytes: options.maxAppendBytes ?? maxAppendBytes,
-      maxUncommittedBytes,
-      ...(options.unsafe === undefined ? {} : { unsafe: options.unsafe }),
+      stateMachine,
+      commit: options.hardState.commit,
+      onApplied: (entries, results) => this.#applied(entries, results),
+      onFailed: (error) => this.#stop(error),
     })
+    this.#truncation = new LogTruncation({
+      log,
+      stateMachine,
+      snapshotLogBytes: options.snapshotLogBytes,
+      applied: () => this.#pump.applied,
+      onTruncated: options.onTruncated,
+      onFailed: (error) => this.#stop(error),
+    })
+    this.#waiters = new AppliedWaiters(options.group, this.#pump.applied)
+    this.#core = this.#makeCore()
     log.onLoaded = () => {
-      this.#core.entriesLoaded()
+      this.#guard(() => this.#core.entriesLoaded())
       this.#wake()
     }
-    stateMachine.onDurable = () => this.#maybeTruncate()
-    this.#pumpApply()
+    stateMachine.onDurable = () => this.#guard(() => this.#truncation.maybeTruncate())
+    this.#pump.run()
     this.#wake()
   }
 
@@ -150,11 +136,11 @@ export class Replica<Result> implements ReplicaApi<Result> {
   }
 
   get applied(): number {
-    return this.#applied
+    return this.#pump.applied
   }
 
   get commit(): number {
-    return this.#commit
+    return this.#pump.commit
   }
 
   get log(): GroupLog {
@@ -201,39 +187,31 @@ export class Replica<Result> implements ReplicaApi<Result> {
 
   step(message: Message, envelope: Envelope): void {
     if (this.#stopped !== undefined) return
-    this.#guard(() => this.#core.step(message))
-    if (message.term === this.#core.term && message.from === this.#core.leader) {
-      this.#time.hear(envelope.groupTimeMs)
-      if (envelope.allMatched > this.#allMatched) {
-        this.#allMatched = envelope.allMatched
-        this.#maybeTruncate()
+    this.#guard(() => {
+      this.#core.step(message)
+      if (message.term === this.#core.term && message.from === this.#core.leader) {
+        this.#time.hear(envelope.groupTimeMs)
+        this.#truncation.matchedTo(envelope.allMatched)
       }
-    }
+    })
     this.#wake()
   }
 
-  /** Resolves once `index` is applied here. Rejects with OstrakaError DEADLINE when that takes longer than `timeoutMs`. */
+  /** A message to replica `peer` was not taken: it may have missed entries. */
+  reportUnreachable(peer: number): void {
+    if (this.#stopped !== undefined) return
+    this.#guard(() => this.#core.reportUnreachable(peer))
+    this.#wake()
+  }
+
+  /** Resolves once `index` is applied here. Rejects with OstrakaError: DEADLINE after `timeoutMs`, UNAVAILABLE when the replica stops. */
   whenApplied(index: number, clock: Clock, timeoutMs: number): Promise<void> {
-    if (this.#applied >= index) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      const timer = clock.setTimer(timeoutMs, () => {
-        this.#appliedWaiters.delete(waiter)
-        reject(
-          new OstrakaError(
-            'DEADLINE',
-            `index ${index} of ${this.group} was not applied within ${timeoutMs} ms, only ${this.#applied}`,
-            true,
-          ),
-        )
-      })
-      const waiter = () => {
-        if (this.#applied < index) return
-        timer.cancel()
-        this.#appliedWaiters.delete(waiter)
-        resolve()
-      }
-      this.#appliedWaiters.add(waiter)
-    })
+    return this.#waiters.wait(index, clock, timeoutMs)
+  }
+
+  /** Begins to make durable what is applied, if that would free a part of the log. */
+  flush(): void {
+    this.#truncation.flush()
   }
 
   /** Stops without a failure: what is pending is answered, nothing more is sent or applied. */
@@ -241,13 +219,24 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#stop(new Error('the replica was stopped'))
   }
 
-  /** On open the state machine wins: a log that does not hold its (index, term) is discarded and starts behind it. */
-  #alignLog(durable: SnapshotMeta): void {
-    const { index, term } = durable
-    if (index < this.#log.firstIndex - 1 || index > this.#log.lastIndex || this.#log.term(index) !== term) {
-      if (index === 0 && this.#log.firstIndex === 1) return
-      this.#log.reset(index, term)
-    }
+  #makeCore(): Raft {
+    const { log, random, stateMachine, unsafe } = this.#options
+    return new Raft({
+      self: this.#options.replica,
+      conf: stateMachine.durable.conf,
+      hardState: { ...this.#options.hardState, commit: this.#pump.commit },
+      applied: this.#pump.applied,
+      log,
+      random,
+      electionTicks: this.#options.electionTicks,
+      heartbeatTicks: this.#options.heartbeatTicks,
+      preVote: true,
+      checkQuorum: true,
+      maxInflightBytes,
+      maxAppendBytes: this.#options.maxAppendBytes ?? maxAppendBytes,
+      maxUncommittedBytes,
+      ...(unsafe === undefined ? {} : { unsafe }),
+    })
   }
 
   #wake(): void {
@@ -277,25 +266,21 @@ export class Replica<Result> implements ReplicaApi<Result> {
     if (ready.softState !== undefined) this.#softStateChanged()
     this.#persist(ready)
     this.#sendAll(ready.messages)
-    if (ready.commit > this.#commit) {
-      this.#commit = ready.commit
-      this.#pumpApply()
-    }
+    this.#pump.commitTo(ready.commit)
     if (ready.snapshot !== undefined) this.#declineSnapshot()
     for (const { context, index } of ready.readStates) this.#reads.confirmed(context, index)
     for (const context of ready.lostReads) this.#reads.lost(context, this.#core.leader)
-    this.#reads.release(this.#applied)
+    this.#reads.release(this.#pump.applied)
     if (this.#reads.hasQueued) this.#wake()
   }
 
   /**
-   * The log is truncated only where every voter has it (`#maybeTruncate`), so no leader should come to offer a snapshot before replicas can
+   * The log is truncated only where every replica has it (`LogTruncation`), so no leader should come to offer a snapshot before replicas can
    * fetch one. Should it, this replica says so and asks again later.
    */
   #declineSnapshot(): void {
     this.#options.logger.error({ leader: this.#core.leader }, 'the leader no longer has the log that this replica needs')
-    this.#options.clock.setTimer(snapshotRetryMs, () => {
-      if (this.#stopped !== undefined) return
+    this.#snapshotRetry = this.#options.clock.setTimer(snapshotRetryMs, () => {
       this.#guard(() => this.#core.snapshotFailed())
       this.#wake()
     })
@@ -331,8 +316,8 @@ export class Replica<Result> implements ReplicaApi<Result> {
       if (this.#stopped !== undefined) return
       this.#guard(() => {
         if (last !== undefined) this.#core.appended(last.term, last.index)
+        this.#sendAll(waiting)
       })
-      this.#sendAll(waiting)
       this.#wake()
     })
   }
@@ -342,7 +327,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     const envelope = {
       group: this.#options.group,
       groupTimeMs: this.#time.now(),
-      allMatched: this.#core.role === 'leader' ? this.#updateAllMatched() : 0,
+      allMatched: this.#core.role === 'leader' ? this.#allMatched() : 0,
     }
     for (const message of messages) {
       if (message.to === this.#options.replica) this.#guard(() => this.#core.step(message))
@@ -350,102 +335,24 @@ export class Replica<Result> implements ReplicaApi<Result> {
     }
   }
 
-  #updateAllMatched(): number {
-    const matched = this.#core.matchedByAll()
-    if (matched > this.#allMatched) {
-      this.#allMatched = matched
-      this.#maybeTruncate()
-    }
-    return this.#allMatched
+  /** As a leader knows it. */
+  #allMatched(): number {
+    this.#truncation.matchedTo(this.#core.matchedByAll())
+    return this.#truncation.allMatched
   }
 
-  /** Applies what is committed, one batch after the other; ends when there is nothing more or a batch has to be waited for. */
-  #pumpApply(): void {
-    if (this.#applying) return
-    const startMs = this.#options.clock.monotonicMs()
-    while (this.#stopped === undefined && this.#applied < this.#commit) {
-      const entries = this.#log.entries(this.#applied + 1, this.#commit + 1, applyBytesMax)
-      if (entries === undefined) {
-        this.#applyLater(this.#log.load(this.#applied + 1, this.#commit + 1, applyBytesMax).then((loaded) => this.#applyNow(loaded)))
-        return
-      }
-      const applied = this.#applyNow(entries)
-      if (applied instanceof Promise) {
-        this.#applyLater(applied)
-        return
-      }
-      if (this.#options.clock.monotonicMs() - startMs > applySliceMs) {
-        this.#applyLater(new Promise((resolve) => this.#options.clock.soon(resolve)))
-        return
-      }
-    }
-  }
-
-  #applyLater(promise: Promise<void>): void {
-    this.#applying = true
-    promise.then(
-      () => {
-        this.#applying = false
-        this.#pumpApply()
-        this.#wake()
-      },
-      (error: unknown) => this.#stop(error instanceof Error ? error : new Error(String(error))),
-    )
-  }
-
-  #applyNow(entries: readonly Entry[]): void | Promise<void> {
-    try {
-      const results = this.#options.stateMachine.apply(entries)
-      if (results instanceof Promise) return results.then((settled) => this.#appliedEntries(entries, settled))
-      this.#appliedEntries(entries, results)
-    } catch (error) {
-      this.#stop(error instanceof Error ? error : new Error(String(error)))
-    }
-    return undefined
-  }
-
-  #appliedEntries(entries: readonly Entry[], results: readonly Result[]): void {
-    const last = entries.at(-1)
-    if (last === undefined || this.#stopped !== undefined) return
-    this.#applied = last.index
+  #applied(entries: readonly Entry[], results: readonly Result[]): void {
+    const { applied } = this.#pump
     this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
-    this.#guard(() => this.#core.applied(last.index))
+    this.#core.applied(applied)
     this.#proposals.applied(entries, results)
-    this.#reads.release(this.#applied)
-    for (const waiter of this.#appliedWaiters) waiter()
-    this.#maybeFlush()
+    this.#reads.release(applied)
+    this.#waiters.appliedTo(applied)
+    // Where a leader is alone no message asks for it.
+    if (this.#core.role === 'leader') this.#allMatched()
+    this.#truncation.maybeTruncate()
+    this.#truncation.maybeFlush()
     this.#wake()
-  }
-
-  /** Frees the log once it has grown past its bound: what is applied becomes durable in the state machine. */
-  #maybeFlush(): void {
-    const { stateMachine, snapshotLogBytes } = this.#options
-    if (this.#flushing || this.#log.bytes < snapshotLogBytes || stateMachine.durable.index >= this.#applied) return
-    this.flush()
-  }
-
-  /** Begins to make what is applied durable in the state machine, unless that is under way. */
-  flush(): void {
-    if (this.#flushing || this.#stopped !== undefined) return
-    this.#flushing = true
-    this.#options.stateMachine.flush().then(
-      () => {
-        this.#flushing = false
-      },
-      (error: unknown) => this.#stop(error instanceof Error ? error : new Error(String(error))),
-    )
-  }
-
-  /** The log may go up to where the state machine is durable and every voter has it: who lags is served from the log. */
-  #maybeTruncate(): void {
-    if (this.#stopped !== undefined) return
-    const { durable } = this.#options.stateMachine
-    const index = Math.min(durable.index, this.#allMatched)
-    if (index < this.#log.firstIndex) return
-    const term = this.#log.term(index)
-    if (term === undefined) return
-    this.#log.truncateTo(index, term)
-    this.#options.onTruncated()
   }
 
   #guard(action: () => void): void {
@@ -462,13 +369,12 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#time.follow()
     this.#options.stateMachine.onDurable = undefined
     this.#log.onLoaded = undefined
+    this.#snapshotRetry?.cancel()
+    this.#pump.stop()
+    this.#truncation.stop()
+    this.#waiters.stop()
     this.#proposals.loseAll()
     this.#wake()
     this.#options.onStopped(error)
-  }
-
-  /** True for messages that carry entries and so go by the entries' lane. */
-  static isBulk(message: Message): boolean {
-    return message.type === MessageType.Append && message.entries.length > 0
   }
 }

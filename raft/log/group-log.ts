@@ -279,6 +279,10 @@ export class GroupLog implements LogView, PlacementOwner {
       let record: Entry[]
       try {
         record = await readEntriesRecord(segment, offset, this.number)
+      } catch (error) {
+        // Damage, or a disk that does not read: final, whoever asked.
+        this.#parts.writer.fail(error instanceof Error ? error : new Error(String(error)))
+        throw error
       } finally {
         await this.#parts.segments.release(segment)
       }

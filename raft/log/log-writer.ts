@@ -185,7 +185,7 @@ export class LogWriter {
   async #run(): Promise<void> {
     try {
       do await this.#writeBatch()
-      while (this.#queue.forced)
+      while (this.#queue.forced && this.#failure === undefined)
     } catch (error) {
       this.fail(error instanceof Error ? error : new DiskError(String(error)))
     }
@@ -310,6 +310,8 @@ export class LogWriter {
     this.stats.bytesWritten += sealed.bytes
     batch.release()
     states?.release()
+    // It failed meanwhile for another reason: nothing is acknowledged after that.
+    if (this.#failure !== undefined) return
     this.#host.batchDurable()
     for (const callback of batch.callbacks) callback()
   }

@@ -217,10 +217,14 @@ export class SharedLog {
   async #reclaim(): Promise<void> {
     const limit = rewriteShare * (this.#options.segmentBytes ?? defaultSegmentBytes)
     for (;;) {
+      await this.#maybeFree()
+      if (this.#writer.failure !== undefined) throw this.#writer.failure
+      const oldest = this.#segments.oldest
+      // Looked at first: where nothing can be freed no batch is forced.
+      if (oldest === undefined || oldest === this.#segments.newest || oldest.live > limit) return
       await this.#writer.flush()
       await this.#maybeFree()
-      const oldest = this.#segments.oldest
-      if (oldest === undefined || oldest === this.#segments.newest || oldest.live > limit) return
+      if (this.#segments.oldest !== oldest) continue
       for (const log of [...this.#byKey.values()]) if (log.pinnedIn(oldest.number) > 0) await log.rewrite(oldest.number)
       await this.#writer.flush()
       await this.#maybeFree()

@@ -1,0 +1,123 @@
+import { assert } from '../base/assert.ts'
+import type { Clock } from '../base/clock.ts'
+import type { Entry } from './core/types.ts'
+import type { StateMachine } from './state-machine.ts'
+
+/** Bytes of entries that are applied at one go. */
+const applyBytesMax = 256 * 1024
+/** A turn that has applied for so long lets others run. */
+const applySliceMs = 3
+
+export interface ApplyPumpOptions<Result> {
+  readonly clock: Pick<Clock, 'monotonicMs' | 'soon'>
+  readonly log: {
+    /** Undefined: not in memory. */
+    entries(from: number, to: number, maxBytes: number): readonly Entry[] | undefined
+    load(from: number, to: number, maxBytes: number): Promise<readonly Entry[]>
+  }
+  readonly stateMachine: Pick<StateMachine<Result>, 'apply' | 'durable'>
+  /** Committed when the replica was opened. */
+  readonly commit: number
+  /** These are applied; called in the order of the log, once for each entry. */
+  onApplied(entries: readonly Entry[], results: readonly Result[]): void
+  /** Nothing is applied any more. Called once at most. */
+  onFailed(error: Error): void
+}
+
+/**
+ * Applies what is committed, one batch after the other: waits for entries that are on disk only, for a state machine that takes its time, and
+ * for the next turn when this one has become long.
+ */
+export class ApplyPump<Result> {
+  readonly #options: ApplyPumpOptions<Result>
+  /** Index of the last entry applied. #applied <= #commit. */
+  #applied: number
+  #commit: number
+  /** Something has to be waited for before the next batch. */
+  #waiting = false
+  #stopped = false
+
+  constructor(options: ApplyPumpOptions<Result>) {
+    this.#options = options
+    this.#applied = options.stateMachine.durable.index
+    this.#commit = Math.max(this.#applied, options.commit)
+  }
+
+  get applied(): number {
+    return this.#applied
+  }
+
+  get commit(): number {
+    return this.#commit
+  }
+
+  commitTo(index: number): void {
+    if (index <= this.#commit) return
+    this.#commit = index
+    this.run()
+  }
+
+  /** Applies until there is nothing more or something has to be waited for. Never throws. */
+  run(): void {
+    if (this.#waiting) return
+    const { clock } = this.#options
+    const startMs = clock.monotonicMs()
+    try {
+      while (!this.#stopped && this.#applied < this.#commit) {
+        const pending = this.#applyNext()
+        if (pending !== undefined) {
+          this.#resumeAfter(pending)
+          return
+        }
+        if (clock.monotonicMs() - startMs > applySliceMs) {
+          this.#resumeAfter(new Promise((resolve) => clock.soon(resolve)))
+          return
+        }
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true
+  }
+
+  #applyNext(): Promise<void> | undefined {
+    const { log } = this.#options
+    const entries = log.entries(this.#applied + 1, this.#commit + 1, applyBytesMax)
+    if (entries !== undefined) return this.#apply(entries)
+    return log.load(this.#applied + 1, this.#commit + 1, applyBytesMax).then((loaded) => (this.#stopped ? undefined : this.#apply(loaded)))
+  }
+
+  #apply(entries: readonly Entry[]): Promise<void> | undefined {
+    assert(entries[0]?.index === this.#applied + 1, `the entry behind ${this.#applied} is not there to be applied`)
+    const results = this.#options.stateMachine.apply(entries)
+    if (results instanceof Promise) return results.then((settled) => this.#took(entries, settled))
+    this.#took(entries, results)
+    return undefined
+  }
+
+  #took(entries: readonly Entry[], results: readonly Result[]): void {
+    if (this.#stopped) return
+    this.#applied += entries.length
+    this.#options.onApplied(entries, results)
+  }
+
+  #resumeAfter(pending: Promise<void>): void {
+    this.#waiting = true
+    pending.then(
+      () => {
+        this.#waiting = false
+        this.run()
+      },
+      (error: unknown) => this.#fail(error),
+    )
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#options.onFailed(error instanceof Error ? error : new Error(String(error)))
+  }
+}

@@ -4,7 +4,18 @@ export const limits = {
   valueBytesMax: 4 * 1024 * 1024,
   batchOperationsMax: 1000,
   batchBytesMax: 8 * 1024 * 1024,
+  /** What an encoded WriteBatch may hold beside: keys and headers around values of the full size. */
+  batchEnvelopeBytes: 64 * 1024,
+  /**
+   * Commands of one WriteBatch that need the whole present value (append, expire, compare-and-set by value): each may bring 4 MiB into memory
+   * that are not in the request.
+   */
+  batchWholeReadsMax: 32,
+  /** Values in the reply to one request; the rest is refused as OVERLOADED. Well under the limit of a message. */
+  replyValueBytesMax: 8 * 1024 * 1024,
   messageBytesMax: 16 * 1024 * 1024,
+  /** Longest time to live: beyond it a time would not be exact. */
+  ttlMsMax: 2 ** 50,
   /** A write older than this is neither sent nor proposed. */
   writeAgeMsMax: 600_000,
   /** A session ends after so much group time without a write. */

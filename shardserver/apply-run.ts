@@ -4,10 +4,10 @@ import type { WriteBatch } from '../lsm/index.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { type Entry, EntryKind } from '../raft/core/types.ts'
-import { executeCommand, keysToRead, refusal, type ShardView } from './commands.ts'
+import { executeCommand, headBytes, keysToRead, refusal, type ShardView } from './commands.ts'
 import { decodeEntry, type GroupEntry, UnknownEntryError } from './entry.ts'
 import type { GroupStore } from './group-store.ts'
-import { decodeRecord, type RecordView, type RecordWriter, recordKey } from './record.ts'
+import { decodeRecord, type RecordView, type RecordWriter, recordHeaderBytes, recordKey } from './record.ts'
 import { clientText, type WriteResult } from './session.ts'
 import type { GroupSmallState, ShardSmallState } from './small-state.ts'
 
@@ -24,6 +24,18 @@ export type GroupResult =
 
 const chunkBytes = 1024 * 1024
 const chunkEntries = 256
+/** A chunk ends at the entry with which it reads so many keys, or so many whole values. */
+const chunkKeys = 2048
+const chunkWholeReads = limits.batchWholeReadsMax
+/** Keys read at once: at first, and while their records together stay below `smallReadBytes` twice as many with each read. */
+const readKeys = 16
+const readKeysMax = 512
+const smallReadBytes = 1024 * 1024
+/**
+ * What one entry may write: an append or an expire writes a value of 4 MiB for a command of a few bytes. Commands behind the one that passed
+ * it are refused, without a trace; all of them, so that none overtakes an earlier one on its key. No other entry can come so far.
+ */
+const entryWriteBytes = 2 * limits.batchBytesMax
 /** A run ends early when it has written so much. */
 const batchBytes = 4 * 1024 * 1024
 const nothing: GroupResult = { kind: 'none' }
@@ -43,6 +55,8 @@ interface Slot {
   readonly shard: number
   readonly key: Uint8Array
   record: RecordView | undefined
+  /** Whether some command needs all of the value. */
+  whole: boolean
   isDirty: boolean
 }
 
@@ -66,6 +80,10 @@ export class ApplyRun implements ShardView {
   #chunkStart = 0
   readonly #slots = new Map<string, Slot>()
   readonly #dirty: Slot[] = []
+  /** Of the values in `#dirty`. */
+  #dirtyBytes = 0
+  /** Of the values that the present entry wrote. */
+  #entryBytes = 0
   readonly #writer: RecordWriter
   // The command that is being executed:
   #shard: ShardSmallState | undefined
@@ -90,15 +108,20 @@ export class ApplyRun implements ShardView {
 
   /** Parses the next entries and reads what they must see. UnknownEntryError stops the replica, before anything of these entries happened. */
   fetch(): MaybePromise<void> {
-    this.#parseChunk()
     this.#slots.clear()
-    const keys: Uint8Array[] = []
-    for (const parsed of this.#chunk) if (parsed.kind === 'write') this.#gather(parsed.batch, keys)
-    if (keys.length === 0) return undefined
-    const slots = [...this.#slots.values()]
-    const values = this.#store.getMany(keys)
-    if (values instanceof Promise) return values.then((found) => fill(slots, found))
-    fill(slots, values)
+    this.#parseChunk()
+    if (this.#slots.size > 0) return this.#fill([...this.#slots.values()], 0, readKeys)
+  }
+
+  /** Reads the records of `slots` from `start` on, `count` at once, so that what is not kept of large values never piles up. */
+  #fill(slots: readonly Slot[], start: number, count: number): MaybePromise<void> {
+    for (let at = start, size = count; at < slots.length; ) {
+      const some = slots.slice(at, at + size)
+      at += size
+      const values = this.#store.getMany(some.map((slot) => recordKey(slot.shard, slot.key)))
+      if (values instanceof Promise) return values.then((found) => this.#fill(slots, at, nextCount(size, fill(some, found))))
+      size = nextCount(size, fill(some, values))
+    }
   }
 
   /** Runs at least one fetched entry, and more until `clock` passes `untilMs` or an entry must be fetched for. */
@@ -110,7 +133,7 @@ export class ApplyRun implements ShardView {
       this.index = entry.index
       this.term = entry.term
       this.#next++
-    } while (this.#next < end && this.batch.bytes < batchBytes && clock.monotonicMs() < untilMs)
+    } while (this.#next < end && this.batch.bytes + this.#dirtyBytes < batchBytes && clock.monotonicMs() < untilMs)
     this.#writeSlots()
   }
 
@@ -118,24 +141,32 @@ export class ApplyRun implements ShardView {
     this.#chunkStart = this.#next
     this.#chunk = []
     let bytes = 0
+    let wholeReads = 0
     for (let i = this.#next; i < this.#entries.length && bytes < chunkBytes && this.#chunk.length < chunkEntries; i++) {
       const entry = this.#entries[i] as Entry
-      this.#chunk.push(parse(entry))
+      const parsed = parse(entry)
+      this.#chunk.push(parsed)
       bytes += entry.data.length
+      if (parsed.kind === 'write') wholeReads += this.#gather(parsed.batch)
+      if (wholeReads >= chunkWholeReads || this.#slots.size >= chunkKeys) return
     }
   }
 
-  #gather(batch: pb.v1.WriteBatch.$Properties, keys: Uint8Array[]): void {
+  /** Makes a slot for each key that the batch reads. Returns how many commands need a whole value. */
+  #gather(batch: pb.v1.WriteBatch.$Properties): number {
+    let wholeReads = 0
     for (const command of batch.commands ?? []) {
       const shard = command.shard ?? 0
       if (shard >= limits.shardCountMax) continue
-      keysToRead(command, (key) => {
+      keysToRead(command, (key, whole) => {
+        if (whole) wholeReads++
         const text = slotText(shard, key)
-        if (this.#slots.has(text)) return
-        this.#slots.set(text, { shard, key, record: undefined, isDirty: false })
-        keys.push(recordKey(shard, key))
+        const slot = this.#slots.get(text)
+        if (slot === undefined) this.#slots.set(text, { shard, key, record: undefined, whole, isDirty: false })
+        else slot.whole ||= whole
       })
     }
+    return wholeReads
   }
 
   #runOne(parsed: Parsed): GroupResult {
@@ -171,6 +202,7 @@ export class ApplyRun implements ShardView {
   #write(batch: pb.v1.WriteBatch.$Properties): GroupResult {
     const client = clientText(batch.clientId ?? new Uint8Array(0))
     const results: WriteResult[] = []
+    this.#entryBytes = 0
     for (const command of batch.commands ?? []) results.push(this.#command(client, command))
     return { kind: 'written', results }
   }
@@ -181,6 +213,7 @@ export class ApplyRun implements ShardView {
     const sequence = command.sequence ?? 0
     const lowest = command.lowestOutstanding ?? 0
     if (!isNumber(sequence) || !isNumber(lowest)) return badNumbers
+    if (this.#entryBytes >= entryWriteBytes) return tooMuch
     this.#shard = shard
     this.timeMs = this.#state.timeOf(shard)
     this.#state.touch(shard)
@@ -203,6 +236,7 @@ export class ApplyRun implements ShardView {
   }
 
   put(key: Uint8Array, value: Uint8Array, expiry: number, revision: number): void {
+    this.#entryBytes += value.length
     const slot = this.#slots.size === 0 ? undefined : this.#slots.get(slotText(this.#number(), key))
     if (slot === undefined) this.#writer.put(this.batch, this.#number(), key, value, expiry, revision)
     else this.#setSlot(slot, { value, expiry, revision })
@@ -216,6 +250,7 @@ export class ApplyRun implements ShardView {
 
   #setSlot(slot: Slot, record: RecordView | undefined): void {
     slot.record = record
+    this.#dirtyBytes += record?.value.length ?? 0
     if (slot.isDirty) return
     slot.isDirty = true
     this.#dirty.push(slot)
@@ -229,6 +264,7 @@ export class ApplyRun implements ShardView {
       else this.#writer.put(this.batch, slot.shard, slot.key, record.value, record.expiry, record.revision)
     }
     this.#dirty.length = 0
+    this.#dirtyBytes = 0
   }
 
   #number(): number {
@@ -250,12 +286,22 @@ function parse(entry: Entry): Parsed {
   }
 }
 
-/** Both lists are in the order of the keys. */
-function fill(slots: readonly Slot[], values: readonly (Uint8Array | undefined)[]): void {
+/** Both lists are in the order of the keys. Returns how many bytes were read. */
+function fill(slots: readonly Slot[], records: readonly (Uint8Array | undefined)[]): number {
+  let bytes = 0
   for (let i = 0; i < slots.length; i++) {
-    const value = values[i]
-    if (value !== undefined) (slots[i] as Slot).record = decodeRecord(value)
+    const record = records[i]
+    if (record === undefined) continue
+    const slot = slots[i] as Slot
+    const kept = recordHeaderBytes + headBytes
+    slot.record = decodeRecord(slot.whole || record.length <= kept ? record : record.slice(0, kept))
+    bytes += record.length
   }
+  return bytes
+}
+
+function nextCount(count: number, bytes: number): number {
+  return bytes < smallReadBytes ? Math.min(2 * count, readKeysMax) : readKeys
 }
 
 function slotText(shard: number, key: Uint8Array): string {
@@ -268,6 +314,8 @@ function isNumber(value: number): boolean {
 }
 
 const badNumbers: WriteResult = refusal(pb.v1.ErrorCode.INVALID_ARGUMENT, 'sequence and lowest_outstanding count from 1')
+
+const tooMuch: WriteResult = refusal(pb.v1.ErrorCode.OVERLOADED, 'the commands of one request write too much: the rest goes again', 1)
 
 function refuseState(shard: ShardSmallState | undefined): WriteResult {
   const state = shard?.record.state ?? 'unborn'

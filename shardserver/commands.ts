@@ -27,17 +27,23 @@ const empty = new Uint8Array(0)
 const int64Min = -(2n ** 63n)
 const int64Max = 2n ** 63n - 1n
 const integerText = /^-?(0|[1-9][0-9]{0,18})$/
-/** Beyond it a time would not be exact. */
-export const ttlMsMax = 2 ** 50
+/** A command that does not need the whole value is shown at least so many bytes of it: enough to see that it is no integer, or too long to be kept. */
+export const headBytes = limits.storedReplyBytesMax + 1
 
-/** The keys whose records `executeCommand` will look up; a command without any is blind. */
-export function keysToRead(command: Command, receive: (key: Uint8Array) => void): void {
+/** The keys whose records `executeCommand` will look up; a command without any is blind. `whole` false: `headBytes` of the value are enough. */
+export function keysToRead(command: Command, receive: (key: Uint8Array, whole: boolean) => void): void {
   const one = command.delete ?? command.append ?? command.increment ?? command.compareAndSet ?? command.expire
   if (one) {
-    if (isKey(one.key)) receive(one.key)
+    if (isKey(one.key)) receive(one.key, needsWhole(command))
   } else if (command.batch) {
-    for (const check of command.batch.checks ?? []) if (isKey(check.key)) receive(check.key)
+    for (const check of command.batch.checks ?? []) if (isKey(check.key)) receive(check.key, false)
   }
+}
+
+/** Whether a command needs the whole present value. */
+export function needsWhole(command: Command): boolean {
+  if (command.append || command.expire) return true
+  return command.compareAndSet?.expectValue !== null && command.compareAndSet?.expectValue !== undefined
 }
 
 function isKey(key: Uint8Array | null | undefined): key is Uint8Array {
@@ -181,7 +187,7 @@ function live(view: ShardView, key: Uint8Array): RecordView | undefined {
 }
 
 function expiryOf(ttlMs: number | null | undefined, view: ShardView): number {
-  return ttlMs ? view.timeMs + Math.min(ttlMs, ttlMsMax) : 0
+  return ttlMs ? view.timeMs + Math.min(ttlMs, limits.ttlMsMax) : 0
 }
 
 function invalid(message: string): WriteResult {

@@ -35,6 +35,15 @@ export class InFlight {
     return true
   }
 
+  /** A request under way grows by `bytes`, which `leave` gives back. False: too much is under way, here or above. The only one always may. */
+  maybeGrow(bytes: number): boolean {
+    if (this.#requests > 1 && this.#bytes + bytes > this.#limits.bytes) return false
+    if (this.#parent !== undefined && !this.#parent.maybeGrow(bytes)) return false
+    this.#bytes += bytes
+    return true
+  }
+
+  /** `bytes`: what the request entered with and grew by. */
   leave(bytes: number): void {
     this.#requests--
     this.#bytes -= bytes

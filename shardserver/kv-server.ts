@@ -56,8 +56,8 @@ export class KvServer {
     const bytes = sizeOf(request)
     if (!this.#inFlight.maybeEnter(bytes)) return Promise.resolve(new pb.v1.ExecuteReply(this.#tooMuch(request)))
     return new Promise((resolve) => {
-      new ExecuteCall(this.#node, request, (reply) => {
-        this.#inFlight.leave(bytes)
+      new ExecuteCall(this.#node, request, this.#inFlight, (reply, heldBytes) => {
+        this.#inFlight.leave(bytes + heldBytes)
         resolve(new pb.v1.ExecuteReply(reply))
       }).start()
     })
@@ -86,7 +86,7 @@ export class KvServer {
       onMessage: (request) => {
         const bytes = sizeOf(request)
         if (inFlight.maybeEnter(bytes)) {
-          new ExecuteCall(this.#node, request, (reply) => replies.add(reply, bytes)).start()
+          new ExecuteCall(this.#node, request, inFlight, (reply, heldBytes) => replies.add(reply, bytes + heldBytes)).start()
         } else if (replies.length < waitingRefusals * limits.requests) {
           replies.add(this.#tooMuch(request), undefined)
         } else {
@@ -133,7 +133,7 @@ class ReplyQueue {
     return this.#waiting.length - this.#sent
   }
 
-  /** `bytes`: what its request entered with; undefined: it did not. */
+  /** `bytes`: what its request entered with and grew by; undefined: it did not enter. */
   add(reply: pb.v1.ExecuteReply.$Properties, bytes: number | undefined): void {
     if (this.#isClosed) {
       this.#leave(bytes)
@@ -174,5 +174,7 @@ class ReplyQueue {
 
 /** What a request holds in memory, about. */
 function sizeOf(request: pb.v1.ExecuteRequest.$Properties): number {
-  return 256 + (request.writes?.length ?? 0) + 64 * (request.reads?.length ?? 0)
+  let bytes = 256 + (request.writes?.length ?? 0)
+  for (const read of request.reads ?? []) bytes += 64 + (read.key?.length ?? 0)
+  return bytes
 }

@@ -2,6 +2,7 @@ import type { Config } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { movingWaitMs } from './apply-run.ts'
+import type { KvNode } from './kv-node.ts'
 import type { ShardStateName } from './shard-state.ts'
 
 /** What a node answers where it does not serve: one place for the mapping of outcomes to typed errors. */
@@ -22,8 +23,17 @@ export function replicaRefusal(reason: 'not-leader' | 'overloaded' | 'stopped', 
   }
 }
 
-export function overloaded(what: string): OstrakaError {
-  return new OstrakaError('OVERLOADED', `${what}: try again after the wait`, true, { waitMs: overloadedWaitMs })
+/** The same, with the name of the leader's node. */
+export function refusalOf(
+  node: KvNode,
+  group: string,
+  outcome: { readonly reason: 'not-leader' | 'overloaded' | 'stopped'; readonly leader: number },
+): OstrakaError {
+  return replicaRefusal(outcome.reason, node.nodeOf(group, outcome.leader))
+}
+
+export function overloaded(what: string, waitMs = overloadedWaitMs): OstrakaError {
+  return new OstrakaError('OVERLOADED', `${what}: try again after the wait`, true, { waitMs })
 }
 
 /** It was in the log when leadership was lost. */
@@ -47,8 +57,15 @@ export function notHosted(group: string, config: Config): OstrakaError {
   })
 }
 
-/** The shard is not served by `group` here, or not yet: the config says who has it. */
-export function shardRefusal(group: string, shard: number, state: ShardStateName | undefined, config: Config | undefined): OstrakaError {
+/** The shard is not served here by the group that was asked, or not yet: the config says who has it, if it is as new as the caller's. */
+export function shardRefusal(
+  node: KvNode,
+  request: { readonly group?: string | null; readonly configNumber?: number | null },
+  shard: number,
+  state: ShardStateName | undefined,
+): OstrakaError {
+  const group = request.group ?? ''
+  const config = node.isBehind(request.configNumber ?? 0) ? undefined : node.config
   const owner = config?.groupOf(shard)?.uid
   const what = state === undefined ? `shard ${shard} is not served here` : `shard ${shard} is ${state} here`
   if (config === undefined || owner === group || state === 'importing' || state === 'refused') {

@@ -2,7 +2,7 @@ import { shardOf, slotOf } from '../base/slot.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
-import { type Command, parseInt64, ttlMsMax } from './commands.ts'
+import { type Command, needsWhole, parseInt64 } from './commands.ts'
 
 /**
  * Requests are checked before anything of them is proposed or read. Each function returns what is wrong in one line, or undefined; none
@@ -10,6 +10,7 @@ import { type Command, parseInt64, ttlMsMax } from './commands.ts'
  */
 const timeoutMsMax = 600_000
 const requestReadsMax = limits.batchOperationsMax
+const writesBytesMax = limits.batchBytesMax + limits.batchEnvelopeBytes
 
 /** How long the caller waits, ms: the default where nothing is said, bounded whatever is. */
 export function timeoutOf(request: { readonly timeoutMs?: number | null }): number {
@@ -30,7 +31,7 @@ export function checkExecuteRequest(request: pb.v1.ExecuteRequest.$Properties, s
   if (!isCount(request.id ?? 0)) return 'id is out of range'
   if ((request.timeoutMs ?? 0) > timeoutMsMax) return `timeout_ms is above ${timeoutMsMax}`
   if (writes.length === 0 && reads.length === 0) return 'the request holds neither writes nor reads'
-  if (writes.length > limits.batchBytesMax) return `the writes take ${writes.length} bytes; at most ${limits.batchBytesMax} are allowed`
+  if (writes.length > writesBytesMax) return `the writes take ${writes.length} bytes; at most ${writesBytesMax} are allowed`
   if (reads.length > requestReadsMax) return `${reads.length} reads; at most ${requestReadsMax} are allowed`
   for (const read of reads) {
     const wrong = checkKey(read.key, read.shard ?? 0, shardCount) ?? checkConsistency(read.consistency ?? 0)
@@ -58,7 +59,11 @@ export function checkDecodedBatch(batch: pb.v1.WriteBatch.$Properties, shardCoun
   if (commands.length === 0) return 'the batch holds no command'
   if ((batch.ageMs ?? 0) > limits.writeAgeMsMax) return `the oldest write was issued more than ${limits.writeAgeMsMax} ms ago`
   let operations = 0
+  let wholeReads = 0
   for (const command of commands) {
+    if (needsWhole(command) && ++wholeReads > limits.batchWholeReadsMax) {
+      return `more than ${limits.batchWholeReadsMax} commands that append, expire or compare by value in one batch`
+    }
     operations += Math.max(1, (command.batch?.checks?.length ?? 0) + (command.batch?.writes?.length ?? 0))
     if (operations > limits.batchOperationsMax) return `more than ${limits.batchOperationsMax} operations in one batch`
     const wrong = checkNumbers(command) ?? checkOperation(command, shardCount)
@@ -150,7 +155,7 @@ function checkValue(value: Uint8Array | null | undefined): string | undefined {
 }
 
 function checkTtl(ttlMs: number | null | undefined): string | undefined {
-  return isCount(ttlMs ?? 0) && (ttlMs ?? 0) <= ttlMsMax ? undefined : `ttl_ms is above ${ttlMsMax}`
+  return isCount(ttlMs ?? 0) && (ttlMs ?? 0) <= limits.ttlMsMax ? undefined : `ttl_ms is above ${limits.ttlMsMax}`
 }
 
 function checkConsistency(consistency: number): string | undefined {

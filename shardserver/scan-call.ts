@@ -6,7 +6,7 @@ import type { GroupResult } from './apply-run.ts'
 import { asRefusal } from './execute-call.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import type { ScanOptions, ScanOutcome } from './reads.ts'
-import { deadlinePassed, notHosted, replicaRefusal, shardRefusal } from './refusals.ts'
+import { deadlinePassed, notHosted, refusalOf, replicaRefusal, shardRefusal } from './refusals.ts'
 import { checkScanRequest, invalidArgument, timeoutOf } from './request-checks.ts'
 
 const none = new Uint8Array(0)
@@ -42,8 +42,7 @@ async function scanPage(node: KvNode, request: pb.v1.ScanRequest.$Properties): P
   }
   if (outcome.kind === 'page') return outcome
   if (outcome.kind === 'needs-time-mark') throw new OstrakaError('UNAVAILABLE', 'the time mark had no effect', true)
-  const config = node.isBehind(request.configNumber ?? 0) ? undefined : node.config
-  throw shardRefusal(request.group ?? '', outcome.shard, outcome.state, config)
+  throw shardRefusal(node, request, outcome.shard, outcome.state)
 }
 
 async function hostedGroup(node: KvNode, request: pb.v1.ScanRequest.$Properties): Promise<HostedGroup> {
@@ -74,7 +73,7 @@ function confirmRead(node: KvNode, hosted: HostedGroup, group: string): Promise<
   return new Promise((resolve, reject) => {
     hosted.replica.readIndex((outcome: ReadIndexOutcome) => {
       if (outcome.kind === 'ready') resolve(node.timeOf(hosted))
-      else reject(replicaRefusal(outcome.reason, node.nodeOf(group, outcome.leader)))
+      else reject(refusalOf(node, group, outcome))
     })
   })
 }
@@ -83,7 +82,7 @@ function logTimeMark(node: KvNode, hosted: HostedGroup, group: string, timeMs: n
   return new Promise((resolve, reject) => {
     node.timeMarks.mark(hosted.replica, timeMs, (outcome: ProposalOutcome<GroupResult>) => {
       if (outcome.kind === 'applied') resolve()
-      else if (outcome.kind === 'refused') reject(replicaRefusal(outcome.reason, node.nodeOf(group, outcome.leader)))
+      else if (outcome.kind === 'refused') reject(refusalOf(node, group, outcome))
       else reject(replicaRefusal('not-leader', ''))
     })
   })

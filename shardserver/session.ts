@@ -62,6 +62,8 @@ export class SessionTable {
   readonly #dirty = new Set<string>()
   #replyBytes = 0
   #sweptAtMs: number
+  /** No session has been idle for long enough before this shard time: spares a full table the search. Follows from the sessions. */
+  #noneReplaceableBeforeMs = 0
 
   constructor(sweptAtMs = 0) {
     this.#sweptAtMs = sweptAtMs
@@ -132,6 +134,7 @@ export class SessionTable {
     const session = decodeSession(client, bytes)
     for (const reply of session.replies.values()) this.#replyBytes += reply.bytes
     this.#sessions.set(client, session)
+    this.#noneReplaceableBeforeMs = 0
   }
 
   #raise(session: Session, lowest: number): void {
@@ -165,17 +168,26 @@ export class SessionTable {
 
   #makeRoom(timeMs: number): boolean {
     if (this.#sessions.size < sessionsMax && this.#replyBytes < replyBytesMax) return true
-    let oldest: Session | undefined
-    for (const session of this.#sessions.values()) if (oldest === undefined || isOlder(session, oldest)) oldest = session
-    if (oldest === undefined || timeMs - oldest.usedAtMs < replaceableMs) return false
-    this.#end(oldest)
-    return this.#replyBytes < replyBytesMax
+    if (timeMs < this.#noneReplaceableBeforeMs) return false
+    let leastMs = timeMs
+    const replaceable: Session[] = []
+    for (const session of this.#sessions.values()) {
+      leastMs = Math.min(leastMs, session.usedAtMs)
+      if (timeMs - session.usedAtMs >= replaceableMs) replaceable.push(session)
+    }
+    if (replaceable.length === 0) this.#noneReplaceableBeforeMs = leastMs + replaceableMs
+    // All that it takes, at once: were one ended now and another by the next command, that one would overtake this one.
+    for (const session of replaceable.sort(byAge)) {
+      this.#end(session)
+      if (this.#sessions.size < sessionsMax && this.#replyBytes < replyBytesMax) return true
+    }
+    return false
   }
 }
 
 /** By time, then by client: the order in which a map holds them differs after a restart. */
-function isOlder(a: Session, b: Session): boolean {
-  return a.usedAtMs !== b.usedAtMs ? a.usedAtMs < b.usedAtMs : a.client < b.client
+function byAge(a: Session, b: Session): number {
+  return a.usedAtMs - b.usedAtMs || (a.client < b.client ? -1 : 1)
 }
 
 function isEnded(session: Session, timeMs: number): boolean {

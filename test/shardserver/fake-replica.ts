@@ -6,6 +6,7 @@ import type { GroupResult } from '../../shardserver/apply-run.ts'
 import { encodeBirth } from '../../shardserver/entry.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import { conf, LogBuilder, openMachine, shardCount } from './builders.ts'
+import type { MemoryStore } from './memory-store.ts'
 
 /** A group of one that may be told how to behave. */
 export class FakeReplica implements ReplicaApi<GroupResult> {
@@ -23,13 +24,17 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
   readMode: 'serves' | 'not-leader' | 'holds' = 'serves'
   #applying: Promise<unknown> = Promise.resolve()
 
-  constructor(group: string, stateMachine: GroupStateMachine) {
+  readonly store: MemoryStore
+
+  constructor(group: string, stateMachine: GroupStateMachine, store: MemoryStore) {
     this.group = group
     this.stateMachine = stateMachine
+    this.store = store
   }
 
   static async open(group: string, shards: readonly number[]): Promise<FakeReplica> {
-    const replica = new FakeReplica(group, (await openMachine()).machine)
+    const { machine, store } = await openMachine()
+    const replica = new FakeReplica(group, machine, store)
     await replica.stateMachine.apply([replica.log.add(encodeBirth(0, 1, shards))])
     return replica
   }

@@ -109,6 +109,54 @@ describe('a group state machine', () => {
     expect(machine.timeMs).toBe(2100)
   })
 
+  it.each([false, true])('bounds what an entry reads and writes (from disk: %s)', async (cold) => {
+    const { machine, store } = await openMachine()
+    const log = new LogBuilder()
+    const caller = new Caller(1, 2)
+    const large = new Uint8Array(3 * 1024 * 1024).fill(7)
+    const keys = Array.from({ length: 12 }, (_, i) => keyOf(2, i))
+    log.birth(0, [2])
+    for (const key of keys) log.write(0, 1, caller.next({ put: { key, value: large } }))
+    await applyAll(machine, log)
+    store.cold = cold
+    store.readAtOnceMax = 0
+    // 36 MiB of writes for a hundred bytes each: the first six come to 18 MiB.
+    const appends = keys.map((key) => caller.next({ append: { key, value: utf8('x') } }))
+    log.write(1, 1, ...appends.map((command) => ({ ...command, lowestOutstanding: appends[0]?.sequence ?? 0 })))
+    const results = written((await applyAll(machine, log))[0])
+    expect(results.map((result) => result.length ?? result.error?.code)).toEqual([
+      ...Array.from({ length: 6 }, () => large.length + 1),
+      ...Array.from({ length: 6 }, () => pb.v1.ErrorCode.OVERLOADED),
+    ])
+    // The rest goes again, under the same numbers.
+    log.write(2, 1, ...appends.slice(6).map((command) => ({ ...command, lowestOutstanding: appends[0]?.sequence ?? 0 })))
+    expect(written((await applyAll(machine, log))[0]).every((result) => result.length === large.length + 1)).toBe(true)
+    // What needs no value keeps no value, and reads few at a time.
+    log.write(3, 1, ...keys.map((key) => caller.next({ delete: { key } })))
+    expect(written((await applyAll(machine, log))[0]).every((result) => result.existed)).toBe(true)
+    expect(store.readAtOnceMax).toBeLessThanOrEqual(16)
+  })
+
+  it('compares, counts and reports by the head of a long value', async () => {
+    const { machine } = await openMachine()
+    const log = new LogBuilder()
+    const caller = new Caller(1, 2)
+    const key = keyOf(2, 1)
+    const long = new Uint8Array(5000).fill(0x31)
+    log.birth(0, [2])
+    log.write(0, 1, caller.next({ put: { key, value: long } }))
+    await applyAll(machine, log)
+    log.write(0, 1, caller.next({ increment: { key, by: '1' } }))
+    log.write(0, 1, caller.next({ compareAndSet: { key, expectAbsent: true, value: utf8('a') } }))
+    log.write(0, 1, caller.next({ batch: { checks: [{ key, revision: 1 }], writes: [{ put: { key: keyOf(2, 2), value: utf8('b') } }] } }))
+    const results = (await applyAll(machine, log)).map((result) => written(result)[0])
+    expect(results[0]?.error?.code).toBe(pb.v1.ErrorCode.INVALID_ARGUMENT)
+    expect(results[1]).toMatchObject({ applied: false, current: { found: true, valueOmitted: true, revision: 1 } })
+    expect(results[2]).toEqual({ revision: 2 })
+    log.write(0, 1, caller.next({ compareAndSet: { key, expectValue: long, value: utf8('a') } }))
+    expect(written((await applyAll(machine, log))[0])).toEqual([{ applied: true, revision: 3 }])
+  })
+
   it('makes no session of bytes that are no batch, and refuses absurd ones', async () => {
     const { machine } = await openMachine()
     const log = new LogBuilder()

@@ -143,6 +143,63 @@ describe('the KV server of a node', () => {
     expect(errorOf(other.reads[0]?.error).code).toBe('NOT_LEADER')
   })
 
+  it('refuses a request as a whole where all its parts are refused, so that its caller turns to the leader', async () => {
+    const { execute, put, replica } = await setUp()
+    replica.mode = 'not-leader'
+    replica.readMode = 'not-leader'
+    replica.leader = 2
+    const both = await execute({ writes: put('a'), reads: [{ shard: 3, key }] })
+    expect(errorOf(both.error)).toMatchObject({ code: 'NOT_LEADER', definite: true, details: { leaderHint: 'n2' } })
+    expect([both.writes.length, both.reads.length]).toEqual([0, 0])
+    replica.mode = 'loses'
+    const lost = await execute({ writes: put('a'), reads: [{ shard: 3, key }] })
+    expect(errorOf(lost.error)).toMatchObject({ code: 'UNKNOWN', definite: false })
+  })
+
+  it('reads no more than a reply may hold, and asks to come again for the rest', async () => {
+    const { execute, replica, server } = await setUp()
+    const large = new Uint8Array(3 * 1024 * 1024).fill(1)
+    const writes = writeBatch(1, [{ shard: 3, sequence: 1, lowestOutstanding: 1, first: true, put: { key, value: large } }])
+    expect((await execute({ writes })).writes).toMatchObject([{ revision: 1 }])
+    const reads = Array.from({ length: 1000 }, () => ({ shard: 3, key }))
+    for (const cold of [false, true]) {
+      replica.store.cold = cold
+      const before = replica.store.reads
+      const reply = await execute({ reads })
+      expect(reply.reads.filter((read) => read.found).length).toBe(2)
+      expect(errorOf(reply.reads[999]?.error)).toMatchObject({ code: 'OVERLOADED', definite: true })
+      expect(pb.v1.ExecuteReply.encode(reply).finish().length).toBeLessThan(16 * 1024 * 1024)
+      expect(replica.store.reads - before).toBeLessThanOrEqual(1000)
+    }
+    // What was held has been given back.
+    for (let i = 0; i < 100; i++)
+      expect((await server.execute({ group, configNumber: 3, reads: reads.slice(0, 2) })).reads[1]?.found).toBe(true)
+  })
+
+  it('counts what was read as under way until the reply has left', async () => {
+    const { open, execute, replica } = await setUp({ connectionLimits: { requests: 100, bytes: 50_000 } })
+    const writes = writeBatch(1, [
+      { shard: 3, sequence: 1, lowestOutstanding: 1, first: true, put: { key, value: new Uint8Array(20_000) } },
+    ])
+    await execute({ writes })
+    const { stream, handlers, send } = open()
+    stream.blocked = true
+    for (let id = 1; id <= 6; id++) send({ id, reads: [{ shard: 3, key }] })
+    await stream.count(1)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(stream.replies.length).toBe(1)
+    stream.blocked = false
+    handlers.onDrain?.()
+    await stream.count(6)
+    const found = stream.replies.map((reply) => reply.reads[0]?.found ?? false)
+    expect(found.filter(Boolean).length).toBe(2)
+    expect(errorOf(stream.replies[5]?.reads[0]?.error).code).toBe('OVERLOADED')
+    send({ id: 7, reads: [{ shard: 3, key }] })
+    await stream.count(7)
+    expect(stream.replies[6]?.reads[0]?.found).toBe(true)
+    expect(replica.readIndexes).toBe(7)
+  })
+
   it('fetches the config of the request before it refuses', async () => {
     const { execute, put, hosted, replica, watcher } = await setUp()
     hosted.clear()
@@ -204,7 +261,7 @@ describe('the KV server of a node', () => {
     expect(errorOf(done.reads[0]?.error)).toMatchObject({ code: 'DEADLINE', definite: true })
     replica.mode = 'loses'
     const lost = await execute({ writes: put('a'), reads, timeoutMs: 2000 })
-    expect(errorOf(lost.writes[0]?.error)).toMatchObject({ code: 'UNKNOWN', definite: false })
+    expect(errorOf(lost.error)).toMatchObject({ code: 'UNKNOWN', definite: false })
     replica.mode = 'holds'
     const held = await execute({ writes: put('a'), reads, timeoutMs: 2000 })
     expect(errorOf(held.error)).toMatchObject({ code: 'DEADLINE', definite: false })

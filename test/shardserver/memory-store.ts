@@ -38,6 +38,8 @@ export class MemoryStore implements GroupStore {
   stuck = false
   failSeal: Error | undefined
   reads = 0
+  /** Most keys that one `getMany` asked for. */
+  readAtOnceMax = 0
   snapshots: MemorySnapshot[] = []
   openIterators = 0
 
@@ -77,6 +79,7 @@ export class MemoryStore implements GroupStore {
 
   getMany(keys: readonly Uint8Array[]): MaybePromise<readonly (Uint8Array | undefined)[]> {
     this.reads++
+    this.readAtOnceMax = Math.max(this.readAtOnceMax, keys.length)
     const values = keys.map((key) => this.#entries.get(text(key)))
     return this.cold ? Promise.resolve(values) : values
   }

@@ -78,13 +78,30 @@ describe('request checks', () => {
     expect(checkDecodedBatch(batch({ put: null, batch: { writes } }), shardCount)).toMatch(/more than 1000/)
   })
 
+  it('bound how many values a batch brings into memory', () => {
+    const appends = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({ ...good, put: null, append: { key, value: key }, sequence: 1 + i }))
+    expect(checkDecodedBatch({ clientId: clientId(1), commands: appends(32) }, shardCount)).toBeUndefined()
+    expect(checkDecodedBatch({ clientId: clientId(1), commands: appends(33) }, shardCount)).toMatch(/more than 32/)
+  })
+
+  it('take a comparison of two values of the full size', () => {
+    const value = new Uint8Array(4 * 1024 * 1024)
+    const commands = [{ ...good, put: null, compareAndSet: { key, expectValue: value, value } }]
+    const writes = pb.v1.WriteBatch.encode({ clientId: clientId(1), commands }).finish()
+    expect(checkExecuteRequest({ group: 'g', writes }, shardCount)).toBeUndefined()
+    expect(checkDecodedBatch({ clientId: clientId(1), commands }, shardCount)).toBeUndefined()
+  })
+
   it('refuse absurd envelopes', () => {
     const reads = (read: pb.v1.Read.$Properties) => checkExecuteRequest({ group: 'g1@1', reads: [read] }, shardCount)
     expect(checkExecuteRequest({ group: 'g1@1' }, shardCount)).toMatch(/neither/)
     expect(checkExecuteRequest({ reads: [{ shard: 3, key }] }, shardCount)).toMatch(/group is empty/)
     expect(checkExecuteRequest({ group: 'g', reads: [{ shard: 3, key }], timeoutMs: 600_001 }, shardCount)).toMatch(/timeout_ms/)
     expect(checkExecuteRequest({ group: 'g', reads: [{ shard: 3, key }], configNumber: 2 ** 60 }, shardCount)).toMatch(/config_number/)
-    expect(checkExecuteRequest({ group: 'g', writes: new Uint8Array(8 * 1024 * 1024 + 1) }, shardCount)).toMatch(/the writes take/)
+    expect(checkExecuteRequest({ group: 'g', writes: new Uint8Array(8 * 1024 * 1024 + 64 * 1024 + 1) }, shardCount)).toMatch(
+      /the writes take/,
+    )
     expect(reads({ shard: 3, key })).toBeUndefined()
     expect(reads({ shard: 4, key })).toMatch(/belongs to shard 3/)
     expect(reads({ shard: 3 })).toMatch(/empty/)

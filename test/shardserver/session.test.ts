@@ -125,6 +125,28 @@ describe('the sessions of a shard', () => {
     expect(run(table, 'new', 1, { first: true })).toEqual({ revision: 1 })
   })
 
+  it('let no command in that a full table has just refused to an earlier one of the same entry', () => {
+    const table = new SessionTable()
+    const result = { value: 'x'.repeat(1000) }
+    // Two old ones, of which the least recent holds nothing; the rest fill the table.
+    run(table, 'empty', 1, { first: true, timeMs: 0 })
+    for (let i = 1; i <= 1024; i++) run(table, 'large', i, { first: true, timeMs: 1, result })
+    for (let client = 0; client < 15; client++) {
+      for (let i = 1; i <= 1024; i++) run(table, `c${client}`, i, { first: true, timeMs: 2 * limits.writeAgeMsMax, result })
+    }
+    for (let i = 1; table.replyBytes < 16 * 1024 * 1024; i++)
+      run(table, 'c15', i, { first: true, timeMs: 2 * limits.writeAgeMsMax, result })
+    const timeMs = 2 * limits.writeAgeMsMax + 10
+    expect([run(table, 'new', 1, { first: true, timeMs }), run(table, 'new', 2, { first: true, timeMs })]).toEqual([
+      { revision: 1 },
+      { revision: 2 },
+    ])
+    // Ended: just those that had to go.
+    expect(run(table, 'empty', 2, { timeMs })).toBe('expired')
+    expect(run(table, 'large', 2000, { lowest: 1999, timeMs })).toBe('expired')
+    expect(run(table, 'c0', 1025, { lowest: 1025, timeMs })).toEqual({ revision: 1025 })
+  })
+
   it('are written only when they changed', () => {
     const table = new SessionTable()
     run(table, 'a', 1, { first: true })

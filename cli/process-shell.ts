@@ -1,3 +1,4 @@
+import { DiskError, systemErrorCode } from '../base/errors.ts'
 import { makeFolderDurably } from '../base/file-system.ts'
 import { type FolderLock, lockFolder } from '../base/node-folder-lock.ts'
 import type { Seams } from '../base/seams.ts'
@@ -46,19 +47,31 @@ export async function runProcess(world: World, options: ShellOptions): Promise<E
     if (running === undefined) {
       // Stopped while it was starting: what it has opened is closed once it is there, within the time that a close may take.
       void starting.then((late) => late.close()).catch(() => {})
-      return stop.outcome()
+    } else {
+      http?.observe(running)
+      world.stdout.write(`${JSON.stringify(readyLine(flags, running, http))}\n`)
+      await stop.requested
+      seams.logger.info({}, 'closing')
     }
-    http?.observe(running)
-    world.stdout.write(`${JSON.stringify(readyLine(flags, running, http))}\n`)
-    await stop.requested
-    seams.logger.info({}, 'closing')
-    return stop.outcome()
+  } catch (error) {
+    throw asDiskError(error)
   } finally {
-    await within(CLOSE_MS, closeAll(running, http, seams, lock), () => {
+    // What fails while closing must not hide why it came to that.
+    const closing = closeAll(running, http, seams, lock).catch((error: Error) => stop.fail(error))
+    await within(CLOSE_MS, closing, () => {
       seams.logger.error({}, `not closed after ${CLOSE_MS} ms: ending`)
     })
     stop.dispose()
   }
+  return stop.outcome()
+}
+
+const diskCodes: ReadonlySet<string | undefined> = new Set(['EIO', 'ENOSPC', 'EDQUOT', 'EROFS'])
+
+/** A server writes to its own folder only: where the system says that it cannot, the disk has failed. */
+function asDiskError(error: unknown): unknown {
+  if (error instanceof DiskError || !diskCodes.has(systemErrorCode(error))) return error
+  return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
 }
 
 async function closeAll(
@@ -125,7 +138,7 @@ class StopRequest {
 
   /** Throws the error that ended the process, if one did. */
   outcome(): ExitCode {
-    if (this.#fatal !== undefined) throw this.#fatal
+    if (this.#fatal !== undefined) throw asDiskError(this.#fatal)
     return exitCode.done
   }
 

@@ -90,6 +90,40 @@ it('closes, and rejects with what the process cannot live with', async () => {
   expect(failureOf(error)).toMatchObject({ exitCode: 74, code: 'DISK_ERROR' })
 })
 
+it('tells why it had to end, not what then failed while it closed', async () => {
+  const fatal = new DiskError('fsync of log/1 failed')
+  for (const failure of [fatal, undefined]) {
+    const { options } = shell(async (_settings, _seams, onFatal) => {
+      if (failure !== undefined) onFatal(failure)
+      return {
+        addresses: [],
+        ready: () => true,
+        status: () => world.nodeStatus('', {}, 0),
+        close: () => Promise.reject(new Error('cannot close')),
+      }
+    })
+    const running = runProcess(world, options)
+    if (failure === undefined) {
+      await readyLine()
+      process.emit('SIGTERM')
+    }
+    await expect(running).rejects.toThrow(failure === undefined ? 'cannot close' : 'fsync of log/1 failed')
+    world = new FakeWorld()
+    rmSync(path.join(folder, 'n1'), { recursive: true, force: true })
+  }
+})
+
+it('ends with 74 where the system says that the disk takes nothing, at the start and later', async () => {
+  const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+  const atStart = await runProcess(world, shell(() => Promise.reject(full)).options).catch((error: unknown) => error)
+  expect(failureOf(atStart)).toMatchObject({ exitCode: 74, message: full.message })
+  const { options, fail } = shell()
+  const running = runProcess(world, options).catch((error: unknown) => error)
+  await readyLine()
+  fail(full)
+  expect(failureOf(await running).exitCode).toBe(74)
+})
+
 it('gives the folder and the HTTP port free when the start fails', async () => {
   const error = new DataDirectoryMismatch('this is the folder of n2')
   const { options } = shell(() => Promise.reject(error))

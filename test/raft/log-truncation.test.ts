@@ -1,0 +1,135 @@
+import { describe, expect, it } from 'vitest'
+import type { SnapshotMeta } from '../../raft/core/types.ts'
+import { LogTruncation } from '../../raft/log-truncation.ts'
+
+const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
+
+class Rig {
+  firstIndex = 1
+  bytes = 0
+  applied = 0
+  durable: SnapshotMeta = { index: 0, term: 0, conf }
+  readonly truncated: number[] = []
+  flushes = 0
+  reclaims = 0
+  readonly failures: string[] = []
+  #ends: { resolve(): void; reject(error: Error): void }[] = []
+  readonly truncation: LogTruncation
+
+  constructor() {
+    const rig = this
+    this.truncation = new LogTruncation({
+      log: {
+        get firstIndex() {
+          return rig.firstIndex
+        },
+        get bytes() {
+          return rig.bytes
+        },
+        term: (index) => 100 + index,
+        truncateTo: (index, term) => {
+          expect(term).toBe(100 + index)
+          rig.firstIndex = index + 1
+          rig.truncated.push(index)
+        },
+      },
+      stateMachine: {
+        get durable() {
+          return rig.durable
+        },
+        flush: () => {
+          rig.flushes++
+          return new Promise<void>((resolve, reject) => rig.#ends.push({ resolve, reject }))
+        },
+      },
+      snapshotLogBytes: 1000,
+      applied: () => this.applied,
+      onTruncated: () => this.reclaims++,
+      onFailed: (error) => this.failures.push(error.message),
+    })
+  }
+
+  stand(applied: number, durable: number, allMatched: number): void {
+    this.applied = applied
+    this.durable = { index: durable, term: 1, conf }
+    this.truncation.matchedTo(allMatched)
+    this.truncation.maybeTruncate()
+  }
+
+  async endFlush(error?: Error): Promise<void> {
+    const end = this.#ends.shift()
+    if (error === undefined) end?.resolve()
+    else end?.reject(error)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+describe('the truncation of a log', () => {
+  it.each([
+    ['durable', 9, 5, 8, 5],
+    ['held by all', 9, 8, 4, 4],
+    // The state machine sealed within a batch of which the driver has not heard.
+    ['applied', 3, 8, 8, 3],
+  ])('goes only up to what is %s', (_, applied, durable, allMatched, expected) => {
+    const rig = new Rig()
+    rig.stand(applied, durable, allMatched)
+    expect(rig.truncated).toEqual([expected])
+    expect(rig.reclaims).toBe(1)
+  })
+
+  it('never goes back, whatever an older message says', () => {
+    const rig = new Rig()
+    rig.stand(9, 9, 7)
+    rig.truncation.matchedTo(3)
+    rig.truncation.maybeTruncate()
+    expect(rig.truncated).toEqual([7])
+    expect(rig.truncation.allMatched).toBe(7)
+  })
+
+  it('flushes when the log has grown past its bound, once at a time', async () => {
+    const rig = new Rig()
+    rig.stand(9, 2, 9)
+    rig.bytes = 999
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(0)
+    rig.bytes = 1000
+    rig.truncation.maybeFlush()
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(1)
+    await rig.endFlush()
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(2)
+  })
+
+  it('does not flush again and again for a replica that is away', () => {
+    const rig = new Rig()
+    rig.bytes = 5000
+    rig.stand(9, 6, 5)
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(0)
+    rig.truncation.matchedTo(7)
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(1)
+  })
+
+  it('tells of a flush that failed', async () => {
+    const rig = new Rig()
+    rig.stand(9, 2, 9)
+    rig.truncation.flush()
+    await rig.endFlush(new Error('EIO'))
+    expect(rig.failures).toEqual(['EIO'])
+  })
+
+  it('does nothing after stop', async () => {
+    const rig = new Rig()
+    rig.stand(9, 2, 2)
+    rig.bytes = 5000
+    rig.truncation.matchedTo(9)
+    rig.truncation.flush()
+    rig.truncation.stop()
+    await rig.endFlush(new Error('closed'))
+    rig.stand(9, 9, 9)
+    rig.truncation.flush()
+    expect(rig).toMatchObject({ truncated: [2], flushes: 1, failures: [] })
+  })
+})

@@ -6,8 +6,8 @@ import { limits } from '../proto/limits.ts'
 import { encodeBatch } from './command-encoder.ts'
 import type { GroupQueue } from './group-queue.ts'
 import { mayTravel } from './lanes.ts'
-import type { Request } from './node-link.ts'
-import { type Operation, operationStates } from './operation.ts'
+import { needsWhole, type Operation, operationStates } from './operation.ts'
+import { newRequest, type Request } from './request.ts'
 import type { Sessions, ShardSession } from './session.ts'
 
 /** A request is closed once it holds so much; a single bigger operation travels alone. */
@@ -20,6 +20,10 @@ export class Batcher {
   readonly #sessions: Sessions
   /** A guess at the size of the biggest values read lately; it sets how many reads may share a reply. */
   #valueBytes = FIRST_VALUE_BYTES
+
+  /** Writes that wait for room in their session, oldest first. */
+  readonly #held = new Map<ShardSession, Operation[]>()
+  #nextNumber = 1
 
   constructor(sessions: Sessions) {
     this.#sessions = sessions
@@ -36,18 +40,7 @@ export class Batcher {
 
   /** Undefined: nothing in the queue may travel now. */
   fill(queue: GroupQueue): Request | undefined {
-    const request: Request = {
-      group: queue,
-      writes: [],
-      reads: [],
-      bytes: 0,
-      id: 0,
-      node: '',
-      sentMs: 0,
-      silences: 0,
-      timeoutMs: 0,
-      closed: false,
-    }
+    const request = newRequest(this.#nextNumber++, queue)
     for (let operation = queue.peek(); operation !== undefined; operation = queue.peek()) {
       if (operation.state === operationStates.done) queue.shift()
       else if (!mayTravel(operation, request)) {
@@ -62,10 +55,33 @@ export class Batcher {
     return request.writes.length + request.reads.length > 0 ? request : undefined
   }
 
+  /** The oldest `count` of the calls that wait for room in a session; they do so no longer. */
+  takeHeld(session: ShardSession, count: number): Operation[] {
+    const held = this.#held.get(session)
+    if (held === undefined) return []
+    const taken: Operation[] = []
+    let from = 0
+    for (; from < held.length && taken.length < count; from++) {
+      const operation = held[from]
+      if (operation?.state === operationStates.held) taken.push(operation)
+    }
+    held.splice(0, from)
+    if (held.length === 0) this.#held.delete(session)
+    return taken
+  }
+
+  #hold(operation: Operation, session: ShardSession): void {
+    operation.state = operationStates.held
+    const held = this.#held.get(session)
+    if (held === undefined) this.#held.set(session, [operation])
+    else held.push(operation)
+  }
+
   #fits(operation: Operation, request: Request): boolean {
     if (request.bytes > 0 && request.bytes + operation.bytes > REQUEST_BYTES) return false
     if (operation.reading) return request.reads.length < this.readsMax
-    if (request.writes.length >= limits.batchOperationsMax) return false
+    if (request.operations + operation.members > limits.batchOperationsMax) return false
+    if (request.wholeReads >= limits.batchWholeReadsMax && needsWhole(operation.kind)) return false
     // A batch has one client id.
     const first = request.writes[0]
     return first === undefined || first.session?.clientId === this.#sessionOf(operation).clientId
@@ -76,8 +92,7 @@ export class Batcher {
     else {
       const session = this.#sessionOf(operation)
       if (!session.maySend(operation.sequence)) {
-        operation.state = operationStates.held
-        session.held.push(operation)
+        this.#hold(operation, session)
         return
       }
       if (operation.sequence === 0) {
@@ -85,10 +100,12 @@ export class Batcher {
         operation.sequence = session.take()
       }
       request.writes.push(operation)
+      request.operations += operation.members
+      if (needsWhole(operation.kind)) request.wholeReads++
     }
     request.bytes += operation.bytes
     request.silences = Math.max(request.silences, operation.silences)
-    operation.request = request
+    operation.carrier = request.number
     operation.state = operationStates.sent
     operation.attempts++
   }

@@ -154,7 +154,7 @@ export class Client implements AsyncDisposable {
       if (payload.length > limits.batchBytesMax)
         throw invalid(`a batch of ${payload.length} bytes; at most ${limits.batchBytesMax} are allowed`)
       const lanes = new Set(keys.map((key) => key.toString('latin1')))
-      return this.#issue(this.#operation(operationKinds.batch, shard, first, payload, options), [...lanes], options.signal)
+      return this.#issue(this.#operation(operationKinds.batch, shard, first, payload, options, members.length), [...lanes], options.signal)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -237,11 +237,11 @@ export class Client implements AsyncDisposable {
     }
   }
 
-  #operation(kind: OperationKind, shard: number, key: Buffer, payload: Uint8Array, options: ReadOptions): Operation {
+  #operation(kind: OperationKind, shard: number, key: Buffer, payload: Uint8Array, options: ReadOptions, members = 1): Operation {
     const nowMs = this.#parts.clock.monotonicMs()
     const deadlineMs = options.deadlineMs === undefined ? this.#deadlineMs : checkedDeadline(options.deadlineMs)
     const consistency = options.read === undefined ? this.#read : checkedRead(options.read)
-    return new Operation(kind, shard, key, payload, consistency, nowMs, nowMs + deadlineMs)
+    return new Operation(kind, shard, key, payload, consistency, nowMs, nowMs + deadlineMs, members)
   }
 
   #issue<T>(operation: Operation, lanes: readonly string[], signal: AbortSignal | undefined): Promise<T> {
@@ -266,6 +266,7 @@ export class Client implements AsyncDisposable {
     const checks: pb.v1.Check.$Properties[] = []
     const writes: pb.v1.BatchWrite.$Properties[] = []
     for (const member of members) {
+      if (member === null || typeof member !== 'object') throw invalid('a member of a batch is one of { check }, { put } and { delete }')
       const key = checkedKey('check' in member ? member.check : 'put' in member ? member.put : member.delete)
       keys.push(key)
       if (this.#shardOf(key) !== this.#shardOf(keys[0] ?? key))
@@ -289,7 +290,7 @@ function boundOf(bytes: Bytes | undefined): Uint8Array {
 }
 
 function replacementOf(replacement: Replacement): Bytes | undefined {
-  return typeof replacement === 'object' && 'delete' in replacement ? undefined : replacement
+  return replacement !== null && typeof replacement === 'object' && 'delete' in replacement ? undefined : replacement
 }
 
 function expectation(condition: Condition): pb.v1.CompareAndSet.$Properties {

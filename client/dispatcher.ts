@@ -14,13 +14,16 @@ import { Cancellation } from './cancellation.ts'
 import { DeadlineWheel } from './deadline-wheel.ts'
 import { GroupQueue } from './group-queue.ts'
 import { Lanes, mayQueue } from './lanes.ts'
+import { Links } from './links.ts'
 import { makeError } from './make-error.ts'
-import { NodeLink, type Request } from './node-link.ts'
+import type { NodeLink } from './node-link.ts'
 import { type Operation, operationStates } from './operation.ts'
-import { Outcomes } from './outcomes.ts'
+import { type CallDriver, Outcomes } from './outcomes.ts'
+import type { Request } from './request.ts'
 import { attemptTimeoutMs, leaderBackoffMs, unanswered } from './retry.ts'
 import { Router } from './router.ts'
 import { Sessions, type ShardSession } from './session.ts'
+import { Timers } from './timers.ts'
 
 /** Where configs come from; `proto/config-watcher.ts` in production. */
 export interface ConfigSource {
@@ -42,15 +45,11 @@ const TICK_MS = 10
 /** Calls and bytes under way in one client; what is beyond is refused at once. */
 const OPERATIONS_MAX = 1_000_000
 const BYTES_MAX = 512 * 1024 * 1024
-/** Answers that a link may still owe to attempts given up. */
-const FORGOTTEN_MAX = 256
-/** For so long a link that fell silent may still bring late answers. */
-const RETIRED_MS = 30_000
 /** For so long a node is not asked where there is another: after its stream broke, and after it said nothing at all. */
 const BROKEN_AVOID_MS = 500
 const SILENT_AVOID_MS = 1000
 
-export class Dispatcher {
+export class Dispatcher implements CallDriver {
   readonly router = new Router()
   readonly clock: Clock
   readonly random: Random
@@ -62,9 +61,8 @@ export class Dispatcher {
   readonly #wheel: DeadlineWheel
   readonly #cancellation: Cancellation
   readonly #queues = new Map<string, GroupQueue>()
-  readonly #links = new Map<string, NodeLink>()
-  /** Links that fell silent and were replaced: a connection may be half open, or its node only slow. */
-  readonly #retired = new Set<NodeLink>()
+  readonly #links: Links
+  readonly #timers: Timers
   /** Queues with something to do, looked at once per turn. */
   #due: GroupQueue[] = []
   /** Calls whose shard has no group yet, or that wait for a newer config. */
@@ -85,6 +83,12 @@ export class Dispatcher {
     this.#outcomes = new Outcomes(this, this.#sessions, this.#batcher)
     this.#wheel = new DeadlineWheel(parts.clock.monotonicMs(), TICK_MS)
     this.#cancellation = new Cancellation((operation) => this.#outcomes.giveUp(operation, 'CANCELLED', 'the caller gave up'))
+    this.#timers = new Timers(parts.clock)
+    this.#links = new Links(parts.transport, (node) => parts.configs.directory.addressOf(node), {
+      onReply: (request, reply, link) => this.#handleReply(request, reply, link),
+      onBroken: (requests, why, link) => this.#handleBroken(requests, why, link),
+      onWritable: () => this.#scheduleAll(),
+    })
     this.#stopWatching = parts.configs.onChange(() => this.#handleConfig())
     if (parts.configs.config !== undefined) this.router.update(parts.configs.config)
   }
@@ -137,7 +141,7 @@ export class Dispatcher {
   /** Routes calls again after `delayMs`. */
   routeLater(operations: readonly Operation[], delayMs: number): void {
     for (const operation of operations) operation.state = operationStates.delayed
-    this.clock.setTimer(delayMs, () => this.#routeDelayed(operations))
+    this.#timers.after(delayMs, () => this.#routeDelayed(operations))
   }
 
   /** Routes calls again once a config with at least this number is here. */
@@ -171,7 +175,7 @@ export class Dispatcher {
     }
     if (queue.blocked) return
     queue.blocked = true
-    this.clock.setTimer(delayMs, () => {
+    this.#timers.after(delayMs, () => {
       queue.blocked = false
       this.schedule(queue)
     })
@@ -185,7 +189,6 @@ export class Dispatcher {
     this.#cancellation.unwatch(operation)
     this.releaseNumber(operation, abandoned)
     operation.payload = noBytes
-    operation.request = undefined
     const released: Operation[] = []
     this.#lanes.remove(operation, released)
     for (const next of released) this.route(next)
@@ -198,36 +201,16 @@ export class Dispatcher {
     const moved = session.settle(operation.sequence, abandoned)
     operation.session = undefined
     operation.sequence = 0
-    if (moved && session.held.length > 0) this.routeHeld(session, Math.max(session.room, 1))
+    if (moved) this.routeHeld(session, Math.max(session.room, 1))
   }
 
-  /** Routes the oldest `count` of the calls that waited for room in a session. */
   routeHeld(session: ShardSession, count: number): void {
-    const { held } = session
-    const routed: Operation[] = []
-    let taken = 0
-    for (; taken < held.length && routed.length < count; taken++) {
-      const operation = held[taken]
-      if (operation?.state === operationStates.held) routed.push(operation)
-    }
-    held.splice(0, taken)
-    for (const operation of routed) this.route(operation)
+    for (const operation of this.#batcher.takeHeld(session, count)) this.route(operation)
   }
 
   /** The connection to a node at its present address; undefined: its address is not known. */
   linkTo(node: string): NodeLink | undefined {
-    const address = this.#parts.configs.directory.addressOf(node)
-    const known = this.#links.get(node)
-    if (known !== undefined && known.address === address) return known
-    if (known !== undefined) this.#dropLink(known, 'the node has another address')
-    if (address === undefined || this.#closed) return undefined
-    const link = new NodeLink(node, address, this.#parts.transport, {
-      onReply: (request, reply) => this.#handleReply(request, reply, link),
-      onBroken: (requests, why) => this.#handleBroken(requests, why, link),
-      onWritable: () => this.#scheduleAll(),
-    })
-    this.#links.set(node, link)
-    return link
+    return this.#closed ? undefined : this.#links.to(node)
   }
 
   /** A config with at least this number; rejects with UNAVAILABLE. */
@@ -247,9 +230,8 @@ export class Dispatcher {
       this.#cancellation.unwatch(operation)
       operation.reject(makeError('CANCELLED', 'the client was closed', false))
     }
-    for (const link of [...this.#links.values(), ...this.#retired]) link.close()
-    this.#links.clear()
-    this.#retired.clear()
+    this.#timers.close()
+    this.#links.close()
     this.#queues.clear()
     this.#due = []
   }
@@ -344,10 +326,8 @@ export class Dispatcher {
   }
 
   #handleConfig(): void {
-    const { config, directory } = this.#parts.configs
-    for (const link of [...this.#links.values()]) {
-      if (directory.addressOf(link.node) !== link.address) this.#dropLink(link, 'the node has another address')
-    }
+    const { config } = this.#parts.configs
+    this.#links.dropMoved()
     if (config !== undefined && this.router.update(config)) {
       for (const [uid, queue] of this.#queues) {
         const operations = queue.takeAll()
@@ -358,13 +338,6 @@ export class Dispatcher {
     const awaiting = this.#awaitingConfig
     this.#awaitingConfig = []
     this.#routeDelayed(awaiting)
-  }
-
-  #dropLink(link: NodeLink, why: string): void {
-    if (this.#links.get(link.node) === link) this.#links.delete(link.node)
-    this.#retired.delete(link)
-    link.reset(why)
-    link.close()
   }
 
   #scheduleAll(): void {
@@ -378,7 +351,7 @@ export class Dispatcher {
       this.#outcomes.giveUp(operation, 'DEADLINE', `no outcome within ${Math.round(operation.deadlineMs - operation.issuedMs)} ms`)
     }
     if (late.length > 0) this.#awaitingConfig = this.#awaitingConfig.filter((operation) => operation.state === operationStates.delayed)
-    for (const link of [...this.#links.values(), ...this.#retired]) this.#giveUpSilent(link, nowMs)
+    for (const link of this.#links.all()) this.#giveUpSilent(link, nowMs)
     this.#ticking = this.#wheel.size > 0 ? this.clock.setTimer(TICK_MS, this.#onTick) : undefined
   }
 
@@ -395,14 +368,8 @@ export class Dispatcher {
       const what = `${link.node} (${link.address}): no answer within ${request.timeoutMs} ms`
       this.#outcomes.handleFailure(request, unanswered('UNAVAILABLE', what), dead ? SILENT_AVOID_MS : 0)
     }
-    const isRetired = this.#retired.has(link)
-    if (link.pendingCount > FORGOTTEN_MAX || (isRetired && (link.pendingCount === 0 || nowMs - link.retiredMs > RETIRED_MS))) {
-      this.#dropLink(link, 'given up as silent')
-    } else if (silent && !isRetired) {
-      link.retiredMs = nowMs
-      this.#links.delete(link.node)
-      this.#retired.add(link)
-    }
+    // What waited for that connection takes the next one.
+    if (this.#links.settle(link, silent, nowMs)) this.#scheduleAll()
   }
 }
 

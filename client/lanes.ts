@@ -3,24 +3,8 @@
  * done. A call may travel only at the head of its lanes, or in the same request right behind the call before it: so no call overtakes an
  * earlier one on its key, whatever is refused, lost or retried. Calls on different keys do not wait for each other.
  */
-
-import type { Request } from './node-link.ts'
-import { type Operation, operationKinds, operationStates } from './operation.ts'
-
-/** A call's place in the lane of one key. */
-export class LaneEntry {
-  readonly key: string
-  readonly owner: Operation
-  /** The call before it, undefined at the head. */
-  previous: LaneEntry | undefined
-  next: LaneEntry | undefined = undefined
-
-  constructor(key: string, owner: Operation, previous: LaneEntry | undefined) {
-    this.key = key
-    this.owner = owner
-    this.previous = previous
-  }
-}
+import { LaneEntry, type Operation, operationKinds, operationStates } from './operation.ts'
+import type { Request } from './request.ts'
 
 export class Lanes {
   readonly #tails = new Map<string, LaneEntry>()
@@ -77,7 +61,7 @@ export function mayQueue(operation: Operation): boolean {
 /** Whether a call may travel in `request`, which is being filled: every call before it on its keys is done or in the same request. */
 export function mayTravel(operation: Operation, request: Request): boolean {
   for (const { previous } of operation.entries) {
-    if (previous !== undefined && (previous.owner.request !== request || !mayShare(previous.owner, operation))) return false
+    if (previous !== undefined && (previous.owner.carrier !== request.number || !mayShare(previous.owner, operation))) return false
   }
   return true
 }

@@ -2,25 +2,7 @@
 import type { Channel, Stream, Transport } from '../base/transport.ts'
 import type { pb } from '../proto/messages.ts'
 import { kvMethods } from '../proto/methods.ts'
-import type { GroupQueue } from './group-queue.ts'
-import type { Operation } from './operation.ts'
-
-/** What was sent together: one ExecuteRequest. */
-export interface Request {
-  readonly group: GroupQueue
-  readonly writes: Operation[]
-  readonly reads: Operation[]
-  bytes: number
-  /** Unique on its link; 0 while it is being filled. */
-  id: number
-  node: string
-  sentMs: number
-  /** Attempts without an answer of the member that has the most. */
-  silences: number
-  timeoutMs: number
-  /** Its group no longer counts it: answered, failed, or given up after `timeoutMs`. */
-  closed: boolean
-}
+import type { Request } from './request.ts'
 
 export interface NodeLinkEvents {
   onReply(request: Request, reply: pb.v1.ExecuteReply, link: NodeLink): void

@@ -1,6 +1,4 @@
 import type { pb } from '../proto/messages.ts'
-import type { LaneEntry } from './lanes.ts'
-import type { Request } from './node-link.ts'
 import type { ShardSession } from './session.ts'
 import type { CompareAndSetResult, Found } from './types.ts'
 
@@ -24,6 +22,21 @@ export const operationStates = {
 } as const
 export type OperationState = (typeof operationStates)[keyof typeof operationStates]
 
+/** A call's place in the lane of one key. */
+export class LaneEntry {
+  readonly key: string
+  readonly owner: Operation
+  /** The call before it, undefined at the head. */
+  previous: LaneEntry | undefined
+  next: LaneEntry | undefined = undefined
+
+  constructor(key: string, owner: Operation, previous: LaneEntry | undefined) {
+    this.key = key
+    this.owner = owner
+    this.previous = previous
+  }
+}
+
 /** One call under way. Mutable and of one shape: the dispatcher moves it from state to state. */
 export class Operation {
   readonly kind: OperationKind
@@ -34,6 +47,8 @@ export class Operation {
   readonly consistency: number
   /** Bytes that it adds to a request, about. */
   readonly bytes: number
+  /** Members of a batch, 1 of any other. */
+  readonly members: number
   /** Monotonic times. */
   readonly issuedMs: number
   readonly deadlineMs: number
@@ -44,8 +59,8 @@ export class Operation {
   /** The session that numbered it, with `sequence`; a retry keeps both. */
   session: ShardSession | undefined = undefined
   sequence = 0
-  /** The newest request that carried it. */
-  request: Request | undefined = undefined
+  /** Number of the newest request that carried it; 0: none. */
+  carrier = 0
   attempts = 0
   /** Attempts that got no answer in time. */
   silences = 0
@@ -79,6 +94,7 @@ export class Operation {
     consistency: number,
     issuedMs: number,
     deadlineMs: number,
+    members = 1,
   ) {
     this.kind = kind
     this.shard = shard
@@ -88,11 +104,17 @@ export class Operation {
     this.bytes = (kind === operationKinds.get ? key.length : payload.length) + 32
     this.issuedMs = issuedMs
     this.deadlineMs = deadlineMs
+    this.members = members
     this.reading = kind === operationKinds.get
   }
 }
 
 function unset(): void {}
+
+/** Whether a write needs the whole present value of its key (a comparison with a revision does not, but is rare). */
+export function needsWhole(kind: OperationKind): boolean {
+  return kind === operationKinds.append || kind === operationKinds.expire || kind === operationKinds.compareAndSet
+}
 
 /** What a successful write is to its caller. A compare-and-set is answered by `compareAndSetResult`. */
 export function writtenResult(kind: OperationKind, result: pb.v1.WriteResult.$Properties): unknown {

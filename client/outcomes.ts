@@ -2,12 +2,13 @@
  * What becomes of calls: each reply, refusal or silence either settles a call or sends it on its way again. A call fails as definite only
  * if no attempt of it can have taken effect; an answer under its own number is the one outcome of all its attempts.
  */
+import type { Clock } from '../base/clock.ts'
+import type { Random } from '../base/random.ts'
 import type { pb } from '../proto/messages.ts'
 import type { Batcher } from './batcher.ts'
-import type { Dispatcher } from './dispatcher.ts'
+import type { GroupQueue } from './group-queue.ts'
 import { atHead } from './lanes.ts'
 import { makeError } from './make-error.ts'
-import type { Request } from './node-link.ts'
 import {
   compareAndSetResult,
   foundResult,
@@ -17,19 +18,52 @@ import {
   operationStates,
   writtenResult,
 } from './operation.ts'
+import type { Request } from './request.ts'
 import { leaderBackoffMs, loadBackoffMs, unanswered, type Verdict, verdictOf } from './retry.ts'
-import type { Sessions } from './session.ts'
+import type { Router } from './router.ts'
+import type { Sessions, ShardSession } from './session.ts'
 
 /** Hints followed at once before a group that sends us in circles is given time. */
 const HOPS_MAX = 3
 
+/** Who moves the calls. */
+export interface CallDriver {
+  readonly router: Router
+  readonly clock: Clock
+  readonly random: Random
+  /** Puts a call into the queue of the group that owns its shard now. */
+  route(operation: Operation): void
+  /** Routes calls again after `delayMs`. */
+  routeLater(operations: readonly Operation[], delayMs: number): void
+  /** Routes calls again once a config with at least this number is here. */
+  routeWithConfig(operations: readonly Operation[], number: number): void
+  /** Routes the oldest `count` of the calls that wait for room in a session. */
+  routeHeld(session: ShardSession, count: number): void
+  /** Looks at a queue at the end of this turn. */
+  schedule(queue: GroupQueue): void
+  /** Asks a group nothing for `delayMs`. */
+  block(queue: GroupQueue, delayMs: number): void
+  /** A call is done: nothing of it is kept, and what waited behind it goes on. `abandoned`: its outcome is open. */
+  forget(operation: Operation, abandoned: boolean): void
+  /** The call no longer waits for the answer to its number. */
+  releaseNumber(operation: Operation, abandoned: boolean): void
+}
+
+/** What one reply leaves to be done. */
+interface Rest {
+  /** Calls to be routed again at once. */
+  readonly again: Operation[]
+  /** Why the node cannot serve, if some member was refused for that. */
+  elsewhere: Verdict | undefined
+}
+
 export class Outcomes {
-  readonly #dispatcher: Dispatcher
+  readonly #driver: CallDriver
   readonly #sessions: Sessions
   readonly #batcher: Batcher
 
-  constructor(dispatcher: Dispatcher, sessions: Sessions, batcher: Batcher) {
-    this.#dispatcher = dispatcher
+  constructor(driver: CallDriver, sessions: Sessions, batcher: Batcher) {
+    this.#driver = driver
     this.#sessions = sessions
     this.#batcher = batcher
   }
@@ -43,22 +77,25 @@ export class Outcomes {
       this.handleFailure(request, unanswered('UNKNOWN', `${request.node}: a reply that does not fit its request`), 0)
       return
     }
-    const queue = request.group
-    queue.failures = 0
-    queue.settled = true
-    this.#dispatcher.router.answered(queue.uid, request.node)
-    const again: Operation[] = []
+    const rest: Rest = { again: [], elsewhere: undefined }
     request.writes.forEach((operation, i) => {
-      if (isLive(operation, request)) this.#handleWritten(operation, reply.writes[i] ?? {}, again)
+      if (isLive(operation, request)) this.#handleWritten(operation, reply.writes[i] ?? {}, rest)
     })
     let valueBytes = 0
     request.reads.forEach((operation, i) => {
       const result = reply.reads[i] ?? {}
       if (result.value) valueBytes = Math.max(valueBytes, result.value.length)
-      if (isLive(operation, request)) this.#handleRead(operation, result, again)
+      if (isLive(operation, request)) this.#handleRead(operation, result, rest)
     })
     if (valueBytes > 0) this.#batcher.sawValue(valueBytes)
-    for (const operation of again) this.#dispatcher.route(operation)
+    const queue = request.group
+    if (rest.elsewhere !== undefined) this.#askElsewhere(request, rest.elsewhere, this.#driver.clock.monotonicMs(), 0)
+    else {
+      queue.failures = 0
+      queue.settled = true
+      this.#driver.router.answered(queue.uid, request.node)
+    }
+    for (const operation of rest.again) this.#driver.route(operation)
   }
 
   /** An answer to an attempt that was given up: still the outcome, if it is one. */
@@ -83,7 +120,7 @@ export class Outcomes {
     for (const operation of request.reads) if (isLive(operation, request)) live.push(operation)
     for (const operation of live) note(operation, verdict)
     const queue = request.group
-    const { random, clock } = this.#dispatcher
+    const { random, clock } = this.#driver
     switch (verdict.action) {
       case 'finish':
         for (const operation of live) this.#fail(operation, verdict, !operation.indefinite)
@@ -99,15 +136,14 @@ export class Outcomes {
         return
       case 'load':
         queue.unshift(live)
-        this.#dispatcher.block(queue, loadBackoffMs(verdict.waitMs, queue.failures++, random))
+        this.#driver.block(queue, loadBackoffMs(verdict.waitMs, queue.failures++, random))
         return
       case 'leader':
         this.#askElsewhere(request, verdict, clock.monotonicMs(), avoidMs)
         // A config that came meanwhile may have given the shards to another group.
-        for (const operation of live)
-          if (this.#dispatcher.router.groupOf(operation.shard)?.uid !== queue.uid) this.#dispatcher.route(operation)
+        for (const operation of live) if (this.#driver.router.groupOf(operation.shard)?.uid !== queue.uid) this.#driver.route(operation)
         queue.unshift(live.filter((operation) => operation.state === operationStates.sent))
-        this.#dispatcher.schedule(queue)
+        this.#driver.schedule(queue)
         return
     }
   }
@@ -117,28 +153,28 @@ export class Outcomes {
     if (operation.state === operationStates.done) return
     const open = isOpen(operation)
     const last = operation.lastFailure === '' ? '' : `; last: ${operation.lastFailure}`
-    this.#dispatcher.forget(operation, open)
+    this.#driver.forget(operation, open)
     operation.reject(makeError(code, message + last, !open))
   }
 
-  #handleWritten(operation: Operation, result: pb.v1.WriteResult.$Properties, again: Operation[]): void {
+  #handleWritten(operation: Operation, result: pb.v1.WriteResult.$Properties, rest: Rest): void {
     if (!atHead(operation)) {
       // An earlier call on its key was refused: it goes again behind that one, to get the answer that is kept under its number.
       if (!result.error?.definite) operation.indefinite = true
-      again.push(operation)
-    } else if (result.error) this.#handleRefusal(operation, verdictOf(result.error, false), again)
+      rest.again.push(operation)
+    } else if (result.error) this.#handleRefusal(operation, verdictOf(result.error, false), rest)
     else if (operation.kind === operationKinds.compareAndSet && !result.applied && result.current?.valueOmitted) {
-      this.#readCurrent(operation, result.current.revision ?? 0, again)
+      this.#readCurrent(operation, result.current.revision ?? 0, rest)
     } else this.#settleWrite(operation, result)
   }
 
-  #handleRead(operation: Operation, result: pb.v1.ReadResult.$Properties, again: Operation[]): void {
-    if (!atHead(operation)) again.push(operation)
-    else if (result.error) this.#handleRefusal(operation, verdictOf(result.error, false), again)
+  #handleRead(operation: Operation, result: pb.v1.ReadResult.$Properties, rest: Rest): void {
+    if (!atHead(operation)) rest.again.push(operation)
+    else if (result.error) this.#handleRefusal(operation, verdictOf(result.error, false), rest)
     else if (operation.kind === operationKinds.compareAndSet && (!result.found || result.revision !== operation.metRevision)) {
       // The key has changed since the comparison failed: compare anew, under a new number.
       operation.reading = false
-      again.push(operation)
+      rest.again.push(operation)
     } else this.#settleRead(operation, result)
   }
 
@@ -146,28 +182,28 @@ export class Outcomes {
     if (operation.session !== undefined) operation.session.first = false
     const value =
       operation.kind === operationKinds.compareAndSet ? compareAndSetResult(operation, result) : writtenResult(operation.kind, result)
-    this.#dispatcher.forget(operation, false)
+    this.#driver.forget(operation, false)
     operation.resolve(value as never)
   }
 
   #settleRead(operation: Operation, result: pb.v1.ReadResult.$Properties): void {
-    this.#dispatcher.forget(operation, false)
+    this.#driver.forget(operation, false)
     operation.resolve((operation.kind === operationKinds.get ? foundResult(result) : notApplied(result)) as never)
   }
 
   /** A failed comparison with a value too long to be kept with the answer: the key is read, while later calls on it wait. */
-  #readCurrent(operation: Operation, revision: number, again: Operation[]): void {
+  #readCurrent(operation: Operation, revision: number, rest: Rest): void {
     if (operation.session !== undefined) operation.session.first = false
-    this.#dispatcher.releaseNumber(operation, false)
+    this.#driver.releaseNumber(operation, false)
     operation.changed = true
     operation.indefinite = false
     operation.reading = true
     operation.metRevision = revision
-    again.push(operation)
+    rest.again.push(operation)
   }
 
   /** One member of a request was refused. */
-  #handleRefusal(operation: Operation, verdict: Verdict, again: Operation[]): void {
+  #handleRefusal(operation: Operation, verdict: Verdict, rest: Rest): void {
     note(operation, verdict)
     switch (verdict.action) {
       case 'finish':
@@ -181,53 +217,54 @@ export class Outcomes {
         this.#renewSession(operation)
         return
       case 'shard':
-        this.#later([operation], loadBackoffMs(verdict.waitMs, operation.attempts - 1, this.#dispatcher.random))
+        this.#later([operation], loadBackoffMs(verdict.waitMs, operation.attempts - 1, this.#driver.random))
         return
       default:
-        again.push(operation)
+        rest.elsewhere ??= verdict
+        rest.again.push(operation)
     }
   }
 
   #fail(operation: Operation, verdict: Verdict, definite: boolean): void {
     const known = (definite && verdict.definite) || operation.kind === operationKinds.get
-    this.#dispatcher.forget(operation, !known)
+    this.#driver.forget(operation, !known)
     operation.reject(makeError(verdict.code, verdict.message, known))
   }
 
   #awaitConfig(operations: readonly Operation[], number: number): void {
     if (operations.length === 0) return
-    const known = this.#dispatcher.router.config?.number ?? 0
+    const known = this.#driver.router.config?.number ?? 0
     if (number > known) {
-      this.#dispatcher.routeWithConfig(operations, number)
+      this.#driver.routeWithConfig(operations, number)
       return
     }
     // We have that config: either it came meanwhile, and the first retry goes right, or the node is the one that is behind.
     const attempts = mostAttempts(operations)
-    this.#later(operations, attempts <= 1 ? 0 : leaderBackoffMs(attempts, this.#dispatcher.random))
+    this.#later(operations, attempts <= 1 ? 0 : leaderBackoffMs(attempts, this.#driver.random))
   }
 
   #later(operations: readonly Operation[], delayMs: number): void {
-    if (operations.length > 0) this.#dispatcher.routeLater(operations, delayMs)
+    if (operations.length > 0) this.#driver.routeLater(operations, delayMs)
   }
 
   #renewSession(operation: Operation): void {
     const session = operation.session
     if (session !== undefined) {
       this.#sessions.expire(session)
-      this.#dispatcher.routeHeld(session, session.held.length)
+      this.#driver.routeHeld(session, Number.POSITIVE_INFINITY)
     }
     if (operation.indefinite) {
-      this.#dispatcher.forget(operation, true)
+      this.#driver.forget(operation, true)
       operation.reject(makeError('UNKNOWN', 'the session ended before the outcome of the call was known', false))
       return
     }
-    this.#dispatcher.releaseNumber(operation, false)
+    this.#driver.releaseNumber(operation, false)
     operation.changed = true
-    this.#later([operation], operation.attempts <= 2 ? 0 : leaderBackoffMs(operation.attempts, this.#dispatcher.random))
+    this.#later([operation], operation.attempts <= 2 ? 0 : leaderBackoffMs(operation.attempts, this.#driver.random))
   }
 
   #askElsewhere(request: Request, verdict: Verdict, nowMs: number, avoidMs: number): void {
-    const { router, random } = this.#dispatcher
+    const { router, random } = this.#driver
     const queue = request.group
     queue.settled = false
     // Another failure has already moved on.
@@ -239,13 +276,13 @@ export class Outcomes {
     const members = router.config?.groupByUid(queue.uid)?.members.length ?? 1
     // All members are asked at once, one after the other; then there is a pause.
     if (queue.failures % members === 0)
-      this.#dispatcher.block(queue, Math.max(verdict.waitMs, leaderBackoffMs(queue.failures / members, random)))
+      this.#driver.block(queue, Math.max(verdict.waitMs, leaderBackoffMs(queue.failures / members, random)))
   }
 }
 
 /** Whether this request is the newest that carries the call, which is still under way. */
 function isLive(operation: Operation, request: Request): boolean {
-  return operation.state === operationStates.sent && operation.request === request
+  return operation.state === operationStates.sent && operation.carrier === request.number
 }
 
 /** Whether the call may have taken effect or may still do so. */

@@ -13,6 +13,9 @@ import { type ErrorCode, errorCodeOf } from './error-code.ts'
  */
 export type Action = 'finish' | 'leader' | 'config' | 'shard' | 'load' | 'session'
 
+/** Longer a server does not get to make us wait. */
+const WAIT_MAX_MS = 5000
+
 export interface Verdict {
   readonly action: Action
   readonly code: ErrorCode
@@ -34,7 +37,7 @@ export function verdictOf(error: pb.v1.Error.$Properties, whole: boolean): Verdi
     definite: code !== undefined && (error.definite ?? false),
     hint: error.leaderHint ?? '',
     configNumber: error.configNumber ?? 0,
-    waitMs: error.waitMs ?? 0,
+    waitMs: Math.min(error.waitMs ?? 0, WAIT_MAX_MS),
   }
 }
 
@@ -57,7 +60,7 @@ function actionOf(code: ErrorCode | undefined, whole: boolean): Action {
     case 'SESSION_EXPIRED':
       return 'session'
     default:
-      return whole ? 'leader' : 'shard'
+      return 'leader'
   }
 }
 

@@ -6,7 +6,6 @@
 import { assert } from '../base/assert.ts'
 import type { Random } from '../base/random.ts'
 import { limits } from '../proto/limits.ts'
-import type { Operation } from './operation.ts'
 
 const WINDOW = limits.sessionWindow
 
@@ -18,8 +17,6 @@ export class ShardSession {
   first = true
   /** The shard told that it does not know this session (any more). */
   expired = false
-  /** Commands that wait for room, oldest first. */
-  readonly held: Operation[] = []
   /** The next number to hand out. */
   #next = 1
   /** The lowest number whose outcome is awaited; `next` if there is none. Never falls. */

@@ -27,8 +27,8 @@ export function checkValue(value: Bytes): void {
 /** 0: no end. */
 export function checkedTtl(ttlMs: number | undefined): number {
   if (ttlMs === undefined) return 0
-  if (!Number.isSafeInteger(ttlMs) || ttlMs < 1) throw invalid(`ttlMs must be a whole number of at least 1, not ${ttlMs}`)
-  return ttlMs
+  if (Number.isSafeInteger(ttlMs) && ttlMs >= 1 && ttlMs <= limits.ttlMsMax) return ttlMs
+  throw invalid(`ttlMs must be a whole number from 1 to ${limits.ttlMsMax}, not ${ttlMs}`)
 }
 
 export function checkedDeadline(deadlineMs: number): number {

@@ -76,6 +76,9 @@ describe('every call', () => {
       () => db.put('k', Buffer.alloc(4 * 1024 * 1024 + 1)),
       () => db.put('k', 'v', { ttlMs: 0 }),
       () => db.put('k', 'v', { ttlMs: 1.5 }),
+      () => db.put('k', 'v', { ttlMs: 2 ** 51 }),
+      () => db.compareAndSet('k', { absent: true }, null as unknown as string),
+      () => db.batch([null as unknown as { delete: string }]),
       () => db.put('k', 'v', { deadlineMs: 0 }),
       () => db.put('k', 'v', { deadlineMs: 600_001 }),
       () => db.put(5 as unknown as string, 'v'),
@@ -138,6 +141,22 @@ describe('batching', () => {
     cluster.seen.length = 0
     await cluster.settle(Promise.all(Array.from({ length: 64 }, (_, i) => db.put(`key${i}`, Buffer.alloc(64 * 1024)))))
     expect(Math.max(...cluster.seen.map((request) => request.bytes))).toBeLessThan(512 * 1024)
+  })
+
+  it('counts the members of batches, and what needs a whole present value', async () => {
+    const { cluster, db } = await start(16)
+    await cluster.settle(db.put('warm', ''))
+    cluster.seen.length = 0
+    const batches = Array.from({ length: 5 }, (_, i) => {
+      return db.batch(Array.from({ length: 400 }, (_, j) => ({ put: `{t}${i}-${j}`, value: 'v' })))
+    })
+    await cluster.settle(Promise.all(batches))
+    const members = cluster.seen.map((request) => request.commands.reduce((sum, { batch }) => sum + (batch?.writes?.length ?? 0), 0))
+    expect(members.reduce((sum, count) => sum + count, 0)).toBe(2000)
+    expect(Math.max(...members)).toBe(800)
+    cluster.seen.length = 0
+    await cluster.settle(Promise.all(Array.from({ length: 100 }, (_, i) => db.append(`key${i}`, 'v'))))
+    expect(Math.max(...cluster.seen.map((request) => request.commands.length))).toBe(32)
   })
 
   it('keeps a bounded number of requests under way', async () => {
@@ -330,6 +349,20 @@ describe('finding the leader', () => {
     expect(cluster.seen.map((seen) => seen.node)).toEqual(['n1', 'n3'])
     await cluster.settle(db.put('k', 'v'))
     expect(cluster.seen.map((seen) => seen.node)).toEqual(['n1', 'n3', 'n3'])
+  })
+
+  it('turns to the leader although a part of its request was served', async () => {
+    const { cluster, db } = await start(44)
+    await cluster.settle(db.put('k', 'v'))
+    cluster.leaders.set('g1@1', 'n3')
+    cluster.seen.length = 0
+    // n1 leads no more: it refuses writes and serves reads that may be stale.
+    cluster.script = (seen) => (seen.node === 'n1' ? { refuseWrites: () => refusal('NOT_LEADER', true, { leaderHint: 'n3' }) } : undefined)
+    const startedMs = cluster.world.nowMs
+    await cluster.settle(Promise.all([db.put('k', 'w'), db.get('other', { read: 'stale' })]))
+    expect(cluster.seen.map((seen) => seen.node)).toEqual(['n1', 'n3'])
+    expect(cluster.world.nowMs - startedMs).toBeLessThan(50)
+    expect(cluster.value('k')).toBe('w')
   })
 
   it('asks the others when the leader dies, and costs little beyond the election', async () => {

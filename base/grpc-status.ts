@@ -35,9 +35,14 @@ export function decodeStatus(from: { readonly code?: number; readonly details?: 
   return new TransportError(codes.get(from.code ?? status.UNKNOWN) ?? 'INTERNAL', withoutClutter(from.details ?? ''))
 }
 
-/** grpc-js tells a refused connection as 'No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: '. */
+/**
+ * grpc-js tells a refused connection as 'No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ', and
+ * a deadline with 'name resolution: 0.034s,LB pick: 0.025s,remote_addr=127.0.0.1:1' behind it.
+ */
 function withoutClutter(details: string): string {
-  return details.replace(/^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:.*$/s, 'no connection: $1')
+  return details
+    .replace(/^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:.*$/s, 'no connection: $1')
+    .replace(/^(Deadline exceeded after [\d.]+s).*$/s, '$1')
 }
 
 export function encodeStatus(error: TransportError): Status {

@@ -13,22 +13,30 @@ export function addAdminStatus(admin: Command, registry: Registry): void {
     .argument('[node]', 'an id or HOST:PORT')
     .option('--hash', 'also a digest of the state of each replica (reads all records)')
     .option('--at <index>', 'with --hash: wait until this index is applied')
-    .addHelpText('after', examples('admin status', 'admin status n1 --json', 'admin status 127.0.0.1:7410 --hash --at 1200'))
+    .option('--group <name>', 'only this group of the node: each counts its own indexes')
+    .addHelpText('after', examples('admin status', 'admin status n1 --json', 'admin status 127.0.0.1:7410 --hash --group g1 --at 1200'))
   registry.add(command, async (invocation) => {
-    const options = command.opts<{ hash?: boolean; at?: string }>()
+    const options = command.opts<NodeOptions>()
     const node = command.processedArgs[0] as string | undefined
     if (node === undefined) {
-      if (options.hash === true || options.at !== undefined) throw usageError('--hash and --at ask one node: name it')
+      if (Object.keys(options).some((name) => name === 'hash' || name === 'at' || name === 'group'))
+        throw usageError('--hash, --at and --group ask one node: name it')
       return await clusterStatus(invocation)
     }
     return await nodeStatus(invocation, node, nodeRequest(options))
   })
 }
 
-function nodeRequest(options: { hash?: boolean; at?: string }): pb.v1.NodeStatusRequest.$Properties {
+interface NodeOptions {
+  readonly hash?: boolean
+  readonly at?: string
+  readonly group?: string
+}
+
+function nodeRequest(options: NodeOptions): pb.v1.NodeStatusRequest.$Properties {
   if (options.at !== undefined && options.hash !== true) throw usageError('--at goes with --hash')
   if (options.at !== undefined && !/^\d{1,15}$/.test(options.at)) throw usageError(`--at ${options.at}: give an index, a whole number`)
-  return { hash: options.hash === true, at: Number(options.at ?? 0), group: '' }
+  return { hash: options.hash === true, at: Number(options.at ?? 0), group: options.group ?? '' }
 }
 
 async function clusterStatus(invocation: Invocation): Promise<undefined> {
@@ -44,6 +52,14 @@ async function nodeStatus(invocation: Invocation, node: string, request: pb.v1.N
   const address = node.includes(':') ? parseAddress(node) : await addressOf(invocation, node, timeoutMs)
   const leftMs = Math.max(1, timeoutMs - (performance.now() - startMs))
   const status = await invocation.world.nodeStatus(address, request, leftMs)
+  if (request.group && !status.replicas.some(({ group }) => group === request.group)) {
+    const known = status.replicas.map(({ group }) => group).join(', ')
+    throw new CommandError(
+      exitCode.failed,
+      'NOT_FOUND',
+      `${node} holds no replica of '${request.group}'${known ? `, only of ${known}` : ''}`,
+    )
+  }
   invocation.print(nodeStatusJson(status), nodeText(status))
 }
 

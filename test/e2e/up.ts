@@ -1,5 +1,6 @@
 /** `ostraka up` as a user runs it: real processes, real sockets, real disks. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -7,7 +8,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
-const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/dist\/$/, '')
+/** The project's folder, also when this runs from dist/. */
+export const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/dist\/$/, '')
 /** The built command: the tests' script builds first. */
 export const bin = join(root, 'dist/cli/main.js')
 
@@ -20,11 +22,17 @@ export interface ReadyLine {
 export interface CommandResult {
   readonly code: number
   readonly stdout: string
+  /** stdout as it came. */
+  readonly bytes: Buffer
   readonly stderr: string
 }
 
 /** Runs `ostraka …` to its end. */
-export function ostraka(parameters: readonly string[], input = '', environment: NodeJS.ProcessEnv = {}): Promise<CommandResult> {
+export function ostraka(
+  parameters: readonly string[],
+  input: string | Uint8Array = '',
+  environment: NodeJS.ProcessEnv = {},
+): Promise<CommandResult> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
@@ -32,7 +40,7 @@ export function ostraka(parameters: readonly string[], input = '', environment: 
       { env: { ...process.env, ...environment }, encoding: 'buffer', maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
         const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
-        resolve({ code, stdout: stdout.toString('utf8'), stderr: stderr.toString('utf8') })
+        resolve({ code, stdout: stdout.toString('utf8'), bytes: stdout, stderr: stderr.toString('utf8') })
       },
     )
     child.stdin?.on('error', () => {})
@@ -68,8 +76,9 @@ export class Up {
   readonly #flags: readonly string[]
   #child: ChildProcess | undefined
   #exited: Promise<number> = Promise.resolve(0)
+  #gone: Promise<void> = Promise.resolve()
   #ready: ReadyLine | undefined
-  /** Everything that came on stderr. */
+  /** What came on stderr since the newest start; the last 200,000 characters. */
   stderr = ''
 
   private constructor(data: string, basePort: number, flags: readonly string[]) {
@@ -98,21 +107,37 @@ export class Up {
     return this.#child?.pid ?? 0
   }
 
-  /** Starts (again) on the same data. */
-  async restart(): Promise<void> {
-    const child = spawn(
-      process.execPath,
-      [bin, 'up', '--data', join(this.data, 'up'), '--base-port', String(this.basePort), ...this.#flags],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        detached: true,
-      },
-    )
+  /** Resolves when `up` and everything it started has ended: all of them hold its stderr. */
+  get gone(): Promise<void> {
+    return this.#gone
+  }
+
+  /** Resolves when `text` has come on stderr since the newest start. */
+  async saw(text: string): Promise<void> {
+    while (!this.stderr.includes(text)) {
+      if (this.#child?.stderr == null) throw new Error('not started')
+      await once(this.#child.stderr, 'data')
+    }
+  }
+
+  /** What was given as --data. */
+  get folder(): string {
+    return join(this.data, 'up')
+  }
+
+  /** Starts (again) on the same data; `flags` instead of the first start's. */
+  async restart(flags: readonly string[] = this.#flags): Promise<void> {
+    const child = spawn(process.execPath, [bin, 'up', '--data', this.folder, '--base-port', String(this.basePort), ...flags], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
     this.#child = child
+    this.stderr = ''
     child.stderr?.on('data', (chunk: Buffer) => {
       this.stderr = (this.stderr + chunk.toString('utf8')).slice(-200_000)
     })
     this.#exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? (signal === null ? -1 : 128))))
+    this.#gone = new Promise((resolve) => child.once('close', () => resolve()))
     const lines = createInterface({ input: child.stdout })
     this.#ready = await new Promise<ReadyLine>((resolve, reject) => {
       lines.once('line', (line) => resolve(JSON.parse(line) as ReadyLine))
@@ -120,7 +145,7 @@ export class Up {
     })
   }
 
-  run(parameters: readonly string[], input = ''): Promise<CommandResult> {
+  run(parameters: readonly string[], input: string | Uint8Array = ''): Promise<CommandResult> {
     return ostraka(parameters, input, { OSTRAKA_CONTROLLERS: this.controllers })
   }
 
@@ -129,6 +154,7 @@ export class Up {
     const { pid } = this
     if (pid !== 0) process.kill(-pid, 'SIGKILL')
     await this.#exited
+    await this.#gone
   }
 
   /** ^C. Resolves with the exit code. */

@@ -1,0 +1,219 @@
+/** CONTRACT, "Admin", "Servers" (HTTP) and help: what a user or a script sees, against one running cluster. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { jsonOf, refusal } from './expectations.ts'
+import { ostraka, Up } from './up.ts'
+
+let up: Up
+
+beforeAll(async () => {
+  up = await Up.start(['--shards', '16', '--election-timeout-ms', '300'])
+})
+afterAll(() => up?.dispose())
+
+const run = (words: readonly string[]) => up.run(words)
+const json = (...words: string[]) => jsonOf(run, words)
+const refused = (words: string[], code: number, message: RegExp) => refusal(run, words, code, message)
+
+const members = () => up.ready.nodes.map(({ id, address }) => ({ id, address }))
+const nodesFlag = () =>
+  members()
+    .map(({ id, address }) => `${id}=${address}`)
+    .join(',')
+
+interface ConfigJson {
+  readonly number: number
+  readonly at: string
+  readonly groups: Readonly<Record<string, { readonly members: readonly { readonly id: string; readonly address: string }[] }>>
+  readonly assignment: readonly string[]
+}
+
+interface NodeJson {
+  readonly groups: Readonly<
+    Record<
+      string,
+      { readonly role: string; readonly applied: number; readonly shards: Readonly<Record<string, string>>; readonly stateHash?: string }
+    >
+  >
+}
+
+describe('admin query', () => {
+  it('tells the newest config: groups with their members, and who has which shard', async () => {
+    const config = (await json('admin', 'query')) as ConfigJson
+    expect(config).toEqual({
+      number: 3,
+      at: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
+      cause: 'join g3',
+      author: 'ostraka up',
+      shardCount: 16,
+      groups: Object.fromEntries(['g1', 'g2', 'g3'].map((name) => [name, { weight: 1, state: 'active', members: expect.any(Array) }])),
+      assignment: expect.any(Array),
+      pins: {},
+    })
+    expect(config.assignment).toHaveLength(16)
+    const counts = ['g1', 'g2', 'g3'].map((name) => config.assignment.filter((group) => group === name).length)
+    expect(counts.sort()).toEqual([5, 5, 6])
+    for (const group of Object.values(config.groups)) {
+      expect([...group.members].sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(members())
+    }
+  })
+
+  it('tells older configs, and refuses numbers that there are none of', async () => {
+    expect(await json('admin', 'query', '1')).toMatchObject({ number: 1, cause: 'join g1', author: 'ostraka up' })
+    expect(await json('admin', 'query', '2')).toMatchObject({ number: 2, cause: 'join g2' })
+    await refused(['admin', 'query', '99'], 1, /no config 99: the newest is \d+/)
+    await refused(['admin', 'query', 'x'], 2, /no config number/)
+  })
+})
+
+describe('admin status', () => {
+  it('tells the processes and who leads', async () => {
+    const status = await json('admin', 'status')
+    expect(status).toMatchObject({
+      configNumber: 3,
+      controllers: up.ready.controllers.map((address, i) => ({ id: `c${i + 1}`, address, pid: expect.any(Number), live: true })),
+      nodes: up.ready.nodes.map(({ id, address, pid }) => ({ id, address, pid, live: true })),
+      groups: { g1: { leader: expect.stringMatching(/^n[123]$/) }, g2: { shards: expect.any(Number) }, g3: {} },
+    })
+    const { controllers, groups } = status as { controllers: { role: string }[]; groups: Record<string, { shards: number }> }
+    expect(controllers.map(({ role }) => role).sort()).toEqual(['follower', 'follower', 'leader'])
+    expect(Object.values(groups).reduce((sum, { shards }) => sum + shards, 0)).toBe(16)
+  })
+
+  it('tells the replicas of one node, by id and by address, with a digest on request', async () => {
+    const [first] = up.ready.nodes
+    const byId = (await json('admin', 'status', 'n1')) as NodeJson
+    const number = expect.any(Number)
+    expect(byId).toMatchObject({
+      id: 'n1',
+      groups: {
+        g1: { role: expect.any(String), term: number, leader: expect.any(String), commit: number, applied: number, lastIndex: number },
+      },
+    })
+    expect(byId.groups.g1).toMatchObject({ firstIndex: number, logBytes: number, snapshotIndex: number, configNumber: number })
+    expect(Object.keys(byId.groups).sort()).toEqual(['g1', 'g2', 'g3'])
+    expect(await json('admin', 'status', first?.address ?? '')).toMatchObject({ id: 'n1' })
+    const shards = Object.values(byId.groups).flatMap((group) => Object.entries(group.shards))
+    expect(shards).toHaveLength(16)
+    expect(new Set(shards.map(([, state]) => state))).toEqual(new Set(['serving']))
+    expect(await json('admin', 'status', 'c1')).toMatchObject({
+      id: 'c1',
+      groups: { controller: { role: expect.stringMatching(/leader|follower/) } },
+    })
+  })
+
+  it('gives the same digest on every replica at the same index', async () => {
+    for (let i = 0; i < 3; i++) await run(['put', `key ${i}`, 'value'])
+    const leaders = (await Promise.all(['n1', 'n2', 'n3'].map((id) => json('admin', 'status', id)))) as NodeJson[]
+    for (const name of ['g1', 'g2', 'g3']) {
+      const at = Math.max(...leaders.map(({ groups }) => groups[name]?.applied ?? 0))
+      const nodes = await Promise.all(
+        ['n1', 'n2', 'n3'].map((id) => json('admin', 'status', id, '--hash', '--group', name, '--at', String(at))),
+      )
+      expect((nodes as NodeJson[]).map(({ groups }) => Object.keys(groups))).toEqual([[name], [name], [name]])
+      const replicas = (nodes as NodeJson[]).map(({ groups }) => groups[name])
+      expect(replicas.map((replica) => replica?.stateHash)).toEqual(Array(3).fill(expect.stringMatching(/^[0-9a-f]{8,}$/)))
+      expect(new Set(replicas.map((replica) => `${replica?.applied} ${replica?.stateHash}`)).size).toBe(1)
+    }
+  })
+
+  it('refuses nodes that are not there, and flags that do not go together', async () => {
+    await refused(['admin', 'status', 'n9'], 1, /n9.*known are n1, n2, n3/)
+    await refused(['admin', 'status', 'n1', '--group', 'g9'], 1, /n1 holds no replica of 'g9'/)
+    await refused(['admin', 'status', '--hash'], 2, /name it/)
+    await refused(['admin', 'status', 'n1', '--at', '5'], 2, /--hash/)
+    await refused(['admin', 'status', '127.0.0.1:1', '--timeout', '1'], 69, /127\.0\.0\.1:1/)
+  })
+})
+
+describe('admin join and plan', () => {
+  it('changes nothing where the group is there with the same nodes, or with --once with any', async () => {
+    const { number } = (await json('admin', 'query')) as ConfigJson
+    const same = await json('admin', 'join', 'g1', '--nodes', nodesFlag())
+    expect(same).toMatchObject({ configNumber: number })
+    expect(await json('admin', 'join', 'g1', '--nodes', 'n9=127.0.0.1:1', '--once')).toMatchObject({ configNumber: number })
+    expect(await json('admin', 'query')).toMatchObject({ number })
+  })
+
+  it('refuses the name with other nodes, before anything is dialled', async () => {
+    await refused(['admin', 'join', 'g1', '--nodes', 'n9=127.0.0.1:1'], 1, /g1 .*other nodes/)
+    await refused(['admin', 'join', 'g 1', '--nodes', nodesFlag()], 2, /no group name/)
+    await refused(['admin', 'join', 'g4'], 2, /--nodes/)
+    await refused(['admin', 'join', 'g4', '--nodes', 'n1'], 2, /ID=HOST:PORT/)
+    await refused(['admin', 'join', 'g4', '--nodes', nodesFlag(), '--weight', '0'], 2, /--weight/)
+  })
+
+  it('plans a join and does nothing', async () => {
+    const before = (await json('admin', 'query')) as ConfigJson
+    const plan = (await json('admin', 'plan', 'join', 'g9', '--nodes', nodesFlag())) as { configNumber: number; moves: object[] }
+    expect(plan).toMatchObject({ configNumber: before.number, imbalanceBefore: expect.any(Number), imbalanceAfter: expect.any(Number) })
+    expect(plan.moves).toHaveLength(4)
+    for (const move of plan.moves) expect(move).toEqual({ shard: expect.any(Number), from: expect.stringMatching(/^g[123]$/), to: 'g9' })
+    expect(await json('admin', 'query')).toEqual(before)
+  })
+
+  it('adds a group under the next config number', async () => {
+    const before = (await json('admin', 'query')) as ConfigJson
+    expect(await json('admin', 'join', 'g4', '--nodes', nodesFlag(), '--weight', '0.5', '--wait')).toMatchObject({
+      configNumber: before.number + 1,
+    })
+    expect(await json('admin', 'query')).toMatchObject({
+      number: before.number + 1,
+      cause: 'join g4',
+      groups: { g4: { weight: 0.5, state: 'active' } },
+    })
+  })
+})
+
+describe('HTTP', () => {
+  it('tells that a process lives, is ready, what it does, and its figures', async () => {
+    const { http = '' } = up.ready.nodes[0] ?? {}
+    expect((await fetch(`http://${http}/livez`)).status).toBe(200)
+    expect((await fetch(`http://${http}/readyz`)).status).toBe(200)
+    expect(await (await fetch(`http://${http}/status`)).json()).toMatchObject({ id: 'n1', groups: { g1: { term: expect.any(Number) } } })
+    const metrics = await fetch(`http://${http}/metrics`)
+    expect(metrics.headers.get('content-type')).toMatch(/^text\/plain/)
+    expect(await metrics.text()).toMatch(/^ostraka_group_applied\{group="g1"\} \d+$/m)
+    expect((await fetch(`http://${http}/nothing`)).status).toBe(404)
+    expect((await fetch(`http://${http}/status`, { method: 'POST', body: 'x' })).status).toBe(405)
+    const controller = await fetch(`http://127.0.0.1:${up.basePort + 20}/status`).catch(() =>
+      fetch(`http://127.0.0.1:${up.basePort + 30}/status`),
+    )
+    expect(controller.status).toBe(200)
+  })
+})
+
+describe('help', () => {
+  const commands = [
+    'up',
+    'controller',
+    'server',
+    'put',
+    'get',
+    'delete',
+    'append',
+    'increment',
+    'cas',
+    'scan',
+    'import',
+    'export',
+    'explain',
+    'bench',
+  ]
+  const admin = ['admin query', 'admin status', 'admin join', 'admin plan join']
+
+  it.each([...commands, ...admin])('of %s ends with 0 and shows an example of it', async (command) => {
+    const help = await ostraka([...command.split(' '), '--help'])
+    expect(help).toMatchObject({ code: 0, stderr: '' })
+    expect(help.stdout).toContain(`\nExamples:\n`)
+    expect(help.stdout).toMatch(new RegExp(`\\$ .*ostraka ${command}( |$)`, 'm'))
+  })
+
+  it('of the whole names every command, and those that are not there yet in none', async () => {
+    const [help, adminHelp] = await Promise.all([ostraka(['--help']), ostraka(['admin', '--help'])])
+    for (const command of commands) expect(help.stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'))
+    for (const absent of ['leave', 'move', 'rebalance', 'migrations', 'transfer-leader', 'add-replica']) {
+      expect(adminHelp.stdout).not.toContain(absent)
+    }
+    expect(await ostraka(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
+  })
+})

@@ -38,7 +38,8 @@ export class ClusterUnderLoad {
   constructor(up: Up, options: LoadOptions) {
     this.up = up
     this.#options = options
-    this.workload = new Workload(this.#recorder, new SeededRandom(options.seed), { keys: options.keys, valueBytes: 100 })
+    const nowMs = () => performance.now()
+    this.workload = new Workload(this.#recorder, new SeededRandom(options.seed), { keys: options.keys, valueBytes: 100, nowMs })
   }
 
   /** The clients begin. */

@@ -48,7 +48,7 @@ export async function runCluster(options: ClusterRunOptions): Promise<ClusterRun
   await cluster.form()
   observer.start()
   const recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
-  const workload = new Workload(recorder, world.random.fork(), { keys: 8, valueBytes: 24 })
+  const workload = new Workload(recorder, world.random.fork(), { keys: 8, valueBytes: 24, nowMs: () => world.nowMs })
   const load = new Load(world, cluster, workload)
   const nemesis = new Nemesis(world, cluster.network, cluster, { intervalMs: 800, deadMsMax: 2500, partitionMsMax: 2500 })
   nemesis.start()

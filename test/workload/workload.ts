@@ -4,16 +4,19 @@
  */
 import type { Random } from '../../base/random.ts'
 import type { Client } from '../../client/client.ts'
-import type { Condition, Replacement } from '../../client/types.ts'
+import type { Condition, Found, Replacement } from '../../client/types.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import type { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
+import { Invariants } from './invariants.ts'
 
 export interface WorkloadOptions {
   /** Keys of text, and as many counters. */
   readonly keys: number
   /** Values are padded to about this many bytes. */
   readonly valueBytes: number
+  /** Any monotonic time, ms: how long records live is measured by it. */
+  readonly nowMs: () => number
 }
 
 export interface WorkloadCounts {
@@ -34,31 +37,107 @@ export class Workload {
   readonly counts: WorkloadCounts = { ok: 0, failed: 0, unknown: 0, lastError: '' }
   readonly #options: WorkloadOptions
   readonly #random: Random
+  readonly #invariants: Invariants
   #values = 0
 
   constructor(recorder: Recorder, random: Random, options: WorkloadOptions) {
     this.recorder = recorder
     this.#random = random
     this.#options = options
+    this.#invariants = new Invariants(random, options.nowMs)
   }
 
-  /** One random call of `client`; never rejects. */
+  /** A few random calls of `client`. Rejects only where what it saw cannot be. */
   async one(client: string, db: Client): Promise<void> {
+    const draw = this.#random.next()
+    if (draw < 0.6) await this.#single(client, db)
+    else if (draw < 0.75) await Promise.all(Array.from({ length: 2 + this.#random.below(5) }, () => this.#single(client, db)))
+    else if (draw < 0.82) await this.#many(client, db)
+    else await this.#counted([], this.#invariants.one(db))
+  }
+
+  async #single(client: string, db: Client): Promise<void> {
     const counter = this.#random.next() < 0.25
     const key = `${counter ? 'counter' : 'key'}-${this.#random.below(this.#options.keys)}`
+    if (!counter && this.#random.next() < 0.15) {
+      await this.#checked(client, db, key)
+      return
+    }
     const input = counter ? this.#counterInput() : this.#textInput()
     const operation = this.recorder.call(client, key, input)
+    await this.#counted(
+      [operation],
+      execute(db, key, input).then((output) => this.recorder.return(operation, output)),
+    )
+  }
+
+  /** Reads a key, then changes it only if it is still at the revision that was read. Values are unique, so that is: still has that value. */
+  async #checked(client: string, db: Client, key: string): Promise<void> {
+    const read = this.recorder.call(client, key, { op: 'get' })
+    let found: Found | undefined
+    const reading = db.get(key).then((result) => {
+      found = result
+      this.recorder.return(read, { value: result?.value.toString('utf8') })
+    })
+    if (!(await this.#counted([read], reading)) || found === undefined) return
+    const { revision } = found
+    const value = this.#value()
+    const expect = { value: found.value.toString('utf8') }
+    const change = this.recorder.call(client, key, { op: 'compareAndSet', expect, change: { value } })
+    const changing = this.#random.next() < 0.5 ? changeByRevision(db, key, revision, value) : changeByBatch(db, key, revision, value)
+    await this.#counted(
+      [change],
+      changing.then((output) => this.recorder.return(change, output)),
+    )
+  }
+
+  /** Calls on many keys as one. */
+  async #many(client: string, db: Client): Promise<void> {
+    const keys = Array.from({ length: this.#options.keys }, (_, i) => `key-${i}`).filter(() => this.#random.next() < 0.5)
+    if (this.#random.next() < 0.5) {
+      const operations = keys.map((key) => this.recorder.call(client, key, { op: 'get' }))
+      const reading = db.getMany(keys).then((results) => {
+        for (const [i, operation] of operations.entries()) this.recorder.return(operation, { value: results[i]?.value.toString('utf8') })
+      })
+      await this.#counted(operations, reading)
+      return
+    }
+    const entries = keys.map((key) => [key, this.#value()] as const)
+    const operations = entries.map(([key, value]) => this.recorder.call(client, key, { op: 'put', value }))
     try {
-      this.recorder.return(operation, await execute(db, key, input))
+      await db.putMany(entries)
+      for (const operation of operations) this.recorder.return(operation, {})
       this.counts.ok++
     } catch (error) {
       if (!(error instanceof OstrakaError)) throw error
-      this.counts.lastError = `${error.code} ${error.message}`
-      if (error.definite) {
-        this.recorder.fail(operation)
-        this.counts.failed++
-      } else this.counts.unknown++
+      const failed = new Map((error.failed ?? []).map((member) => [member.index, member.error]))
+      for (const [i, operation] of operations.entries()) {
+        const reason = failed.get(i)
+        if (reason === undefined) this.recorder.return(operation, {})
+        else if (reason.definite) this.recorder.fail(operation)
+      }
+      this.#failed(error)
     }
+  }
+
+  /** Counts the outcome of a call that stands for `operations`. Returns whether it was answered. */
+  async #counted(operations: readonly number[], call: Promise<void>): Promise<boolean> {
+    try {
+      await call
+      this.counts.ok++
+      return true
+    } catch (error) {
+      if (!(error instanceof OstrakaError)) throw error
+      if (error.definite) for (const operation of operations) this.recorder.fail(operation)
+      this.#failed(error)
+      return false
+    }
+  }
+
+  #failed(error: OstrakaError): void {
+    this.counts.lastError = `${error.code} ${error.message}`
+    if (error.definite) this.counts.failed++
+    else this.counts.unknown++
   }
 
   #counterInput(): OstrakaInput {
@@ -80,6 +159,24 @@ export class Workload {
   /** Never the same twice. */
   #value(): string {
     return `v${++this.#values}`.padEnd(this.#options.valueBytes, '.')
+  }
+}
+
+async function changeByRevision(db: Client, key: string, revision: number, value: string): Promise<OstrakaOutput> {
+  const { applied, current } = await db.compareAndSet(key, { revision }, value)
+  return applied ? { applied } : { applied, current: current?.value.toString('utf8') }
+}
+
+async function changeByBatch(db: Client, key: string, revision: number, value: string): Promise<OstrakaOutput> {
+  try {
+    await db.batch([
+      { check: key, revision },
+      { put: key, value },
+    ])
+    return { applied: true }
+  } catch (error) {
+    if (error instanceof OstrakaError && error.code === 'CONDITION_FAILED' && error.definite) return { applied: false }
+    throw error
   }
 }
 

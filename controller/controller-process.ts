@@ -7,7 +7,7 @@ import { protocolVersion } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
-import { formController, helloRoute } from '../raft/formation.ts'
+import { checkFormedPeers, formController, helloRoute } from '../raft/formation.ts'
 import { LateReplica } from '../raft/late-replica.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import { RaftHost } from '../raft/raft-host.ts'
@@ -44,6 +44,7 @@ export async function startController(
   if (!settings.peers.some(({ id }) => id === settings.id))
     throw new DataDirectoryMismatch(`--peers does not name ${settings.id}: add it with its own address`)
   const directory = await DataDirectory.open(seams.fileSystem, seams.random, settings.data, 'controller', settings.id)
+  checkFormedPeers(directory, settings.peers)
   const process = new ControllerProcess(settings, seams, directory, onFatal)
   try {
     await process.start()
@@ -65,6 +66,8 @@ class ControllerProcess implements RunningProcess {
   #stateMachine: ConfigStateMachine | undefined
   #server: ControllerServer | undefined
   #listener: Listener | undefined
+  /** The host owns the state machine, and closes it. */
+  #handedOver = false
   #closed = false
 
   constructor(settings: ControllerSettings, seams: Seams, directory: DataDirectory, onFatal: (error: Error) => void) {
@@ -116,9 +119,7 @@ class ControllerProcess implements RunningProcess {
       own,
       ...this.#server.routes(),
     ])
-    this.#takePart(host, stateMachine, late).catch((error: unknown) => {
-      if (!this.#closed) this.#onFatal(error instanceof Error ? error : new Error(String(error)))
-    })
+    this.#watch(this.#takePart(host, stateMachine, late))
   }
 
   get addresses() {
@@ -145,6 +146,14 @@ class ControllerProcess implements RunningProcess {
     this.#server?.close()
     await this.#listener?.close(closeGraceMs)
     await this.#host?.close()
+    if (!this.#handedOver) await this.#stateMachine?.close()
+  }
+
+  /** What runs in the background must not fail unnoticed; once the process closes its end is no matter. */
+  #watch(background: Promise<void>): void {
+    background.catch((error: unknown) => {
+      if (!this.#closed) this.#onFatal(error instanceof Error ? error : new Error(String(error)))
+    })
   }
 
   /** Becomes a voter of the controllers' group once that is safe. */
@@ -153,6 +162,7 @@ class ControllerProcess implements RunningProcess {
     const peers = this.#peers()
     await formController({ directory: this.#directory, peers, transport, clock, logger, cancelled: () => this.#closed })
     if (this.#closed) return
+    this.#handedOver = true
     const replica: Replica<ConfigResult> = await host.start({
       group,
       replica: late.replica,
@@ -166,7 +176,7 @@ class ControllerProcess implements RunningProcess {
     stateMachine.onChange(() => this.#rememberCluster(stateMachine))
     this.#rememberCluster(stateMachine)
     this.#client = new ControllerClient({ transport, clock, random, logger, addresses: peers.map(({ address }) => address) })
-    void this.#registerAndBeat(replica, this.#client)
+    this.#watch(this.#registerAndBeat(replica, this.#client))
   }
 
   /** All controllers by id: that order gives the replica numbers. This one is reached where it listens, also on a port that it was not told. */
@@ -180,9 +190,7 @@ class ControllerProcess implements RunningProcess {
   #rememberCluster(stateMachine: ConfigStateMachine): void {
     const { clusterId } = stateMachine.state
     if (clusterId.length === 0) return
-    this.#directory
-      .joinCluster(clusterId)
-      .catch((error: unknown) => this.#onFatal(error instanceof Error ? error : new Error(String(error))))
+    this.#watch(this.#directory.joinCluster(clusterId))
   }
 
   /** Controllers are known to each other and to `status` as nodes are: by registration and heartbeats. */

@@ -45,12 +45,15 @@ export class DataDirectory {
   readonly folder: string
   readonly #fileSystem: FileSystem
   #identity: Identity
+  /** The identity's, as bytes: asked for with every frame. */
+  #clusterId: Uint8Array
   #saving: Promise<void> = Promise.resolve()
 
   private constructor(fileSystem: FileSystem, folder: string, identity: Identity) {
     this.#fileSystem = fileSystem
     this.folder = folder
     this.#identity = identity
+    this.#clusterId = fromHex(identity.clusterId)
   }
 
   /** Opens `folder` for `id`, or makes it. Throws DataDirectoryMismatch for another's, CorruptionError for a damaged identity. */
@@ -92,7 +95,7 @@ export class DataDirectory {
 
   /** Empty: no cluster yet. */
   get clusterId(): Uint8Array {
-    return fromHex(this.#identity.clusterId)
+    return this.#clusterId
   }
 
   get formed(): readonly FormedPeer[] {
@@ -114,7 +117,7 @@ export class DataDirectory {
 
   /** Remembers the cluster. Throws DataDirectoryMismatch if this directory belongs to another. */
   async joinCluster(clusterId: Uint8Array): Promise<void> {
-    if (equalBytes(clusterId, this.clusterId)) return
+    if (equalBytes(clusterId, this.clusterId)) return await this.#saving
     if (this.#identity.clusterId !== '') {
       throw new DataDirectoryMismatch(
         `${this.folder} belongs to cluster ${this.#identity.clusterId}, but its controllers are cluster ${toHex(clusterId)}: point it to its own controllers, or give it an empty --data`,
@@ -134,6 +137,7 @@ export class DataDirectory {
   /** Saves run one after the other; the new identity counts at once for the next save, and is durable when this resolves. */
   #save(identity: Identity): Promise<void> {
     this.#identity = identity
+    this.#clusterId = fromHex(identity.clusterId)
     const path = joinPath(this.folder, fileName)
     this.#saving = this.#saving.then(() => replaceFile(this.#fileSystem, path, encodeRecordFile(utf8(JSON.stringify(identity)))))
     return this.#saving

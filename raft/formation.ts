@@ -38,6 +38,20 @@ export interface FormationOptions {
 }
 
 /**
+ * The peers of a controller that has taken part give the replica numbers and the members: they are those with which it was formed, at
+ * whatever addresses. Throws DataDirectoryMismatch for others.
+ */
+export function checkFormedPeers(directory: DataDirectory, peers: readonly { readonly id: string }[]): void {
+  if (directory.formed.length === 0) return
+  const formed = directory.formed.map(({ id }) => id).sort()
+  const given = peers.map(({ id }) => id).sort()
+  if (formed.length === given.length && formed.every((id, i) => id === given[i])) return
+  throw new DataDirectoryMismatch(
+    `--peers names ${given.join(', ')}, but ${directory.folder} was formed with ${formed.join(', ')}: name those controllers`,
+  )
+}
+
+/**
  * A controller with an empty directory takes part only after every peer has said that its directory is empty too, or that it was formed with
  * this very directory. So a wiped controller never votes again under its old id: its peers remember another nonce, and it ends with
  * DataDirectoryMismatch. Resolves when this directory may take part; at once if it was formed before.

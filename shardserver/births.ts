@@ -43,6 +43,7 @@ export class Births {
     this.#underWay = true
     replica.propose(encodeBirth(replica.groupTimeMs(), config.number, unborn), (outcome) => {
       this.#underWay = false
+      if (this.#closed) return
       if (outcome.kind === 'applied') {
         this.#options.logger.info({ group: replica.group, shards: unborn.length, config: config.number }, 'shards were born')
         this.check()

@@ -103,7 +103,15 @@ export class MapCluster implements NemesisTarget {
   }
 
   leader(): string | undefined {
-    return names.find((name) => this.isAlive(name) && this.replica(name)?.role === 'leader')
+    let leader: string | undefined
+    let newest = 0
+    for (const name of names) {
+      const replica = this.isAlive(name) ? this.replica(name) : undefined
+      if (replica?.role !== 'leader' || replica.term <= newest) continue
+      leader = name
+      newest = replica.term
+    }
+    return leader
   }
 
   /** Proposes on `name`; `done` learns whether it is applied (true), certainly not (false), or not known. */

@@ -3,7 +3,7 @@
  * and clogged links. What it breaks it mends after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge.
  */
 import type { SeededRandom } from '../../base/random.ts'
-import type { SimNetwork } from './sim-network.ts'
+import { CONDITIONS, type SimNetwork } from './sim-network.ts'
 import type { World } from './world.ts'
 
 export interface NemesisTarget {
@@ -14,7 +14,7 @@ export interface NemesisTarget {
   powerLoss(name: string): void
   restart(name: string): void
   pause(name: string, durationMs: number): void
-  /** Some machine that leads a group now. */
+  /** Some machine that leads a group now; of those that believe so the one in the newest term. */
   leader(): string | undefined
 }
 
@@ -26,7 +26,18 @@ export interface NemesisOptions {
   readonly partitionMsMax: number
 }
 
-export type FaultName = 'kill' | 'power-loss' | 'power-loss-of-all' | 'bounce' | 'bounce-leader' | 'pause' | 'pause-leader' | 'partition' | 'flaky' | 'clog'
+export type FaultName =
+  | 'kill'
+  | 'power-loss'
+  | 'power-loss-of-all'
+  | 'bounce'
+  | 'bounce-leader'
+  | 'pause'
+  | 'pause-leader'
+  | 'depose'
+  | 'partition'
+  | 'flaky'
+  | 'clog'
 
 const faults: readonly { readonly name: FaultName; readonly weight: number }[] = [
   { name: 'kill', weight: 4 },
@@ -36,13 +47,23 @@ const faults: readonly { readonly name: FaultName; readonly weight: number }[] =
   { name: 'bounce-leader', weight: 2 },
   { name: 'pause', weight: 2 },
   { name: 'pause-leader', weight: 1 },
+  { name: 'depose', weight: 2 },
   { name: 'partition', weight: 4 },
   { name: 'flaky', weight: 2 },
   { name: 'clog', weight: 1 },
 ]
 
 const bounceMsMax = 20
+/** While leaders are deposed messages take long, against what else happens between an election and the first commit. */
+const deposeDelays = { leastDelayMs: 2, mostDelayMs: 8 }
+/** A leader is deposed within this time of its election, a few messages' way; half of them at once, before they were heard. */
+const reignMsMax = 30
+const deposedMin = 4
+const deposedMax = 10
+/** Gives up when nobody is elected for so long. */
+const interregnumMsMax = 3000
 
+const usualDelays = { leastDelayMs: CONDITIONS.leastDelayMs, mostDelayMs: CONDITIONS.mostDelayMs }
 const calm = { lossProbability: 0, duplicateProbability: 0, reorderProbability: 0 }
 
 export class Nemesis {
@@ -58,6 +79,8 @@ export class Nemesis {
   /** Some seeds are hectic, some quiet. */
   readonly #intervalMs: number
   #running = false
+  /** Leaders are being deposed one after the other: other faults wait. */
+  #deposing = false
 
   constructor(world: World, network: SimNetwork, target: NemesisTarget, options: NemesisOptions) {
     this.#world = world
@@ -78,8 +101,9 @@ export class Nemesis {
   /** No more faults; everything is mended and comes back. */
   stop(): void {
     this.#running = false
+    this.#deposing = false
     this.#network.heal()
-    this.#network.setAllConditions(calm)
+    this.#network.setAllConditions({ ...calm, ...usualDelays })
     for (const name of this.#target.names) this.#revive(name)
   }
 
@@ -92,6 +116,7 @@ export class Nemesis {
   }
 
   #strike(): void {
+    if (this.#deposing) return
     let ticket = this.#random.next() * this.#chosen.reduce((sum, { weight }) => sum + weight, 0)
     for (const { name, weight } of this.#chosen) {
       ticket -= weight
@@ -131,6 +156,11 @@ export class Nemesis {
       case 'pause-leader':
         this.#pause(this.#target.leader() ?? victim)
         break
+      case 'depose':
+        this.#deposing = true
+        this.#network.setAllConditions(deposeDelays)
+        this.#depose(deposedMin + this.#random.below(deposedMax - deposedMin + 1), undefined)
+        break
       case 'partition':
         this.#partition(victim)
         break
@@ -157,6 +187,43 @@ export class Nemesis {
 
   #pause(victim: string): void {
     if (this.#target.isAlive(victim)) this.#target.pause(victim, this.#random.next() * this.#options.partitionMsMax)
+  }
+
+  /**
+   * Cuts off or kills one leader after the other, each a moment after its election, and brings it back when the next one goes. So entries of
+   * several terms stay replicated in part, and who counts them wrongly commits what a later leader takes back (Raft, Figure 8).
+   */
+  #depose(left: number, before: string | undefined): void {
+    const sinceMs = this.#world.nowMs
+    const look = () => {
+      if (!this.#running) return
+      const leader = this.#target.leader()
+      const elected = leader !== undefined && leader !== before
+      if (left === 0 || (!elected && this.#world.nowMs - sinceMs > interregnumMsMax)) this.#endDepose(before)
+      else if (!elected) this.#world.schedule(0.25, undefined, 'look for a leader', look)
+      else {
+        const reignMs = this.#random.next() < 0.5 ? 0 : this.#random.next() * reignMsMax
+        this.#world.schedule(reignMs, undefined, 'depose', () => {
+          if (!this.#running) return
+          if (before !== undefined) this.#bringBack(before)
+          if (this.#random.next() < 0.75) this.#network.isolate(leader, this.#random.next() < 0.5 ? 'stall' : 'refuse')
+          else if (this.#target.isAlive(leader)) this.#target.kill(leader)
+          this.#depose(left - 1, leader)
+        })
+      }
+    }
+    look()
+  }
+
+  #endDepose(last: string | undefined): void {
+    this.#deposing = false
+    this.#network.setAllConditions(usualDelays)
+    if (last !== undefined) this.#bringBack(last)
+  }
+
+  #bringBack(name: string): void {
+    this.#network.heal()
+    this.#revive(name)
   }
 
   #partition(victim: string): void {

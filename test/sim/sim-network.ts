@@ -22,7 +22,8 @@ export interface LinkConditions {
   readonly bytesPerMs: number
 }
 
-const CONDITIONS: LinkConditions = {
+/** Of a link that nobody disturbs. */
+export const CONDITIONS: LinkConditions = {
   leastDelayMs: 0.1,
   mostDelayMs: 1,
   lossProbability: 0,

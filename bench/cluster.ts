@@ -13,7 +13,7 @@ import Table from 'cli-table3'
 import { Command } from 'commander'
 import { Etcd3 } from 'etcd3'
 import { connect } from '../client/index.ts'
-import { Up } from '../test/e2e/up.ts'
+import { Up } from '../testing/up.ts'
 import { closedLoop, type LoopResult } from './closed-loop.ts'
 
 interface Side {

@@ -1,7 +1,7 @@
 /** A cluster of real processes with clients that keep a history, for chaos runs and the end-to-end tests. */
 import { SeededRandom } from '../../base/random.ts'
 import { type Client, connect } from '../../client/index.ts'
-import type { Up } from '../e2e/up.ts'
+import type { Up } from '../../testing/up.ts'
 import { checkLinearizable, describeVerdict } from '../linearizability/checker.ts'
 import { HistoryRecorder } from '../linearizability/history.ts'
 import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'

@@ -12,7 +12,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import { SeededRandom } from '../../base/random.ts'
-import { Up } from '../e2e/up.ts'
+import { Up } from '../../testing/up.ts'
 import { ClusterUnderLoad } from './cluster-under-load.ts'
 
 interface Options {

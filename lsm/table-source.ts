@@ -14,7 +14,8 @@ export class TableSource extends Source {
   readonly #reverse: boolean
   readonly #cursor = new BlockCursor()
   #block = 0
-  readonly #decoded = new DecodedBlock()
+  /** Reverse only: a scan of many ranges has thousands of sources, and most walk forward. */
+  readonly #decoded: DecodedBlock | undefined
   /** Reverse: the entry of the decoded block at which the source stands. */
   #entry = 0
 
@@ -23,6 +24,7 @@ export class TableSource extends Source {
     this.#reader = reader
     this.#part = part
     this.#reverse = reverse
+    this.#decoded = reverse ? new DecodedBlock() : undefined
   }
 
   seek(target: Uint8Array | undefined): MaybePromise<void> {
@@ -90,13 +92,13 @@ export class TableSource extends Source {
 
   #beginBack(bytes: Uint8Array, below: Uint8Array | undefined): MaybePromise<void> {
     this.#cursor.open(bytes, this.#reader.path, this.#reader.blockOffset(this.#block))
-    this.#entry = this.#decoded.fill(this.#cursor, below) - 1
+    this.#entry = (this.#decoded as DecodedBlock).fill(this.#cursor, below) - 1
     if (this.#entry < 0) return this.#enterBack(this.#block - 1, below)
     this.#standBack()
   }
 
   #standBack(): void {
-    const decoded = this.#decoded
+    const decoded = this.#decoded as DecodedBlock
     const entry = this.#entry
     this.valid = true
     this.kind = decoded.kinds[entry] as number
@@ -114,7 +116,7 @@ export class TableSource extends Source {
 
 /** A block's entries side by side, for walking backwards: prefix compression only reads forward. */
 class DecodedBlock {
-  keys = new Uint8Array(8192)
+  keys = new Uint8Array(1024)
   readonly keyEnds: number[] = []
   readonly kinds: number[] = []
   readonly sequences: number[] = []

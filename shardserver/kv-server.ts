@@ -71,11 +71,10 @@ export class KvServer {
       })
     }
     this.#scans++
-    try {
-      return new pb.v1.ScanReply(await runScan(this.#node, request))
-    } finally {
+    const ended = () => {
       this.#scans--
     }
+    return new pb.v1.ScanReply(await runScan(this.#node, request, ended))
   }
 
   #accept(stream: Stream<pb.v1.ExecuteReply>, context: CallContext): StreamHandlers<pb.v1.ExecuteRequest> {

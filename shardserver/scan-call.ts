@@ -13,14 +13,18 @@ const none = new Uint8Array(0)
 /** A page may be cut short, but a client's wish for one is bounded too. */
 const scanEntriesMax = 10_000
 
-/** One page. Never rejects: what fails is in the reply. */
-export async function runScan(node: KvNode, request: pb.v1.ScanRequest.$Properties): Promise<pb.v1.ScanReply.$Properties> {
+/** One page. Never rejects: what fails is in the reply. `ended` is called when its work is over, which may be after the deadline's reply. */
+export async function runScan(
+  node: KvNode,
+  request: pb.v1.ScanRequest.$Properties,
+  ended: () => void,
+): Promise<pb.v1.ScanReply.$Properties> {
   let timer: { cancel(): void } | undefined
   const deadline = new Promise<never>((_resolve, reject) => {
     timer = node.clock.setTimer(timeoutOf(request), () => reject(deadlinePassed(false)))
   })
   try {
-    const page = await Promise.race([scanPage(node, request), deadline])
+    const page = await Promise.race([scanPage(node, request).finally(ended), deadline])
     return { entries: [...page.entries], more: page.more, configNumber: node.configNumber }
   } catch (error) {
     return { error: encodeError(asRefusal(error)), configNumber: node.configNumber }

@@ -22,6 +22,7 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
   timeMs = 1000
   mode: 'serves' | 'not-leader' | 'overloaded' | 'stopped' | 'loses' | 'holds' = 'serves'
   readMode: 'serves' | 'not-leader' | 'holds' = 'serves'
+  readonly #held: ((outcome: ReadOutcome) => void)[] = []
   #applying: Promise<unknown> = Promise.resolve()
 
   readonly store: MemoryStore
@@ -65,10 +66,18 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
     })
   }
 
+  /** Confirms the reads that are held. */
+  release(): void {
+    for (const done of this.#held.splice(0)) done({ kind: 'ready' })
+  }
+
   readIndex(done: (outcome: ReadOutcome) => void): void {
     this.readIndexes++
     const { readMode } = this
-    if (readMode === 'holds') return
+    if (readMode === 'holds') {
+      this.#held.push(done)
+      return
+    }
     setImmediate(() => done(readMode === 'serves' ? { kind: 'ready' } : { kind: 'refused', reason: 'not-leader', leader: this.leader }))
   }
 }

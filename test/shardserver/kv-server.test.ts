@@ -53,7 +53,7 @@ class FakeStream implements Stream<pb.v1.ExecuteReply> {
   }
 }
 
-async function setUp(options: { connectionLimits?: InFlightLimits; nodeLimits?: InFlightLimits } = {}) {
+async function setUp(options: { connectionLimits?: InFlightLimits; nodeLimits?: InFlightLimits; scansMax?: number } = {}) {
   const clock = new TestClock()
   const replica = await FakeReplica.open(group, [3, 5])
   const hosted = new Map([[group, { replica, stateMachine: replica.stateMachine }]])
@@ -317,6 +317,18 @@ describe('the KV server of a node', () => {
       code: 'DEADLINE',
       definite: true,
     })
+  })
+
+  it('counts a scan until its work is over, also behind its deadline', async () => {
+    const { server, replica } = await setUp({ scansMax: 1 })
+    const scan = (timeoutMs: number) => server.scan({ group, configNumber: 3, shards: [3], timeoutMs })
+    replica.readMode = 'holds'
+    expect(errorOf((await scan(5)).error).code).toBe('DEADLINE')
+    expect(errorOf((await scan(5)).error)).toMatchObject({ code: 'OVERLOADED', definite: true })
+    replica.release()
+    await new Promise((resolve) => setImmediate(resolve))
+    replica.readMode = 'serves'
+    expect((await scan(1000)).error).toBeNull()
   })
 
   it('sends the replies of a turn together, each with its id', async () => {

@@ -8,7 +8,7 @@ import { encodeWrite } from './entry.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import { ReadCall, type ReplyBudget } from './read-call.ts'
 import { deadlinePassed, isWrongGroup, lostOutcome, notHosted, refusalOf, shardRefusal } from './refusals.ts'
-import { checkDecodedBatch, checkExecuteRequest, invalidArgument, timeoutOf } from './request-checks.ts'
+import { checkExecuteRequest, checkWriteBatch, invalidArgument, timeoutOf } from './request-checks.ts'
 import type { WriteResult } from './session.ts'
 
 /** `heldBytes`: by which the call grew its budget. */
@@ -107,7 +107,7 @@ export class ExecuteCall implements Expiring {
     }
     const ageMs = (this.#batch.ageMs ?? 0) + this.#node.clock.monotonicMs() - this.#startedMs
     if (ageMs > limits.writeAgeMsMax) return `the oldest write was issued more than ${limits.writeAgeMsMax} ms ago`
-    return checkDecodedBatch(this.#batch, shardCount)
+    return checkWriteBatch(this.#batch, shardCount)
   }
 
   #propose(hosted: HostedGroup, writes: Uint8Array): void {

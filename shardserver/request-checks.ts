@@ -1,7 +1,7 @@
 import { shardOf, slotOf } from '../base/slot.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { limits } from '../proto/limits.ts'
-import { pb } from '../proto/messages.ts'
+import type { pb } from '../proto/messages.ts'
 import { type Command, needsWhole, parseInt64 } from './commands.ts'
 
 /**
@@ -40,18 +40,8 @@ export function checkExecuteRequest(request: pb.v1.ExecuteRequest.$Properties, s
   return undefined
 }
 
-/** An encoded WriteBatch: every field of it. */
-export function checkWriteBatch(bytes: Uint8Array, shardCount: number): string | undefined {
-  let batch: pb.v1.WriteBatch.$Properties
-  try {
-    batch = pb.v1.WriteBatch.decode(bytes)
-  } catch {
-    return 'writes is no encoded WriteBatch'
-  }
-  return checkDecodedBatch(batch, shardCount)
-}
-
-export function checkDecodedBatch(batch: pb.v1.WriteBatch.$Properties, shardCount: number): string | undefined {
+/** Every field of a WriteBatch. */
+export function checkWriteBatch(batch: pb.v1.WriteBatch.$Properties, shardCount: number): string | undefined {
   const commands = batch.commands ?? []
   if (batch.clientId?.length !== limits.clientIdBytes) {
     return `client_id holds ${batch.clientId?.length ?? 0} bytes; it must be ${limits.clientIdBytes} random ones`

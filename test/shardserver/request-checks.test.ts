@@ -3,12 +3,21 @@ import { utf8 } from '../../base/bytes.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { pb } from '../../proto/messages.ts'
 import type { Command } from '../../shardserver/commands.ts'
-import { checkDecodedBatch, checkExecuteRequest, checkScanRequest, checkWriteBatch } from '../../shardserver/request-checks.ts'
+import { checkExecuteRequest, checkScanRequest, checkWriteBatch } from '../../shardserver/request-checks.ts'
 import { clientId, keyOf, LogBuilder, openMachine, shardCount, writeBatch } from './builders.ts'
 
 const key = keyOf(3, 1)
 const other = keyOf(4, 1)
 const good: Command = { shard: 3, sequence: 1, lowestOutstanding: 1, put: { key, value: utf8('v') } }
+
+/** As a node takes it. */
+function checkEncoded(bytes: Uint8Array, shards: number): string | undefined {
+  try {
+    return checkWriteBatch(pb.v1.WriteBatch.decode(bytes), shards)
+  } catch {
+    return 'writes is no encoded WriteBatch'
+  }
+}
 
 function batch(change: Partial<Command>, envelope: Partial<pb.v1.WriteBatch.$Properties> = {}): pb.v1.WriteBatch.$Properties {
   return { clientId: clientId(1), commands: [{ ...good, ...change }], ...envelope }
@@ -49,40 +58,40 @@ const bad: readonly (readonly [string, pb.v1.WriteBatch.$Properties, RegExp])[] 
 
 describe('request checks', () => {
   it('pass what is right', () => {
-    expect(checkDecodedBatch(batch({}), shardCount)).toBeUndefined()
-    expect(checkWriteBatch(writeBatch(1, [good]), shardCount)).toBeUndefined()
+    expect(checkWriteBatch(batch({}), shardCount)).toBeUndefined()
+    expect(checkEncoded(writeBatch(1, [good]), shardCount)).toBeUndefined()
     expect(checkExecuteRequest({ group: 'g1@1', writes: writeBatch(1, [good]) }, shardCount)).toBeUndefined()
     expect(checkScanRequest({ group: 'g1@1', shards: [0, 15] }, shardCount)).toBeUndefined()
   })
 
   it.each(bad)('name what is wrong in one line: %s', (_name, request, message) => {
-    const wrong = checkDecodedBatch(request, shardCount)
+    const wrong = checkWriteBatch(request, shardCount)
     expect(wrong).toMatch(message)
     expect(wrong).not.toContain('\n')
     // Of two members of a oneof only the last comes through the wire.
     if (!/^.* 2 (operations|conditions)/.test(wrong ?? ''))
-      expect(checkWriteBatch(pb.v1.WriteBatch.encode(request).finish(), shardCount)).toBeDefined()
+      expect(checkEncoded(pb.v1.WriteBatch.encode(request).finish(), shardCount)).toBeDefined()
   })
 
   it('pass conditions on the empty value and on revision 0', () => {
     for (const condition of [{ expectValue: new Uint8Array(0) }, { expectRevision: 0 }]) {
-      expect(checkWriteBatch(writeBatch(1, [{ ...good, put: null, compareAndSet: { key, ...condition } }]), shardCount)).toBeUndefined()
+      expect(checkEncoded(writeBatch(1, [{ ...good, put: null, compareAndSet: { key, ...condition } }]), shardCount)).toBeUndefined()
     }
   })
 
   it('count every operation of a batch', () => {
     const commands = (count: number) => Array.from({ length: count }, (_, i) => ({ ...good, sequence: 1 + i }))
-    expect(checkDecodedBatch({ clientId: clientId(1), commands: commands(1000) }, shardCount)).toBeUndefined()
-    expect(checkDecodedBatch({ clientId: clientId(1), commands: commands(1001) }, shardCount)).toMatch(/more than 1000/)
+    expect(checkWriteBatch({ clientId: clientId(1), commands: commands(1000) }, shardCount)).toBeUndefined()
+    expect(checkWriteBatch({ clientId: clientId(1), commands: commands(1001) }, shardCount)).toMatch(/more than 1000/)
     const writes = Array.from({ length: 1001 }, () => ({ put: { key } }))
-    expect(checkDecodedBatch(batch({ put: null, batch: { writes } }), shardCount)).toMatch(/more than 1000/)
+    expect(checkWriteBatch(batch({ put: null, batch: { writes } }), shardCount)).toMatch(/more than 1000/)
   })
 
   it('bound how many values a batch brings into memory', () => {
     const appends = (count: number) =>
       Array.from({ length: count }, (_, i) => ({ ...good, put: null, append: { key, value: key }, sequence: 1 + i }))
-    expect(checkDecodedBatch({ clientId: clientId(1), commands: appends(32) }, shardCount)).toBeUndefined()
-    expect(checkDecodedBatch({ clientId: clientId(1), commands: appends(33) }, shardCount)).toMatch(/more than 32/)
+    expect(checkWriteBatch({ clientId: clientId(1), commands: appends(32) }, shardCount)).toBeUndefined()
+    expect(checkWriteBatch({ clientId: clientId(1), commands: appends(33) }, shardCount)).toMatch(/more than 32/)
   })
 
   it('take a comparison of two values of the full size', () => {
@@ -90,7 +99,7 @@ describe('request checks', () => {
     const commands = [{ ...good, put: null, compareAndSet: { key, expectValue: value, value } }]
     const writes = pb.v1.WriteBatch.encode({ clientId: clientId(1), commands }).finish()
     expect(checkExecuteRequest({ group: 'g', writes }, shardCount)).toBeUndefined()
-    expect(checkDecodedBatch({ clientId: clientId(1), commands }, shardCount)).toBeUndefined()
+    expect(checkWriteBatch({ clientId: clientId(1), commands }, shardCount)).toBeUndefined()
   })
 
   it('refuse absurd envelopes', () => {
@@ -123,7 +132,7 @@ describe('request checks', () => {
     for (let i = 0; i < 3000; i++) {
       const bytes = Uint8Array.from(sources[random.below(sources.length)] ?? []).subarray(0, 300)
       for (let flips = random.below(4); flips > 0; flips--) bytes[random.below(bytes.length)] = random.below(256)
-      const wrong = checkWriteBatch(bytes, shardCount)
+      const wrong = checkEncoded(bytes, shardCount)
       const data = new Uint8Array(10 + bytes.length)
       data.set([1, 1])
       data.set(bytes, 10)

@@ -1,6 +1,6 @@
 /**
- * What no history of single keys shows: scans that hold every key that is there throughout, batches that are whole or not at all, and records
- * that live as long as they were given. Each call checks what it sees and throws an Error that says what is wrong.
+ * What no history of single keys shows: scans that hold every key that is there throughout, batches that are whole or not at all, calls that
+ * take effect in the order in which they were made, and records that live as long as they were given. Each call checks what it sees and throws an Error that says what is wrong.
  */
 import { assert } from '../../base/assert.ts'
 import type { Random } from '../../base/random.ts'
@@ -32,7 +32,8 @@ export class Invariants {
     else if (draw < 0.5) await this.#scanSteady(db)
     else if (draw < 0.65) await this.#putPair(db)
     else if (draw < 0.8) await this.#scanPair(db)
-    else if (draw < 0.85) await this.#failPair(db)
+    else if (draw < 0.83) await this.#failPair(db)
+    else if (draw < 0.92) await this.#inOrder(db)
     else await this.#live(db)
   }
 
@@ -87,6 +88,28 @@ export class Invariants {
       throw error
     }
     throw new Error('a batch was applied although its check does not hold')
+  }
+
+  /** Appends of one turn, some of which may be given up: what took effect did so in their order, and once. */
+  async #inOrder(db: Client): Promise<void> {
+    const key = `order-${++this.#values}`
+    const deadlines = [0, 1, 2, 3, 4].map(() => (this.#random.next() < 0.3 ? 1 + this.#random.below(300) : undefined))
+    const appends = deadlines.map((deadlineMs, i) => db.append(key, 'abcde'.charAt(i), { deadlineMs }))
+    const outcomes = await Promise.allSettled(appends)
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected' && !(outcome.reason instanceof OstrakaError)) throw outcome.reason
+    }
+    // A late copy of one that was given up may still come: look again later, too.
+    for (let look = 0; look < 2; look++) {
+      const value = (await db.get(key))?.value.toString() ?? ''
+      assert(/^a?b?c?d?e?$/.test(value), `${key} is ${value}: out of order, or twice`)
+      for (const [i, outcome] of outcomes.entries()) {
+        const letter = 'abcde'.charAt(i)
+        if (outcome.status === 'fulfilled') assert(value.includes(letter), `${key} is ${value}, without ${letter}, which was acknowledged`)
+        else if (outcome.reason.definite) assert(!value.includes(letter), `${key} is ${value}, with ${letter}, which failed for sure`)
+      }
+      await this.#putPair(db)
+    }
   }
 
   /** A key of its own: there until its time is over, and once it is gone it stays so. */

@@ -45,6 +45,7 @@ export class LogTruncation {
     if (index <= this.#allMatched) return
     this.#allMatched = index
     this.maybeTruncate()
+    this.maybeFlush()
   }
 
   /** More is durable, applied or held by all. */
@@ -58,9 +59,9 @@ export class LogTruncation {
     this.#options.onTruncated()
   }
 
-  /** More is applied: a log that has grown past its bound is freed. */
+  /** More is applied or held by all: a log that has grown past its bound is freed. */
   maybeFlush(): void {
-    if (this.#options.log.bytes >= this.#options.snapshotLogBytes) this.flush()
+    if (!this.#stopped && this.#options.log.bytes >= this.#options.snapshotLogBytes) this.flush()
   }
 
   /**

@@ -107,8 +107,9 @@ describe('the truncation of a log', () => {
     rig.stand(9, 6, 5)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
+    rig.truncation.matchedTo(6)
+    expect(rig.flushes).toBe(0)
     rig.truncation.matchedTo(7)
-    rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
   })
 

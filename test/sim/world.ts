@@ -161,9 +161,11 @@ export class World {
       let steps = 0
       const afterMicrotasks = () => process.nextTick(step)
       const step = () => {
+        // The condition first: it may schedule something itself.
+        const done = this.#failure === undefined && isDone()
         const next = this.#queue.peek()
         if (this.#failure !== undefined) finish(false)
-        else if (isDone()) finish(true)
+        else if (done) finish(true)
         else if (next === undefined || next.atMs > endMs) finish(false)
         else {
           this.#queue.pop()

@@ -1,0 +1,343 @@
+import { describe, expect, it } from 'vitest'
+import { must } from '../../base/assert.ts'
+import { CorruptionError, DiskError } from '../../base/errors.ts'
+import type { Entry, SnapshotMeta } from '../../raft/core/types.ts'
+import { DataDirectory } from '../../raft/data-directory.ts'
+import { RaftHost } from '../../raft/raft-host.ts'
+import type { Replica } from '../../raft/replica.ts'
+import type { StateMachine } from '../../raft/state-machine.ts'
+import { SimNetwork } from '../sim/sim-network.ts'
+import { SimProcess } from '../sim/sim-process.ts'
+import { World } from '../sim/world.ts'
+
+const group = 'g1@1'
+
+/** Counts entries; what is durable lives in `kept`, over restarts. */
+class Machine implements StateMachine<number> {
+  readonly kept: { durable: SnapshotMeta }
+  onDurable: (() => void) | undefined = undefined
+  applied: number
+  closed = 0
+  flushes = 0
+  flushFailure: Error | undefined
+  applyFailure: Error | undefined
+  /** While set, `apply` waits. */
+  gate: Promise<void> | undefined
+
+  constructor(kept: { durable: SnapshotMeta }) {
+    this.kept = kept
+    this.applied = kept.durable.index
+  }
+
+  get durable(): SnapshotMeta {
+    return this.kept.durable
+  }
+
+  apply(entries: readonly Entry[]): readonly number[] | Promise<readonly number[]> {
+    if (this.applyFailure !== undefined) throw this.applyFailure
+    const last = must(entries.at(-1), 'an entry')
+    expect(entries[0]?.index).toBe(this.applied + 1)
+    this.applied = last.index
+    this.last = last
+    const results = entries.map(({ index }) => index)
+    return this.gate === undefined ? results : this.gate.then(() => results)
+  }
+  last: Entry | undefined
+
+  async flush(): Promise<void> {
+    this.flushes++
+    if (this.flushFailure !== undefined) throw this.flushFailure
+    if (this.last !== undefined) this.kept.durable = { ...this.kept.durable, index: this.last.index, term: this.last.term }
+    this.onDurable?.()
+  }
+
+  async close(): Promise<void> {
+    this.closed++
+  }
+}
+
+class Node {
+  readonly name: string
+  readonly #rig: Rig
+  readonly kept: { durable: SnapshotMeta }
+  readonly fatal: Error[] = []
+  process: SimProcess
+  host: RaftHost | undefined
+  replica: Replica<number> | undefined
+  machine: Machine | undefined
+
+  constructor(rig: Rig, name: string) {
+    this.#rig = rig
+    this.name = name
+    this.kept = { durable: { index: 0, term: 0, conf: { voters: rig.names.map((_, i) => i + 1), votersOutgoing: [], learners: [] } } }
+    this.process = new SimProcess(rig.world, { name, network: rig.network })
+  }
+
+  async open(): Promise<void> {
+    const { fileSystem, random, clock, transport, logger } = this.process
+    const directory = await DataDirectory.open(fileSystem, random, 'data', 'server', this.name)
+    this.host = await RaftHost.open({
+      fileSystem,
+      random,
+      clock,
+      transport,
+      logger,
+      directory,
+      electionTimeoutMs: 500,
+      heartbeatMs: 50,
+      snapshotLogBytes: 20_000,
+      resolve: (node) => `${node}:1`,
+      onFatal: (error) => this.fatal.push(error),
+    })
+    await transport.listen([{ name: 'default', address: `${this.name}:1` }], this.host.routes())
+  }
+
+  async start(): Promise<void> {
+    const host = must(this.host, 'an open host')
+    this.machine = new Machine(this.kept)
+    this.replica = await host.start<number>({
+      group,
+      replica: this.#rig.names.indexOf(this.name) + 1,
+      members: new Map(this.#rig.names.map((name, i) => [i + 1, name])),
+      stateMachine: this.machine,
+      onSoftState: () => {},
+    })
+  }
+
+  async run(): Promise<void> {
+    await this.#rig.world.settle(this.open())
+    await this.#rig.world.settle(this.start())
+  }
+
+  async again(how: 'kill' | 'powerLoss' = 'kill'): Promise<void> {
+    this.process[how]()
+    this.process = this.process.restart()
+    await this.run()
+  }
+
+  /** Proposes; the answer comes to stand in the result. */
+  propose(bytes = 10): { outcome: string } {
+    const result = { outcome: 'waits' }
+    must(this.replica, 'a replica').propose(new Uint8Array(bytes), (outcome) => {
+      expect(result.outcome).toBe('waits')
+      result.outcome = outcome.kind === 'refused' ? outcome.reason : outcome.kind
+    })
+    return result
+  }
+
+  read(): { outcome: string } {
+    const result = { outcome: 'waits' }
+    must(this.replica, 'a replica').readIndex((outcome) => {
+      expect(result.outcome).toBe('waits')
+      result.outcome = outcome.kind === 'refused' ? outcome.reason : outcome.kind
+    })
+    return result
+  }
+}
+
+class Rig {
+  readonly world = new World({ seed: 11 })
+  readonly network = new SimNetwork(this.world)
+  readonly names: readonly string[]
+  readonly nodes: readonly Node[]
+
+  constructor(count: number) {
+    this.names = Array.from({ length: count }, (_, i) => `n${i + 1}`)
+    this.nodes = this.names.map((name) => new Node(this, name))
+  }
+
+  async run(): Promise<void> {
+    for (const node of this.nodes) await node.run()
+    await this.leader()
+  }
+
+  async leader(): Promise<Node> {
+    const find = () =>
+      this.nodes.find(({ replica, process }) => process.alive && replica?.role === 'leader' && replica.applied === replica.log.lastIndex)
+    await this.world.runUntil(() => find() !== undefined, 10_000)
+    return must(find(), 'a leader')
+  }
+
+  async fill(leader: Node, bytes: number): Promise<void> {
+    const result = leader.propose(bytes)
+    await this.world.runUntil(() => result.outcome !== 'waits')
+    expect(result.outcome).toBe('applied')
+  }
+}
+
+async function lone(): Promise<{ rig: Rig; node: Node }> {
+  const rig = new Rig(1)
+  await rig.run()
+  return { rig, node: must(rig.nodes[0], 'a node') }
+}
+
+describe('a host whose disk fails', () => {
+  it('a sync of the log that fails is fatal, told once, and nothing is acknowledged or proposed after it', async () => {
+    const { rig, node } = await lone()
+    node.process.disk.inject = ({ kind }) => (kind === 'sync' ? 'EIO' : undefined)
+    const waiting = node.propose()
+    await rig.world.runUntil(() => node.fatal.length > 0)
+    node.process.disk.inject = undefined
+    expect(node.fatal).toHaveLength(1)
+    expect(node.fatal[0]).toBeInstanceOf(DiskError)
+    expect(waiting.outcome).toBe('lost')
+    const [late, read] = [node.propose(), node.read()]
+    await rig.world.runFor(2000)
+    expect([late.outcome, read.outcome]).toEqual(['stopped', 'stopped'])
+    expect(node.replica?.role).toBe('follower')
+    await rig.world.settle(must(node.host, 'a host').close())
+    expect(node.machine?.closed).toBe(1)
+    expect(node.fatal).toHaveLength(1)
+  })
+
+  it('a leader whose log failed acknowledges nothing, though its followers could commit; another leads', async () => {
+    const rig = new Rig(3)
+    await rig.run()
+    const leader = await rig.leader()
+    leader.process.disk.inject = ({ kind }) => (kind === 'sync' ? 'EIO' : undefined)
+    leader.propose()
+    await rig.world.runUntil(() => leader.fatal.length > 0)
+    const late = leader.propose()
+    await rig.world.runUntil(() => rig.nodes.some((node) => node !== leader && node.replica?.role === 'leader'), 5000)
+    expect(late.outcome).toBe('stopped')
+  })
+
+  it('a state machine that cannot be made durable is fatal', async () => {
+    const { rig, node } = await lone()
+    must(node.machine, 'a machine').flushFailure = new DiskError('sync of a table failed')
+    await rig.fill(node, 30_000)
+    await rig.world.runUntil(() => node.fatal.length > 0)
+    expect(node.fatal[0]).toBeInstanceOf(DiskError)
+  })
+
+  it('a bug in apply stops the replica, and not the process', async () => {
+    const { rig, node } = await lone()
+    must(node.machine, 'a machine').applyFailure = new Error('a broken assertion')
+    const [waiting, read] = [node.propose(), node.read()]
+    await rig.world.runFor(1000)
+    expect([waiting.outcome, read.outcome]).toEqual(['lost', 'stopped'])
+    expect(node.fatal).toEqual([])
+    expect(node.replica?.failure?.message).toBe('a broken assertion')
+    await expect(rig.world.settle(must(node.replica, 'a replica').whenApplied(99, node.process.clock, 5000))).rejects.toThrow('has stopped')
+  })
+})
+
+describe('the start of a replica', () => {
+  it('a crash at every step of the first start is repeated; the replica then votes and applies', async () => {
+    let steps = 0
+    for (let operation = 1; ; operation++) {
+      const rig = new Rig(1)
+      const node = must(rig.nodes[0], 'a node')
+      node.process.disk.faultAt(operation, 'crash')
+      const started = node
+        .open()
+        .then(() => node.start())
+        .then(() => true)
+      await rig.world.runFor(100)
+      const crashed = node.process.disk.operations >= operation
+      void started.catch(() => {})
+      if (!crashed) break
+      node.process = node.process.restart()
+      await node.run()
+      await rig.fill(await rig.leader(), 10)
+      expect(node.fatal, `operation ${operation}`).toEqual([])
+      steps++
+    }
+    expect(steps).toBeGreaterThan(10)
+  })
+
+  it('a log that is gone is damage: the replica never votes again', async () => {
+    const { rig, node } = await lone()
+    await rig.fill(node, 10)
+    node.process.kill()
+    for (const path of node.process.disk.paths().filter((path) => path.startsWith('data/log/'))) node.process.disk.unlink(path)
+    node.process = node.process.restart()
+    await expect(node.run()).rejects.toThrow(CorruptionError)
+    expect(node.machine?.closed).toBe(1)
+  })
+
+  it('a state that was emptied under a truncated log is damage', async () => {
+    const { rig, node } = await lone()
+    await rig.fill(node, 30_000)
+    await rig.world.runUntil(() => must(node.replica, 'a replica').log.firstIndex > 1)
+    await rig.world.runFor(100)
+    node.process.kill()
+    node.process = node.process.restart()
+    node.kept.durable = { ...node.kept.durable, index: 0, term: 0 }
+    await expect(node.run()).rejects.toThrow(CorruptionError)
+  })
+
+  it('one that is closed while it starts closes its state machine', async () => {
+    const rig = new Rig(1)
+    const node = must(rig.nodes[0], 'a node')
+    await rig.world.settle(node.open())
+    const starting = node.start()
+    const closing = must(node.host, 'a host').close()
+    await expect(rig.world.settle(starting)).rejects.toThrow('closed before')
+    await rig.world.settle(closing)
+    expect(node.machine?.closed).toBe(1)
+  })
+})
+
+describe('the log of a group', () => {
+  it('is kept for a replica that is away, which catches up from it; the others do not flush all the time', async () => {
+    const rig = new Rig(3)
+    await rig.run()
+    const leader = await rig.leader()
+    const away = must(
+      rig.nodes.find((node) => node !== leader),
+      'a follower',
+    )
+    away.process.kill()
+    for (let i = 0; i < 40; i++) await rig.fill(leader, 5000)
+    expect(leader.replica?.log.firstIndex).toBe(1)
+    expect(leader.machine?.flushes).toBeLessThan(3)
+    away.process = away.process.restart()
+    await away.run()
+    await rig.world.runUntil(() => away.replica?.applied === leader.replica?.applied)
+    await rig.fill(leader, 10)
+    await rig.world.runUntil(() => rig.nodes.every(({ replica }) => must(replica, 'a replica').log.bytes < 20_000), 5000)
+  })
+
+  it('what every replica holds may go in the terms of later leaders too, and nobody ever needs a snapshot', async () => {
+    const rig = new Rig(3)
+    await rig.run()
+    for (let round = 0; round < 6; round++) {
+      const leader = await rig.leader()
+      for (let i = 0; i < 6; i++) await rig.fill(leader, 6000)
+      await leader.again(round % 2 === 0 ? 'kill' : 'powerLoss')
+    }
+    const leader = await rig.leader()
+    await rig.fill(leader, 10)
+    await rig.world.runUntil(() => rig.nodes.every(({ replica }) => replica?.applied === leader.replica?.applied))
+    expect(leader.replica?.log.firstIndex).toBeGreaterThan(6)
+    expect(rig.world.logLines.filter(({ message }) => message.includes('no longer has the log'))).toEqual([])
+  })
+})
+
+describe('the end of a host', () => {
+  it('answers what waits, once; what was acknowledged is there on the next start; no timer is left', async () => {
+    const { rig, node } = await lone()
+    await rig.fill(node, 100)
+    const before = must(node.replica, 'a replica').applied
+    const machine = must(node.machine, 'a machine')
+    let open: () => void = () => {}
+    machine.gate = new Promise((resolve) => (open = resolve))
+    const inApply = node.propose()
+    await rig.world.runFor(50)
+    const read = node.read()
+    await rig.world.runFor(50)
+    const [queued, waiter] = [node.propose(), must(node.replica, 'a replica').whenApplied(999, node.process.clock, 60_000)]
+    const ended = waiter.catch((error) => error.code)
+    await rig.world.settle(must(node.host, 'a host').close())
+    open()
+    await rig.world.runFor(1)
+    expect([inApply.outcome, read.outcome, queued.outcome]).toEqual(['lost', 'stopped', 'stopped'])
+    expect(await ended).toBe('UNAVAILABLE')
+    const startMs = rig.world.nowMs
+    await rig.world.runUntil(() => rig.world.nowMs > startMs + 5000, 20_000).catch(() => {})
+    await node.again()
+    await rig.leader()
+    expect(node.replica?.applied).toBeGreaterThanOrEqual(before)
+  })
+})

@@ -1,5 +1,19 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { batchHeaderBytes, type GroupKey, readBatchHeader, readRecordHeader, recordHeaderBytes } from '../../../raft/log/format.ts'
+import { writeU32 } from '../../../base/bytes.ts'
+import { crc32 } from '../../../base/checksum.ts'
+import {
+  batchHeaderBytes,
+  type GroupKey,
+  RecordKind,
+  readBatchHeader,
+  readRecordHeader,
+  readStateBody,
+  recordHeaderBytes,
+  type StateBody,
+  stateBody,
+  writeBatchHeader,
+  writeRecordHeader,
+} from '../../../raft/log/format.ts'
 import type { SharedLog } from '../../../raft/log/shared-log.ts'
 import { describeLog } from './log-model.ts'
 import { LogWorld, makeEntries } from './log-world.ts'
@@ -278,4 +292,71 @@ it('a start guards what it recovered with a mark, though nothing is appended', a
   world.disk.flip(file, body.to - 1)
   log = await world.open()
   expect(log.damage).toMatchObject([{ file, group: key }])
+})
+
+describe('a restated state', () => {
+  const key = keys[0] as GroupKey
+
+  /** Two segments with whole checksums, the second of which was changed by `lie` before its records were laid out. */
+  async function twoSegments(lie: (state: StateBody) => StateBody): Promise<LogWorld> {
+    const world = new LogWorld(8)
+    const log = await world.open(options)
+    await world.append(log.group(key), makeEntries(1, 4, 2, 200), { term: 2, vote: 1, commit: 1 })
+    log.group(key).truncateTo(1, 2)
+    await world.append(log.group(key), makeEntries(5, 8, 2, 200), { term: 3, vote: 2, commit: 4 })
+    await world.world.runFor(100)
+    await world.world.settle(log.close())
+    world.restart()
+    expect(world.files()).toHaveLength(2)
+    relay(world, world.files()[1] as string, lie)
+    return world
+  }
+
+  /** Writes a segment's first `state` record anew, with right checksums. */
+  function relay(world: LogWorld, file: string, lie: (state: StateBody) => StateBody): void {
+    const bytes = world.disk.bytesOf(file)
+    const header = readBatchHeader(bytes, 0)
+    if (header === undefined) throw new Error('no batch')
+    const checksums = new Uint8Array(4 * header.records)
+    let at = batchHeaderBytes
+    for (let i = 0; i < header.records; i++) {
+      const record = readRecordHeader(bytes, at)
+      if (record === undefined) throw new Error('no record')
+      let { checksum } = record
+      if (record.kind === RecordKind.state) {
+        const body = stateBody(lie(readStateBody(bytes.subarray(at + recordHeaderBytes, at + recordHeaderBytes + record.bodyLength))))
+        expect(body).toHaveLength(record.bodyLength)
+        bytes.set(body, at + recordHeaderBytes)
+        checksum = writeRecordHeader(bytes.subarray(at), { ...record, bodyChecksum: crc32(body) })
+      }
+      writeU32(checksums, 4 * i, checksum)
+      at += recordHeaderBytes + record.bodyLength
+    }
+    writeBatchHeader(bytes, { ...header, recordsChecksum: crc32(checksums) })
+    const before = world.disk.bytesOf(file)
+    for (let i = 0; i < bytes.length; i++) {
+      const change = (before[i] as number) ^ (bytes[i] as number)
+      if (change !== 0) world.disk.flip(file, i, change)
+    }
+  }
+
+  it('that says what the records before it lead to is taken', async () => {
+    const world = await twoSegments((state) => state)
+    expect((await world.open(options)).damage).toEqual([])
+  })
+
+  it.each([
+    ['truncated index', (state: StateBody) => ({ ...state, truncatedIndex: state.truncatedIndex + 1 })],
+    ['truncated term', (state: StateBody) => ({ ...state, truncatedTerm: state.truncatedTerm + 1 })],
+    ['last index', (state: StateBody) => ({ ...state, lastIndex: state.lastIndex + 1 })],
+    ['term', (state: StateBody) => ({ ...state, hardState: { ...state.hardState, term: state.hardState.term + 1 } })],
+    ['vote', (state: StateBody) => ({ ...state, hardState: { ...state.hardState, vote: state.hardState.vote + 1 } })],
+    ['commit', (state: StateBody) => ({ ...state, hardState: { ...state.hardState, commit: state.hardState.commit + 1 } })],
+  ])('that says another %s is damage of that group', async (field, lie) => {
+    const world = await twoSegments(lie)
+    const log = await world.open(options)
+    expect(log.damage).toMatchObject([{ group: key, file: world.files()[1] }])
+    expect(log.damage[0]?.what).toContain(`do not lead to this state: ${field} `)
+    expect(log.group(key).damaged).toBe(true)
+  })
 })

@@ -85,7 +85,8 @@ class Contender {
     const starting = contender.#name.replace('lock', 'starting')
     try {
       await new Promise<void>((resolve, reject) => {
-        contender.#server.once('error', reject)
+        // Stays: a process out of descriptors cannot accept for a while, and then only seems silent to others.
+        contender.#server.on('error', reject)
         contender.#server.listen(place.address(starting), resolve)
       })
       fs.renameSync(place.file(starting), place.file(contender.#name))

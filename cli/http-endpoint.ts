@@ -44,6 +44,8 @@ export class HttpEndpoint {
       const why = inUse ? 'is in use: stop what listens there, or choose another port' : `cannot be listened on: ${String(error)}`
       throw new Error(`HTTP address ${address} ${why}`)
     }
+    // A process out of descriptors cannot accept for a while; without a listener that would end it.
+    server.on('error', (error) => logger.warn({ err: error }, 'the HTTP endpoint could not take a connection'))
     const bound = server.address()
     const port = bound !== null && typeof bound === 'object' ? bound.port : 0
     return new HttpEndpoint(server, `${host}:${port}`, logger)
@@ -62,7 +64,7 @@ export class HttpEndpoint {
   async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     if (request.method !== 'GET' && request.method !== 'HEAD') return send(response, 405, 'text/plain', 'only GET\n')
     const observed = this.#observed
-    switch (new URL(request.url ?? '/', 'http://localhost').pathname) {
+    switch (pathOf(request.url ?? '/')) {
       case '/livez':
         return send(response, 200, 'text/plain', 'alive\n')
       case '/readyz':
@@ -76,6 +78,12 @@ export class HttpEndpoint {
         return send(response, 404, 'text/plain', 'there are /livez, /readyz, /metrics and /status\n')
     }
   }
+}
+
+/** What is no URL is found nowhere. */
+function pathOf(url: string): string {
+  const base = 'http://localhost'
+  return URL.canParse(url, base) ? new URL(url, base).pathname : ''
 }
 
 function send(response: http.ServerResponse, status: number, contentType: string, body: string): void {

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FolderLockedError, lockFolder } from '../../base/node-folder-lock.ts'
 import { compile } from './compile.ts'
 
@@ -43,6 +44,16 @@ async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<void> 
 }
 
 describe('lockFolder', { timeout: 30_000 }, () => {
+  it('outlives connections that it cannot take', async () => {
+    const made = vi.spyOn(net, 'createServer')
+    const lock = await lockFolder(folder)
+    const server = made.mock.results[0]?.value as net.Server
+    made.mockRestore()
+    for (let i = 0; i < 2; i++) expect(() => server.emit('error', new Error('accept EMFILE'))).not.toThrow()
+    await expect(lockFolder(folder)).rejects.toBeInstanceOf(FolderLockedError)
+    await lock.release()
+  })
+
   it('refuses a second process and names the holder', async () => {
     const first = await start()
     expect(first.line).toBe('held')

@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import http from 'node:http'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { silentLogger } from '../../base/logger.ts'
 import { HttpEndpoint } from '../../cli/http-endpoint.ts'
 import { FakeWorld } from './fake-world.ts'
@@ -21,6 +22,24 @@ it('is alive and not ready before the process has started', async () => {
   expect((await get('/metrics'))[0]).toBe(200)
   expect((await get('/else'))[0]).toBe(404)
   expect((await fetch(`http://${endpoint.address}/livez`, { method: 'POST' })).status).toBe(405)
+})
+
+it('finds nothing where the path is no URL', async () => {
+  const [host, port] = endpoint.address.split(':')
+  const status = await new Promise((resolve, reject) => {
+    http.get({ host, port, path: '//' }, (response) => resolve(response.resume().statusCode)).on('error', reject)
+  })
+  expect(status).toBe(404)
+})
+
+it('outlives a connection that it cannot take', async () => {
+  const made = vi.spyOn(http, 'createServer')
+  const other = await HttpEndpoint.open('127.0.0.1:0', silentLogger)
+  const server = made.mock.results[0]?.value as http.Server
+  made.mockRestore()
+  expect(() => server.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }))).not.toThrow()
+  expect((await fetch(`http://${other.address}/livez`)).status).toBe(200)
+  await other.close()
 })
 
 it('tells readiness, state and figures of each group', async () => {

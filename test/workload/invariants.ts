@@ -93,7 +93,7 @@ export class Invariants {
   /** Appends of one turn, some of which may be given up: what took effect did so in their order, and once. */
   async #inOrder(db: Client): Promise<void> {
     const key = `order-${++this.#values}`
-    const deadlines = [0, 1, 2, 3, 4].map(() => (this.#random.next() < 0.3 ? 1 + this.#random.below(300) : undefined))
+    const deadlines = [0, 1, 2, 3, 4].map(() => (this.#random.next() < 0.4 ? 1 + this.#random.below(2500) : undefined))
     const appends = deadlines.map((deadlineMs, i) => db.append(key, 'abcde'.charAt(i), { deadlineMs }))
     const outcomes = await Promise.allSettled(appends)
     for (const outcome of outcomes) {

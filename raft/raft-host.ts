@@ -95,7 +95,7 @@ export class RaftHost {
       clock,
       logger,
       folder: directory.logFolder,
-      onFailure: (error) => (host === undefined ? options.onFatal(error) : host.#fail(error)),
+      onFailure: (error) => (host === undefined ? options.onFatal(error) : host.fail(error)),
       ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
     })
     const damage = log.damage[0]
@@ -154,6 +154,15 @@ export class RaftHost {
     for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
   }
 
+  /** A disk failed, here or under a state machine: nothing leaves this process any more that rests on it, and `onFatal` is told once. */
+  fail(error: Error): void {
+    if (this.#failed) return
+    this.#failed = true
+    for (const { replica } of this.#hosted.values()) replica.stop()
+    this.#messenger.close()
+    this.#options.onFatal(error)
+  }
+
   /** Synchronous: nothing changes between the look at the log and the first vote. */
   #startRemembered<Result>(start: ReplicaStart<Result>): Replica<Result> {
     const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
@@ -187,16 +196,7 @@ export class RaftHost {
   #replicaStopped(group: string, replica: number, error: Error): void {
     if (this.#closed || this.#failed) return
     this.#options.logger.error({ group, replica, error: error.message }, 'a replica stopped')
-    if (error instanceof DiskError) this.#fail(error)
-  }
-
-  /** Nothing leaves this process any more that rests on its disk. */
-  #fail(error: Error): void {
-    if (this.#failed) return
-    this.#failed = true
-    for (const { replica } of this.#hosted.values()) replica.stop()
-    this.#messenger.close()
-    this.#options.onFatal(error)
+    if (error instanceof DiskError) this.fail(error)
   }
 
   async #rememberStart(group: string, replica: number): Promise<void> {
@@ -264,7 +264,7 @@ export class RaftHost {
         this.#reclaiming = false
         this.#flushPinning()
       },
-      (error: unknown) => this.#fail(error instanceof Error ? error : new Error(String(error))),
+      (error: unknown) => this.fail(error instanceof Error ? error : new Error(String(error))),
     )
   }
 

@@ -1,4 +1,5 @@
 import { AssertionError } from '../base/assert.ts'
+import type { Timer } from '../base/clock.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Seams } from '../base/seams.ts'
@@ -42,6 +43,7 @@ export class GroupHost {
   readonly #births = new Map<string, Births>()
   /** Groups being started, or whose replica number is lost for this directory. */
   readonly #begun = new Set<string>()
+  readonly #retries = new Set<Timer>()
   #closed = false
 
   constructor(options: GroupHostOptions) {
@@ -65,8 +67,16 @@ export class GroupHost {
     for (const births of this.#births.values()) births.check()
   }
 
+  /** `follow` for who cannot wait: what fails is fatal. */
+  followLater(config: Config): void {
+    this.follow(config).catch((error: unknown) => {
+      if (!this.#closed) this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
+    })
+  }
+
   close(): void {
     this.#closed = true
+    for (const timer of this.#retries) timer.cancel()
     for (const births of this.#births.values()) births.close()
   }
 
@@ -86,11 +96,13 @@ export class GroupHost {
   #refused(group: Group, error: OstrakaError): void {
     this.#logger.error({ group: group.uid, error: error.message }, 'a replica could not be claimed')
     if (error.code === 'LOST') return
-    this.#options.seams.clock.setTimer(retryMs, () => {
+    const timer = this.#options.seams.clock.setTimer(retryMs, () => {
+      this.#retries.delete(timer)
       this.#begun.delete(group.uid)
       const config = this.#options.config()
-      if (config !== undefined && !this.#closed) void this.follow(config)
+      if (config !== undefined) this.followLater(config)
     })
+    this.#retries.add(timer)
   }
 
   async #start(group: Group): Promise<void> {
@@ -127,7 +139,7 @@ export class GroupHost {
   /** A disk that fails ends the process. Damaged tables or a broken assertion stop their own replica, at its next entry. */
   #storeFailed(error: Error): void {
     if (this.#closed || error instanceof CorruptionError || error instanceof AssertionError) return
-    this.#options.onFatal(error)
+    this.#options.host.fail(error)
   }
 
   /** A number is used by one data directory only: the first that claims it. What was started here was claimed by this directory. */

@@ -111,10 +111,12 @@ class ShardServer implements RunningProcess {
     await groups.follow(config)
     this.#watcher.onChange(() => {
       const newest = this.#watcher.config
-      if (newest !== undefined) void groups.follow(newest)
+      if (newest !== undefined) groups.followLater(newest)
     })
     this.#watcher.start()
-    void this.#heartbeats()
+    this.#heartbeats().catch((error: unknown) => {
+      if (!this.#closed) this.#onFatal(error instanceof Error ? error : new Error(String(error)))
+    })
   }
 
   get addresses() {

@@ -17,7 +17,8 @@ export type JoinOutcome =
 
 type JoinState = Pick<ConfigState, 'config' | 'nextReplica' | 'joined' | 'nodes'>
 
-const groupsMax = 4096
+/** Placing shards among many more would keep the controllers' leader from its heartbeats for as long as an election takes (half a second here). */
+const groupsMax = 256
 
 /** Each new group is a config of its own; the last one also gives births to the shards that nobody owns yet. */
 export function computeJoin(state: JoinState, join: CheckedJoin, atMs: number): JoinOutcome {

@@ -20,7 +20,7 @@ export interface CheckedJoin {
   readonly requestId: Uint8Array
 }
 
-const joinGroupsMax = 1024
+const joinGroupsMax = 256
 const membersMax = 15
 const weightMin = 1e-3
 const weightMax = 1e6

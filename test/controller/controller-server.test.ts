@@ -132,6 +132,7 @@ describe('controller server: bad requests', () => {
   const many = Array.from({ length: 16 }, (_, i) => `n${i}`)
   it.each([
     ['no group', { groups: [] }],
+    ['more groups than placement can bear', { groups: Array.from({ length: 257 }, (_, i) => group(`g${i}`)) }],
     ['an empty name', { groups: [group('')] }],
     ['a name with a slash', { groups: [group('a/b')] }],
     ['a name too long', { groups: [group('x'.repeat(65))] }],

@@ -20,9 +20,11 @@ export async function openConfigStateMachine(options: {
   readonly initialConf: ConfState
   /** What the cluster is formed with if this controller forms it. */
   readonly shardCount: number
+  /** Called once, when the database takes no more writes: its disk failed, its files are damaged, or it has met a bug of ours. */
+  readonly onFailure: (error: Error) => void
 }): Promise<ConfigStateMachine> {
-  const { fileSystem, executor, clock, logger, folder } = options
-  const database = await Database.open({ fileSystem, executor, clock, logger, folder, wal: false, memtableBytes })
+  const { fileSystem, executor, clock, logger, folder, onFailure } = options
+  const database = await Database.open({ fileSystem, executor, clock, logger, folder, wal: false, memtableBytes, onFailure })
   try {
     return await loadConfigStateMachine(database, options)
   } catch (error) {

@@ -107,6 +107,7 @@ class ControllerProcess implements RunningProcess {
       folder: this.#directory.replicaFolder(group, number),
       initialConf: conf,
       shardCount: this.#settings.shards,
+      onFailure: (error) => host.fail(error),
     })
     this.#stateMachine = stateMachine
     const late = new LateReplica<ConfigResult>(group, number, conf, (callback) => clock.soon(callback))
@@ -126,11 +127,15 @@ class ControllerProcess implements RunningProcess {
     return this.#listener?.addresses ?? []
   }
 
-  async status(_request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {
+  async status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {
     const reply = new pb.v1.NodeStatusReply({ id: this.#settings.id })
     if (this.#replica === undefined || this.#host === undefined || this.#stateMachine === undefined) return reply
     const status = replicaStatus(this.#replica, this.#host)
     status.configNumber = this.#stateMachine.state.configNumber
+    if (request.hash) {
+      status.hashIndex = this.#replica.applied
+      status.stateHash = await this.#stateMachine.stateHash()
+    }
     reply.replicas = [status]
     return reply
   }

@@ -199,7 +199,8 @@ export class ControllerServer {
     const { entry, controller, nonce } = checkRegister(request)
     await this.#read(context)
     if (request.clusterId.length > 0 && !equalBytes(request.clusterId, this.#state.clusterId)) {
-      throw new OstrakaError('FAILED_PRECONDITION', `the data directory of ${entry.id} belongs to another cluster`, true)
+      const text = `the data directory of ${entry.id} belongs to another cluster: point it to its own controllers, or give it an empty --data`
+      throw new OstrakaError('FAILED_PRECONDITION', text, true)
     }
     if (controller && !this.#peers.some(({ id }) => id === entry.id)) {
       throw new OstrakaError('FAILED_PRECONDITION', `${entry.id} is none of the controllers of this cluster's --peers`, true)

@@ -22,7 +22,18 @@ function newProcess(seed: number, name = 'c1'): SimProcess {
 function open(process: SimProcess, shardCount = 64): Promise<ConfigStateMachine> {
   const { fileSystem, executor, clock, logger } = process
   return process.world.settle(
-    openConfigStateMachine({ fileSystem, executor, clock, logger, folder: 'data/controller', initialConf, shardCount }),
+    openConfigStateMachine({
+      fileSystem,
+      executor,
+      clock,
+      logger,
+      folder: 'data/controller',
+      initialConf,
+      shardCount,
+      onFailure: (error) => {
+        throw error
+      },
+    }),
   )
 }
 

@@ -8,7 +8,7 @@ import { OstrakaError } from '../proto/errors.ts'
 import { protocolVersion } from '../proto/limits.ts'
 import type { pb } from '../proto/messages.ts'
 import { nodeMethods } from '../proto/methods.ts'
-import { DataDirectory } from '../raft/data-directory.ts'
+import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { helloRoute } from '../raft/formation.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import { RaftHost } from '../raft/raft-host.ts'
@@ -151,22 +151,28 @@ class ShardServer implements RunningProcess {
   /** Says where this node can be reached; learns the cluster, the config and where the others are. */
   async #register() {
     const { id, pid, http, advertise } = this.#settings
-    const reply = await this.#client.register(
-      {
-        id,
-        controller: false,
-        nonce: this.#directory.nonce,
-        addresses: advertisedAddresses(this.addresses, advertise),
-        pid,
-        http,
-        clusterId: this.#directory.clusterId,
-        protocolVersion,
-      },
-      { timeoutMs: registerTimeoutMs },
-    )
+    const request = {
+      id,
+      controller: false,
+      nonce: this.#directory.nonce,
+      addresses: advertisedAddresses(this.addresses, advertise),
+      pid,
+      http,
+      clusterId: this.#directory.clusterId,
+      protocolVersion,
+    }
+    const reply = await this.#client.register(request, { timeoutMs: registerTimeoutMs }).catch((error: unknown) => {
+      throw this.#refusal(error)
+    })
     await this.#directory.joinCluster(reply.clusterId)
     this.#watcher.offer(reply.config, reply.directory)
     return reply.config
+  }
+
+  /** That these controllers will never take this directory (another cluster, another version) is no failure that another attempt mends. */
+  #refusal(error: unknown): unknown {
+    if (!(error instanceof OstrakaError) || error.code !== 'FAILED_PRECONDITION') return error
+    return new DataDirectoryMismatch(`${this.#directory.folder} is refused by ${this.#settings.controllers.join(', ')}: ${error.message}`)
   }
 
   /** Tells the controllers that this node lives, and what it knows of its groups' leaders. */

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { assert } from '../base/assert.ts'
 import { WriteBatch } from '../lsm/write-batch.ts'
 import type { Config } from '../proto/config.ts'
-import { OstrakaError } from '../proto/errors.ts'
 import { type ConfState, type Entry, EntryKind, type SnapshotMeta } from '../raft/core/types.ts'
+import { DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import type { StateMachine } from '../raft/state-machine.ts'
 import { type RecordReader, readConfig } from './config-records.ts'
@@ -118,9 +118,16 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
   }
 }
 
+/** The shard count of a cluster never changes. Throws DataDirectoryMismatch where the cluster was formed with another than `shardCount`. */
+export function checkShardCount(state: ConfigState, shardCount: number): void {
+  const formedWith = state.config?.shardCount
+  if (formedWith === undefined || formedWith === shardCount) return
+  throw new DataDirectoryMismatch(`this cluster has ${formedWith} shards, not ${shardCount}: start it with --shards ${formedWith}`)
+}
+
 /**
  * The state machine that lies in `database`. `shardCount`: what the cluster is formed with if this controller forms it; throws
- * FAILED_PRECONDITION where the cluster was formed with another. Throws CorruptionError where the records are not what was written.
+ * DataDirectoryMismatch where the cluster was formed with another. Throws CorruptionError where the records are not what was written.
  */
 export async function loadConfigStateMachine(
   database: ConfigDatabase,
@@ -129,13 +136,6 @@ export async function loadConfigStateMachine(
   const mark = database.durableMark
   const durable = mark === undefined ? { index: 0, term: 0, conf: options.initialConf } : decodeMark(mark, 'controller database')
   const state = await ConfigState.load(database)
-  const formedWith = state.config?.shardCount
-  if (formedWith !== undefined && formedWith !== options.shardCount) {
-    throw new OstrakaError(
-      'FAILED_PRECONDITION',
-      `this cluster has ${formedWith} shards, not ${options.shardCount}: start it with --shards ${formedWith}`,
-      true,
-    )
-  }
+  checkShardCount(state, options.shardCount)
   return new ConfigStateMachine(database, state, durable, options.shardCount)
 }

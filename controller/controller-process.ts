@@ -15,7 +15,7 @@ import type { Replica } from '../raft/replica.ts'
 import { replicaStatus } from '../raft/replica-status.ts'
 import { openConfigStateMachine } from './config-database.ts'
 import type { ConfigResult } from './config-state.ts'
-import type { ConfigStateMachine } from './config-state-machine.ts'
+import { type ConfigStateMachine, checkShardCount } from './config-state-machine.ts'
 import { ControllerServer } from './controller-server.ts'
 
 const heartbeatEveryMs = 500
@@ -178,8 +178,8 @@ class ControllerProcess implements RunningProcess {
     this.#replica = replica
     late.attach(replica)
     this.#server?.roleChanged()
-    stateMachine.onChange(() => this.#rememberCluster(stateMachine))
-    this.#rememberCluster(stateMachine)
+    stateMachine.onChange(() => this.#watch(this.#learnCluster(stateMachine)))
+    await this.#learnCluster(stateMachine)
     this.#client = new ControllerClient({ transport, clock, random, logger, addresses: peers.map(({ address }) => address) })
     this.#watch(this.#registerAndBeat(replica, this.#client))
   }
@@ -191,11 +191,11 @@ class ControllerProcess implements RunningProcess {
     return peers.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
 
-  /** The cluster's id, once the first leader has drawn it, is kept beside the log: peers of another cluster are refused from then on. */
-  #rememberCluster(stateMachine: ConfigStateMachine): void {
-    const { clusterId } = stateMachine.state
-    if (clusterId.length === 0) return
-    this.#watch(this.#directory.joinCluster(clusterId))
+  /** What the first leader has decided binds this controller: the shard count, and the cluster's id, by which peers of another are refused. */
+  async #learnCluster(stateMachine: ConfigStateMachine): Promise<void> {
+    const { state } = stateMachine
+    checkShardCount(state, this.#settings.shards)
+    if (state.clusterId.length > 0) await this.#directory.joinCluster(state.clusterId)
   }
 
   /** Controllers are known to each other and to `status` as nodes are: by registration and heartbeats. */

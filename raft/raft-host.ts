@@ -15,6 +15,8 @@ import { Messenger } from './messenger.ts'
 import { Replica, type UnsafeReplica } from './replica.ts'
 import type { StateMachine } from './state-machine.ts'
 
+const segmentBytesMin = 4 * 1024 * 1024
+const segmentBytesMax = 64 * 1024 * 1024
 /** Ticks are at most this long, so that timeouts are met closely. */
 const tickMsMax = 10
 
@@ -88,13 +90,15 @@ export class RaftHost {
 
   /** Recovers the log. Throws CorruptionError where acknowledged bytes of it are damaged: that replica must not vote again (exit code 65). */
   static async open(options: RaftHostOptions): Promise<RaftHost> {
-    const { clock, fileSystem, logger, directory, unsafe } = options
+    const { clock, fileSystem, logger, directory, snapshotLogBytes, unsafe } = options
     let host: RaftHost | undefined
     const log = await SharedLog.open({
       fileSystem,
       clock,
       logger,
       folder: directory.logFolder,
+      // A segment is freed as a whole: where the groups' logs are kept short it must not be long either.
+      segmentBytes: Math.max(segmentBytesMin, Math.min(segmentBytesMax, snapshotLogBytes)),
       onFailure: (error) => (host === undefined ? options.onFatal(error) : host.fail(error)),
       ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
     })

@@ -41,6 +41,7 @@ export class GroupHost {
   readonly #logger: Logger
   readonly #hosted = new Map<string, HostedReplica>()
   readonly #births = new Map<string, Births>()
+  readonly #lost = new Map<string, string>()
   /** Groups being started, or whose replica number is lost for this directory. */
   readonly #begun = new Set<string>()
   readonly #retries = new Set<Timer>()
@@ -58,6 +59,11 @@ export class GroupHost {
 
   all(): readonly HostedReplica[] {
     return [...this.#hosted.values()]
+  }
+
+  /** Groups by uid whose replica number belongs to another data directory, and what the controller said of it. */
+  get lost(): ReadonlyMap<string, string> {
+    return this.#lost
   }
 
   /** Starts what `config` gives to this node and is not started; resolves when that is done or has to be tried again later. */
@@ -95,7 +101,10 @@ export class GroupHost {
   /** The controller did not answer: again later. The number is another directory's: never. */
   #refused(group: Group, error: OstrakaError): void {
     this.#logger.error({ group: group.uid, error: error.message }, 'a replica could not be claimed')
-    if (error.code === 'LOST') return
+    if (error.code === 'LOST') {
+      this.#lost.set(group.uid, error.message)
+      return
+    }
     const timer = this.#options.seams.clock.setTimer(retryMs, () => {
       this.#retries.delete(timer)
       this.#begun.delete(group.uid)

@@ -4,7 +4,7 @@ import { encodeError, OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import { groupName, replicaStatus } from '../raft/replica-status.ts'
-import type { HostedReplica } from './group-host.ts'
+import type { GroupHost } from './group-host.ts'
 
 /** How long `status --at` waits for its index. */
 const waitMsMax = 10_000
@@ -12,14 +12,18 @@ const waitMsMax = 10_000
 /** What a node tells of itself; with `hash`, after reading every record. */
 export async function nodeStatus(
   id: string,
-  hosted: readonly HostedReplica[],
+  groups: GroupHost | undefined,
   host: RaftHost | undefined,
   configNumber: number,
   clock: Clock,
   request: pb.v1.NodeStatusRequest.$Properties,
 ): Promise<pb.v1.NodeStatusReply> {
-  const asked = hosted.filter(({ replica }) => !request.group || groupName(replica.group) === request.group)
-  const replicas: pb.v1.ReplicaStatus[] = []
+  const isAsked = (uid: string) => !request.group || groupName(uid) === request.group
+  const asked = (groups?.all() ?? []).filter(({ replica }) => isAsked(replica.group))
+  const lost = [...(groups?.lost ?? [])].filter(([uid]) => isAsked(uid))
+  const replicas = lost.map(
+    ([uid, failure]) => new pb.v1.ReplicaStatus({ uid, group: groupName(uid), role: 'lost', failure, configNumber }),
+  )
   try {
     for (const { replica, stateMachine } of asked) {
       assert(host !== undefined, 'a hosted replica has a host')

@@ -124,18 +124,12 @@ class ShardServer implements RunningProcess {
   }
 
   status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {
-    return nodeStatus(
-      this.#directory.id,
-      this.#groups?.all() ?? [],
-      this.#host,
-      this.#watcher.config?.number ?? 0,
-      this.#seams.clock,
-      request,
-    )
+    return nodeStatus(this.#directory.id, this.#groups, this.#host, this.#watcher.config?.number ?? 0, this.#seams.clock, request)
   }
 
   ready(): boolean {
-    return !this.#closed && this.#groups !== undefined && this.#groups.all().every(({ replica }) => replica.leader !== 0)
+    const groups = this.#groups
+    return !this.#closed && groups !== undefined && groups.lost.size === 0 && groups.all().every(({ replica }) => replica.leader !== 0)
   }
 
   async close(): Promise<void> {

@@ -198,7 +198,7 @@ describe('config state machine', () => {
     apply(formed())
     await process.world.settle(machine.flush())
     await process.world.settle(machine.close())
-    await expect(open(process, 32)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', message: expect.stringContaining('16 shards') })
+    await expect(open(process, 32)).rejects.toMatchObject({ name: 'DataDirectoryMismatch', message: expect.stringContaining('16 shards') })
   })
 
   it.each(Array.from({ length: 12 }, (_, i) => i + 1))(

@@ -253,6 +253,14 @@ describe('data directories', () => {
     }
   }
 
+  it('of a cluster with another shard count is refused with 78', async () => {
+    const peers = ['--peers', 'c1=127.0.0.1:1,c2=127.0.0.1:2,c3=127.0.0.1:3', '--listen', '127.0.0.1:0', '--data', join(up.folder, 'c1')]
+    const ended = await controller('--id', 'c1', '--shards', '32', ...peers)
+    // What it was formed with may come to light only when the log is applied, after the ready line.
+    expect(ended).toMatchObject({ code: 78 })
+    expectOneLine(ended.stderr, /this cluster has 16 shards, not 32: start it with --shards 16/)
+  })
+
   it('with a damaged identity is refused with 65, naming the file', async () => {
     const file = join(n1(), 'identity')
     for (const offset of [0, 10, 40]) {
@@ -293,7 +301,14 @@ describe('data directories', () => {
     await rm(n1(), { recursive: true })
     await up.restart()
     await up.saw('was claimed by another data directory: this one lost it')
-    expect(await jsonOf(run, ['admin', 'status', 'n1'])).toEqual({ id: 'n1', groups: {} })
+    const told = (await jsonOf(run, ['admin', 'status', 'n1'])) as { groups: Record<string, { role: string; failure: string }> }
+    expect(Object.values(told.groups).length).toBeGreaterThan(0)
+    for (const { role, failure } of Object.values(told.groups)) {
+      expect(role).toBe('lost')
+      expect(failure).toContain('was claimed by another data directory')
+    }
+    const http = up.ready.nodes.find(({ id }) => id === 'n1')?.http ?? ''
+    expect((await fetch(`http://${http}/readyz`)).status).toBe(503)
     await expectKept()
     expect(await up.run(['put', 'more', 'value'])).toMatchObject({ code: 0 })
     const { groups } = (await jsonOf(run, ['admin', 'status'])) as { groups: Record<string, { leader: string }> }

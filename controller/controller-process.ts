@@ -9,8 +9,9 @@ import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { checkFormedPeers, formController, helloRoute } from '../raft/formation.ts'
 import { LateReplica } from '../raft/late-replica.ts'
+import { openHost } from '../raft/open-host.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
-import { RaftHost } from '../raft/raft-host.ts'
+import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
 import { replicaStatus } from '../raft/replica-status.ts'
 import { openConfigStateMachine } from './config-database.ts'
@@ -79,22 +80,9 @@ class ControllerProcess implements RunningProcess {
 
   async start(): Promise<void> {
     const { clock, random, fileSystem, executor, transport, logger } = this.#seams
-    const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, maxAppendBytes, peers, unsafe } = this.#settings
-    const host = await RaftHost.open({
-      clock,
-      random,
-      fileSystem,
-      transport,
-      logger,
-      directory: this.#directory,
-      electionTimeoutMs,
-      heartbeatMs,
-      snapshotLogBytes,
-      resolve: (id) => peers.find((peer) => peer.id === id)?.address,
-      onFatal: this.#onFatal,
-      ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
-      ...(unsafe === undefined ? {} : { unsafe }),
-    })
+    const { peers } = this.#settings
+    const resolve = (id: string) => peers.find((peer) => peer.id === id)?.address
+    const host = await openHost(this.#settings, this.#seams, this.#directory, resolve, this.#onFatal)
     this.#host = host
     const conf = { voters: peers.map((_, i) => i + 1), votersOutgoing: [], learners: [] }
     const ids = peers.map(({ id }) => id).sort()

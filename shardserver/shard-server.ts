@@ -10,8 +10,9 @@ import type { pb } from '../proto/messages.ts'
 import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { helloRoute } from '../raft/formation.ts'
+import { openHost } from '../raft/open-host.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
-import { RaftHost } from '../raft/raft-host.ts'
+import type { RaftHost } from '../raft/raft-host.ts'
 import { GroupHost } from './group-host.ts'
 import { KvServer } from './kv-server.ts'
 import { nodeStatus } from './node-status.ts'
@@ -70,23 +71,9 @@ class ShardServer implements RunningProcess {
   }
 
   async start(): Promise<void> {
-    const { clock, random, fileSystem, transport, logger } = this.#seams
-    const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, maxAppendBytes, unsafe } = this.#settings
-    const host = await RaftHost.open({
-      clock,
-      random,
-      fileSystem,
-      transport,
-      logger,
-      directory: this.#directory,
-      electionTimeoutMs,
-      heartbeatMs,
-      snapshotLogBytes,
-      resolve: (node) => this.#watcher.directory.peerAddressOf(node),
-      onFatal: this.#onFatal,
-      ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
-      ...(unsafe === undefined ? {} : { unsafe }),
-    })
+    const { clock, transport, logger } = this.#seams
+    const resolve = (node: string) => this.#watcher.directory.peerAddressOf(node)
+    const host = await openHost(this.#settings, this.#seams, this.#directory, resolve, this.#onFatal)
     this.#host = host
     const groups = new GroupHost({
       seams: this.#seams,

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { sleep } from '../base/clock.ts'
 import { GrpcTransport } from '../base/grpc-transport.ts'
 import { InlineExecutor } from '../base/inline-executor.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
@@ -130,7 +131,7 @@ async function form(
     const deadline = clock.monotonicMs() + formTimeoutMs
     while ((await servedShards(servers)) < shards) {
       if (clock.monotonicMs() > deadline) throw new Error(`the test cluster does not serve its ${shards} shards after ${formTimeoutMs} ms`)
-      await new Promise((resolve) => setTimeout(resolve, 20))
+      await sleep(clock, 20)
     }
   } finally {
     client.close()

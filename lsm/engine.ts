@@ -30,7 +30,7 @@ export class Engine implements MemtableHolder {
     this.manifest = manifest
     this.store = store
     this.sequence = manifest.state.lastSequence
-    this.view = new View(store, new Memtable(this.sequence, options.memtableBudget.bytes), [], manifest.state.version)
+    this.view = new View(store, this.newMemtable(), [], manifest.state.version)
     options.memtableBudget.join(this)
   }
 
@@ -59,7 +59,8 @@ export class Engine implements MemtableHolder {
   /** An empty memtable for what comes now. */
   newMemtable(): Memtable {
     this.sequence = Math.max(this.sequence, this.sequenceFloor)
-    return new Memtable(this.sequence, this.options.memtableBudget.bytes)
+    const { bytes, pool } = this.options.memtableBudget
+    return new Memtable(this.sequence, bytes, pool)
   }
 
   /** The first failure is final: it is kept, told, and nothing is written any more. Returns it. */

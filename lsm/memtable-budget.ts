@@ -1,3 +1,5 @@
+import { SharedMemoryPool } from './shared-memory-pool.ts'
+
 /** A database as its budget sees it. */
 export interface MemtableHolder {
   /** Bytes of the memtable that is written to. */
@@ -12,6 +14,8 @@ export interface MemtableHolder {
  */
 export class MemtableBudget {
   readonly bytes: number
+  /** Memory of memtables that were flushed, for those to come. */
+  readonly pool: SharedMemoryPool
   readonly #holders = new Set<MemtableHolder>()
 
   /** `bytes`: 1 KiB to 2 GiB, else RangeError. */
@@ -20,6 +24,7 @@ export class MemtableBudget {
       throw new RangeError(`memtableBytes must be an integer from 1024 to ${2 ** 31}, not ${bytes}`)
     }
     this.bytes = bytes
+    this.pool = new SharedMemoryPool(2 * bytes)
   }
 
   join(holder: MemtableHolder): void {

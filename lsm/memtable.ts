@@ -1,11 +1,14 @@
 import { assert } from '../base/assert.ts'
 import { compareRanges } from '../base/bytes.ts'
 import { kindTombstone, tombstone } from './kind.ts'
+import { SharedMemoryPool } from './shared-memory-pool.ts'
 
 /**
  * An ordered map in typed columns over shared memory: an arena of encoded operations (see `WriteBatch`) and a 64-way B+tree whose slots
  * hold the first 8 key bytes as two sign-flipped int32, a pointer into the arena, and the sequence number above `baseSequence`. A version
  * of a key is never changed: a newer one goes before the older ones. A worker reads the same memory (`image`), once the memtable is sealed.
+ *
+ * Counted: whoever reads it holds it (`retain`), and with the last `release` its memory goes back to the pool.
  *
  * A pointer is the index of an arena unit times its size plus the offset in it; a batch lies in one piece, so a large one takes several
  * units.
@@ -29,6 +32,8 @@ export interface MemtableImage {
 
 export class Memtable {
   readonly baseSequence: number
+  readonly #pool: SharedMemoryPool
+  #uses = 0
   readonly #unitBytes: number
   readonly #unitShift: number
   readonly #units: Uint8Array[] = []
@@ -87,12 +92,23 @@ export class Memtable {
   valueEnd = 0
 
   /** `budgetBytes` only sizes the arena's units. Sequence numbers below 2^32 above `baseSequence` can be held. */
-  constructor(baseSequence: number, budgetBytes: number) {
+  constructor(baseSequence: number, budgetBytes: number, pool = new SharedMemoryPool(0)) {
     this.baseSequence = baseSequence
+    this.#pool = pool
     this.#maxSequence = baseSequence
     this.#unitShift = Math.max(12, Math.min(20, Math.ceil(Math.log2(budgetBytes / 16))))
     this.#unitBytes = 2 ** this.#unitShift
     this.#newLeaf()
+  }
+
+  retain(): void {
+    this.#uses++
+  }
+
+  /** After the last one nothing but the counters may be asked for. */
+  release(): void {
+    assert(this.#uses > 0, 'a memtable is released as often as it was taken')
+    if (--this.#uses === 0) this.#free()
   }
 
   get entries(): number {
@@ -256,7 +272,7 @@ export class Memtable {
       const first = this.#units.length
       const units = Math.max(1, Math.ceil(length / this.#unitBytes))
       assert((first + units) * this.#unitBytes < 2 ** 32, 'memtable stays under 4 GiB')
-      const unit = new Uint8Array(new SharedArrayBuffer(units * this.#unitBytes))
+      const unit = new Uint8Array(this.#pool.take(units * this.#unitBytes) as unknown as ArrayBuffer)
       for (let i = 0; i < units; i++) {
         this.#units.push(unit)
         this.#bases.push(first * this.#unitBytes)
@@ -459,16 +475,17 @@ export class Memtable {
   #newLeaf(): number {
     if (this.#leaves === this.#leafCapacity) {
       const capacity = Math.max(4, 2 * this.#leafCapacity)
-      this.#high = grown(this.#high, new Int32Array(shared(capacity * fanout * 4)))
-      this.#low = grown(this.#low, new Int32Array(shared(capacity * fanout * 4)))
-      this.#pointers = grown(this.#pointers, new Uint32Array(shared(capacity * fanout * 4)))
-      this.#sequences = grown(this.#sequences, new Uint32Array(shared(capacity * fanout * 4)))
-      this.#leafCount = grown(this.#leafCount, new Uint8Array(shared(capacity)))
-      this.#next = grown(this.#next, new Int32Array(shared(capacity * 4)))
-      this.#previous = grown(this.#previous, new Int32Array(shared(capacity * 4)))
+      this.#high = this.#grown(this.#high, new Int32Array(this.#shared(capacity * fanout * 4)))
+      this.#low = this.#grown(this.#low, new Int32Array(this.#shared(capacity * fanout * 4)))
+      this.#pointers = this.#grown(this.#pointers, new Uint32Array(this.#shared(capacity * fanout * 4)))
+      this.#sequences = this.#grown(this.#sequences, new Uint32Array(this.#shared(capacity * fanout * 4)))
+      this.#leafCount = this.#grown(this.#leafCount, new Uint8Array(this.#shared(capacity)))
+      this.#next = this.#grown(this.#next, new Int32Array(this.#shared(capacity * 4)))
+      this.#previous = this.#grown(this.#previous, new Int32Array(this.#shared(capacity * 4)))
       this.#leafCapacity = capacity
     }
     const leaf = this.#leaves++
+    this.#leafCount[leaf] = 0
     this.#next[leaf] = none
     this.#previous[leaf] = none
     return leaf
@@ -477,14 +494,56 @@ export class Memtable {
   #newInner(): number {
     if (this.#inners === this.#innerCapacity) {
       const capacity = Math.max(2, 2 * this.#innerCapacity)
-      this.#innerHigh = grown(this.#innerHigh, new Int32Array(shared(capacity * fanout * 4)))
-      this.#innerLow = grown(this.#innerLow, new Int32Array(shared(capacity * fanout * 4)))
-      this.#innerPointers = grown(this.#innerPointers, new Uint32Array(shared(capacity * fanout * 4)))
-      this.#children = grown(this.#children, new Int32Array(shared(capacity * fanout * 4)))
-      this.#innerCount = grown(this.#innerCount, new Uint8Array(shared(capacity)))
+      this.#innerHigh = this.#grown(this.#innerHigh, new Int32Array(this.#shared(capacity * fanout * 4)))
+      this.#innerLow = this.#grown(this.#innerLow, new Int32Array(this.#shared(capacity * fanout * 4)))
+      this.#innerPointers = this.#grown(this.#innerPointers, new Uint32Array(this.#shared(capacity * fanout * 4)))
+      this.#children = this.#grown(this.#children, new Int32Array(this.#shared(capacity * fanout * 4)))
+      this.#innerCount = this.#grown(this.#innerCount, new Uint8Array(this.#shared(capacity)))
       this.#innerCapacity = capacity
     }
-    return this.#inners++
+    const inner = this.#inners++
+    this.#innerCount[inner] = 0
+    return inner
+  }
+
+  // A SharedArrayBuffer behind arrays of one static type keeps every access of one kind.
+  #shared(bytes: number): ArrayBuffer {
+    return this.#pool.take(bytes) as unknown as ArrayBuffer
+  }
+
+  /** `fresh` with what `old` held; old's memory goes back. */
+  #grown<T extends Int32Array | Uint32Array | Uint8Array>(old: T, fresh: T): T {
+    fresh.set(old)
+    this.#giveBack(old)
+    return fresh
+  }
+
+  #giveBack(array: Int32Array | Uint32Array | Uint8Array): void {
+    // The empty arrays of the beginning are not shared.
+    if (array.length > 0) this.#pool.give(array.buffer as unknown as SharedArrayBuffer)
+  }
+
+  /** Drops the memory too, so that a late reader fails instead of reading another memtable's. */
+  #free(): void {
+    for (const unit of new Set(this.#units)) this.#giveBack(unit)
+    this.#units.length = 0
+    this.#unitEnd = this.#arenaEnd
+    for (const column of [this.#high, this.#low, this.#pointers, this.#sequences, this.#leafCount, this.#next, this.#previous])
+      this.#giveBack(column)
+    for (const column of [this.#innerHigh, this.#innerLow, this.#innerPointers, this.#children, this.#innerCount]) this.#giveBack(column)
+    this.#high = new Int32Array(0)
+    this.#low = new Int32Array(0)
+    this.#pointers = new Uint32Array(0)
+    this.#sequences = new Uint32Array(0)
+    this.#leafCount = new Uint8Array(0)
+    this.#next = new Int32Array(0)
+    this.#previous = new Int32Array(0)
+    this.#innerHigh = new Int32Array(0)
+    this.#innerLow = new Int32Array(0)
+    this.#innerPointers = new Uint32Array(0)
+    this.#children = new Int32Array(0)
+    this.#innerCount = new Uint8Array(0)
+    this.buffer = new Uint8Array(0)
   }
 }
 
@@ -502,14 +561,4 @@ function prefix(bytes: Uint8Array, start: number, end: number): number {
   let value = 0
   for (let i = 0; i < 4; i++) value = (value << 8) | (start + i < end ? (bytes[start + i] as number) : 0)
   return value ^ 0x80000000
-}
-
-// A SharedArrayBuffer behind arrays of one static type keeps every access of one kind.
-function shared(bytes: number): ArrayBuffer {
-  return new SharedArrayBuffer(bytes) as unknown as ArrayBuffer
-}
-
-function grown<T extends Int32Array | Uint32Array | Uint8Array>(old: T, fresh: T): T {
-  fresh.set(old)
-  return fresh
 }

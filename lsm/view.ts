@@ -50,6 +50,7 @@ export class QueueElement {
   ) {
     this.#store = store
     this.memtable = content.memtable
+    this.memtable?.retain()
     this.excised = content.excised ?? []
     this.mark = content.mark
     this.logNumber = content.logNumber
@@ -77,7 +78,9 @@ export class QueueElement {
 
   release(): void {
     assert(this.#uses > 0, 'a queue element is released as often as it was taken')
-    if (--this.#uses === 0 && this.tables !== undefined) this.#store.release(this.tables.tables())
+    if (--this.#uses > 0) return
+    this.memtable?.release()
+    if (this.tables !== undefined) this.#store.release(this.tables.tables())
   }
 
   #take(ingested: IngestedTables): void {
@@ -109,6 +112,7 @@ export class View {
     this.memtable = memtable
     this.queue = queue
     this.version = version
+    memtable.retain()
     for (const element of queue) element.retain()
     store.use(version.tables())
   }
@@ -122,6 +126,7 @@ export class View {
   release(): void {
     assert(this.#uses > 0, 'a view is released as often as it was taken')
     if (--this.#uses > 0) return
+    this.memtable.release()
     for (const element of this.queue) element.release()
     this.#store.release(this.version.tables())
   }

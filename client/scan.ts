@@ -186,7 +186,7 @@ async function fetchPage(
   start: Uint8Array,
   end: Uint8Array,
 ): Promise<pb.v1.ScanReply | undefined> {
-  const { router, clock, random } = dispatcher
+  const { router, clock } = dispatcher
   const deadlineMs = clock.monotonicMs() + plan.deadlineMs
   let last = ''
   for (let failures = 0, silences = 0; ; failures++) {
@@ -220,13 +220,28 @@ async function fetchPage(
     last = `${verdict.code}, ${verdict.message}`
     if (verdict.action === 'finish') throw makeError(verdict.code, verdict.message, true)
     if (verdict.code === 'DEADLINE') silences++
-    if (verdict.action === 'config' && verdict.configNumber > (router.config?.number ?? 0)) {
-      await dispatcher.atLeast(verdict.configNumber, leftMs).catch(() => undefined)
-    } else if (verdict.action === 'leader') {
-      const followed = verdict.hint !== '' && router.redirected(uid, node, verdict.hint, clock.monotonicMs())
-      if (verdict.hint === '') router.failed(uid, node, clock.monotonicMs(), verdict.code === 'UNAVAILABLE' ? 500 : 0)
-      if (!followed || failures > 3) await sleep(clock, Math.min(leftMs, leaderBackoffMs(failures, random)))
-    } else await sleep(clock, Math.min(leftMs, loadBackoffMs(verdict.waitMs, failures, random)))
+    await prepareRetry(dispatcher, uid, node, verdict, failures, leftMs)
+  }
+}
+
+/** What a refusal asks for before the next attempt: a newer config, another node, or patience. */
+async function prepareRetry(
+  dispatcher: Dispatcher,
+  uid: string,
+  node: string,
+  verdict: Verdict,
+  failures: number,
+  leftMs: number,
+): Promise<void> {
+  const { router, clock, random } = dispatcher
+  if (verdict.action === 'config' && verdict.configNumber > (router.config?.number ?? 0)) {
+    await dispatcher.atLeast(verdict.configNumber, leftMs).catch(() => undefined)
+  } else if (verdict.action === 'leader') {
+    const followed = verdict.hint !== '' && router.redirected(uid, node, verdict.hint, clock.monotonicMs())
+    if (verdict.hint === '') router.failed(uid, node, clock.monotonicMs(), verdict.code === 'UNAVAILABLE' ? 500 : 0)
+    if (!followed || failures > 3) await sleep(clock, Math.min(leftMs, leaderBackoffMs(failures, random)))
+  } else {
+    await sleep(clock, Math.min(leftMs, loadBackoffMs(verdict.waitMs, failures, random)))
   }
 }
 

@@ -46,6 +46,13 @@ export const controllerMethods = {
   watch: method('Controller/Watch', 'stream', v1.WatchRequest, v1.WatchUpdate),
   join: method('Controller/Join', 'unary', v1.JoinRequest, v1.ChangeReply),
   plan: method('Controller/Plan', 'unary', v1.PlanRequest, v1.PlanReply),
+  leave: method('Controller/Leave', 'unary', v1.LeaveRequest, v1.ChangeReply),
+  move: method('Controller/Move', 'unary', v1.MoveRequest, v1.ChangeReply),
+  unpin: method('Controller/Unpin', 'unary', v1.UnpinRequest, v1.ChangeReply),
+  rebalance: method('Controller/Rebalance', 'unary', v1.RebalanceRequest, v1.ChangeReply),
+  migrations: method('Controller/Migrations', 'unary', v1.MigrationsRequest, v1.MigrationsReply),
+  steer: method('Controller/Steer', 'unary', v1.SteerRequest, v1.ChangeReply),
+  report: method('Controller/Report', 'unary', v1.ReportRequest, v1.ReportReply),
   status: method('Controller/Status', 'unary', v1.ClusterStatusRequest, v1.ClusterStatusReply),
   register: method('Controller/Register', 'unary', v1.RegisterRequest, v1.RegisterReply),
   claimReplica: method('Controller/ClaimReplica', 'unary', v1.ClaimReplicaRequest, v1.ClaimReplicaReply),
@@ -59,4 +66,16 @@ export const raftMethods = {
 
 export const nodeMethods = {
   status: method('Node/Status', 'unary', v1.NodeStatusRequest, v1.NodeStatusReply),
+}
+
+export const fileMethods = {
+  open: method('Files/Open', 'unary', v1.OpenFilesRequest, v1.OpenFilesReply),
+  read: method('Files/Read', 'unary', v1.ReadFileRequest, v1.ReadFileReply),
+}
+
+export const migrationMethods = {
+  export: method('ShardMigration/Export', 'unary', v1.ExportRequest, v1.ExportReply),
+  delta: { ...method('ShardMigration/Delta', 'unary', v1.DeltaRequest, v1.DeltaReply), response: copyingCodec(v1.DeltaReply) },
+  release: { ...method('ShardMigration/Release', 'unary', v1.ReleaseRequest, v1.DeltaReply), response: copyingCodec(v1.DeltaReply) },
+  holds: method('ShardMigration/Holds', 'unary', v1.HoldsRequest, v1.HoldsReply),
 }

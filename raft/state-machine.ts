@@ -23,6 +23,21 @@ export interface StateMachine<Result> {
   close(): Promise<void>
 }
 
+/**
+ * `apply` rejects with it where an entry needs files that this replica does not have: nothing of that entry happened. The driver stops
+ * applying, does not campaign, and installs a snapshot of `index` or later that it pulls from a peer.
+ */
+export class SnapshotNeeded extends Error {
+  override readonly name = 'SnapshotNeeded'
+  /** Of the entry. */
+  readonly index: number
+
+  constructor(index: number, why: string) {
+    super(`entry ${index} needs a snapshot: ${why}`)
+    this.index = index
+  }
+}
+
 /** Why a proposal was not put into the log, or what became of it. */
 export type ProposalOutcome<Result> =
   | { readonly kind: 'applied'; readonly index: number; readonly result: Result }

@@ -15,7 +15,7 @@ import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
 import { replicaStatus } from '../raft/replica-status.ts'
 import { openConfigStateMachine } from './config-database.ts'
-import type { ConfigResult } from './config-state.ts'
+import type { ConfigResult, ConfigState } from './config-state.ts'
 import { type ConfigStateMachine, checkShardCount } from './config-state-machine.ts'
 import { ControllerServer } from './controller-server.ts'
 
@@ -33,6 +33,13 @@ export interface ControllerSettings extends ProcessSettings {
   readonly shards: number
 }
 
+export interface RunningController extends RunningProcess {
+  /** What this controller has applied. The simulator's observers look at it. */
+  readonly state: ConfigState | undefined
+  /** Whether it believes to lead, and in which term. */
+  readonly leadsTerm: number | undefined
+}
+
 /**
  * Starts a controller: recovers its log and opens its port. Taking part waits in the background until all peers of a first start have been
  * heard. Throws what keeps it from starting: DataDirectoryMismatch, CorruptionError, a listen error.
@@ -41,7 +48,7 @@ export async function startController(
   settings: ControllerSettings,
   seams: Seams,
   onFatal: (error: Error) => void,
-): Promise<RunningProcess> {
+): Promise<RunningController> {
   if (!settings.peers.some(({ id }) => id === settings.id))
     throw new DataDirectoryMismatch(`--peers does not name ${settings.id}: add it with its own address`)
   const directory = await DataDirectory.open(seams.fileSystem, seams.random, settings.data, 'controller', settings.id)
@@ -56,7 +63,7 @@ export async function startController(
   return process
 }
 
-class ControllerProcess implements RunningProcess {
+class ControllerProcess implements RunningController {
   readonly #settings: ControllerSettings
   readonly #seams: Seams
   readonly #directory: DataDirectory
@@ -113,6 +120,14 @@ class ControllerProcess implements RunningProcess {
 
   get addresses() {
     return this.#listener?.addresses ?? []
+  }
+
+  get state(): ConfigState | undefined {
+    return this.#stateMachine?.state
+  }
+
+  get leadsTerm(): number | undefined {
+    return this.#replica?.role === 'leader' ? this.#replica.term : undefined
   }
 
   async status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {

@@ -13,7 +13,7 @@ import { helloRoute } from '../raft/formation.ts'
 import { openHost } from '../raft/open-host.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
-import { GroupHost } from './group-host.ts'
+import { GroupHost, type HostedReplica } from './group-host.ts'
 import { KvServer } from './kv-server.ts'
 import { nodeStatus } from './node-status.ts'
 
@@ -28,6 +28,11 @@ export interface ShardServerSettings extends ProcessSettings {
   readonly controllers: readonly string[]
 }
 
+export interface RunningShardServer extends RunningProcess {
+  /** The replicas that run here. The simulator's observers look at them. */
+  hosted(): readonly HostedReplica[]
+}
+
 /**
  * Starts a node: recovers its log, opens its port, registers with the controllers, starts its replicas, then follows the config. Throws what
  * keeps it from starting: DataDirectoryMismatch, CorruptionError, a listen error, OstrakaError UNAVAILABLE (no controller answers).
@@ -36,7 +41,7 @@ export async function startShardServer(
   settings: ShardServerSettings,
   seams: Seams,
   onFatal: (error: Error) => void,
-): Promise<RunningProcess> {
+): Promise<RunningShardServer> {
   const directory = await DataDirectory.open(seams.fileSystem, seams.random, settings.data, 'server', settings.id)
   const server = new ShardServer(settings, seams, directory, onFatal)
   try {
@@ -48,7 +53,7 @@ export async function startShardServer(
   return server
 }
 
-class ShardServer implements RunningProcess {
+class ShardServer implements RunningShardServer {
   readonly #settings: ShardServerSettings
   readonly #seams: Seams
   readonly #directory: DataDirectory
@@ -108,6 +113,10 @@ class ShardServer implements RunningProcess {
 
   get addresses() {
     return this.#listener?.addresses ?? []
+  }
+
+  hosted(): readonly HostedReplica[] {
+    return this.#groups?.all() ?? []
   }
 
   status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {

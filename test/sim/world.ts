@@ -53,6 +53,7 @@ export class World {
   #eventsOfMoment = 0
   #failure: unknown
   #running = false
+  #observer: ((owner: EventOwner | undefined) => void) | undefined
 
   constructor(options: WorldOptions) {
     this.seed = options.seed
@@ -104,6 +105,14 @@ export class World {
   /** Fails the run: `runUntil` and its like reject. The first failure counts. */
   fail(error: unknown): void {
     this.#failure ??= error
+  }
+
+  /**
+   * Has `observer` called after each event, once all promises that can go on have: what one process did becomes visible to it before it can
+   * reach another. One observer at a time; it must not change the world but by scheduling events.
+   */
+  observe(observer: ((owner: EventOwner | undefined) => void) | undefined): void {
+    this.#observer = observer
   }
 
   /** Runs until `condition`, asked after each event, holds; rejects when it does not within `withinMs` or nothing is left to happen. */
@@ -159,8 +168,20 @@ export class World {
         setImmediate(() => (this.#failure === undefined ? resolve(reached) : reject(this.#error(this.#failure))))
       // A tick runs only when the queue of microtasks is empty.
       let steps = 0
+      let executed: WorldEvent | undefined
+      const observe = () => {
+        if (executed === undefined) return
+        const { owner } = executed
+        executed = undefined
+        try {
+          this.#observer?.(owner)
+        } catch (error) {
+          this.fail(error)
+        }
+      }
       const afterMicrotasks = () => process.nextTick(step)
       const step = () => {
+        observe()
         // The condition first: it may schedule something itself.
         const done = this.#failure === undefined && isDone()
         const next = this.#queue.peek()
@@ -170,6 +191,7 @@ export class World {
         else {
           this.#queue.pop()
           this.#execute(next)
+          executed = next
           if (++steps % EVENTS_PER_TURN === 0) setImmediate(step)
           else queueMicrotask(afterMicrotasks)
         }

@@ -12,25 +12,46 @@ const WAIT_SECONDS = 600
 /** The flags of a join, which `admin join` and `admin plan join` share. */
 export function addJoinFlags(command: Command): Command {
   return command
-    .argument('<group>', 'name of the group')
-    .requiredOption('--nodes <members>', 'ID=HOST:PORT,… of its nodes')
+    .argument('<group...>', 'name of the group; several join at once, before any shard is given away')
+    .requiredOption('--nodes <members>', 'ID=HOST:PORT,… of its nodes; once for each group, in their order', collect)
     .option('--weight <number>', 'its share of the shards relative to the others', '1')
 }
 
-export function joinRequest(group: string, options: { nodes: string; weight: string }, author: string): pb.v1.JoinRequest.$Properties {
+const collect = (value: string, previous: readonly string[] | undefined) => [...(previous ?? []), value]
+
+export interface JoinFlags {
+  /** Members, one text for each group. */
+  readonly nodes: readonly string[]
+  /** Of each of the groups. */
+  readonly weight: string
+}
+
+export function joinRequest(names: readonly string[], options: JoinFlags, author: string): pb.v1.JoinRequest.$Properties {
   const weight = Number(options.weight)
   if (!/^\d*\.?\d+$/.test(options.weight) || weight <= 0 || weight > 1_000_000) {
     throw usageError(`--weight ${options.weight}: give a number above 0 and at most 1000000`)
   }
-  const name = parseName(group, 'group name')
-  if (name.length > limits.groupNameMax) throw usageError(`'${group}' is longer than ${limits.groupNameMax} characters`)
-  const members = parseMembers(options.nodes).map(({ id, address }) => ({ node: id, address }))
-  return { groups: [{ name, weight, members }], author }
+  if (names.length !== options.nodes.length) {
+    throw usageError(`${names.length} groups and ${options.nodes.length} times --nodes: give --nodes once for each group`)
+  }
+  if (new Set(names).size < names.length) throw usageError(`'${names.join(' ')}' names a group twice`)
+  const groups = names.map((name, at) => ({
+    name: parseGroupName(name),
+    weight,
+    members: parseMembers(options.nodes[at] ?? '').map(({ id, address }) => ({ node: id, address })),
+  }))
+  return { groups, author }
+}
+
+function parseGroupName(text: string): string {
+  const name = parseName(text, 'group name')
+  if (name.length > limits.groupNameMax) throw usageError(`'${text}' is longer than ${limits.groupNameMax} characters`)
+  return name
 }
 
 export function addAdminJoin(admin: Command, registry: Registry): void {
   const command = addJoinFlags(admin.command('join'))
-    .description('add a group; it gets its share of the shards')
+    .description('add groups; each gets its share of the shards')
     .option('--once', 'no effect if a group of that name ever joined (for start-up scripts)')
     .option('--wait', `return when the group serves (for at most ${WAIT_SECONDS} s, or --timeout)`)
     .addHelpText(
@@ -38,33 +59,33 @@ export function addAdminJoin(admin: Command, registry: Registry): void {
       examples(
         'admin join g1 --nodes n1=10.0.0.4:7410,n2=10.0.0.5:7410,n3=10.0.0.6:7410',
         'admin join g2 --nodes n4=10.0.0.7:7410 --weight 0.5 --wait',
+        'admin join g1 g2 --nodes n1=10.0.0.4:7410 --nodes n2=10.0.0.5:7410 --once',
       ),
     )
   registry.add(command, async (invocation) => {
-    const options = command.opts<{ nodes: string; weight: string; once?: boolean; wait?: boolean }>()
-    const group = command.processedArgs[0] as string
-    const request = { ...joinRequest(group, options, invocation.world.author), once: options.once === true }
+    const options = command.opts<JoinFlags & { once?: boolean; wait?: boolean }>()
+    const groups = command.processedArgs[0] as string[]
+    const request = { ...joinRequest(groups, options, invocation.world.author), once: options.once === true }
     const timeoutMs = invocation.timeoutMs(options.wait === true ? WAIT_SECONDS : undefined)
     await invocation.withControllers(async (controllers) => {
       const { configNumber, note } = await controllers.join(request, { timeoutMs })
-      if (options.wait === true) await waitUntilServed(controllers, group, timeoutMs)
+      if (options.wait === true) await waitUntilServed(controllers, groups, timeoutMs)
       invocation.print({ configNumber, ...(note ? { note } : {}) }, `config ${configNumber}${note ? `: ${note}` : ''}`)
     })
     return undefined
   })
 }
 
-async function waitUntilServed(controllers: Controllers, group: string, timeoutMs: number): Promise<void> {
+async function waitUntilServed(controllers: Controllers, names: readonly string[], timeoutMs: number): Promise<void> {
+  let missing = names
   const served = await pollUntil(timeoutMs, async (leftMs) => {
     const status = await controllers.status({ timeoutMs: leftMs })
-    return status.groups.find(({ name, leader }) => name === group && leader)
+    const led = new Set(status.groups.filter(({ leader }) => leader).map(({ name }) => name))
+    missing = names.filter((name) => !led.has(name))
+    return missing.length === 0 ? true : undefined
   })
   if (served === undefined) {
-    throw new CommandError(
-      exitCode.unavailable,
-      'DEADLINE',
-      `${group} has joined, but has no leader after ${timeoutMs} ms: are its nodes up?`,
-      false,
-    )
+    const text = `joined, but ${missing.join(', ')} has no leader after ${timeoutMs} ms: are its nodes up?`
+    throw new CommandError(exitCode.unavailable, 'DEADLINE', text, false)
   }
 }

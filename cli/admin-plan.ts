@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { pb } from '../proto/messages.ts'
-import { addJoinFlags, joinRequest } from './admin-join.ts'
+import { addJoinFlags, type JoinFlags, joinRequest } from './admin-join.ts'
 import { addCommonOptions, examples, type Registry } from './invocation.ts'
 
 export function addAdminPlan(admin: Command, registry: Registry): void {
@@ -9,8 +9,8 @@ export function addAdminPlan(admin: Command, registry: Registry): void {
     .description('what adding a group would do')
     .addHelpText('after', examples('admin plan join g3 --nodes n7=10.0.0.7:7410,n8=10.0.0.8:7410,n9=10.0.0.9:7410'))
   registry.add(command, async (invocation) => {
-    const options = command.opts<{ nodes: string; weight: string }>()
-    const join = joinRequest(command.processedArgs[0] as string, options, invocation.world.author)
+    const options = command.opts<JoinFlags>()
+    const join = joinRequest(command.processedArgs[0] as string[], options, invocation.world.author)
     await invocation.withControllers(async (controllers) => {
       const reply = await controllers.plan({ join }, { timeoutMs: invocation.timeoutMs() })
       invocation.print(planJson(reply), planText(reply))

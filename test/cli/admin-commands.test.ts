@@ -35,6 +35,28 @@ describe('admin', () => {
     ])
   })
 
+  it('joins several groups with one request, the nodes in their order', async () => {
+    expect((await world.run('admin', 'join', 'g3', 'g4', '--nodes', 'n1=h:1,n2=h:2', '--nodes', 'n3=h:3', '--weight', '2')).code).toBe(0)
+    const groups = [
+      {
+        name: 'g3',
+        weight: 2,
+        members: [
+          { node: 'n1', address: 'h:1' },
+          { node: 'n2', address: 'h:2' },
+        ],
+      },
+      { name: 'g4', weight: 2, members: [{ node: 'n3', address: 'h:3' }] },
+    ]
+    expect(world.fakeControllers.calls).toMatchObject([['join', { groups }, {}]])
+  })
+
+  it('waits for the leaders of all groups that it joined, and names those without', async () => {
+    // The fake has g1 and no g9.
+    const words = ['admin', 'join', 'g1', 'g9', '--nodes', 'n1=h:1', '--nodes', 'n1=h:1', '--wait', '--timeout', '0.2']
+    expect(await world.run(...words)).toMatchObject({ code: 69, stderr: expect.stringMatching(/but g9 has no leader/) })
+  })
+
   it('waits until the group has a leader, with ten minutes instead of ten seconds', async () => {
     expect((await world.run('admin', 'join', 'g1', '--nodes', 'n1=h:1', '--wait')).code).toBe(0)
     expect(world.fakeControllers.calls[0]?.[2]).toEqual({ timeoutMs: 600_000 })
@@ -50,6 +72,9 @@ describe('admin', () => {
     [['join', 'g1', '--nodes', 'n1=h:1,n1=h:2']],
     [['join', 'g 1', '--nodes', 'n1=h:1']],
     [['join', 'g1', '--nodes', 'n1=h:1', '--weight', '0']],
+    [['join', 'g1', 'g2', '--nodes', 'n1=h:1']],
+    [['join', 'g1', '--nodes', 'n1=h:1', '--nodes', 'n2=h:1']],
+    [['join', 'g1', 'g1', '--nodes', 'n1=h:1', '--nodes', 'n2=h:1']],
     [['plan', 'leave', 'g1']],
     [['query', '0']],
     [['query', 'x']],

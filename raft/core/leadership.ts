@@ -4,7 +4,17 @@ import { draftMessage, ENTRY_OVERHEAD_BYTES, entryBytes, type Outbox } from './m
 import { Progress } from './progress.ts'
 import type { RaftLog } from './raft-log.ts'
 import { ReadOnly } from './read-only.ts'
-import { type CoreOptions, EntryKind, type Message, MessageType, type ProgressStatus, type ReadState, type ReplicaNumber } from './types.ts'
+import { Transfer } from './transfer.ts'
+import {
+  type CoreOptions,
+  EntryKind,
+  type Message,
+  MessageType,
+  NONE,
+  type ProgressStatus,
+  type ReadState,
+  type ReplicaNumber,
+} from './types.ts'
 import { UncommittedBudget } from './uncommitted.ts'
 
 const NO_BYTES = new Uint8Array(0)
@@ -27,6 +37,7 @@ export class Leadership {
   readonly #progress = new Map<ReplicaNumber, Progress>()
   readonly #reads = new ReadOnly()
   readonly #uncommitted: UncommittedBudget
+  readonly #transfer: Transfer
   /** The index of this term's first entry: until it is committed the commit index may lag behind what earlier leaders committed. */
   readonly #firstOwnIndex: number
   #heartbeatElapsed = 0
@@ -48,6 +59,7 @@ export class Leadership {
     this.#outbox = outbox
     this.#membership = membership
     this.#uncommitted = new UncommittedBudget(options.maxUncommittedBytes)
+    this.#transfer = new Transfer(options.electionTicks)
     for (const replica of membership.replicas) {
       const learner = !membership.isVoter(replica)
       this.#progress.set(replica, new Progress(replica, learner, log.lastIndex + 1, options.maxInflightBytes))
@@ -66,6 +78,7 @@ export class Leadership {
   tick(): boolean {
     this.#heartbeatElapsed++
     this.#quorumElapsed++
+    this.#transfer.tick()
     if (this.#quorumElapsed >= this.#options.electionTicks) {
       this.#quorumElapsed = 0
       if (this.#membership.quorum.index(this.#activityOf) < 1) return false
@@ -77,6 +90,23 @@ export class Leadership {
       if (this.#heartbeatElapsed > 0) this.#sendHeartbeats()
     }
     return true
+  }
+
+  /** To whom the office is being handed; NONE: to nobody. */
+  get transferee(): ReplicaNumber {
+    return this.#transfer.target
+  }
+
+  /** Begins to hand the office to the voter `target`, instead of to whom it was on its way; to this replica itself: to nobody. */
+  transferTo(target: ReplicaNumber): void {
+    this.#transfer.begin(target === this.#options.self ? NONE : target)
+    this.#maybeTellTransferee()
+  }
+
+  /** The target of a transfer will not campaign. */
+  handleTransferRefused(message: Message): void {
+    this.#progress.get(message.from)?.heard()
+    if (message.from === this.#transfer.target) this.#transfer.end()
   }
 
   /** Returns the first index, or undefined if too much is uncommitted. */
@@ -98,6 +128,7 @@ export class Leadership {
   appended(): void {
     this.#progress.get(this.#options.self)?.selfStableTo(this.#log.stableIndex)
     this.#maybeCommit()
+    this.#maybeTellTransferee()
   }
 
   entriesLoaded(): void {
@@ -128,6 +159,7 @@ export class Leadership {
       if (peer.reject(message.index, possible)) this.#replicationDue = true
     } else if (message.index <= this.#log.lastIndex && peer.acknowledge(message.index, this.#log.firstIndex)) {
       this.#maybeCommit()
+      this.#maybeTellTransferee()
       this.#replicationDue = true
     }
   }
@@ -143,6 +175,8 @@ export class Leadership {
       peer.confirmRound(message.context)
       this.#reads.confirmTo(this.#membership.quorum.index(this.#roundOf))
     }
+    this.#transfer.tellAgain(message.from)
+    this.#maybeTellTransferee()
     this.#replicationDue = true
   }
 
@@ -257,6 +291,17 @@ export class Leadership {
   #newestSnapshot() {
     const index = this.#log.applied
     return { index, term: must(this.#log.term(index), `term of the applied entry ${index}`), conf: this.#membership.conf }
+  }
+
+  /**
+   * The target campaigns once it has the whole log, and once all of it is committed: so the transfer leaves no proposal whose outcome this
+   * leader does not know.
+   */
+  #maybeTellTransferee(): void {
+    const peer = this.#progress.get(this.#transfer.target)
+    const { lastIndex, commit } = this.#log
+    if (peer === undefined || peer.match < lastIndex || commit < lastIndex || !this.#transfer.maybeTell(peer.replica)) return
+    this.#outbox.send(draftMessage(MessageType.TimeoutNow, this.#options.self, peer.replica, this.#term))
   }
 
   /** Only entries of this term are committed by counting replicas; earlier ones come with them (Raft, 5.4.2). */

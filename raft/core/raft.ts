@@ -20,6 +20,7 @@ import {
   type Role,
   type SnapshotMeta,
   type SoftState,
+  type TransferResult,
 } from './types.ts'
 
 const NO_CONTEXTS: readonly number[] = []
@@ -42,6 +43,7 @@ export class Raft {
   #leader: ReplicaNumber = NONE
   /** While this replica leads. */
   #leadership: Leadership | undefined
+  #mayCampaign = true
   /** While it campaigns: who has answered, and what. */
   readonly #votes = new Map<ReplicaNumber, boolean>()
 
@@ -127,8 +129,35 @@ export class Raft {
     if (this.#leadership === undefined && this.#promotable) this.#becomePreCandidate()
   }
 
+  /**
+   * False: this replica does not stand for election, withdraws where it does, and takes no office that is handed to it, until true is said
+   * again. It goes on voting and, where it leads, leading: who wants that to end transfers the leadership.
+   */
+  allowCampaign(allowed: boolean): void {
+    this.#mayCampaign = allowed
+    if (!allowed && (this.#role === 'preCandidate' || this.#role === 'candidate')) this.#becomeFollower(this.#term, NONE)
+  }
+
+  /**
+   * Hands the office to the voter `to`: brings its log up to date, then makes it campaign at once, past the leases of the others (thesis, 3.10).
+   * Until this replica follows, or the transfer is given up (`transferee`) because the target refused or an election timeout passed, nothing is
+   * proposed. A transfer to another target replaces one under way, one to this replica itself ends it.
+   */
+  transferLeadership(to: ReplicaNumber): TransferResult {
+    if (this.#leadership === undefined) return 'not-leader'
+    if (!this.#membership.conf.voters.includes(to)) return 'not-a-voter'
+    this.#leadership.transferTo(to)
+    return to === this.#self ? 'leading' : 'begun'
+  }
+
+  /** To whom this leader is handing its office; NONE: to nobody. */
+  get transferee(): ReplicaNumber {
+    return this.#leadership?.transferee ?? NONE
+  }
+
   propose(datas: readonly Uint8Array[]): ProposeResult {
     if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.#leader }
+    if (this.transferee !== NONE) return { ok: false, reason: 'transferring', leader: this.#self }
     assert(datas.length > 0, 'a proposal has at least one entry')
     const firstIndex = this.#leadership.propose(datas)
     if (firstIndex === undefined) return { ok: false, reason: 'overloaded', leader: this.#self }
@@ -322,14 +351,18 @@ export class Raft {
       case MessageType.SnapshotStatus:
         this.#leadership?.handleSnapshotStatus(message)
         break
+      case MessageType.TimeoutNow:
+        if (message.reject) this.#leadership?.handleTransferRefused(message)
+        else this.#handleTimeoutNow(message)
+        break
     }
   }
 
   // ---- roles ----
 
-  /** A voter whose state machine is not being replaced. */
+  /** A voter whose state machine is not being replaced, and that may. */
   get #promotable(): boolean {
-    return !this.#following.isInstalling && this.#membership.isVoter(this.#self)
+    return this.#mayCampaign && !this.#following.isInstalling && this.#membership.isVoter(this.#self)
   }
 
   #becomeFollower(term: number, leader: ReplicaNumber): void {
@@ -347,11 +380,12 @@ export class Raft {
     this.#countVote(this.#self, true)
   }
 
-  #becomeCandidate(): void {
+  /** `forced`: at the leader's own wish, so that no lease holds the votes back. */
+  #becomeCandidate(forced = false): void {
     this.#leave('candidate', NONE)
     this.#term++
     this.#vote = this.#self
-    this.#requestVotes(MessageType.Vote, this.#term)
+    this.#requestVotes(MessageType.Vote, this.#term, forced)
     // Its own vote counts only when it is durable, like everyone's.
     this.#outbox.sendAfterAppend(draftMessage(MessageType.VoteResponse, this.#self, this.#self, this.#term))
   }
@@ -376,12 +410,13 @@ export class Raft {
 
   // ---- elections ----
 
-  #requestVotes(type: MessageType, term: number): void {
+  #requestVotes(type: MessageType, term: number, forced = false): void {
     for (const voter of this.#membership.voters) {
       if (voter === this.#self) continue
       const message = draftMessage(type, this.#self, voter, term)
       message.index = this.#log.lastIndex
       message.logTerm = this.#log.lastTerm
+      message.context = forced ? 1 : 0
       // A vote is asked for with a log and in a term that a crash cannot take back: else a grant that comes late could
       // elect, after a restart, a replica whose log is shorter than the one that was voted for.
       if (type === MessageType.Vote) this.#outbox.sendAfterAppend(message)
@@ -401,6 +436,17 @@ export class Raft {
       this.#timer.reset()
       this.#outbox.sendAfterAppend(answer)
     } else {
+      this.#outbox.send(answer)
+    }
+  }
+
+  /** The leader wants this replica to lead: no pre-vote, since nobody is disturbed who does not want to be. */
+  #handleTimeoutNow(message: Message): void {
+    if (this.#role === 'follower' && this.#promotable) {
+      this.#becomeCandidate(true)
+    } else if (this.#role === 'follower') {
+      const answer = draftMessage(MessageType.TimeoutNow, this.#self, message.from, this.#term)
+      answer.reject = true
       this.#outbox.send(answer)
     }
   }

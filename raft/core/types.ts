@@ -57,6 +57,8 @@ export const MessageType = {
   Snapshot: 9,
   /** reject: the receiver of a Snapshot could not get or install it. */
   SnapshotStatus: 10,
+  /** Campaign at once: the leader hands its office to the receiver. reject: the answer of one that will not. */
+  TimeoutNow: 11,
 } as const
 export type MessageType = (typeof MessageType)[keyof typeof MessageType]
 
@@ -157,7 +159,10 @@ export interface Ready {
 
 export type ProposeResult =
   | { readonly ok: true; readonly term: number; readonly firstIndex: number }
-  | { readonly ok: false; readonly reason: 'not-leader' | 'overloaded'; readonly leader: ReplicaNumber }
+  | { readonly ok: false; readonly reason: 'not-leader' | 'overloaded' | 'transferring'; readonly leader: ReplicaNumber }
+
+/** begun: under way, also by an earlier call. leading: the target leads already, and what was under way is given up. */
+export type TransferResult = 'begun' | 'leading' | 'not-leader' | 'not-a-voter'
 
 /** Probe: next is a guess, one Append at a time. Replicate: entries are streamed. Snapshot: waits until the follower has installed one. */
 export type ProgressState = 'probe' | 'replicate' | 'snapshot'

@@ -19,7 +19,7 @@ export class RandomCluster {
   readonly random: SeededRandom
   readonly replicas: readonly TestReplica[]
   readonly faults: Faults
-  readonly counts = { committed: 0, leaders: 0, reads: 0, lostReads: 0, restarts: 0, snapshots: 0 }
+  readonly counts = { committed: 0, leaders: 0, reads: 0, lostReads: 0, restarts: 0, snapshots: 0, transfers: 0 }
   #transit: Message[] = []
   /** Chances per message, drawn per seed. */
   readonly #loss: number
@@ -160,6 +160,7 @@ export class RandomCluster {
     else if (choice < 0.98) this.#load(replica)
     else if (choice < 0.983) this.#cutOneOff()
     else if (choice < 0.983 + this.#crashes) this.#restart(replica)
+    else if (choice > 0.996) this.#transfer(replica.id)
   }
 
   #tick(replica: TestReplica): void {
@@ -178,6 +179,10 @@ export class RandomCluster {
     if (this.random.next() >= this.#doubling) this.#transit.splice(at, 1)
     if (this.random.next() < this.#loss || message.from === this.#cutOff || message.to === this.#cutOff) return
     this.#replica(message.to).raft.step(message)
+  }
+
+  #transfer(to: number): void {
+    for (const { raft } of this.replicas) if (raft.transferLeadership(to) === 'begun') this.counts.transfers++
   }
 
   #send(messages: readonly Message[]): void {

@@ -9,6 +9,7 @@ import { type Directory, emptyDirectory } from './directory.ts'
 import { OstrakaError } from './errors.ts'
 import type { pb } from './messages.ts'
 import { controllerMethods } from './methods.ts'
+import { decodeMigrationList, type MigrationList, noMigrations } from './migration-list.ts'
 
 export interface ConfigWatcherParts {
   readonly transport: Transport
@@ -17,6 +18,8 @@ export interface ConfigWatcherParts {
   readonly logger: Logger
   /** HOST:PORT of the controllers, at least one. */
   readonly addresses: readonly string[]
+  /** Also keep what groups may have to act upon: for nodes. */
+  readonly migrations?: boolean
 }
 
 const firstBackoffMs = 50
@@ -44,6 +47,7 @@ export class ConfigWatcher {
   readonly #waiters = new Set<Waiter>()
   #config: Config | undefined
   #directory: Directory = emptyDirectory
+  #migrations: MigrationList = noMigrations
   #clusterId: Uint8Array | undefined
   #channel: Channel | undefined
   #stream: Stream<pb.v1.WatchRequest.$Properties> | undefined
@@ -72,6 +76,11 @@ export class ConfigWatcher {
     return this.#directory
   }
 
+  /** The newest list of migrations seen; version 0 before the first, and where they were not asked for. */
+  get migrations(): MigrationList {
+    return this.#migrations
+  }
+
   /** The cluster that is watched; undefined before the first answer. */
   get clusterId(): Uint8Array | undefined {
     return this.#clusterId
@@ -83,7 +92,7 @@ export class ConfigWatcher {
     this.#connect()
   }
 
-  /** Calls `listener` after each change of config or directory, until the returned function is called. */
+  /** Calls `listener` after each change of config, directory or migrations, until the returned function is called. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => {
@@ -147,7 +156,8 @@ export class ConfigWatcher {
     if (connection !== this.#connection) return
     this.#stream = stream
     // Answered by a whole config where nothing is known.
-    stream.write({ knownNumber: this.#config?.number ?? 0, knownDirectory: this.#directory.version } as pb.v1.WatchRequest)
+    const known = { knownNumber: this.#config?.number ?? 0, knownDirectory: this.#directory.version }
+    stream.write({ ...known, migrations: this.#parts.migrations ?? false } as pb.v1.WatchRequest)
   }
 
   #disconnect(): void {
@@ -214,10 +224,17 @@ export class ConfigWatcher {
       config = applyDifference(config, change)
     }
     const directory = update.directory ? this.#directory.merge(update.directory) : this.#directory
-    const changed = config !== this.#config || directory !== this.#directory
+    const migrations = this.#newerMigrations(update)
+    const changed = config !== this.#config || directory !== this.#directory || migrations !== this.#migrations
     this.#config = config
     this.#directory = directory
+    this.#migrations = migrations
     return changed
+  }
+
+  /** A controller that is behind must not bring back what has ended. */
+  #newerMigrations({ migrations }: pb.v1.WatchUpdate): MigrationList {
+    return migrations && (migrations.version ?? 0) > this.#migrations.version ? decodeMigrationList(migrations) : this.#migrations
   }
 
   #tell(): void {

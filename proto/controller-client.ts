@@ -8,6 +8,7 @@ import { type Directory, decodeDirectory } from './directory.ts'
 import { decodeError, OstrakaError } from './errors.ts'
 import type { pb } from './messages.ts'
 import { controllerMethods } from './methods.ts'
+import { decodeMigration, type Migration } from './migration.ts'
 
 export interface ControllerCallOptions {
   /** For the whole call, all attempts together. */
@@ -30,6 +31,16 @@ const attemptMsMax = 2000
 const attemptMsMin = 250
 /** Channels to addresses that only hints named. */
 const hintedChannelsMax = 16
+
+/** What became of a change. */
+export interface ChangeOutcome {
+  /** The newest config number after it. */
+  readonly configNumber: number
+  /** One line for people, or ''. */
+  readonly note: string
+  /** Ids of the migrations that it planned or concerns. */
+  readonly migrations: readonly number[]
+}
 
 interface Reply {
   error?: pb.v1.Error.$Properties | null
@@ -61,14 +72,47 @@ export class ControllerClient {
     return { config: decodeConfig(reply.config ?? {}), directory: decodeDirectory(reply.directory ?? {}) }
   }
 
-  /** Adds groups. Applied once however often it is tried: a request id is drawn where none is given. */
-  async join(
-    request: pb.v1.JoinRequest.$Properties,
-    options: ControllerCallOptions,
-  ): Promise<{ configNumber: number /** One line for people, or ''. */; note: string }> {
-    const requestId = request.requestId || toHex(this.#parts.random.bytes(16))
-    const reply = await this.#call(controllerMethods.join, { ...request, requestId }, options, true)
-    return { configNumber: reply.configNumber, note: reply.note }
+  /** Adds groups. Applied once however often it is tried, as every change: a request id is drawn where none is given. */
+  join(request: pb.v1.JoinRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.join, request, options)
+  }
+
+  /** Drains a group. NOT_FOUND: there is none of that name. FAILED_PRECONDITION: it is the last one with data, or `confirmShards` is wrong. */
+  leave(request: pb.v1.LeaveRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.leave, request, options)
+  }
+
+  /** Pins a shard to a group, and moves it there. FAILED_PRECONDITION: it moves already, or the group is being drained. */
+  move(request: pb.v1.MoveRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.move, request, options)
+  }
+
+  unpin(request: pb.v1.UnpinRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.unpin, request, options)
+  }
+
+  rebalance(request: pb.v1.RebalanceRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.rebalance, request, options)
+  }
+
+  /** Pauses, resumes or cancels the migration of a shard. NOT_FOUND: it does not move. FAILED_PRECONDITION: it is committed. */
+  steer(request: pb.v1.SteerRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.steer, request, options)
+  }
+
+  /** Running migrations and the last ended ones, oldest first, with all that is for people. Linearizable. */
+  async migrations(options: ControllerCallOptions): Promise<readonly pb.v1.Migration.$Properties[]> {
+    const reply = await this.#call(controllerMethods.migrations, {}, options, false)
+    return reply.migrations
+  }
+
+  /**
+   * What a group's leader has to say of a migration; the answer is the migration as the controllers' log has it then. undefined after BORN.
+   * FAILED_PRECONDITION: not now (it is paused); NOT_FOUND: no migration of that id was ever planned.
+   */
+  async report(request: pb.v1.ReportRequest.$Properties, options: ControllerCallOptions): Promise<Migration | undefined> {
+    const reply = await this.#call(controllerMethods.report, request, options, true)
+    return reply.migration ? decodeMigration(reply.migration) : undefined
   }
 
   plan(request: pb.v1.PlanRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.PlanReply> {
@@ -79,13 +123,18 @@ export class ControllerClient {
     return this.#call(controllerMethods.status, {}, options, false)
   }
 
+  /** `removedGroups`: those of the request's groups whose data is to be deleted before anything is served. */
   async register(
     request: pb.v1.RegisterRequest.$Properties,
     options: ControllerCallOptions,
-  ): Promise<{ clusterId: Uint8Array; config: Config; directory: Directory }> {
+  ): Promise<{ clusterId: Uint8Array; config: Config; directory: Directory; removedGroups: readonly string[] }> {
     const reply = await this.#call(controllerMethods.register, request, options, true)
-    const clusterId = Uint8Array.from(reply.clusterId)
-    return { clusterId, config: decodeConfig(reply.config ?? {}), directory: decodeDirectory(reply.directory ?? {}) }
+    return {
+      clusterId: Uint8Array.from(reply.clusterId),
+      config: decodeConfig(reply.config ?? {}),
+      directory: decodeDirectory(reply.directory ?? {}),
+      removedGroups: reply.removedGroups,
+    }
   }
 
   /** Throws LOST where another data directory has claimed the number. */
@@ -93,9 +142,13 @@ export class ControllerClient {
     await this.#call(controllerMethods.claimReplica, request, options, true)
   }
 
-  async heartbeat(request: pb.v1.HeartbeatRequest.$Properties, options: ControllerCallOptions): Promise<{ configNumber: number }> {
+  /** `removedGroups`: those of the request's groups whose data is to be deleted. */
+  async heartbeat(
+    request: pb.v1.HeartbeatRequest.$Properties,
+    options: ControllerCallOptions,
+  ): Promise<{ configNumber: number; removedGroups: readonly string[] }> {
     const reply = await this.#call(controllerMethods.heartbeat, request, options, false)
-    return { configNumber: reply.configNumber }
+    return { configNumber: reply.configNumber, removedGroups: reply.removedGroups }
   }
 
   /** Running calls end with CANCELLED. */
@@ -103,6 +156,16 @@ export class ControllerClient {
     this.#closing.abort()
     for (const channel of this.#channels.values()) channel.close()
     this.#channels.clear()
+  }
+
+  async #change<Request extends { requestId: string }>(
+    method: Method<Request, pb.v1.ChangeReply>,
+    request: { readonly requestId?: string | null | undefined },
+    options: ControllerCallOptions,
+  ): Promise<ChangeOutcome> {
+    const requestId = request.requestId || toHex(this.#parts.random.bytes(16))
+    const { configNumber, note, migrations } = await this.#call(method, { ...request, requestId }, options, true)
+    return { configNumber, note, migrations }
   }
 
   async #call<Request, Response extends Reply>(

@@ -56,6 +56,41 @@ async function watched(addresses: string[]) {
 }
 
 describe('config watcher', () => {
+  it('keeps the newest list of migrations where it was asked to, and none older', async () => {
+    const { world, clock, network } = memoryWorld(3)
+    let stream: Stream<pb.v1.WatchUpdate> | undefined
+    const asked: boolean[] = []
+    const route = streamRoute(controllerMethods.watch, (opened) => {
+      stream = opened
+      return { onMessage: (request) => asked.push(request.migrations), onEnd: () => {} }
+    })
+    await network.listen([{ name: 'default', address: 'a:1' }], [route])
+    const parts = { transport: network, clock, random: new SeededRandom(5), logger: silentLogger, addresses: ['a:1'] }
+    const watcher = new ConfigWatcher({ ...parts, migrations: true })
+    let changes = 0
+    watcher.onChange(() => changes++)
+    watcher.start()
+    await world.runUntil(() => asked.length === 1)
+    expect(asked).toEqual([true])
+    const send = (version: number, id: number) => {
+      const migrations = [{ id, shards: [1, 2], from: 'g1@1', to: 'g2@2' }]
+      stream?.write(
+        new pb.v1.WatchUpdate({ clusterId, migrations: { version, migrations, births: [{ shard: 4, group: 'g1@1', epoch: 3 }] } }),
+      )
+    }
+    send(5, 9)
+    await world.runUntil(() => watcher.migrations.version === 5)
+    expect(watcher.migrations.migrations.map(({ id, shards, phase }) => [id, shards, phase])).toEqual([[9, [1, 2], 'copying']])
+    expect(watcher.migrations.births).toEqual([{ shard: 4, group: 'g1@1', epoch: 3 }])
+    expect(changes).toBe(1)
+    send(4, 8)
+    send(5, 8)
+    await world.runFor(10)
+    expect(watcher.migrations.migrations[0]?.id).toBe(9)
+    expect(changes).toBe(1)
+    watcher.close()
+  })
+
   it('takes a whole config first, then differences, and tells each change', async () => {
     const { world, watcher, asked } = await watched(['a:1'])
     let changes = 0

@@ -25,7 +25,7 @@ async function cluster(answers: Record<string, Answer>, addresses = Object.keys(
         unaryRoute(controllerMethods.join, async (request) => {
           joins.push(request)
           const error = answer()
-          return new pb.v1.ChangeReply(error ? { error: encodeError(error) } : { configNumber: 4, note: 'so be it' })
+          return new pb.v1.ChangeReply(error ? { error: encodeError(error) } : { configNumber: 4, note: 'so be it', migrations: [2, 3] })
         }),
       ],
     )
@@ -88,7 +88,11 @@ describe('controller client', () => {
     let lost = 0
     const losing: Answer = () => (lost++ < 2 ? new OstrakaError('UNKNOWN', 'lost with leadership', false) : undefined)
     const { world, client, joins, network } = await cluster({ 'a:1': losing })
-    expect(await world.settle(client.join({ groups: [] }, { timeoutMs: 1000 }))).toEqual({ configNumber: 4, note: 'so be it' })
+    expect(await world.settle(client.join({ groups: [] }, { timeoutMs: 1000 }))).toEqual({
+      configNumber: 4,
+      note: 'so be it',
+      migrations: [2, 3],
+    })
     expect(joins.length).toBe(3)
     expect(new Set(joins.map((join) => join.requestId)).size).toBe(1)
     expect(joins[0]?.requestId.length).toBe(32)

@@ -19,6 +19,10 @@ export type GroupResult =
   | { readonly kind: 'written'; readonly results: readonly WriteResult[] }
   /** `refused`: the group has known these shards before; nothing happened to them. */
   | { readonly kind: 'born'; readonly born: readonly number[]; readonly refused: readonly number[] }
+  /** A step of a migration, or a rebirth, took effect on all of its shards. */
+  | { readonly kind: 'migrated'; readonly index: number }
+  /** It does not fit the state of some shard: nothing happened. */
+  | { readonly kind: 'not-migrated'; readonly reason: string }
   /** The body is no write batch: nothing happened. */
   | { readonly kind: 'malformed'; readonly reason: string }
 
@@ -46,7 +50,7 @@ type Parsed =
   | { readonly kind: 'nothing' }
   | { readonly kind: 'malformed'; readonly timeMs: number; readonly reason: string }
   | { readonly kind: 'write'; readonly timeMs: number; readonly batch: pb.v1.WriteBatch.$Properties }
-  | Exclude<GroupEntry, { kind: 'write' }>
+  | Extract<GroupEntry, { kind: 'birth' | 'time-mark' }>
 
 const parsedNothing: Parsed = { kind: 'nothing' }
 
@@ -190,10 +194,6 @@ export class ApplyRun implements ShardView {
     const refused: number[] = []
     for (const shard of shards) {
       const result = this.#state.move(shard, { kind: 'birth' })
-      if (result.kind === 'moved') {
-        const state = this.#state.shards.get(shard)
-        if (state !== undefined) state.epoch = 1
-      }
       ;(result.kind === 'moved' ? born : refused).push(shard)
     }
     return { kind: 'born', born, refused }
@@ -276,7 +276,8 @@ function parse(entry: Entry): Parsed {
   if (entry.kind !== EntryKind.Normal) throw new UnknownEntryError(entry.index, `entry of kind ${entry.kind}`)
   if (entry.data.length === 0) return parsedNothing
   const decoded = decodeEntry(entry.data, entry.index)
-  if (decoded.kind !== 'write') return decoded
+  if (decoded.kind === 'birth' || decoded.kind === 'time-mark') return decoded
+  if (decoded.kind !== 'write') throw new UnknownEntryError(entry.index, `kind ${decoded.kind}`)
   try {
     const batch = pb.v1.WriteBatch.decode(decoded.body)
     if (batch.clientId.length === limits.clientIdBytes) return { kind: 'write', timeMs: decoded.timeMs, batch }

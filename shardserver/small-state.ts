@@ -12,8 +12,6 @@ export class ShardSmallState {
   readonly shard: number
   /** The migration record: belongs to the group, outlives the shard's range. */
   record: ShardRecord = unbornShard
-  /** Raised by each change of owner; 1 at birth. */
-  epoch = 0
   /** Of the newest write. Only rises. */
   revision = 0
   /** The shard's time is the group's plus this, ms. */
@@ -22,6 +20,11 @@ export class ShardSmallState {
 
   constructor(shard: number) {
     this.shard = shard
+  }
+
+  /** Raised by each change of owner; 1 at birth. */
+  get epoch(): number {
+    return this.record.epoch
   }
 
   get isServing(): boolean {
@@ -119,7 +122,9 @@ export function loadShardState(state: ShardSmallState, bytes: Uint8Array): void 
   const reader = new ByteReader(bytes)
   const format = reader.u8()
   if (format !== shardStateFormat) throw new RangeError(`unknown format ${format} of a shard's state`)
-  state.epoch = reader.varint()
+  const epoch = reader.varint()
+  // Version 0.1 kept it here alone.
+  if (state.record.epoch === 0) state.record = { ...state.record, epoch }
   state.revision = reader.varint()
   const zigzag = reader.varint()
   state.timeOffsetMs = zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2

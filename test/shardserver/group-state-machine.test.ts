@@ -7,7 +7,7 @@ import type { GroupResult } from '../../shardserver/apply-run.ts'
 import { UnknownEntryError } from '../../shardserver/entry.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import { migrationKey } from '../../shardserver/record.ts'
-import { encodeShardRecord, type ShardRecord } from '../../shardserver/shard-state.ts'
+import { encodeShardRecord, type ShardRecord, unbornShard } from '../../shardserver/shard-state.ts'
 import { Caller, keyOf, LogBuilder, openMachine, written } from './builders.ts'
 
 async function applyAll(machine: GroupStateMachine, log: LogBuilder, from = machine.applied): Promise<readonly GroupResult[]> {
@@ -206,7 +206,7 @@ describe('a group state machine', () => {
     log.write(0, 1, put)
     await applyAll(before.machine, log)
     await before.machine.flush()
-    const record: ShardRecord = { state, newestId: 5, attempt: 1, ingested: false, cursor: 0, releasedAt: 0 }
+    const record: ShardRecord = { ...unbornShard, state, newestId: 5, attempt: 1, epoch: 1 }
     before.store.write(new WriteBatch().put(migrationKey(2), encodeShardRecord(record)))
     await before.store.seal(before.store.durableMark ?? new Uint8Array(0))
     const { machine } = await openMachine(before.store.crash())

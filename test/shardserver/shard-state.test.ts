@@ -10,56 +10,65 @@ import {
   unbornShard,
 } from '../../shardserver/shard-state.ts'
 
-const calm = { attempt: 0, ingested: false, cursor: 0, releasedAt: 0 }
+const calm = { attempt: 0, ingested: false, cursor: 0, releasedAt: 0, cut: 0, count: 0, checksum: 0, epoch: 3 }
 const id = 7
+const agreed = { agrees: true, count: 6, checksum: 7 }
 /** One record in each state, in the middle of migration 7 where the state has one. */
 const samples: Readonly<Record<string, ShardRecord>> = {
   unborn: unbornShard,
   absent: { state: 'absent', newestId: id, ...calm },
   serving: { state: 'serving', newestId: id, ...calm },
-  exporting: { state: 'exporting', newestId: id, ...calm, attempt: 2 },
-  released: { state: 'released', newestId: id, ...calm, attempt: 2, releasedAt: 50 },
+  exporting: { state: 'exporting', newestId: id, ...calm, attempt: 2, cut: 20, count: 5, checksum: 9 },
+  released: { state: 'released', newestId: id, ...calm, attempt: 2, releasedAt: 50, cut: 20, count: 5, checksum: 9 },
   importing: { state: 'importing', newestId: id, ...calm, attempt: 2 },
-  ingested: { state: 'importing', newestId: id, ...calm, attempt: 2, ingested: true, cursor: 30 },
+  ingested: { state: 'importing', newestId: id, ...calm, attempt: 2, ingested: true, cursor: 30, count: 4, checksum: 8 },
   refused: { state: 'refused', newestId: id, ...calm },
 }
 
 const events: Readonly<Record<string, ShardEvent>> = {
   birth: { kind: 'birth' },
+  rebirth: { kind: 'rebirth', epoch: 4 },
+  'rebirth, known epoch': { kind: 'rebirth', epoch: 3 },
+  'rebirth, first epoch': { kind: 'rebirth', epoch: 1 },
   'import newer': { kind: 'import', id: 8, attempt: 1 },
   'import newer, attempt 2': { kind: 'import', id: 8, attempt: 2 },
   'import same, next attempt': { kind: 'import', id, attempt: 3 },
   'import same, same attempt': { kind: 'import', id, attempt: 2 },
   'import older': { kind: 'import', id: 6, attempt: 1 },
-  'export newer': { kind: 'export', id: 8, attempt: 1 },
-  'export same, higher attempt': { kind: 'export', id, attempt: 4 },
-  'export same, same attempt': { kind: 'export', id, attempt: 2 },
-  'export older': { kind: 'export', id: 6, attempt: 9 },
+  'export newer': { kind: 'export', id: 8, attempt: 1, index: 21 },
+  'export same, higher attempt': { kind: 'export', id, attempt: 4, index: 21 },
+  'export same, same attempt': { kind: 'export', id, attempt: 2, index: 21 },
+  'export older': { kind: 'export', id: 6, attempt: 9, index: 21 },
   ingest: { kind: 'ingest', id, attempt: 2, cut: 30 },
   'ingest, other attempt': { kind: 'ingest', id, attempt: 1, cut: 30 },
   'ingest, other id': { kind: 'ingest', id: 8, attempt: 2, cut: 30 },
-  replay: { kind: 'replay', id, after: 30, upTo: 40 },
-  'replay, other start': { kind: 'replay', id, after: 29, upTo: 40 },
-  'replay, other id': { kind: 'replay', id: 6, after: 30, upTo: 40 },
+  replay: { kind: 'replay', id, after: 30, upTo: 40, ...agreed },
+  'replay, disagrees': { kind: 'replay', id, after: 30, upTo: 40, ...agreed, agrees: false },
+  'replay, empty': { kind: 'replay', id, after: 30, upTo: 30, ...agreed },
+  'replay, other start': { kind: 'replay', id, after: 29, upTo: 40, ...agreed },
+  'replay, other id': { kind: 'replay', id: 6, after: 30, upTo: 40, ...agreed },
   release: { kind: 'release', id, index: 50 },
   'release, other id': { kind: 'release', id: 6, index: 50 },
-  'activate, agrees': { kind: 'activate', id, after: 30, upTo: 50, agrees: true },
-  'activate, differs': { kind: 'activate', id, after: 30, upTo: 50, agrees: false },
-  'activate, other start': { kind: 'activate', id, after: 29, upTo: 50, agrees: true },
-  'activate, backwards': { kind: 'activate', id, after: 30, upTo: 20, agrees: true },
+  'activate, agrees': { kind: 'activate', id, after: 30, upTo: 50, ...agreed, epoch: 4 },
+  'activate, differs': { kind: 'activate', id, after: 30, upTo: 50, ...agreed, agrees: false, epoch: 4 },
+  'activate, other start': { kind: 'activate', id, after: 29, upTo: 50, ...agreed, epoch: 4 },
+  'activate, backwards': { kind: 'activate', id, after: 30, upTo: 20, ...agreed, epoch: 4 },
   refuse: { kind: 'refuse', id },
   'refuse, other id': { kind: 'refuse', id: 6 },
-  aborted: { kind: 'outcome', id, outcome: 'aborted' },
-  'given back': { kind: 'outcome', id, outcome: 'given-back' },
-  done: { kind: 'outcome', id, outcome: 'done' },
-  'aborted, older id': { kind: 'outcome', id: 6, outcome: 'aborted' },
-  'done, older id': { kind: 'outcome', id: 6, outcome: 'done' },
-  'given back, newer id': { kind: 'outcome', id: 8, outcome: 'given-back' },
+  aborted: { kind: 'outcome', id, outcome: 'aborted', epoch: 4 },
+  'given back': { kind: 'outcome', id, outcome: 'given-back', epoch: 4 },
+  done: { kind: 'outcome', id, outcome: 'done', epoch: 4 },
+  'aborted, older id': { kind: 'outcome', id: 6, outcome: 'aborted', epoch: 4 },
+  'done, older id': { kind: 'outcome', id: 6, outcome: 'done', epoch: 4 },
+  'given back, newer id': { kind: 'outcome', id: 8, outcome: 'given-back', epoch: 4 },
 }
 
 /** Everything that is allowed, and nothing else: sample, event, the state after it, its effect. */
 const allowed: readonly (readonly [string, string, ShardStateName, string])[] = [
   ['unborn', 'birth', 'serving', 'make-empty'],
+  ['unborn', 'rebirth', 'serving', 'make-empty'],
+  ['unborn', 'rebirth, known epoch', 'serving', 'make-empty'],
+  ['absent', 'rebirth', 'serving', 'make-empty'],
   ['unborn', 'import newer', 'importing', 'begin-import'],
   ['unborn', 'import older', 'importing', 'begin-import'],
   ['absent', 'import newer', 'importing', 'begin-import'],
@@ -103,13 +112,24 @@ describe('the states of a shard', () => {
     const small = fc.integer({ min: 0, max: 3 })
     const event: fc.Arbitrary<ShardEvent> = fc.oneof(
       fc.constant<ShardEvent>({ kind: 'birth' }),
-      fc.record({ kind: fc.constantFrom('import', 'export'), id: anId, attempt: small }),
+      fc.record({ kind: fc.constant('rebirth'), epoch: small }),
+      fc.record({ kind: fc.constant('import'), id: anId, attempt: small }),
+      fc.record({ kind: fc.constant('export'), id: anId, attempt: small, index: small }),
       fc.record({ kind: fc.constant('ingest'), id: anId, attempt: small, cut: small }),
-      fc.record({ kind: fc.constant('replay'), id: anId, after: small, upTo: small }),
+      fc.record({ kind: fc.constant('replay'), id: anId, after: small, upTo: small, agrees: fc.boolean(), count: small, checksum: small }),
       fc.record({ kind: fc.constant('release'), id: anId, index: small }),
-      fc.record({ kind: fc.constant('activate'), id: anId, after: small, upTo: small, agrees: fc.boolean() }),
+      fc.record({
+        kind: fc.constant('activate'),
+        id: anId,
+        after: small,
+        upTo: small,
+        agrees: fc.boolean(),
+        count: small,
+        checksum: small,
+        epoch: small,
+      }),
       fc.record({ kind: fc.constant('refuse'), id: anId }),
-      fc.record({ kind: fc.constant('outcome'), id: anId, outcome: fc.constantFrom('aborted', 'given-back', 'done') }),
+      fc.record({ kind: fc.constant('outcome'), id: anId, outcome: fc.constantFrom('aborted', 'given-back', 'done'), epoch: small }),
     ) as fc.Arbitrary<ShardEvent>
     fc.assert(
       fc.property(fc.array(event, { maxLength: 60 }), (list) => {
@@ -119,6 +139,8 @@ describe('the states of a shard', () => {
           const result = transition(record, each)
           if (result.kind === 'refused') continue
           expect(result.next.newestId).toBeGreaterThanOrEqual(record.newestId)
+          expect(result.next.epoch).toBeGreaterThanOrEqual(record.epoch)
+          if (each.kind === 'rebirth') expect(result.next.epoch).toBeGreaterThan(record.epoch)
           expect(result.next.state).not.toBe('unborn')
           if (each.kind === 'birth') births++
           if (each.kind === 'export' && record.state === 'serving') expect(each.id).toBeGreaterThan(record.newestId)
@@ -138,17 +160,33 @@ describe('the states of a shard', () => {
         if (result.kind === 'refused') throw new Error(result.reason)
         return result.next
       }, record)
-    const exported = walk(unbornShard, { kind: 'birth' }, { kind: 'export', id: 3, attempt: 1 }, { kind: 'export', id: 3, attempt: 2 })
-    const left = walk(exported, { kind: 'release', id: 3, index: 90 }, { kind: 'outcome', id: 3, outcome: 'done' })
-    expect(left).toEqual({ state: 'absent', newestId: 3, ...calm })
+    const exported = walk(
+      unbornShard,
+      { kind: 'birth' },
+      { kind: 'export', id: 3, attempt: 1, index: 21 },
+      { kind: 'export', id: 3, attempt: 2, index: 21 },
+    )
+    const left = walk(exported, { kind: 'release', id: 3, index: 90 }, { kind: 'outcome', id: 3, outcome: 'done', epoch: 4 })
+    expect(left).toEqual({ state: 'absent', newestId: 3, ...calm, epoch: 1 })
     const back = walk(
       left,
       { kind: 'import', id: 9, attempt: 1 },
       { kind: 'ingest', id: 9, attempt: 1, cut: 12 },
-      { kind: 'replay', id: 9, after: 12, upTo: 20 },
-      { kind: 'activate', id: 9, after: 20, upTo: 20, agrees: true },
+      { kind: 'replay', id: 9, after: 12, upTo: 20, ...agreed },
+      { kind: 'activate', id: 9, after: 20, upTo: 20, ...agreed, epoch: 4 },
     )
-    expect(back).toEqual({ state: 'serving', newestId: 9, ...calm })
+    expect(back).toEqual({ state: 'serving', newestId: 9, ...calm, epoch: 4 })
     expect(transition(back, { kind: 'birth' }).kind).toBe('refused')
+  })
+
+  it('counts commands from the newest cut on', () => {
+    const recut = transition(samples.exporting as ShardRecord, { kind: 'export', id, attempt: 3, index: 40 })
+    expect(recut).toMatchObject({ next: { attempt: 3, cut: 40, count: 0, checksum: 0 } })
+    const replayed = transition(samples.ingested as ShardRecord, { kind: 'replay', id, after: 30, upTo: 40, ...agreed })
+    expect(replayed).toMatchObject({ next: { cursor: 40, count: 6, checksum: 7 } })
+  })
+
+  it('reads the records that version 0.1 wrote', () => {
+    expect(decodeShardRecord(new Uint8Array([1, 2, 7, 0, 0, 0, 0]))).toEqual({ state: 'serving', newestId: 7, ...calm, epoch: 0 })
   })
 })

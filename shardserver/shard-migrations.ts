@@ -1,0 +1,80 @@
+import type { pb } from '../proto/messages.ts'
+import type { FileEntry, FileSource } from '../raft/file-set.ts'
+import type { ShardRecord, ShardStateName } from './shard-state.ts'
+
+/** A migration that a group takes part in, as its log has it: the record of its shards, which move together. */
+export interface LocalMigration {
+  readonly id: number
+  readonly attempt: number
+  readonly state: Extract<ShardStateName, 'exporting' | 'released' | 'importing' | 'refused'>
+  /** Ascending. */
+  readonly shards: readonly number[]
+  readonly ingested: boolean
+  readonly cursor: number
+  readonly cut: number
+  readonly releasedAt: number
+}
+
+export interface DeltaWanted {
+  readonly id: number
+  /** All of the migration, ascending. */
+  readonly shards: readonly number[]
+  /** Index of the source's log. */
+  readonly after: number
+  /** Of records; one entry's are always given. */
+  readonly maxBytes: number
+}
+
+export type DeltaOutcome =
+  | {
+      readonly kind: 'delta'
+      /** Index of the source's log up to which the commands are given. */
+      readonly upTo: number
+      /** In the order asked. */
+      readonly shards: readonly pb.v1.ShardDelta.$Properties[]
+      /** Entries of the log behind `upTo` that are here already. */
+      readonly lag: number
+      /** The index of the release where that is `upTo`, else 0. */
+      readonly releasedAt: number
+    }
+  /** Not exporting or released under this id, `after` lies before the newest cut or behind what is applied. */
+  | { readonly kind: 'refused'; readonly reason: string }
+
+/** The files of an attempt, synced and verified here. */
+export interface HeldImport {
+  /** Of the records, 16 bytes. */
+  readonly digest: Uint8Array
+  /** Index of the source's log. */
+  readonly cut: number
+  /** Of the files. */
+  readonly bytes: number
+}
+
+/** What the migration driver of a node needs of a replica's state machine. What it proposes: `encodeMigration`, `encodeRebirth`. */
+export interface ShardMigrations {
+  /** Called after an `apply` that changed a migration record. */
+  onMigration: (() => void) | undefined
+  /** Sets of files cut here; wants `export` in the request. UNAVAILABLE while being made, NOT_FOUND when lost or over. */
+  readonly exports: FileSource
+  /** 'unborn': the group never knew the shard. */
+  shardRecord(shard: number): ShardRecord
+  /** Those not ended here, by id. */
+  migrations(): readonly LocalMigration[]
+  /** Where the files of an attempt are to be put: a folder that may not exist yet. Removed when the migration ends here. */
+  importFolder(id: number, attempt: number): string
+  /**
+   * The files lie in `importFolder`, whole and synced. Verifies that they are readable, hold records of the migration's shards only and have
+   * the digest that their description says; then they are held, also after a restart. CorruptionError where they are not so; OstrakaError
+   * FAILED_PRECONDITION where this attempt is not, or no more, wanted.
+   */
+  stageImport(
+    id: number,
+    attempt: number,
+    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
+  ): Promise<HeldImport>
+  holdsImport(id: number, attempt: number): HeldImport | undefined
+  /** What the commands of exporting or released shards were, all of one moment. */
+  delta(wanted: DeltaWanted): Promise<DeltaOutcome>
+  /** About what a shard takes, bytes. */
+  shardBytes(shard: number): Promise<number>
+}

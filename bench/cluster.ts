@@ -4,6 +4,7 @@
  *
  *   npm run bench:cluster                                              # this cluster alone, started for the run
  *   npm run bench:cluster -- --etcd 127.0.0.1:2371,127.0.0.1:2372      # beside a running etcd
+ *   npm run bench:cluster -- --in-flight 64                            # with so many calls under way alone, not with 64, then 256
  *
  * Values are random bytes (incompressible), keys come from a set of 20,000, fsync is on on both sides. Every process shares this machine's
  * cores with the load.
@@ -61,26 +62,30 @@ function median(results: readonly LoopResult[], of: (result: LoopResult) => numb
   return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
 
+/** The first side is ours: its ratio to the second is printed beside it. Returns how many calls failed. */
 async function run(sides: readonly Side[], rounds: number, seconds: number, inFlight: number): Promise<number> {
-  const table = new Table({ head: ['workload', 'side', 'per second', 'p50 ms', 'p99 ms', 'errors'] })
+  const table = new Table({ head: ['in flight', 'workload', 'side', 'per second', 'p50 ms', 'p99 ms', 'errors', 'ratio'] })
   let errors = 0
-  for (const side of sides) for (const bytes of [128, 4096]) await fill(side, bytes, inFlight)
   for (const workload of workloads) {
     const results = new Map<string, LoopResult[]>(sides.map(({ name }) => [name, []]))
     for (let round = 0; round < rounds; round++) {
       for (const side of sides) results.get(side.name)?.push(await measure(side, workload, inFlight, seconds))
     }
+    const rates = sides.map(({ name }) => median(results.get(name) ?? [], (r) => r.perSecond))
+    const ratio = rates.length > 1 ? ((rates[0] ?? 0) / (rates[1] ?? 1)).toFixed(2) : ''
     for (const [name, all] of results) {
       const failed = all.reduce((sum, result) => sum + result.errors, 0)
       errors += failed
       const fixed = (of: (result: LoopResult) => number) => median(all, of).toFixed(2)
       table.push([
+        inFlight,
         `${workload.kind} ${workload.bytes} B`,
         name,
         Math.round(median(all, (r) => r.perSecond)),
         fixed((r) => r.p50),
         fixed((r) => r.p99),
         failed,
+        name === sides[0]?.name ? ratio : '',
       ])
     }
   }
@@ -112,13 +117,13 @@ async function main(options: Options): Promise<void> {
   const etcd = options.etcd === undefined ? undefined : await etcdSide(options.etcd)
   const ours: Side = { name: 'ostraka', put: (key, value) => db.put(key, value), get: (key) => db.get(key) }
   try {
-    const errors = await run(
-      etcd === undefined ? [ours] : [ours, etcd],
-      Number(options.rounds),
-      Number(options.seconds),
-      Number(options.inFlight),
-    )
-    console.log(errors === 0 ? '4 passed, 0 failed' : `0 passed, ${errors} failed`)
+    const sides = etcd === undefined ? [ours] : [ours, etcd]
+    const concurrencies = options.inFlight.split(',').map(Number)
+    for (const side of sides) for (const bytes of [128, 4096]) await fill(side, bytes, Math.max(...concurrencies))
+    let errors = 0
+    for (const inFlight of concurrencies) errors += await run(sides, Number(options.rounds), Number(options.seconds), inFlight)
+    const passed = workloads.length * concurrencies.length
+    console.log(errors === 0 ? `${passed} passed, 0 failed` : `0 passed, ${errors} failed`)
     if (errors > 0) process.exitCode = 1
   } finally {
     await db.close()
@@ -130,7 +135,7 @@ async function main(options: Options): Promise<void> {
 await new Command('bench:cluster')
   .option('--rounds <n>', 'rounds of each side', '3')
   .option('--seconds <n>', 'seconds of each round', '4')
-  .option('--in-flight <n>', 'calls under way', '64')
+  .option('--in-flight <n>', 'calls under way; several one after the other', '64,256')
   .option('--etcd <endpoints>', 'HOST:PORT,… of a running etcd')
   .option('--controllers <addresses>', 'HOST:PORT,… of a running cluster; one is started if not given')
   .action(main)

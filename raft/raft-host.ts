@@ -9,6 +9,8 @@ import { pb } from '../proto/messages.ts'
 import { alignLog } from './align-log.ts'
 import type { Message } from './core/types.ts'
 import type { DataDirectory } from './data-directory.ts'
+import { FileServer } from './file-server.ts'
+import type { FileSource } from './file-set.ts'
 import { SharedLog } from './log/shared-log.ts'
 import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
@@ -64,6 +66,8 @@ export class RaftHost {
   readonly #options: RaftHostOptions
   readonly #log: SharedLog
   readonly #messenger: Messenger
+  readonly #fileServer: FileServer
+  readonly #exports = new Map<string, FileSource>()
   readonly #hosted = new Map<string, Hosted>()
   readonly #tickMs: number
   #timer: Timer | undefined
@@ -84,6 +88,15 @@ export class RaftHost {
       clusterId: () => options.directory.clusterId,
       resolve: options.resolve,
       onMessage: (message) => this.#receive(message),
+    })
+    this.#fileServer = new FileServer({
+      fileSystem: options.fileSystem,
+      clock: options.clock,
+      random: options.random,
+      logger: options.logger,
+      clusterId: () => options.directory.clusterId,
+      snapshots: () => undefined,
+      exports: (group) => this.#exports.get(group),
     })
     this.#armTick()
   }
@@ -114,7 +127,7 @@ export class RaftHost {
   }
 
   routes(): Route[] {
-    return this.#messenger.routes()
+    return [...this.#messenger.routes(), ...this.#fileServer.routes()]
   }
 
   get log(): SharedLog {
@@ -123,6 +136,12 @@ export class RaftHost {
 
   replicas(): readonly Replica<unknown>[] {
     return [...this.#hosted.values()].map(({ replica }) => replica)
+  }
+
+  /** Where peers get exports of shards of `group` from, until it is undefined again. */
+  setExports(group: string, source: FileSource | undefined): void {
+    if (source === undefined) this.#exports.delete(group)
+    else this.#exports.set(group, source)
   }
 
   /** Node that holds `replica` of `group`; undefined: not known here. */
@@ -153,6 +172,7 @@ export class RaftHost {
     this.#timer?.cancel()
     for (const { replica } of this.#hosted.values()) replica.stop()
     this.#messenger.close()
+    this.#fileServer.close()
     const closed = await Promise.allSettled([...this.#hosted.values()].map(({ replica }) => replica.stateMachine.close()))
     await this.#log.close()
     for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason

@@ -1,0 +1,108 @@
+import { crc32 } from '../base/checksum.ts'
+import { type Clock, sleep } from '../base/clock.ts'
+import { type Channel, TransportError } from '../base/transport.ts'
+import { decodeError, OstrakaError } from '../proto/errors.ts'
+import { pb } from '../proto/messages.ts'
+import { fileMethods } from '../proto/methods.ts'
+
+/** Making a snapshot waits for a flush. */
+const openTimeoutMs = 60_000
+const readTimeoutMs = 10_000
+/** A call that failed on its way, or whose bytes came damaged, is made again after these waits. */
+const retryWaitsMs = [50, 200, 800, 2000] as const
+
+export interface ChunkReaderOptions {
+  readonly channel: Channel
+  readonly clock: Clock
+  clusterId(): Uint8Array
+  /** As `Open` named it. */
+  readonly set: string
+  readonly bytesPerSecond?: number
+  readonly signal?: AbortSignal
+}
+
+/** Asks a peer for pieces of the files of a set: checks them, asks again for those that did not come, keeps to a rate. */
+export class ChunkReader {
+  /** Bytes of one piece. */
+  static readonly bytesMax = 1024 * 1024
+  readonly #options: ChunkReaderOptions
+  /** When the rate allows the next call. */
+  #nextMs = 0
+
+  constructor(options: ChunkReaderOptions) {
+    this.#options = options
+  }
+
+  /** Rejects with OstrakaError. */
+  static async open(channel: Channel, request: pb.v1.OpenFilesRequest, signal: AbortSignal | undefined): Promise<pb.v1.OpenFilesReply> {
+    const reply = await call(signal, () => channel.unary(fileMethods.open, request, { timeoutMs: openTimeoutMs, ...signalOf(signal) }))
+    if (reply.error) throw decodeError(reply.error)
+    return reply
+  }
+
+  /** `length` bytes from `offset` on. Rejects with OstrakaError: NOT_FOUND where the peer holds the set no more. */
+  async read(file: string, offset: number, length: number): Promise<Uint8Array> {
+    await this.#paced(length)
+    const first = await this.#readSome(file, offset, length)
+    if (first.length === length) return first
+    const whole = new Uint8Array(length)
+    whole.set(first)
+    for (let filled = first.length; filled < length; ) {
+      const more = await this.#readSome(file, offset + filled, length - filled)
+      whole.set(more, filled)
+      filled += more.length
+    }
+    return whole
+  }
+
+  /** At least one byte. */
+  async #readSome(file: string, offset: number, length: number): Promise<Uint8Array> {
+    const { channel, clock, set, signal } = this.#options
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const request = new pb.v1.ReadFileRequest({ clusterId: this.#options.clusterId(), set, file, offset, length })
+        const options = { timeoutMs: readTimeoutMs, ...signalOf(signal) }
+        const reply = await call(signal, () => channel.unary(fileMethods.read, request, options))
+        if (reply.error) throw decodeError(reply.error)
+        const { data } = reply
+        if (data.length === 0 || data.length > length || crc32(data) !== reply.checksum) {
+          throw new OstrakaError('UNAVAILABLE', `a piece of ${file} at ${offset} came damaged`, true)
+        }
+        return data
+      } catch (error) {
+        const waitMs = retryWaitsMs[attempt]
+        if (waitMs === undefined || !(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
+        await sleep(clock, waitMs)
+      }
+    }
+  }
+
+  async #paced(bytes: number): Promise<void> {
+    const { bytesPerSecond, clock } = this.#options
+    if (bytesPerSecond === undefined) return
+    const nowMs = clock.monotonicMs()
+    const startMs = Math.max(nowMs, this.#nextMs)
+    this.#nextMs = startMs + (bytes * 1000) / bytesPerSecond
+    if (startMs > nowMs) await sleep(clock, startMs - nowMs)
+  }
+}
+
+function signalOf(signal: AbortSignal | undefined): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal }
+}
+
+/** Makes OstrakaErrors of what fails on the way. */
+async function call<T>(signal: AbortSignal | undefined, send: () => Promise<T>): Promise<T> {
+  if (signal?.aborted) throw cancelled()
+  try {
+    return await send()
+  } catch (error) {
+    if (signal?.aborted) throw cancelled()
+    if (error instanceof TransportError) throw new OstrakaError('UNAVAILABLE', error.message, true)
+    throw error
+  }
+}
+
+function cancelled(): OstrakaError {
+  return new OstrakaError('CANCELLED', 'the fetch was cancelled', true)
+}

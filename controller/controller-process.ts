@@ -22,6 +22,8 @@ import { ControllerServer } from './controller-server.ts'
 const heartbeatEveryMs = 500
 const heartbeatTimeoutMs = 1000
 const registerTimeoutMs = 10_000
+/** For handing over, and for what waits to be answered: together less than the five seconds of a signal. */
+const handOverMs = 2000
 const closeGraceMs = 2000
 /** Uid of the controllers' own group. */
 const group = 'controller'
@@ -150,6 +152,7 @@ class ControllerProcess implements RunningController {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    await this.#host?.handOver(handOverMs)
     this.#client?.close()
     this.#server?.close()
     await this.#listener?.close(closeGraceMs)

@@ -78,6 +78,11 @@ export class Messenger {
     return this.#outboxes.get(outboxKey(node, lane))?.push(message, bytes) ?? false
   }
 
+  /** `node` has dialled to receive: what is sent leaves. */
+  isConnected(node: string): boolean {
+    return this.#outboxes.has(outboxKey(node, pb.v1.Lane.CONTROL))
+  }
+
   close(): void {
     this.#closed = true
     for (const node of [...this.#links.keys()]) this.disconnect(node)

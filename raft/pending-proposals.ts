@@ -53,10 +53,10 @@ export class PendingProposals<Result> {
     }
   }
 
-  /** Leadership is gone: what is in the log may still be committed by another leader. */
-  loseAll(): void {
-    const lost = [...this.#inLog.values()]
-    this.#inLog.clear()
-    for (const { done } of lost) done({ kind: 'lost' })
+  /** Leadership is gone: what is in the log behind `commit` may still be committed by another leader. What is committed will be applied here. */
+  loseBehind(commit: number): void {
+    const lost = [...this.#inLog].filter(([index]) => index > commit)
+    for (const [index] of lost) this.#inLog.delete(index)
+    for (const [, { done }] of lost) done({ kind: 'lost' })
   }
 }

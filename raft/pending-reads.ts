@@ -47,6 +47,13 @@ export class PendingReads {
     for (const done of dones) done({ kind: 'refused', reason: 'not-leader', leader })
   }
 
+  /** A round that was lost: its reads join the next one, or are refused with what is queued. */
+  requeue(context: number): void {
+    const dones = this.#rounds.get(context) ?? []
+    this.#rounds.delete(context)
+    this.#queued.unshift(...dones)
+  }
+
   /** Everything up to `applied` is applied: reads that waited for it go on now, in this turn. */
   release(applied: number): void {
     if (this.#waiting.length === 0) return

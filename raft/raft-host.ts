@@ -11,6 +11,7 @@ import type { Message } from './core/types.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { FileServer } from './file-server.ts'
 import type { FileSource } from './file-set.ts'
+import { atMost, handOverReplica } from './hand-over.ts'
 import { SharedLog } from './log/shared-log.ts'
 import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
@@ -73,6 +74,7 @@ export class RaftHost {
   #timer: Timer | undefined
   #reclaiming = false
   #failed = false
+  #leaving = false
   #closed = false
 
   private constructor(options: RaftHostOptions, log: SharedLog) {
@@ -166,6 +168,20 @@ export class RaftHost {
     }
   }
 
+  /**
+   * Before this process ends: its replicas campaign no more, and hand over what they lead. Resolves when all is handed over or nobody takes it, at
+   * the latest after `timeoutMs`. They go on following and voting until `close`.
+   */
+  async handOver(timeoutMs: number): Promise<void> {
+    this.#leaving = true
+    const hosted = [...this.#hosted.values()]
+    for (const { replica } of hosted) replica.allowCampaign(false)
+    const handed = hosted.map(({ replica, members }) =>
+      handOverReplica(replica, (number) => this.#messenger.isConnected(members.get(number) ?? '')),
+    )
+    await atMost(this.#options.clock, timeoutMs, handed)
+  }
+
   /** Stops all replicas and closes the log: what was acknowledged is durable. */
   async close(): Promise<void> {
     this.#closed = true
@@ -211,6 +227,7 @@ export class RaftHost {
       ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })
+    if (this.#leaving) replica.allowCampaign(false)
     this.#hosted.set(group, { replica: replica as Replica<unknown>, members })
     for (const node of members.values()) this.#messenger.connect(node)
     return replica

@@ -6,6 +6,7 @@ import { ApplyPump } from './apply-pump.ts'
 import { Raft } from './core/raft.ts'
 import { type ConfState, type CoreOptions, type Entry, type HardState, type Message, NONE, type Ready } from './core/types.ts'
 import { GroupTime } from './group-time.ts'
+import { LeaderTransfer, type TransferOutcome } from './leader-transfer.ts'
 import type { GroupLog } from './log/group-log.ts'
 import { LogTruncation } from './log-truncation.ts'
 import type { Envelope } from './message-codec.ts'
@@ -72,6 +73,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #pump: ApplyPump<Result>
   readonly #truncation: LogTruncation
   readonly #waiters: AppliedWaiters
+  readonly #transfer: LeaderTransfer
   #drainScheduled = false
   #snapshotRetry: Timer | undefined
   #stopped: Error | undefined
@@ -99,6 +101,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     })
     this.#waiters = new AppliedWaiters(options.group, this.#pump.applied)
     this.#core = this.#makeCore()
+    this.#transfer = new LeaderTransfer(this.#core, options.electionTicks)
     log.onLoaded = () => {
       this.#guard(() => this.#core.entriesLoaded())
       this.#wake()
@@ -179,10 +182,36 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#wake()
   }
 
+  /** Hands the office to replica `to`. `done` is called exactly once, at the latest after two election timeouts. */
+  transferLeadership(to: number, done: (outcome: TransferOutcome) => void): void {
+    if (this.#stopped !== undefined) done({ kind: 'refused', reason: 'stopped', leader: NONE })
+    else this.#guard(() => this.#transfer.request(to, done))
+    this.#wake()
+  }
+
+  /** False: from now on this replica neither campaigns nor takes an office that is handed to it. */
+  allowCampaign(allowed: boolean): void {
+    if (this.#stopped !== undefined) return
+    this.#guard(() => this.#core.allowCampaign(allowed))
+    this.#wake()
+  }
+
+  /** The other voters, as a leader knows them; the one that could take over soonest first. */
+  successors(): readonly number[] {
+    if (this.role !== 'leader') return []
+    const { voters } = this.conf
+    return this.#core
+      .progress()
+      .filter((peer) => voters.includes(peer.replica) && peer.replica !== this.replica)
+      .sort((a, b) => Number(b.active) - Number(a.active) || b.match - a.match)
+      .map((peer) => peer.replica)
+  }
+
   tick(): void {
     if (this.#stopped !== undefined) return
     this.#guard(() => this.#core.tick())
-    if (this.#core.hasReady()) this.#wake()
+    this.#transfer.tick()
+    if (this.#core.hasReady() || this.#transfer.underWay) this.#wake()
   }
 
   step(message: Message, envelope: Envelope): void {
@@ -255,9 +284,13 @@ export class Replica<Result> implements ReplicaApi<Result> {
       return
     }
     this.#guard(() => {
-      this.#proposals.submit((datas) => this.#core.propose(datas))
-      this.#reads.submit((context) => this.#core.readIndex(context), this.#core.leader)
+      this.#transfer.check()
+      const keepBack = this.#transfer.underWay
+      if (!keepBack) this.#proposals.submit((datas) => this.#core.propose(datas))
+      if (!keepBack || this.#core.role === 'leader') this.#reads.submit((context) => this.#core.readIndex(context), this.#core.leader)
       while (this.#core.hasReady()) this.#handle(this.#core.ready())
+      this.#transfer.check()
+      if (keepBack && !this.#transfer.underWay) this.#wake()
     })
   }
 
@@ -269,7 +302,10 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#pump.commitTo(ready.commit)
     if (ready.snapshot !== undefined) this.#declineSnapshot()
     for (const { context, index } of ready.readStates) this.#reads.confirmed(context, index)
-    for (const context of ready.lostReads) this.#reads.lost(context, this.#core.leader)
+    for (const context of ready.lostReads) {
+      if (this.#transfer.underWay) this.#reads.requeue(context)
+      else this.#reads.lost(context, this.#core.leader)
+    }
     this.#reads.release(this.#pump.applied)
     if (this.#reads.hasQueued) this.#wake()
   }
@@ -291,7 +327,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       this.#time.lead()
     } else {
       this.#time.follow()
-      this.#proposals.loseAll()
+      this.#proposals.loseBehind(this.#pump.commit)
     }
     this.#options.onSoftState()
   }
@@ -373,7 +409,8 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#pump.stop()
     this.#truncation.stop()
     this.#waiters.stop()
-    this.#proposals.loseAll()
+    this.#transfer.stop()
+    this.#proposals.loseBehind(0)
     this.#wake()
     this.#options.onStopped(error)
   }

@@ -1,3 +1,4 @@
+import { sleep } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
 import { type CallContext, type Route, type Stream, type StreamHandlers, streamRoute, unaryRoute } from '../base/transport.ts'
 import { encodeError } from '../proto/errors.ts'
@@ -23,6 +24,8 @@ const MiB = 1024 * 1024
 const defaultConnectionLimits: InFlightLimits = { requests: 4096, bytes: 64 * MiB }
 const defaultNodeLimits: InFlightLimits = { requests: 32_768, bytes: 256 * MiB }
 const defaultScansMax = 64
+/** How often a closing server looks whether all is answered. */
+const idleLookMs = 5
 /** Refusals that may wait for a client that does not read, by the requests that it may have under way. */
 const waitingRefusals = 2
 
@@ -49,6 +52,13 @@ export class KvServer {
       streamRoute(kvMethods.executeStream, (stream, context) => this.#accept(stream, context)),
       unaryRoute(kvMethods.scan, (request) => this.scan(request)),
     ]
+  }
+
+  /** Resolves when every request that came is answered and its reply has left, at the latest after `timeoutMs`. */
+  async whenIdle(timeoutMs: number): Promise<void> {
+    const { clock } = this.#node
+    const endMs = clock.monotonicMs() + timeoutMs
+    while (this.#inFlight.requests > 0 && clock.monotonicMs() < endMs) await sleep(clock, idleLookMs)
   }
 
   /** Never rejects: what fails is in the reply. */

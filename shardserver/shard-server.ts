@@ -21,7 +21,10 @@ const heartbeatEveryMs = 500
 const heartbeatTimeoutMs = 1000
 /** A start gives up when no controller has answered for so long. */
 const registerTimeoutMs = 30_000
-const closeGraceMs = 2000
+/** For handing over, for what still waits then, and for connections to end: together less than the five seconds of a signal. */
+const handOverMs = 2000
+const answerMs = 500
+const closeGraceMs = 1500
 
 export interface ShardServerSettings extends ProcessSettings {
   /** HOST:PORT of the controllers. */
@@ -62,6 +65,7 @@ class ShardServer implements RunningShardServer {
   readonly #watcher: ConfigWatcher
   #host: RaftHost | undefined
   #groups: GroupHost | undefined
+  #kv: KvServer | undefined
   #listener: Listener | undefined
   #closed = false
 
@@ -92,6 +96,7 @@ class ShardServer implements RunningShardServer {
     })
     this.#groups = groups
     const kv = new KvServer({ clock, logger, hosts: groups, host, watcher: this.#watcher })
+    this.#kv = kv
     const routes = [
       helloRoute(this.#directory),
       ...host.routes(),
@@ -131,9 +136,11 @@ class ShardServer implements RunningShardServer {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#groups?.close()
+    await this.#host?.handOver(handOverMs)
+    await this.#kv?.whenIdle(answerMs)
     this.#watcher.close()
     this.#client.close()
-    this.#groups?.close()
     await this.#listener?.close(closeGraceMs)
     await this.#host?.close()
   }

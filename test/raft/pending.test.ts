@@ -45,7 +45,7 @@ describe('pending proposals', () => {
     proposals.pending.submit(() => ({ ok: false, reason, leader: 2 }))
     expect(proposals.outcomes).toEqual(['a refused', 'b refused'])
     proposals.pending.applied([entry(1, 1), entry(2, 1)], ['x', 'y'])
-    proposals.pending.loseAll()
+    proposals.pending.loseBehind(0)
     expect(proposals.outcomes).toHaveLength(2)
   })
 
@@ -61,12 +61,23 @@ describe('pending proposals', () => {
     const proposals = new Proposals()
     proposals.queue('a')
     proposals.accept(3, 7)
-    proposals.pending.loseAll()
+    proposals.pending.loseBehind(0)
     proposals.queue('b')
     proposals.accept(5, 7)
     proposals.pending.applied([entry(7, 5)], ['r7'])
-    proposals.pending.loseAll()
+    proposals.pending.loseBehind(0)
     expect(proposals.outcomes).toEqual(['a lost', 'b 7 r7'])
+  })
+
+  it('what is committed when office is lost is answered when it is applied', () => {
+    const proposals = new Proposals()
+    proposals.queue('a')
+    proposals.queue('b')
+    proposals.accept(3, 7)
+    proposals.pending.loseBehind(7)
+    expect(proposals.outcomes).toEqual(['b lost'])
+    proposals.pending.applied([entry(7, 3), entry(8, 4)], ['r7', 'of another'])
+    expect(proposals.outcomes).toEqual(['b lost', 'a 7 r7'])
   })
 
   it('what is not in the log when office is lost stays queued, to be refused as definite', () => {
@@ -74,7 +85,7 @@ describe('pending proposals', () => {
     proposals.queue('a')
     proposals.accept(3, 7)
     proposals.queue('b')
-    proposals.pending.loseAll()
+    proposals.pending.loseBehind(0)
     expect(proposals.outcomes).toEqual(['a lost'])
     proposals.pending.refuseQueued('stopped', 0)
     expect(proposals.outcomes).toEqual(['a lost', 'b refused'])

@@ -2,12 +2,15 @@
 import { must } from '../../base/assert.ts'
 import type { JobRegistry } from '../../base/executor.ts'
 import { Client } from '../../client/client.ts'
-import { startController } from '../../controller/controller-process.ts'
+import type { ConfigState } from '../../controller/config-state.ts'
+import { type RunningController, startController } from '../../controller/controller-process.ts'
 import { lsmJobs } from '../../lsm/jobs.ts'
 import { ControllerClient } from '../../proto/controller-client.ts'
 import type { RunningProcess } from '../../raft/process.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
-import { startShardServer } from '../../shardserver/shard-server.ts'
+import type { HostedReplica } from '../../shardserver/group-host.ts'
+import type { MigrationBreak } from '../../shardserver/migration-break.ts'
+import { type RunningShardServer, startShardServer } from '../../shardserver/shard-server.ts'
 import type { NemesisTarget } from './nemesis.ts'
 import type { SimDisk } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
@@ -18,12 +21,15 @@ export interface SimClusterOptions {
   readonly controllers: number
   readonly nodes: number
   readonly groups: number
+  /** Names of the nodes of each group, in the order of the groups; all nodes hold all groups if not given. */
+  readonly placement?: readonly (readonly string[])[]
   readonly shards: number
   readonly electionTimeoutMs?: number
   /** Small memtables bring flushes and compactions into a short run. */
   readonly memtableBytes?: number
   readonly snapshotLogBytes?: number
   readonly unsafe?: UnsafeRaft
+  readonly breaks?: ReadonlySet<MigrationBreak>
   /** A server meets what it cannot live with. Not given: the run fails. */
   readonly onFatal?: (name: string, error: Error) => void
 }
@@ -34,7 +40,7 @@ const nodePort = 7410
 
 interface Machine {
   process: SimProcess
-  running: RunningProcess | undefined
+  running: { readonly node: RunningShardServer } | { readonly controller: RunningController } | undefined
 }
 
 export class SimCluster implements NemesisTarget {
@@ -110,7 +116,47 @@ export class SimCluster implements NemesisTarget {
   /** The running server on `name`; undefined while it starts or is dead. */
   running(name: string): RunningProcess | undefined {
     const { process, running } = this.#machine(name)
-    return process.alive ? running : undefined
+    if (!process.alive || running === undefined) return undefined
+    return 'node' in running ? running.node : running.controller
+  }
+
+  /** The replicas that run on node `name`. */
+  hosted(name: string): readonly HostedReplica[] {
+    const { process, running } = this.#machine(name)
+    return process.alive && running !== undefined && 'node' in running ? running.node.hosted() : []
+  }
+
+  /** What controller `name` has applied. */
+  controllerState(name: string): ConfigState | undefined {
+    const { process, running } = this.#machine(name)
+    return process.alive && running !== undefined && 'controller' in running ? running.controller.state : undefined
+  }
+
+  /** Of the controllers that believe to lead, the one in the newest term. */
+  controllerLeader(): string | undefined {
+    let leader: string | undefined
+    let newest = -1
+    for (const name of this.controllerNames) {
+      const { process, running } = this.#machine(name)
+      const term = process.alive && running !== undefined && 'controller' in running ? running.controller.leadsTerm : undefined
+      if (term === undefined || term <= newest) continue
+      leader = name
+      newest = term
+    }
+    return leader
+  }
+
+  /** Of the nodes whose replica of `group` (uid) believes to lead, the one in the newest term. */
+  groupLeader(group: string): string | undefined {
+    let leader: string | undefined
+    let newest = -1
+    for (const name of this.nodeNames) {
+      const replica = this.hosted(name).find((hosted) => hosted.replica.group === group)?.replica
+      if (replica?.role !== 'leader' || replica.term <= newest) continue
+      leader = name
+      newest = replica.term
+    }
+    return leader
   }
 
   /** Every machine runs, and every group that it hosts has a leader. */
@@ -121,14 +167,27 @@ export class SimCluster implements NemesisTarget {
   /** Makes the groups, their replicas on all nodes, and waits until every shard is served. */
   async form(): Promise<void> {
     const process = new SimProcess(this.#world, { name: 'admin', network: this.network })
-    const { transport, clock, random, logger } = process
-    const admin = new ControllerClient({ transport, clock, random, logger, addresses: this.controllerAddresses })
-    const members = this.nodeNames.map((node) => ({ node, address: `${node}:${nodePort}` }))
-    const groups = this.groupNames.map((name) => ({ name, weight: 1, members }))
+    const admin = this.#controllerClient(process)
+    const groups = this.groupNames.map((name) => ({ name, weight: 1, members: this.members(name) }))
     await this.#world.settle(admin.join({ groups, once: true, author: 'simulator' }, { timeoutMs: 30_000 }), 60_000)
     await this.#world.settle(this.#allServed(process), 60_000)
     admin.close()
     process.kill()
+  }
+
+  /** The nodes that hold group `name`, as a join names them. */
+  members(name: string): { node: string; address: string }[] {
+    const nodes = this.#options.placement?.[this.groupNames.indexOf(name)] ?? this.nodeNames
+    return nodes.map((node) => ({ node, address: `${node}:${nodePort}` }))
+  }
+
+  /** An admin on a machine of its own. */
+  admin(name: string): ControllerClient {
+    return this.#controllerClient(new SimProcess(this.#world, { name, network: this.network }))
+  }
+
+  #controllerClient({ transport, clock, random, logger }: SimProcess): ControllerClient {
+    return new ControllerClient({ transport, clock, random, logger, addresses: this.controllerAddresses })
   }
 
   /** A client on a machine of its own. */
@@ -174,9 +233,9 @@ export class SimCluster implements NemesisTarget {
     )
   }
 
-  #open(name: string, process: SimProcess, onFatal: (error: Error) => void): Promise<RunningProcess> {
+  async #open(name: string, process: SimProcess, onFatal: (error: Error) => void): Promise<NonNullable<Machine['running']>> {
     const isController = this.controllerNames.includes(name)
-    const { electionTimeoutMs = 500, memtableBytes = 64 * 1024, snapshotLogBytes = 256 * 1024, unsafe } = this.#options
+    const { electionTimeoutMs = 500, memtableBytes = 64 * 1024, snapshotLogBytes = 256 * 1024, unsafe, breaks } = this.#options
     const settings = {
       id: name,
       listen: [{ name: 'default', address: `${name}:${isController ? controllerPort : nodePort}` }],
@@ -193,9 +252,12 @@ export class SimCluster implements NemesisTarget {
       maxAppendBytes: this.#maxAppendBytes,
       ...(unsafe === undefined ? {} : { unsafe }),
     }
-    if (!isController) return startShardServer({ ...settings, controllers: this.controllerAddresses }, process, onFatal)
+    if (!isController) {
+      const own = { ...settings, controllers: this.controllerAddresses, ...(breaks === undefined ? {} : { breaks }) }
+      return { node: await startShardServer(own, process, onFatal) }
+    }
     const peers = this.controllerNames.map((id) => ({ id, address: `${id}:${controllerPort}` }))
-    return startController({ ...settings, peers, shards: this.#options.shards }, process, onFatal)
+    return { controller: await startController({ ...settings, peers, shards: this.#options.shards }, process, onFatal) }
   }
 
   #machine(name: string): Machine {

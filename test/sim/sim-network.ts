@@ -45,6 +45,9 @@ export interface NetworkOptions {
   readonly windowBytes?: number
 }
 
+/** Hears each message that a caller sends: the method's path, the address, the encoded message, which must not be kept or changed. */
+export type Overhearer = (path: string, address: string, bytes: Uint8Array) => void
+
 /** One direction between two names. */
 export class Link {
   conditions: LinkConditions
@@ -71,6 +74,7 @@ export class SimNetwork {
   readonly #bindings = new Map<string, ListenerBinding>()
   readonly #connections = new Set<SimConnection>()
   #nextPort = 20_000
+  #overhearer: Overhearer | undefined
 
   constructor(world: World, options: NetworkOptions = {}) {
     this.world = world
@@ -181,7 +185,16 @@ export class SimNetwork {
     }
   }
 
+  /** Tells `overhearer` of every message that a caller sends from now on. */
+  overhear(overhearer: Overhearer | undefined): void {
+    this.#overhearer = overhearer
+  }
+
   // What transports and connections need.
+
+  sent(path: string, address: string, bytes: Uint8Array): void {
+    this.#overhearer?.(path, address, bytes)
+  }
 
   attach(process: SimProcess): void {
     this.#processes.set(process.name, process)

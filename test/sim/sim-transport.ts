@@ -166,7 +166,11 @@ class SimChannel implements Channel {
     })
     receiver.end = client
     if (!client.finished) this.#ends.add(client)
-    return new SimStream(client, (message: Request) => method.request.encode(message))
+    return new SimStream(client, (message: Request) => {
+      const bytes = method.request.encode(message)
+      this.#network.sent(method.path, this.address, bytes)
+      return bytes
+    })
   }
 
   close(): void {

@@ -3,6 +3,7 @@ import { addAdminJoin } from './admin-join.ts'
 import { addAdminPlan } from './admin-plan.ts'
 import { addAdminQuery } from './admin-query.ts'
 import { addAdminStatus } from './admin-status.ts'
+import { addAdminTransfer } from './admin-transfer.ts'
 import { addCommonOptions, type Registry } from './invocation.ts'
 
 export function addAdmin(program: Command, registry: Registry): void {
@@ -12,4 +13,5 @@ export function addAdmin(program: Command, registry: Registry): void {
   addAdminPlan(admin, registry)
   addAdminQuery(admin, registry)
   addAdminStatus(admin, registry)
+  addAdminTransfer(admin, registry)
 }

@@ -7,7 +7,7 @@ import { NodeFileSystem } from '../base/node-file-system.ts'
 import { type LogLevel, nodeLogger } from '../base/node-logger.ts'
 import { NodeRandom } from '../base/node-random.ts'
 import type { Seams } from '../base/seams.ts'
-import { TransportError } from '../base/transport.ts'
+import { type Method, TransportError } from '../base/transport.ts'
 import { ControllerClient } from '../proto/controller-client.ts'
 import { decodeError, OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
@@ -36,10 +36,23 @@ export class NodeWorld implements World {
     return new ControllerClient({ transport, clock: new NodeClock(), random: new NodeRandom(), logger: silentLogger, addresses })
   }
 
-  async nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply> {
+  nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply> {
+    return this.#askNode(nodeMethods.status, address, request as pb.v1.NodeStatusRequest, timeoutMs)
+  }
+
+  transferLeader(address: string, request: pb.v1.TransferLeaderRequest.$Properties, timeoutMs: number): Promise<pb.v1.TransferLeaderReply> {
+    return this.#askNode(nodeMethods.transferLeader, address, request as pb.v1.TransferLeaderRequest, timeoutMs)
+  }
+
+  async #askNode<Request, Reply extends { readonly error?: pb.v1.Error.$Properties | null }>(
+    method: Method<Request, Reply>,
+    address: string,
+    request: Request,
+    timeoutMs: number,
+  ): Promise<Reply> {
     const channel = new GrpcTransport({ logger: silentLogger }).connect(address)
     try {
-      const reply = await channel.unary(nodeMethods.status, request as pb.v1.NodeStatusRequest, { timeoutMs })
+      const reply = await channel.unary(method, request, { timeoutMs })
       if (reply.error) throw decodeError(reply.error)
       return reply
     } catch (error) {

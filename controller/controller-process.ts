@@ -14,6 +14,7 @@ import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '
 import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
 import { replicaStatus } from '../raft/replica-status.ts'
+import { transferLeader } from '../raft/transfer-request.ts'
 import { openConfigStateMachine } from './config-database.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
 import { type ConfigStateMachine, checkShardCount } from './config-state-machine.ts'
@@ -110,11 +111,14 @@ class ControllerProcess implements RunningController {
     const late = new LateReplica<ConfigResult>(group, number, conf, (callback) => clock.soon(callback))
     const sorted = ids.map((id) => ({ id, address: peers.find((peer) => peer.id === id)?.address ?? '' }))
     this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers: sorted })
-    const own = unaryRoute(nodeMethods.status, (request) => this.status(request))
+    const own = [
+      unaryRoute(nodeMethods.status, (request) => this.status(request)),
+      unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),
+    ]
     this.#listener = await transport.listen(this.#settings.listen, [
       helloRoute(this.#directory),
       ...host.routes(),
-      own,
+      ...own,
       ...this.#server.routes(),
     ])
     this.#watch(this.#takePart(host, stateMachine, late))
@@ -143,6 +147,10 @@ class ControllerProcess implements RunningController {
     }
     reply.replicas = [status]
     return reply
+  }
+
+  transferLeader(request: pb.v1.TransferLeaderRequest.$Properties): Promise<pb.v1.TransferLeaderReply> {
+    return transferLeader(this.#host, request)
   }
 
   ready(): boolean {

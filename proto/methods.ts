@@ -66,6 +66,7 @@ export const raftMethods = {
 
 export const nodeMethods = {
   status: method('Node/Status', 'unary', v1.NodeStatusRequest, v1.NodeStatusReply),
+  transferLeader: method('Node/TransferLeader', 'unary', v1.TransferLeaderRequest, v1.TransferLeaderReply),
 }
 
 export const fileMethods = {

@@ -30,9 +30,11 @@ export interface RunningProcess {
   /** The listeners as bound. */
   readonly addresses: readonly ListenAddress[]
   status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply>
+  /** Hands the leadership of a group to another node; what fails is in the reply. */
+  transferLeader(request: pb.v1.TransferLeaderRequest.$Properties): Promise<pb.v1.TransferLeaderReply>
   /** A leader is known for every group hosted. */
   ready(): boolean
-  /** Ends in good order: what waits is answered, what was acknowledged is durable. */
+  /** Ends in good order, within five seconds: what it leads is handed over, what waits is answered, what was acknowledged is durable. */
   close(): Promise<void>
 }
 

@@ -146,6 +146,11 @@ export class RaftHost {
     else this.#exports.set(group, source)
   }
 
+  /** Node of each replica of `group`. */
+  membersOf(group: string): ReadonlyMap<number, string> {
+    return this.#hosted.get(group)?.members ?? new Map()
+  }
+
   /** Node that holds `replica` of `group`; undefined: not known here. */
   nodeOf(group: string, replica: number): string | undefined {
     return this.#hosted.get(group)?.members.get(replica)

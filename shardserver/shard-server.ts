@@ -13,6 +13,7 @@ import { helloRoute } from '../raft/formation.ts'
 import { openHost } from '../raft/open-host.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
+import { transferLeader } from '../raft/transfer-request.ts'
 import { GroupHost, type HostedReplica } from './group-host.ts'
 import { KvServer } from './kv-server.ts'
 import { nodeStatus } from './node-status.ts'
@@ -102,6 +103,7 @@ class ShardServer implements RunningShardServer {
       ...host.routes(),
       ...kv.routes(),
       unaryRoute(nodeMethods.status, (request) => this.status(request)),
+      unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),
     ]
     this.#listener = await transport.listen(this.#settings.listen, routes)
     const config = await this.#register()
@@ -126,6 +128,10 @@ class ShardServer implements RunningShardServer {
 
   status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {
     return nodeStatus(this.#directory.id, this.#groups, this.#host, this.#watcher.config?.number ?? 0, this.#seams.clock, request)
+  }
+
+  transferLeader(request: pb.v1.TransferLeaderRequest.$Properties): Promise<pb.v1.TransferLeaderReply> {
+    return transferLeader(this.#host, request)
   }
 
   ready(): boolean {

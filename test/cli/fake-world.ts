@@ -149,6 +149,9 @@ export class FakeWorld implements World {
   readonly database = new FakeDatabase()
   readonly fakeControllers = new FakeControllers()
   readonly asked: unknown[] = []
+  readonly transfers: unknown[][] = []
+  /** Thrown by the next transfers, one each. */
+  transferRefusals: OstrakaError[] = []
   readonly connections: { controllers: string[]; deadlineMs: number }[] = []
   environment: Record<string, string | undefined> = {}
 
@@ -188,6 +191,13 @@ export class FakeWorld implements World {
         },
       ],
     })
+  }
+
+  async transferLeader(address: string, request: { group?: string | null; node?: string | null }, timeoutMs: number) {
+    this.transfers.push([address, request, timeoutMs])
+    const refusal = this.transferRefusals.shift()
+    if (refusal !== undefined) throw refusal
+    return new pb.v1.TransferLeaderReply({ leader: request.node ?? '' })
   }
 
   seams(): Seams {

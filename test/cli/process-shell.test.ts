@@ -38,6 +38,7 @@ function shell(start?: ShellOptions['start']) {
           addresses: [{ name: 'default', address: '127.0.0.1:7410' }],
           ready: () => true,
           status: () => world.nodeStatus('', {}, 0),
+          transferLeader: () => world.transferLeader('', {}, 0),
           close: async () => {
             log.push('closed')
           },
@@ -99,6 +100,7 @@ it('tells why it had to end, not what then failed while it closed', async () => 
         addresses: [],
         ready: () => true,
         status: () => world.nodeStatus('', {}, 0),
+        transferLeader: () => world.transferLeader('', {}, 0),
         close: () => Promise.reject(new Error('cannot close')),
       }
     })
@@ -143,6 +145,7 @@ it('ends at a signal while it is still starting, and closes what comes up late',
             addresses: [],
             ready: () => false,
             status: () => world.nodeStatus('', {}, 0),
+            transferLeader: () => world.transferLeader('', {}, 0),
             close: async () => {
               closed = true
             },

@@ -4,10 +4,12 @@ import { type Channel, TransportError } from '../base/transport.ts'
 import { decodeError, OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { fileMethods } from '../proto/methods.ts'
+import type { Pace } from './pace.ts'
 
 /** Making a snapshot waits for a flush. */
 const openTimeoutMs = 60_000
 const readTimeoutMs = 10_000
+const pieceBytesMax = 1024 * 1024
 /** A call that failed on its way, or whose bytes came damaged, is made again after these waits. */
 const retryWaitsMs = [50, 200, 800, 2000] as const
 
@@ -17,17 +19,13 @@ export interface ChunkReaderOptions {
   clusterId(): Uint8Array
   /** As `Open` named it. */
   readonly set: string
-  readonly bytesPerSecond?: number
+  readonly pace?: Pace
   readonly signal?: AbortSignal
 }
 
 /** Asks a peer for pieces of the files of a set: checks them, asks again for those that did not come, keeps to a rate. */
 export class ChunkReader {
-  /** Bytes of one piece. */
-  static readonly bytesMax = 1024 * 1024
   readonly #options: ChunkReaderOptions
-  /** When the rate allows the next call. */
-  #nextMs = 0
 
   constructor(options: ChunkReaderOptions) {
     this.#options = options
@@ -40,9 +38,14 @@ export class ChunkReader {
     return reply
   }
 
+  /** Bytes of one piece. */
+  get pieceBytes(): number {
+    return this.#options.pace?.pieceBytes ?? pieceBytesMax
+  }
+
   /** `length` bytes from `offset` on. Rejects with OstrakaError: NOT_FOUND where the peer holds the set no more. */
   async read(file: string, offset: number, length: number): Promise<Uint8Array> {
-    await this.#paced(length)
+    await this.#options.pace?.wait(length)
     const first = await this.#readSome(file, offset, length)
     if (first.length === length) return first
     const whole = new Uint8Array(length)
@@ -75,15 +78,6 @@ export class ChunkReader {
         await sleep(clock, waitMs)
       }
     }
-  }
-
-  async #paced(bytes: number): Promise<void> {
-    const { bytesPerSecond, clock } = this.#options
-    if (bytesPerSecond === undefined) return
-    const nowMs = clock.monotonicMs()
-    const startMs = Math.max(nowMs, this.#nextMs)
-    this.#nextMs = startMs + (bytes * 1000) / bytesPerSecond
-    if (startMs > nowMs) await sleep(clock, startMs - nowMs)
   }
 }
 

@@ -5,6 +5,7 @@ import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { ChunkReader } from './chunk-reader.ts'
 import type { FileEntry, FileSet } from './file-set.ts'
+import type { Pace } from './pace.ts'
 import { PartialFile } from './partial-file.ts'
 
 /** A set that its server let go, or lost by a restart, is opened again so often. */
@@ -27,8 +28,8 @@ export interface FetchOptions {
   )
   /** Made if absent. It holds nothing else; what is in it from an earlier attempt is used. */
   readonly folder: string
-  /** Undefined: as fast as it goes. */
-  readonly bytesPerSecond?: number
+  /** May be shared by several fetches. Undefined: as fast as it goes. */
+  readonly pace?: Pace
   readonly signal?: AbortSignal
   /** Bytes that are here, those of an earlier attempt included, of how many. */
   onProgress?(copied: number, total: number): void
@@ -124,7 +125,7 @@ async function pull(part: PartialFile, entry: FileEntry, chunks: ChunkReader, on
   onProgress(part.length)
   while (part.length < entry.size) {
     while (pending.length < callsMax && asked < entry.size) {
-      const length = Math.min(ChunkReader.bytesMax, entry.size - asked)
+      const length = Math.min(chunks.pieceBytes, entry.size - asked)
       const chunk = chunks.read(entry.name, asked, length)
       // It is looked at in its turn, which may never come.
       chunk.catch(() => undefined)

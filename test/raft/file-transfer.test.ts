@@ -9,6 +9,7 @@ import { pb } from '../../proto/messages.ts'
 import { type FetchOptions, fetchFiles } from '../../raft/file-fetch.ts'
 import { FileServer } from '../../raft/file-server.ts'
 import type { FileSet, FileSource } from '../../raft/file-set.ts'
+import { Pace } from '../../raft/pace.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -263,7 +264,7 @@ describe('a fetch of files', () => {
   it('keeps to the rate that it is given', async () => {
     const rig = new Rig(8)
     const startMs = rig.world.nowMs
-    await rig.world.settle(rig.fetch({ bytesPerSecond: mebi }))
+    await rig.world.settle(rig.fetch({ pace: new Pace(rig.receiver.clock, mebi) }))
     expect(rig.world.nowMs - startMs).toBeGreaterThan(3000)
     expect(rig.world.nowMs - startMs).toBeLessThan(6000)
   })
@@ -271,7 +272,7 @@ describe('a fetch of files', () => {
   it('ends when it is cancelled, and says so', async () => {
     const rig = new Rig(9)
     const controller = new AbortController()
-    const fetching = rig.fetch({ signal: controller.signal, bytesPerSecond: mebi })
+    const fetching = rig.fetch({ signal: controller.signal, pace: new Pace(rig.receiver.clock, mebi) })
     await rig.runUntilCopied(1)
     controller.abort()
     expect(await codeOf(rig.world, fetching)).toBe('CANCELLED')

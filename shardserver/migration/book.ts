@@ -1,0 +1,113 @@
+import type { Clock, Timer } from '../../base/clock.ts'
+import { isEnded, type Migration } from '../../proto/migration.ts'
+import type { MigrationList } from '../../proto/migration-list.ts'
+
+export interface BookParts {
+  readonly clock: Clock
+  /** As the node's watch has it. */
+  list(): MigrationList
+}
+
+interface Waiter {
+  readonly id: number
+  readonly done: (migration: Migration | undefined) => void
+  readonly timer: Timer
+}
+
+const rank = { copying: 0, committed: 1, done: 2, aborted: 2, 'given-back': 2 } as const
+
+/**
+ * What this node knows of the controllers' decisions: the watched list, and what answers to reports said since. A phase never goes back, so
+ * the further one is the newer.
+ */
+export class MigrationBook {
+  readonly #parts: BookParts
+  /** What answers said beyond the list. */
+  readonly #heard = new Map<number, Migration>()
+  readonly #waiters = new Set<Waiter>()
+  #list: MigrationList | undefined
+  #byId = new Map<number, Migration>()
+
+  constructor(parts: BookParts) {
+    this.#parts = parts
+  }
+
+  /** By id, those of the list. */
+  all(): readonly Migration[] {
+    this.#look()
+    return this.#list?.migrations.map(({ id }) => this.get(id)).filter((migration) => migration !== undefined) ?? []
+  }
+
+  get(id: number): Migration | undefined {
+    this.#look()
+    const listed = this.#byId.get(id)
+    const heard = this.#heard.get(id)
+    if (listed === undefined || heard === undefined) return listed ?? heard
+    return rank[heard.phase] > rank[listed.phase] ? heard : listed
+  }
+
+  /** The list names it: it runs, or some group has not confirmed its end. */
+  isListed(id: number): boolean {
+    this.#look()
+    return this.#byId.has(id)
+  }
+
+  hear(migration: Migration): void {
+    const known = this.get(migration.id)
+    if (known === undefined || rank[migration.phase] >= rank[known.phase]) this.#heard.set(migration.id, migration)
+    this.check()
+  }
+
+  /** Nobody here has to do with it any more. */
+  forget(id: number): void {
+    this.#heard.delete(id)
+  }
+
+  /** What was heard of and no list names. */
+  unlisted(): readonly number[] {
+    this.#look()
+    return [...this.#heard.keys()].filter((id) => !this.#byId.has(id))
+  }
+
+  /** The migration as soon as it is decided (committed or ended); undefined: not within `timeoutMs`. */
+  whenDecided(id: number, timeoutMs: number): Promise<Migration | undefined> {
+    const known = this.get(id)
+    if (known !== undefined && isDecided(known)) return Promise.resolve(known)
+    return new Promise((resolve) => {
+      const done = (migration: Migration | undefined) => {
+        this.#waiters.delete(waiter)
+        waiter.timer.cancel()
+        resolve(migration)
+      }
+      const waiter: Waiter = { id, done, timer: this.#parts.clock.setTimer(timeoutMs, () => done(undefined)) }
+      this.#waiters.add(waiter)
+    })
+  }
+
+  /** The list may have changed. */
+  check(): void {
+    for (const waiter of [...this.#waiters]) {
+      const migration = this.get(waiter.id)
+      if (migration !== undefined && isDecided(migration)) waiter.done(migration)
+    }
+  }
+
+  close(): void {
+    for (const waiter of [...this.#waiters]) waiter.done(undefined)
+  }
+
+  #look(): void {
+    const list = this.#parts.list()
+    if (list === this.#list) return
+    this.#list = list
+    this.#byId = new Map(list.migrations.map((migration) => [migration.id, migration]))
+    for (const [id, heard] of this.#heard) {
+      const listed = this.#byId.get(id)
+      if (listed !== undefined && rank[listed.phase] >= rank[heard.phase]) this.#heard.delete(id)
+    }
+  }
+}
+
+function isDecided({ phase }: Migration): boolean {
+  return phase === 'committed' || isEnded(phase)
+}

@@ -1,0 +1,81 @@
+import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
+import { migrationMethods } from '../../proto/methods.ts'
+import { bytesHeld, type Holding, type HoldingsVerdict, judgeHoldings } from './holdings.ts'
+import type { MigrationNode, MovingReplica } from './node.ts'
+
+const holdsTimeoutMs = 1000
+const pauseMsMin = 10
+const pauseMsMax = 250
+/** The voters beyond the majority get half of the time that the majority took, within these bounds. */
+const graceMsMin = 100
+const graceMsMax = 10_000
+
+/** Waits until the files of an attempt are on a majority of the target's voters, and a little for the others: who has none when they are ingested needs a snapshot. */
+export class FileWait {
+  readonly #node: MigrationNode
+  readonly #hosted: MovingReplica
+  readonly #id: number
+  #attempt = 0
+  #startedMs = 0
+  #majorityMs: number | undefined
+  #bytes = { copied: 0, total: 0, sum: 0 }
+  #moved = false
+  #looks = 0
+
+  constructor(node: MigrationNode, hosted: MovingReplica, id: number) {
+    this.#node = node
+    this.#hosted = hosted
+    this.#id = id
+  }
+
+  get bytes(): { readonly copied: number; readonly total: number } {
+    return this.#bytes
+  }
+
+  /** Since the look before. */
+  get moved(): boolean {
+    return this.#moved
+  }
+
+  /** Until the next look. */
+  get pauseMs(): number {
+    return Math.min(pauseMsMax, pauseMsMin * 2 ** Math.min(this.#looks, 10))
+  }
+
+  async look(attempt: number): Promise<HoldingsVerdict> {
+    const nowMs = this.#node.clock.monotonicMs()
+    if (this.#attempt !== attempt) {
+      this.#attempt = attempt
+      this.#startedMs = nowMs
+      this.#majorityMs = undefined
+      this.#looks = 0
+    }
+    this.#looks++
+    const { voters } = this.#hosted.replica.conf
+    const holdings = await Promise.all(voters.map((voter) => this.#ask(voter, attempt)))
+    const before = this.#bytes
+    this.#bytes = bytesHeld(holdings)
+    this.#moved = this.#bytes.sum > before.sum
+    const needed = this.#node.breaks.has('ingest-before-majority') ? 1 : Math.floor(voters.length / 2) + 1
+    const verdict = judgeHoldings(holdings, needed)
+    return verdict.kind === 'majority' && !verdict.all && needed > 1 && this.#inGrace(nowMs) ? { kind: 'wait' } : verdict
+  }
+
+  #inGrace(nowMs: number): boolean {
+    this.#majorityMs ??= nowMs
+    const graceMs = Math.max(graceMsMin, Math.min(graceMsMax, (this.#majorityMs - this.#startedMs) / 2))
+    return nowMs - this.#majorityMs < graceMs
+  }
+
+  async #ask(voter: number, attempt: number): Promise<Holding | undefined> {
+    const { group } = this.#hosted.replica
+    const request = new pb.v1.HoldsRequest({ clusterId: this.#node.clusterId(), group, migration: this.#id, attempt })
+    try {
+      return await this.#node.peers.call(this.#node.nodeOf(group, voter), migrationMethods.holds, request, holdsTimeoutMs)
+    } catch (error) {
+      if (error instanceof OstrakaError) return undefined
+      throw error
+    }
+  }
+}

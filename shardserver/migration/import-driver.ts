@@ -1,0 +1,267 @@
+import type { Clock, Timer } from '../../base/clock.ts'
+import type { Logger } from '../../base/logger.ts'
+import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
+import { migrationMethods } from '../../proto/methods.ts'
+import type { Migration } from '../../proto/migration.ts'
+import { CatchUp } from './catch-up.ts'
+import { FileWait } from './file-wait.ts'
+import { GroupLink, isRefusal } from './group-link.ts'
+import { type ImportStep, nextImportStep } from './import-step.ts'
+import type { MigrationNode, MovingReplica } from './node.ts'
+import { proposeStep } from './propose.ts'
+
+const exportTimeoutMs = 10_000
+const releaseTimeoutMs = 3000
+const reportTimeoutMs = 3000
+/** How often it looks again where nothing tells it that something changed. */
+const lookMs = 500
+const backoffMsMin = 20
+const backoffMsMax = 2000
+/** Without progress for so long before the commit: the controllers are asked to abort. */
+const stallMs = 60_000
+
+export interface ImportDriverOptions {
+  readonly node: MigrationNode
+  readonly hosted: MovingReplica
+  readonly id: number
+  /** Whether another copy may begin in groups that this node leads. */
+  mayBegin(): boolean
+  onEnd(): void
+}
+
+/** Drives one migration into a group that this node leads, until it is done, ended or not ours to drive any more (`close`). */
+export class ImportDriver {
+  readonly #options: ImportDriverOptions
+  readonly #node: MigrationNode
+  readonly #hosted: MovingReplica
+  readonly #logger: Logger
+  readonly #link: GroupLink
+  readonly #files: FileWait
+  readonly #catchUp: CatchUp
+  #exportedAttempt = 0
+  #digest: Uint8Array = new Uint8Array(0)
+  #releaseAskedMs: number | undefined
+  #pauseUs = 0
+  #failures = 0
+  #lastFailure = ''
+  #progressAtMs: number
+  #wake: (() => void) | undefined
+  #closed = false
+
+  constructor(options: ImportDriverOptions, from: string) {
+    const { node, hosted, id } = options
+    this.#options = options
+    this.#node = node
+    this.#hosted = hosted
+    this.#logger = node.logger.child({ group: hosted.replica.group, migration: id })
+    this.#link = new GroupLink(node, from)
+    this.#files = new FileWait(node, hosted, id)
+    this.#catchUp = new CatchUp(node, hosted, this.#link, id)
+    this.#progressAtMs = node.clock.monotonicMs()
+    this.#run().catch((error: unknown) => {
+      this.#logger.error({ error: error instanceof Error ? error.message : String(error) }, 'driving a migration failed')
+      this.close()
+    })
+  }
+
+  /** Something that it looks at changed. */
+  wake(): void {
+    this.#wake?.()
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#wake?.()
+    this.#options.onEnd()
+  }
+
+  progress(): pb.v1.MigrationProgress.$Properties {
+    const local = this.#hosted.stateMachine.migrations().find(({ id }) => id === this.#options.id)
+    const { copied, total } = this.#files.bytes
+    const catchingUp = local?.ingested ?? false
+    return {
+      migration: this.#options.id,
+      attempt: local?.attempt ?? 0,
+      bytesCopied: catchingUp ? total : copied,
+      bytesTotal: total,
+      catchingUp,
+    }
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closed) {
+      const migration = this.#node.book.get(this.#options.id)
+      if (migration === undefined) break
+      const records = migration.shards.map((shard) => this.#hosted.stateMachine.shardRecord(shard))
+      const step = nextImportStep(migration, records)
+      if (step.kind === 'none') break
+      try {
+        await this.#maybeGiveUp(migration, step)
+        await this.#perform(migration, step)
+        this.#failures = 0
+      } catch (error) {
+        if (!(error instanceof OstrakaError)) throw error
+        await this.#failed(migration, step, error)
+      }
+    }
+    this.close()
+  }
+
+  #perform(migration: Migration, step: Exclude<ImportStep, { kind: 'none' }>): Promise<void> {
+    switch (step.kind) {
+      case 'wait':
+        if (step.why === 'paused') this.#progress()
+        return this.#pause(lookMs)
+      case 'begin':
+        return this.#begin(migration)
+      case 'copy':
+        return this.#copy(migration, step.attempt)
+      case 'catch-up':
+        return this.#catchUpOnce(migration, step.after)
+      case 'take-over':
+        return this.#takeOver(migration, step.after)
+      case 'report-refused':
+        return this.#report(migration, {
+          kind: pb.v1.ReportKind.REPORT_REFUSED,
+          reason: this.#lastFailure || 'the target refused the copy',
+        })
+      case 'report-active':
+        return this.#report(migration, { kind: pb.v1.ReportKind.REPORT_ACTIVE, pauseUs: this.#pauseUs })
+    }
+  }
+
+  async #begin({ id, shards, from }: Migration): Promise<void> {
+    if (!this.#options.mayBegin()) {
+      this.#progress()
+      return this.#pause(lookMs)
+    }
+    await proposeStep(this.#node, this.#hosted, { kind: 'import', id, shards, attempt: 1, from })
+    this.#logger.info({ shards, from }, 'the import begins')
+    this.#progress()
+  }
+
+  /** The cut is asked for only now that this group's log names the attempt. */
+  async #copy({ id, shards, from }: Migration, attempt: number): Promise<void> {
+    if (this.#exportedAttempt !== attempt) {
+      const request = new pb.v1.ExportRequest({ ...this.#naming(id, from), attempt, shards: [...shards] })
+      const reply = await this.#link.call(migrationMethods.export, request, exportTimeoutMs, isRefusal)
+      this.#exportedAttempt = reply.attempt
+      this.#logger.info({ attempt: reply.attempt, cut: reply.cut }, 'the source has cut')
+      this.#progress()
+    }
+    const next = { kind: 'import', id, shards, attempt: attempt + 1, from } as const
+    // The source stands at a later attempt, that of a leader whose entry has not come here yet or never will.
+    if (this.#exportedAttempt > attempt) return proposeStep(this.#node, this.#hosted, next)
+    const verdict = await this.#files.look(attempt)
+    if (this.#files.moved) this.#progress()
+    if (verdict.kind === 'wait') return this.#pause(this.#files.pauseMs)
+    if (verdict.kind === 'lost') {
+      this.#logger.warn({ attempt }, 'the files of the cut are lost: it is cut again')
+      return proposeStep(this.#node, this.#hosted, next)
+    }
+    if (verdict.kind === 'differ') return this.#refuse({ id, shards }, 'the digests of the copies differ')
+    this.#digest = verdict.digest
+    await proposeStep(this.#node, this.#hosted, { kind: 'ingest', id, shards, attempt, cut: verdict.cut, digest: verdict.digest })
+    this.#logger.info({ attempt, bytes: this.#files.bytes.total, cut: verdict.cut }, 'the files are ingested')
+    this.#progress()
+  }
+
+  async #catchUpOnce(migration: Migration, after: number): Promise<void> {
+    const { breaks } = this.#node
+    await this.#catchUp.round(migration, after)
+    if (this.#catchUp.moved) this.#progress()
+    if (!this.#catchUp.isClose) return
+    if (breaks.has('activate-before-commit')) return this.#catchUp.activateUnreleased(migration)
+    if (breaks.has('release-before-commit')) await this.#release(migration, this.#catchUp.cursorOf(migration))
+    await this.#report(migration, { kind: pb.v1.ReportKind.REPORT_READY, digest: this.#digest })
+  }
+
+  /** Nothing here waits for the controllers: the source's word that it has released is enough. */
+  async #takeOver(migration: Migration, after: number): Promise<void> {
+    this.#releaseAskedMs ??= this.#node.clock.monotonicMs()
+    const reply = await this.#release(migration, after)
+    if (reply.releasedAt === 0 || reply.upTo !== reply.releasedAt) return this.#catchUp.replay(migration, after, reply)
+    await this.#catchUp.activate(migration, after, reply)
+    this.#pauseUs = Math.round((this.#node.clock.monotonicMs() - this.#releaseAskedMs) * 1000)
+    const records = migration.shards.map((shard) => this.#hosted.stateMachine.shardRecord(shard))
+    const serves = records.every(({ state, newestId }) => state === 'serving' && newestId === migration.id)
+    if (serves) this.#logger.info({ shards: migration.shards, pauseUs: this.#pauseUs }, 'the shards are served here')
+    else this.#logger.error({ shards: migration.shards }, 'what came in is not what the source had: the import is refused')
+  }
+
+  #release({ id, shards, from, configNumber }: Migration, after: number): Promise<pb.v1.DeltaReply> {
+    const request = new pb.v1.ReleaseRequest({ ...this.#naming(id, from), configNumber, after, shards: [...shards] })
+    return this.#link.call(migrationMethods.release, request, releaseTimeoutMs, isRefusal)
+  }
+
+  #naming(migration: number, group: string) {
+    return { clusterId: this.#node.clusterId(), group, migration }
+  }
+
+  async #report({ id, phase }: Migration, report: Partial<pb.v1.ReportRequest>): Promise<void> {
+    const { copied, total } = this.#files.bytes
+    const attempt = this.#exportedAttempt
+    const request = { ...report, migration: id, group: this.#hosted.replica.group, attempt, bytes: Math.max(copied, total) }
+    const answer = await this.#node.controllers.report(request, { timeoutMs: reportTimeoutMs })
+    if (answer !== undefined) this.#node.book.hear(answer)
+    if (answer === undefined || answer.phase === phase) await this.#pause(backoffMsMin * 5)
+    else this.#logger.info({ phase: answer.phase, config: answer.configNumber }, 'the controllers decided')
+  }
+
+  async #refuse({ id, shards }: { readonly id: number; readonly shards: readonly number[] }, why: string): Promise<void> {
+    this.#lastFailure = why
+    await proposeStep(this.#node, this.#hosted, { kind: 'refuse', id, shards })
+    this.#logger.error({ why }, 'the import is refused')
+  }
+
+  #progress(): void {
+    this.#progressAtMs = this.#node.clock.monotonicMs()
+  }
+
+  /** Only the controllers end a migration: this asks them to, where the copy does not move. */
+  async #maybeGiveUp(migration: Migration, step: ImportStep): Promise<void> {
+    if (migration.phase !== 'copying' || migration.paused || step.kind === 'report-refused') return
+    if (this.#node.clock.monotonicMs() - this.#progressAtMs < stallMs) return
+    const reason = `no progress for ${stallMs / 1000} s${this.#lastFailure === '' ? '' : `: ${this.#lastFailure}`}`
+    this.#logger.warn({ reason }, 'asking the controllers to abort')
+    this.#progress()
+    await this.#report(migration, { kind: pb.v1.ReportKind.REPORT_CANNOT, reason })
+  }
+
+  async #failed(migration: Migration, step: ImportStep, error: OstrakaError): Promise<void> {
+    // The source is busy with other copies: its turn comes.
+    if (error.code === 'OVERLOADED') this.#progress()
+    else this.#lastFailure = error.message
+    this.#logger.debug({ step: step.kind, error: error.message }, 'a step failed')
+    if (this.#catchUp.isHopeless) await this.#refuse(migration, error.message).catch(ignoreRefusal)
+    const backoffMs = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(this.#failures++, 10))
+    await this.#pause(backoffMs * (0.5 + this.#node.random.next()))
+  }
+
+  /** Ends early at `wake`. */
+  #pause(delayMs: number): Promise<void> {
+    return pauseUntil(this.#node.clock, delayMs, this.#closed, (wake) => {
+      this.#wake = wake
+    })
+  }
+}
+
+function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof OstrakaError)) throw error
+}
+
+function pauseUntil(clock: Clock, delayMs: number, closed: boolean, arm: (wake: (() => void) | undefined) => void): Promise<void> {
+  if (closed) return Promise.resolve()
+  return new Promise((resolve) => {
+    let timer: Timer | undefined
+    const end = () => {
+      timer?.cancel()
+      arm(undefined)
+      resolve()
+    }
+    timer = clock.setTimer(delayMs, end)
+    arm(end)
+  })
+}

@@ -1,0 +1,167 @@
+import { AssertionError } from '../../base/assert.ts'
+import { sleep } from '../../base/clock.ts'
+import { CorruptionError } from '../../base/errors.ts'
+import type { FileSystem } from '../../base/file-system.ts'
+import type { Logger } from '../../base/logger.ts'
+import type { Transport } from '../../base/transport.ts'
+import { OstrakaError } from '../../proto/errors.ts'
+import { fetchFiles } from '../../raft/file-fetch.ts'
+import type { FileSet } from '../../raft/file-set.ts'
+import type { Pace } from '../../raft/pace.ts'
+import type { MigrationNode, MovingReplica } from './node.ts'
+
+const backoffMsMin = 50
+const backoffMsMax = 2000
+/** A source replica that cannot be reached for so long counts as one without the cut, once another one has said that it lost it. */
+const unreachableMs = 10_000
+
+export interface FetchWorld {
+  readonly fileSystem: FileSystem
+  readonly transport: Transport
+  /** Of all copies into this node; undefined: as fast as it goes. */
+  readonly pace: Pace | undefined
+}
+
+export interface FetchStatus {
+  readonly bytesCopied: number
+  readonly bytesTotal: number
+  readonly lost: boolean
+}
+
+/** The files of one attempt. */
+export interface WantedImport {
+  readonly id: number
+  readonly attempt: number
+  /** Uid of the source. */
+  readonly from: string
+}
+
+/** What became of the last try at one source replica. */
+interface SourceReplica {
+  readonly node: string
+  lost: boolean
+  /** When it was first unreachable since it last answered; undefined: it answered. */
+  unreachableMs: number | undefined
+}
+
+/**
+ * Has this replica of the target hold the files of one attempt: pulls them from a source replica, the target's replicas each from another one
+ * where they can, and has the state machine verify them. Goes on from what is there after a restart. Ends when they are held, or by `close`.
+ */
+export class ImportFetcher {
+  readonly id: number
+  readonly attempt: number
+  readonly #node: MigrationNode
+  readonly #hosted: MovingReplica
+  readonly #world: FetchWorld
+  /** Uid of the source. */
+  readonly #from: string
+  readonly #logger: Logger
+  readonly #sources: SourceReplica[]
+  readonly #ending = new AbortController()
+  #bytesCopied = 0
+  #bytesTotal = 0
+
+  constructor(node: MigrationNode, hosted: MovingReplica, world: FetchWorld, wanted: WantedImport, onEnd: () => void) {
+    this.id = wanted.id
+    this.attempt = wanted.attempt
+    this.#node = node
+    this.#hosted = hosted
+    this.#world = world
+    this.#from = wanted.from
+    this.#logger = node.logger.child({ group: hosted.replica.group, migration: wanted.id, attempt: wanted.attempt })
+    this.#sources = this.#order().map((name) => ({ node: name, lost: false, unreachableMs: undefined }))
+    this.#run()
+      .catch((error: unknown) => this.#logger.error({ error: text(error) }, 'fetching an import failed'))
+      .finally(onEnd)
+  }
+
+  status(): FetchStatus {
+    return { bytesCopied: this.#bytesCopied, bytesTotal: this.#bytesTotal, lost: this.#isLost() }
+  }
+
+  close(): void {
+    this.#ending.abort()
+  }
+
+  /** The source's replicas, from the one that has this replica's place among its own group's. */
+  #order(): string[] {
+    const config = this.#node.config()
+    const nodes = config?.groupByUid(this.#from)?.members.map(({ node }) => node) ?? []
+    const { group, replica } = this.#hosted.replica
+    const at = config?.groupByUid(group)?.members.findIndex((member) => member.replica === replica) ?? 0
+    return nodes.map((_, i) => nodes[(i + Math.max(0, at)) % nodes.length] ?? '')
+  }
+
+  #isLost(): boolean {
+    if (this.#sources.length === 0 || !this.#sources.some(({ lost }) => lost)) return false
+    const nowMs = this.#node.clock.monotonicMs()
+    return this.#sources.every(({ lost, unreachableMs: since }) => lost || (since !== undefined && nowMs - since >= unreachableMs))
+  }
+
+  async #run(): Promise<void> {
+    for (let round = 0; !this.#ending.signal.aborted; round++) {
+      for (const source of this.#sources) if (await this.#maybeTake(source)) return
+      const backoffMs = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(round, 10))
+      await sleep(this.#node.clock, backoffMs * (0.5 + this.#node.random.next()))
+      if (this.#sources.length === 0) this.#sources.push(...this.#order().map((node) => ({ node, lost: false, unreachableMs: undefined })))
+    }
+  }
+
+  /** True: nothing is left to do. */
+  async #maybeTake(source: SourceReplica): Promise<boolean> {
+    if (this.#ending.signal.aborted) return true
+    const address = this.#node.peers.addressOf(source.node)
+    const startedMs = this.#node.clock.monotonicMs()
+    try {
+      if (address === undefined) throw new OstrakaError('UNAVAILABLE', `the address of node ${source.node} is not known`, true)
+      const set = await this.#fetch(address)
+      source.unreachableMs = undefined
+      const held = await this.#hosted.stateMachine.stageImport(this.id, this.attempt, set)
+      const ms = Math.round(this.#node.clock.monotonicMs() - startedMs)
+      this.#logger.info({ from: source.node, bytes: held.bytes, ms }, 'the files of an import are here')
+      return true
+    } catch (error) {
+      return this.#failed(source, error)
+    }
+  }
+
+  #fetch(address: string): Promise<FileSet> {
+    const { fileSystem, transport, pace } = this.#world
+    return fetchFiles({
+      transport,
+      address,
+      fileSystem,
+      clock: this.#node.clock,
+      clusterId: () => this.#node.clusterId(),
+      request: { group: this.#from, export: { migration: this.id, attempt: this.attempt } },
+      folder: this.#hosted.stateMachine.importFolder(this.id, this.attempt),
+      signal: this.#ending.signal,
+      onProgress: (copied, total) => {
+        this.#bytesCopied = copied
+        this.#bytesTotal = total
+      },
+      ...(pace === undefined ? {} : { pace }),
+    })
+  }
+
+  #failed(source: SourceReplica, error: unknown): boolean {
+    if (this.#ending.signal.aborted) return true
+    if (error instanceof AssertionError) throw error
+    if (error instanceof OstrakaError) {
+      if (error.code === 'FAILED_PRECONDITION') return true
+      source.lost = error.code === 'NOT_FOUND'
+      if (source.lost) source.unreachableMs = undefined
+      else source.unreachableMs ??= this.#node.clock.monotonicMs()
+      this.#logger.debug({ from: source.node, error: error.message }, 'an import could not be fetched')
+      return false
+    }
+    const what = error instanceof CorruptionError ? 'an import came damaged' : 'an import cannot be stored'
+    this.#logger.warn({ from: source.node, error: text(error) }, what)
+    return false
+  }
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

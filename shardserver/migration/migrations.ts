@@ -1,0 +1,208 @@
+import type { Timer } from '../../base/clock.ts'
+import type { Route } from '../../base/transport.ts'
+import type { pb } from '../../proto/messages.ts'
+import { isEnded } from '../../proto/migration.ts'
+import { ImportDriver } from './import-driver.ts'
+import { type FetchStatus, type FetchWorld, ImportFetcher } from './import-fetcher.ts'
+import { nextImportStep } from './import-step.ts'
+import type { MigrationNode, MovingReplica } from './node.ts'
+import { Outcomes } from './outcomes.ts'
+import { Rebirths } from './rebirths.ts'
+import { MigrationServer } from './server.ts'
+
+/** It looks at everything so often also where nothing told it of a change. */
+const lookMs = 500
+
+export interface MigrationsOptions {
+  readonly node: MigrationNode
+  readonly world: FetchWorld
+  /** The target does not keep up with these shards' writes. */
+  slow(group: string, shards: readonly number[]): void
+  /** A record of a group's shards changed. */
+  onMigration(group: string): void
+}
+
+/** What this node does for one group whose replica it holds. */
+interface GroupWork {
+  readonly hosted: MovingReplica
+  /** As the group's leader: its term, and what runs in it. */
+  lead:
+    | { readonly term: number; readonly drivers: Map<number, ImportDriver>; readonly outcomes: Outcomes; readonly rebirths: Rebirths }
+    | undefined
+  readonly fetchers: Map<number, ImportFetcher>
+}
+
+/**
+ * Moving shards on one node: what its replicas have to fetch, and for groups that it leads the drivers of imports, the outcomes and the births.
+ * It only looks at what is replicated (records, the controllers' list) and starts or ends what that asks for, so any change may be told
+ * twice or late.
+ */
+export class Migrations {
+  readonly #options: MigrationsOptions
+  readonly #node: MigrationNode
+  readonly #server: MigrationServer
+  readonly #work = new Map<string, GroupWork>()
+  #timer: Timer | undefined
+  #isScheduled = false
+  #closed = false
+
+  constructor(options: MigrationsOptions) {
+    this.#options = options
+    this.#node = options.node
+    this.#server = new MigrationServer({
+      node: options.node,
+      fetchStatus: (group, id, attempt) => this.#fetchStatus(group, id, attempt),
+      slow: options.slow,
+    })
+    this.#arm()
+  }
+
+  routes(): Route[] {
+    return this.#server.routes()
+  }
+
+  /** The list, a role, a record or the replicas here may have changed; looked at at the end of the turn. */
+  check(): void {
+    if (this.#isScheduled || this.#closed) return
+    this.#isScheduled = true
+    this.#node.clock.soon(() => {
+      this.#isScheduled = false
+      if (!this.#closed) this.#look()
+    })
+  }
+
+  /** Of the migrations into a group that this node leads. */
+  progressOf(group: string): pb.v1.MigrationProgress.$Properties[] {
+    return [...(this.#work.get(group)?.lead?.drivers.values() ?? [])].map((driver) => driver.progress())
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#timer?.cancel()
+    for (const work of this.#work.values()) this.#end(work)
+    this.#work.clear()
+    this.#node.book.close()
+    this.#node.peers.close()
+  }
+
+  #arm(): void {
+    this.#timer = this.#node.clock.setTimer(lookMs, () => {
+      this.#look()
+      this.#arm()
+    })
+  }
+
+  #look(): void {
+    const { book, hosts } = this.#node
+    book.check()
+    for (const [group, work] of this.#work) {
+      if (hosts.get(group) === work.hosted) continue
+      this.#end(work)
+      this.#work.delete(group)
+    }
+    for (const hosted of hosts.all()) this.#lookAt(this.#workOf(hosted))
+    for (const id of book.unlisted()) if (!this.#isHeld(id)) book.forget(id)
+  }
+
+  #workOf(hosted: MovingReplica): GroupWork {
+    const known = this.#work.get(hosted.replica.group)
+    if (known !== undefined) return known
+    const work: GroupWork = { hosted, lead: undefined, fetchers: new Map() }
+    this.#work.set(hosted.replica.group, work)
+    hosted.stateMachine.onMigration = () => {
+      this.check()
+      this.#options.onMigration(hosted.replica.group)
+    }
+    return work
+  }
+
+  #lookAt(work: GroupWork): void {
+    this.#fetch(work)
+    const { replica } = work.hosted
+    if (replica.role !== 'leader') {
+      this.#stopLeading(work)
+      return
+    }
+    if (work.lead?.term !== replica.term) {
+      this.#stopLeading(work)
+      const outcomes = new Outcomes(this.#node, work.hosted)
+      work.lead = { term: replica.term, drivers: new Map(), outcomes, rebirths: new Rebirths(this.#node, work.hosted) }
+    }
+    this.#drive(work)
+    work.lead?.outcomes.check()
+    work.lead?.rebirths.check()
+  }
+
+  #drive({ hosted, lead }: GroupWork): void {
+    if (lead === undefined) return
+    const { group } = hosted.replica
+    for (const migration of this.#node.book.all()) {
+      if (migration.to !== group) continue
+      const { id } = migration
+      const driver = lead.drivers.get(id)
+      if (driver !== undefined) {
+        driver.wake()
+        continue
+      }
+      const records = migration.shards.map((shard) => hosted.stateMachine.shardRecord(shard))
+      if (nextImportStep(migration, records).kind === 'none') continue
+      const options = { node: this.#node, hosted, id, mayBegin: () => this.#mayBegin(id), onEnd: () => lead.drivers.delete(id) }
+      lead.drivers.set(id, new ImportDriver(options, migration.from))
+    }
+  }
+
+  /** Those that have begun always go on, so that none waits for another one for ever. */
+  #mayBegin(id: number): boolean {
+    let running = 0
+    for (const { hosted, lead } of this.#work.values()) {
+      if (lead === undefined) continue
+      for (const local of hosted.stateMachine.migrations()) {
+        if (local.state === 'importing' && local.id !== id && this.#node.book.get(local.id)?.paused !== true) running++
+      }
+    }
+    return running < this.#node.maxMigrations
+  }
+
+  #fetch({ hosted, fetchers }: GroupWork): void {
+    const wanted = new Map<number, { readonly id: number; readonly attempt: number; readonly from: string }>()
+    for (const { id, attempt, state, ingested } of hosted.stateMachine.migrations()) {
+      const migration = this.#node.book.get(id)
+      if (state !== 'importing' || ingested || migration === undefined || migration.paused || isEnded(migration.phase)) continue
+      if (hosted.stateMachine.holdsImport(id, attempt) === undefined) wanted.set(id, { id, attempt, from: migration.from })
+    }
+    for (const [id, fetcher] of fetchers) if (wanted.get(id)?.attempt !== fetcher.attempt) fetcher.close()
+    for (const want of wanted.values()) {
+      // One that was closed is waited for: two must not write to one folder.
+      if (fetchers.has(want.id)) continue
+      const onEnd = () => {
+        fetchers.delete(want.id)
+        this.check()
+      }
+      fetchers.set(want.id, new ImportFetcher(this.#node, hosted, this.#options.world, want, onEnd))
+    }
+  }
+
+  #fetchStatus(group: string, id: number, attempt: number): FetchStatus | undefined {
+    const fetcher = this.#work.get(group)?.fetchers.get(id)
+    return fetcher?.attempt === attempt ? fetcher.status() : undefined
+  }
+
+  #isHeld(id: number): boolean {
+    return this.#node.hosts.all().some(({ stateMachine }) => stateMachine.migrations().some((local) => local.id === id))
+  }
+
+  #stopLeading(work: GroupWork): void {
+    if (work.lead === undefined) return
+    for (const driver of [...work.lead.drivers.values()]) driver.close()
+    work.lead.outcomes.close()
+    work.lead.rebirths.close()
+    work.lead = undefined
+  }
+
+  #end(work: GroupWork): void {
+    this.#stopLeading(work)
+    for (const fetcher of work.fetchers.values()) fetcher.close()
+    work.hosted.stateMachine.onMigration = undefined
+  }
+}

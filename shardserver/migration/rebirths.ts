@@ -1,0 +1,76 @@
+import type { Logger } from '../../base/logger.ts'
+import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
+import type { ShardBirth } from '../../proto/migration-list.ts'
+import { encodeRebirth } from '../entry.ts'
+import type { MigrationNode, MovingReplica } from './node.ts'
+import { entryTimeMs, propose } from './propose.ts'
+
+const reportTimeoutMs = 3000
+
+/**
+ * Shards that one group, led by this node, is to make empty at an epoch above 1, since the controllers gave up what another group held: by their
+ * list only, never from an assignment. An order that comes twice does nothing the second time: its epoch is not above the record's.
+ */
+export class Rebirths {
+  readonly #node: MigrationNode
+  readonly #hosted: MovingReplica
+  readonly #logger: Logger
+  #isRunning = false
+  #closed = false
+
+  constructor(node: MigrationNode, hosted: MovingReplica) {
+    this.#node = node
+    this.#hosted = hosted
+    this.#logger = node.logger.child({ group: hosted.replica.group })
+  }
+
+  check(): void {
+    if (this.#closed || this.#isRunning) return
+    const ordered = this.#ordered()
+    if (ordered.length === 0) return
+    this.#isRunning = true
+    this.#run(ordered)
+      .catch((error: unknown) => {
+        if (error instanceof OstrakaError) this.#logger.debug({ error: error.message }, 'making shards empty has to be tried again')
+        else this.#logger.error({ error: String(error) }, 'making shards empty failed')
+      })
+      .finally(() => {
+        this.#isRunning = false
+      })
+  }
+
+  close(): void {
+    this.#closed = true
+  }
+
+  #ordered(): ShardBirth[] {
+    const { group } = this.#hosted.replica
+    return [...this.#node.births().filter((birth) => birth.group === group), ...this.#assigned(group)]
+  }
+
+  async #run(ordered: readonly ShardBirth[]): Promise<void> {
+    const { group } = this.#hosted.replica
+    for (const { shard, epoch } of ordered) {
+      if (this.#isBorn(shard, epoch)) continue
+      await propose(this.#node, this.#hosted, encodeRebirth(entryTimeMs(this.#hosted), shard, epoch), `rebirth of shard ${shard}`)
+      this.#logger.info({ shard, epoch }, 'a shard was made empty')
+    }
+    const births = this.#node.births().filter((birth) => birth.group === group && this.#isBorn(birth.shard, birth.epoch))
+    if (births.length === 0 || this.#closed) return
+    await this.#node.controllers.report({ group, kind: pb.v1.ReportKind.REPORT_BORN, births }, { timeoutMs: reportTimeoutMs })
+  }
+
+  #isBorn(shard: number, epoch: number): boolean {
+    return this.#hosted.stateMachine.shardRecord(shard).epoch >= epoch
+  }
+
+  /** Deliberate break: what a config says is taken for an order. */
+  #assigned(group: string): ShardBirth[] {
+    const config = this.#node.config()
+    if (!this.#node.breaks.has('born-again') || config === undefined) return []
+    const isUnknown = (shard: number) => ['unborn', 'absent'].includes(this.#hosted.stateMachine.shardRecord(shard).state)
+    const shards = config.shardsOf(group).filter((shard) => config.epochOf(shard) > 1 && isUnknown(shard))
+    return shards.map((shard) => ({ shard, group, epoch: config.epochOf(shard) }))
+  }
+}

@@ -1,0 +1,200 @@
+import { type Route, unaryRoute } from '../../base/transport.ts'
+import { encodeError, OstrakaError } from '../../proto/errors.ts'
+import { limits } from '../../proto/limits.ts'
+import { pb } from '../../proto/messages.ts'
+import { migrationMethods } from '../../proto/methods.ts'
+import { decodeMigration, isEnded } from '../../proto/migration.ts'
+import { sameCluster } from '../../raft/cluster-id.ts'
+import type { LocalMigration } from '../shard-migrations.ts'
+import type { FetchStatus } from './import-fetcher.ts'
+import type { MigrationNode, MovingReplica } from './node.ts'
+import { notLeader, proposeStep } from './propose.ts'
+
+const deltaBytesMax = 4 * 1024 * 1024
+/** Deltas being read on this node. */
+const deltasMax = 16
+const busyWaitMs = 500
+/** How long the watch may take to bring the commit, before the controllers are asked. */
+const watchMs = 100
+const askTimeoutMs = 2000
+
+export interface MigrationServerParts {
+  readonly node: MigrationNode
+  /** How far a replica of this node is with the files of an attempt. */
+  fetchStatus(group: string, id: number, attempt: number): FetchStatus | undefined
+  /** The target does not keep up with these shards' writes. */
+  slow(group: string, shards: readonly number[]): void
+}
+
+/** What a node answers to those who drive a migration elsewhere. Nothing is decided here: the group's log does, and the controllers'. */
+export class MigrationServer {
+  readonly #parts: MigrationServerParts
+  readonly #node: MigrationNode
+  #deltas = 0
+
+  constructor(parts: MigrationServerParts) {
+    this.#parts = parts
+    this.#node = parts.node
+  }
+
+  routes(): Route[] {
+    return [
+      unaryRoute(migrationMethods.export, (request) =>
+        answer(
+          () => this.#export(request),
+          (error) => new pb.v1.ExportReply({ error }),
+        ),
+      ),
+      unaryRoute(migrationMethods.delta, (request) =>
+        answer(
+          () => this.#delta(request),
+          (error) => new pb.v1.DeltaReply({ error }),
+        ),
+      ),
+      unaryRoute(migrationMethods.release, (request) =>
+        answer(
+          () => this.#release(request),
+          (error) => new pb.v1.DeltaReply({ error }),
+        ),
+      ),
+      unaryRoute(migrationMethods.holds, (request) =>
+        answer(
+          () => this.#holds(request),
+          (error) => new pb.v1.HoldsReply({ error }),
+        ),
+      ),
+    ]
+  }
+
+  async #export(request: pb.v1.ExportRequest): Promise<pb.v1.ExportReply> {
+    const hosted = this.#hosted(request)
+    const { migration: id, attempt } = request
+    const shards = checkedShards(request.shards)
+    const before = localOf(hosted, id)
+    if (before === undefined || before.attempt < attempt) {
+      mustLead(this.#node, hosted)
+      const known = this.#node.book.get(id)
+      if (known !== undefined && isEnded(known.phase)) throw refused(`migration ${id} has ended`)
+      if (before === undefined) this.#mustHaveRoom()
+      try {
+        await proposeStep(this.#node, hosted, { kind: 'export', id, shards, attempt })
+        this.#node.logger.info({ group: request.group, migration: id, attempt, shards }, 'shards are exported')
+      } catch (error) {
+        // The same request may have come twice: what counts is what the log has made of it.
+        if ((localOf(hosted, id)?.attempt ?? 0) < attempt) throw error
+      }
+    }
+    const local = localOf(hosted, id)
+    if (local === undefined || local.state !== 'exporting') throw refused(`migration ${id} exports nothing here`)
+    return new pb.v1.ExportReply({ attempt: local.attempt, cut: local.cut })
+  }
+
+  /** Copies out of groups that this node leads, at once. */
+  #mustHaveRoom(): void {
+    let exporting = 0
+    for (const { replica, stateMachine } of this.#node.hosts.all()) {
+      if (replica.role === 'leader') exporting += stateMachine.migrations().filter((local) => this.#isCopied(local)).length
+    }
+    if (exporting < this.#node.maxMigrations) return
+    throw new OstrakaError('OVERLOADED', `${exporting} migrations leave this node already`, true, { waitMs: busyWaitMs })
+  }
+
+  #isCopied({ id, state }: LocalMigration): boolean {
+    return state === 'exporting' && this.#node.book.get(id)?.paused !== true
+  }
+
+  async #delta(request: pb.v1.DeltaRequest): Promise<pb.v1.DeltaReply> {
+    const hosted = this.#hosted(request)
+    const shards = checkedShards(request.shards)
+    if (request.slow) this.#parts.slow(request.group, shards)
+    return await this.#read(hosted, request.migration, request.after, shards)
+  }
+
+  async #read(hosted: MovingReplica, id: number, after: number, shards: readonly number[]): Promise<pb.v1.DeltaReply> {
+    if (this.#deltas >= deltasMax) throw new OstrakaError('OVERLOADED', 'too many deltas are being read', true, { waitMs: busyWaitMs })
+    this.#deltas++
+    try {
+      const outcome = await hosted.stateMachine.delta({ id, shards, after, maxBytes: deltaBytesMax })
+      if (outcome.kind === 'refused') throw refused(outcome.reason)
+      const { upTo, lag, releasedAt } = outcome
+      return new pb.v1.DeltaReply({ upTo, lag, releasedAt, shards: outcome.shards.map((shard) => new pb.v1.ShardDelta(shard)) })
+    } finally {
+      this.#deltas--
+    }
+  }
+
+  async #release(request: pb.v1.ReleaseRequest): Promise<pb.v1.DeltaReply> {
+    const hosted = this.#hosted(request)
+    const { migration: id, after } = request
+    const shards = checkedShards(request.shards)
+    if (localOf(hosted, id)?.state !== 'released') {
+      mustLead(this.#node, hosted)
+      if (!this.#node.breaks.has('release-before-commit')) await this.#mustBeCommitted(id, request.group)
+      try {
+        await proposeStep(this.#node, hosted, { kind: 'release', id, shards })
+        this.#node.logger.info({ group: request.group, migration: id, shards }, 'shards are released')
+      } catch (error) {
+        if (localOf(hosted, id)?.state !== 'released') throw error
+      }
+    }
+    return await this.#read(hosted, id, after, shards)
+  }
+
+  /** The caller's word is not enough: this node's own watch has to say so, or the controllers' leader. */
+  async #mustBeCommitted(id: number, group: string): Promise<void> {
+    let migration = await this.#node.book.whenDecided(id, watchMs)
+    if (migration === undefined) {
+      const all = await this.#node.controllers.migrations({ timeoutMs: askTimeoutMs })
+      const found = all.find((known) => known.id === id)
+      if (found !== undefined) this.#node.book.hear(decodeMigration(found))
+      migration = this.#node.book.get(id)
+    }
+    if (migration?.phase === 'committed' && migration.from === group) return
+    throw refused(`migration ${id} is ${migration?.phase ?? 'not known'}, not committed`)
+  }
+
+  async #holds(request: pb.v1.HoldsRequest): Promise<pb.v1.HoldsReply> {
+    const hosted = this.#hosted(request)
+    const { group, migration: id, attempt } = request
+    const held = hosted.stateMachine.holdsImport(id, attempt)
+    if (held !== undefined) {
+      const { digest, cut, bytes } = held
+      return new pb.v1.HoldsReply({ holds: true, digest, cut, bytesCopied: bytes, bytesTotal: bytes })
+    }
+    return new pb.v1.HoldsReply(this.#parts.fetchStatus(group, id, attempt) ?? {})
+  }
+
+  #hosted({ clusterId, group }: { readonly clusterId: Uint8Array; readonly group: string }): MovingReplica {
+    if (!sameCluster(clusterId, this.#node.clusterId())) throw refused('this node belongs to another cluster')
+    const hosted = this.#node.hosts.get(group)
+    if (hosted === undefined) throw new OstrakaError('NOT_FOUND', `no replica of ${group} runs on this node`, true)
+    return hosted
+  }
+}
+
+function localOf({ stateMachine }: MovingReplica, id: number): LocalMigration | undefined {
+  return stateMachine.migrations().find((local) => local.id === id)
+}
+
+function mustLead(node: MigrationNode, { replica }: MovingReplica): void {
+  if (replica.role !== 'leader') throw notLeader(node, replica.group, replica.leader)
+}
+
+function checkedShards(shards: readonly number[]): readonly number[] {
+  const ascends = shards.every((shard, i) => shard < limits.shardCountMax && (i === 0 || shard > (shards[i - 1] ?? 0)))
+  if (shards.length === 0 || !ascends) throw new OstrakaError('INVALID_ARGUMENT', 'shards must be named, ascending', true)
+  return shards
+}
+
+function refused(what: string): OstrakaError {
+  return new OstrakaError('FAILED_PRECONDITION', what, true)
+}
+
+async function answer<Reply>(handle: () => Promise<Reply>, refuse: (error: pb.v1.Error) => Reply): Promise<Reply> {
+  try {
+    return await handle()
+  } catch (error) {
+    if (!(error instanceof OstrakaError)) throw error
+    return refuse(encodeError(error))
+  }
+}

@@ -2,12 +2,11 @@ import type { Command } from 'commander'
 import { limits } from '../proto/limits.ts'
 import type { pb } from '../proto/messages.ts'
 import { parseMembers, parseName } from './address.ts'
-import { CommandError, exitCode, usageError } from './exit-code.ts'
+import { type PlannableChange, waitHelp } from './change.ts'
+import { usageError } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
-import { pollUntil } from './poll.ts'
+import { runChange } from './run-change.ts'
 import type { Controllers } from './world.ts'
-
-const WAIT_SECONDS = 600
 
 /** The flags of a join, which `admin join` and `admin plan join` share. */
 export function addJoinFlags(command: Command): Command {
@@ -24,9 +23,21 @@ export interface JoinFlags {
   readonly nodes: readonly string[]
   /** Of each of the groups. */
   readonly weight: string
+  /** No effect if a group of a name ever joined. */
+  readonly once?: boolean
 }
 
-export function joinRequest(names: readonly string[], options: JoinFlags, author: string): pb.v1.JoinRequest.$Properties {
+/** Adds groups; with --wait until each has a leader and its share of the shards. Wrong usage is thrown. */
+export function joinChange(names: readonly string[], options: JoinFlags, author: string): PlannableChange {
+  const join = joinRequest(names, options, author)
+  return {
+    plan: { join },
+    make: (controllers, base, callOptions) => controllers.join({ ...join, once: options.once === true, base }, callOptions),
+    aim: () => ({ missing: (controllers, timeoutMs) => withoutLeader(controllers, names, timeoutMs), plannedAnew: false }),
+  }
+}
+
+function joinRequest(names: readonly string[], options: JoinFlags, author: string): pb.v1.JoinRequest.$Properties {
   const weight = Number(options.weight)
   if (!/^\d*\.?\d+$/.test(options.weight) || weight <= 0 || weight > 1_000_000) {
     throw usageError(`--weight ${options.weight}: give a number above 0 and at most 1000000`)
@@ -43,7 +54,7 @@ export function joinRequest(names: readonly string[], options: JoinFlags, author
   return { groups, author }
 }
 
-function parseGroupName(text: string): string {
+export function parseGroupName(text: string): string {
   const name = parseName(text, 'group name')
   if (name.length > limits.groupNameMax) throw usageError(`'${text}' is longer than ${limits.groupNameMax} characters`)
   return name
@@ -53,7 +64,7 @@ export function addAdminJoin(admin: Command, registry: Registry): void {
   const command = addJoinFlags(admin.command('join'))
     .description('add groups; each gets its share of the shards')
     .option('--once', 'no effect if a group of that name ever joined (for start-up scripts)')
-    .option('--wait', `return when the group serves (for at most ${WAIT_SECONDS} s, or --timeout)`)
+    .option('--wait', waitHelp)
     .addHelpText(
       'after',
       examples(
@@ -62,30 +73,16 @@ export function addAdminJoin(admin: Command, registry: Registry): void {
         'admin join g1 g2 --nodes n1=10.0.0.4:7410 --nodes n2=10.0.0.5:7410 --once',
       ),
     )
-  registry.add(command, async (invocation) => {
-    const options = command.opts<JoinFlags & { once?: boolean; wait?: boolean }>()
-    const groups = command.processedArgs[0] as string[]
-    const request = { ...joinRequest(groups, options, invocation.world.author), once: options.once === true }
-    const timeoutMs = invocation.timeoutMs(options.wait === true ? WAIT_SECONDS : undefined)
-    await invocation.withControllers(async (controllers) => {
-      const { configNumber, note } = await controllers.join(request, { timeoutMs })
-      if (options.wait === true) await waitUntilServed(controllers, groups, timeoutMs)
-      invocation.print({ configNumber, ...(note ? { note } : {}) }, `config ${configNumber}${note ? `: ${note}` : ''}`)
-    })
-    return undefined
+  registry.add(command, (invocation) => {
+    const options = command.opts<JoinFlags & { wait?: boolean }>()
+    const change = joinChange(command.processedArgs[0] as string[], options, invocation.world.author)
+    return runChange(invocation, change, options.wait === true)
   })
 }
 
-async function waitUntilServed(controllers: Controllers, names: readonly string[], timeoutMs: number): Promise<void> {
-  let missing = names
-  const served = await pollUntil(timeoutMs, async (leftMs) => {
-    const status = await controllers.status({ timeoutMs: leftMs })
-    const led = new Set(status.groups.filter(({ leader }) => leader).map(({ name }) => name))
-    missing = names.filter((name) => !led.has(name))
-    return missing.length === 0 ? true : undefined
-  })
-  if (served === undefined) {
-    const text = `joined, but ${missing.join(', ')} has no leader after ${timeoutMs} ms: are its nodes up?`
-    throw new CommandError(exitCode.unavailable, 'DEADLINE', text, false)
-  }
+/** The groups of `names` that have no leader. With --once one may have left long ago: it counts as there. */
+async function withoutLeader(controllers: Controllers, names: readonly string[], timeoutMs: number): Promise<string | undefined> {
+  const { groups } = await controllers.status({ timeoutMs })
+  const missing = groups.filter(({ name, leader }) => names.includes(name ?? '') && !leader).map(({ name }) => name)
+  return missing.length === 0 ? undefined : `${missing.join(', ')} has no leader: are its nodes up?`
 }

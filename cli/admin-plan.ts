@@ -1,43 +1,118 @@
 import type { Command } from 'commander'
+import type { ChangeOutcome } from '../proto/controller-client.ts'
 import type { pb } from '../proto/messages.ts'
-import { addJoinFlags, type JoinFlags, joinRequest } from './admin-join.ts'
-import { addCommonOptions, examples, type Registry } from './invocation.ts'
+import { addJoinFlags, type JoinFlags, joinChange, parseGroupName } from './admin-join.ts'
+import { leaveChange } from './admin-leave.ts'
+import { moveChange } from './admin-move.ts'
+import { rebalanceChange } from './admin-rebalance.ts'
+import { outcomeJson, outcomeText, type PlannableChange, waitHelp, waitSeconds } from './change.ts'
+import { CommandError, type ExitCode, exitCode, usageError } from './exit-code.ts'
+import { addCommonOptions, examples, type Invocation, type Registry } from './invocation.ts'
+import { byteText } from './units.ts'
+import { waitForChange } from './wait.ts'
 
-export function addAdminPlan(admin: Command, registry: Registry): void {
-  const plan = addCommonOptions(admin.command('plan')).description('tell what a change would do, and do nothing')
-  const command = addJoinFlags(plan.command('join'))
-    .description('what adding a group would do')
-    .addHelpText('after', examples('admin plan join g3 --nodes n7=10.0.0.7:7410,n8=10.0.0.8:7410,n9=10.0.0.9:7410'))
-  registry.add(command, async (invocation) => {
-    const options = command.opts<JoinFlags>()
-    const join = joinRequest(command.processedArgs[0] as string[], options, invocation.world.author)
-    await invocation.withControllers(async (controllers) => {
-      const reply = await controllers.plan({ join }, { timeoutMs: invocation.timeoutMs() })
-      invocation.print(planJson(reply), planText(reply))
-    })
-    return undefined
-  })
+interface PlanFlags {
+  readonly apply?: boolean
+  readonly base?: string
+  readonly wait?: boolean
 }
 
-function planJson(plan: pb.v1.PlanReply): object {
+/** plan join, leave, move, rebalance. */
+export function addAdminPlan(admin: Command, registry: Registry): void {
+  const plan = addCommonOptions(admin.command('plan')).description('tell what a change would do; with --apply do exactly that')
+  const add = (command: Command, change: (command: Command, author: string) => PlannableChange, ...shown: string[]) => {
+    command
+      .option('--apply', 'do exactly that; refused if the config has changed since')
+      .option('--base <number>', 'refused unless this config is the newest')
+      .option('--wait', `with --apply: ${waitHelp}`)
+      .addHelpText('after', examples(...shown))
+    registry.add(command, (invocation) => runPlan(invocation, change(command, invocation.world.author), command.opts<PlanFlags>()))
+  }
+  add(
+    addJoinFlags(plan.command('join')).description('what adding groups would do'),
+    (command, author) => joinChange(command.processedArgs[0] as string[], command.opts<JoinFlags>(), author),
+    'admin plan join g3 --nodes n7=10.0.0.7:7410,n8=10.0.0.8:7410,n9=10.0.0.9:7410',
+    'admin plan join g3 --nodes n7=10.0.0.7:7410 --apply --wait',
+  )
+  add(
+    plan.command('leave').description('what taking a group out would do').argument('<group>', 'name of the group'),
+    (command, author) => leaveChange(parseGroupName(command.processedArgs[0] as string), author),
+    'admin plan leave g3 --json',
+    'admin plan leave g3 --apply --base 12',
+  )
+  add(
+    plan
+      .command('move')
+      .description('what moving a shard would do')
+      .argument('<shard>', 'its number')
+      .argument('<group>', 'name of the group'),
+    (command, author) => moveChange(command.processedArgs[0] as string, command.processedArgs[1] as string, author),
+    'admin plan move 12 g2',
+  )
+  add(
+    plan.command('rebalance').description('what evening out would do'),
+    (_, author) => rebalanceChange(author),
+    'admin plan rebalance',
+    'admin plan rebalance --apply --wait',
+  )
+}
+
+async function runPlan(invocation: Invocation, change: PlannableChange, flags: PlanFlags): Promise<ExitCode | undefined> {
+  const base = flags.base === undefined ? undefined : parseNumber(flags.base)
+  const wait = flags.wait === true
+  if (wait && flags.apply !== true) throw usageError('--wait goes with --apply')
+  const timeoutMs = invocation.timeoutMs(wait ? waitSeconds : undefined)
+  const startMs = performance.now()
+  const leftMs = () => Math.max(1, timeoutMs - (performance.now() - startMs))
+  await invocation.withControllers(async (controllers) => {
+    const reply = await controllers.plan(change.plan, { timeoutMs })
+    if (base !== undefined && reply.configNumber !== base) {
+      const text = `config is ${reply.configNumber}, you planned on ${base}: look at a new plan first`
+      throw new CommandError(exitCode.failed, 'FAILED_PRECONDITION', text)
+    }
+    let outcome: ChangeOutcome | undefined
+    if (flags.apply === true) {
+      outcome = await change.make(controllers, reply.configNumber, { timeoutMs: leftMs() })
+      if (wait) await waitForChange(invocation, controllers, change, outcome, leftMs())
+    }
+    invocation.print(planJson(reply, outcome), planText(reply, outcome))
+  })
+  return undefined
+}
+
+function parseNumber(text: string): number {
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw usageError(`--base ${text}: give a config number, a whole number from 1`)
+  return Number(text)
+}
+
+function planJson(plan: pb.v1.PlanReply, applied: ChangeOutcome | undefined): object {
+  const moves = plan.moves.map(({ shard, from, to, bytes }) => ({ shard, from: from || null, to, bytes }))
   return {
     configNumber: plan.configNumber,
-    moves: plan.moves.map(({ shard, from, to }) => ({ shard, from: from || null, to })),
+    moves,
+    bytes: bytesOf(plan),
     imbalanceBefore: plan.imbalanceBefore,
     imbalanceAfter: plan.imbalanceAfter,
+    ...(applied === undefined ? {} : { applied: outcomeJson(applied) }),
   }
 }
 
-function planText(plan: pb.v1.PlanReply): string {
-  const counts = new Map<string, number>()
-  for (const { from, to } of plan.moves) {
-    const way = from ? `${from} → ${to}` : `born in ${to}`
-    counts.set(way, (counts.get(way) ?? 0) + 1)
+function planText(plan: pb.v1.PlanReply, applied: ChangeOutcome | undefined): string {
+  const ways = new Map<string, { shards: number; bytes: number }>()
+  for (const { from, to, bytes } of plan.moves) {
+    const name = from ? `${from} → ${to}` : `born in ${to}`
+    const way = ways.get(name) ?? { shards: 0, bytes: 0 }
+    ways.set(name, { shards: way.shards + 1, bytes: way.bytes + (bytes ?? 0) })
   }
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`
   return [
-    `on config ${plan.configNumber}: ${plan.moves.length} shards`,
-    ...[...counts].map(([way, count]) => `  ${count} ${way}`),
+    `on config ${plan.configNumber}: ${plan.moves.length} shards, about ${byteText(bytesOf(plan))}`,
+    ...[...ways].map(([name, { shards, bytes }]) => `  ${name}: ${shards} shards, about ${byteText(bytes)}`),
     `imbalance ${percent(plan.imbalanceBefore)} before, ${percent(plan.imbalanceAfter)} after`,
+    ...(applied === undefined ? [] : [`applied: ${outcomeText(applied)}`]),
   ].join('\n')
+}
+
+function bytesOf(plan: pb.v1.PlanReply): number {
+  return plan.moves.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0)
 }

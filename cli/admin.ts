@@ -1,8 +1,13 @@
 import type { Command } from 'commander'
 import { addAdminJoin } from './admin-join.ts'
+import { addAdminLeave } from './admin-leave.ts'
+import { addAdminMigrations } from './admin-migrations.ts'
+import { addAdminMove } from './admin-move.ts'
 import { addAdminPlan } from './admin-plan.ts'
 import { addAdminQuery } from './admin-query.ts'
+import { addAdminRebalance } from './admin-rebalance.ts'
 import { addAdminStatus } from './admin-status.ts'
+import { addAdminSteer } from './admin-steer.ts'
 import { addAdminTransfer } from './admin-transfer.ts'
 import { addCommonOptions, type Registry } from './invocation.ts'
 
@@ -10,7 +15,12 @@ export function addAdmin(program: Command, registry: Registry): void {
   // The common flags may also stand between `admin` and the name of what it is to do.
   const admin = addCommonOptions(program.command('admin')).description('change the cluster, or look at it')
   addAdminJoin(admin, registry)
+  addAdminLeave(admin, registry)
+  addAdminMove(admin, registry)
   addAdminPlan(admin, registry)
+  addAdminRebalance(admin, registry)
+  addAdminMigrations(admin, registry)
+  addAdminSteer(admin, registry)
   addAdminQuery(admin, registry)
   addAdminStatus(admin, registry)
   addAdminTransfer(admin, registry)

@@ -15,7 +15,7 @@ import type {
   Written,
 } from '../client/types.ts'
 import type { Config } from '../proto/config.ts'
-import type { ControllerCallOptions } from '../proto/controller-client.ts'
+import type { ChangeOutcome, ControllerCallOptions } from '../proto/controller-client.ts'
 import type { Directory } from '../proto/directory.ts'
 import type { pb } from '../proto/messages.ts'
 
@@ -37,10 +37,20 @@ export interface Database {
 /** What the admin commands use of `ControllerClient`. */
 export interface Controllers {
   query(number: number, options: ControllerCallOptions): Promise<{ config: Config; directory: Directory }>
-  join(request: pb.v1.JoinRequest.$Properties, options: ControllerCallOptions): Promise<{ configNumber: number; note: string }>
+  join(request: pb.v1.JoinRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  leave(request: pb.v1.LeaveRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  move(request: pb.v1.MoveRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  unpin(request: pb.v1.UnpinRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  rebalance(request: pb.v1.RebalanceRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  steer(request: pb.v1.SteerRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  migrations(options: ControllerCallOptions): Promise<readonly pb.v1.Migration.$Properties[]>
   plan(request: pb.v1.PlanRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.PlanReply>
   status(options: ControllerCallOptions): Promise<pb.v1.ClusterStatusReply>
   close(): void
+}
+
+export interface Input extends Readable {
+  readonly isTTY?: boolean
 }
 
 export interface Output extends Writable {
@@ -48,7 +58,7 @@ export interface Output extends Writable {
 }
 
 export interface World {
-  readonly stdin: Readable
+  readonly stdin: Input
   readonly stdout: Output
   readonly stderr: Output
   readonly environment: Readonly<Record<string, string | undefined>>

@@ -9,6 +9,7 @@ import { runCommand } from '../../cli/program.ts'
 import type { Controllers, Database, World } from '../../cli/world.ts'
 import type { Bytes, ScannedRecord } from '../../client/types.ts'
 import type { Config } from '../../proto/config.ts'
+import type { ChangeOutcome } from '../../proto/controller-client.ts'
 import { Directory } from '../../proto/directory.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
@@ -100,16 +101,48 @@ export class FakeControllers implements Controllers {
     return { config: this.config, directory: new Directory(1, 'default', new Map([['n1', node]])) }
   }
 
+  /** Answered by every change. */
+  outcome: ChangeOutcome = { configNumber: 8, note: '', migrations: [] }
+  /** Answered one after the other, the last again and again. */
+  migrationLists: pb.v1.Migration.$Properties[][] = [[]]
+  groups: pb.v1.GroupSummary.$Properties[] = [{ name: 'g1', leader: 'n1', shards: 86 }]
+
   async join(request: object, options: object) {
-    this.#called('join', request, options)
-    return { configNumber: 8, note: '' }
+    return this.#changed('join', request, options)
+  }
+
+  async leave(request: object, options: object) {
+    return this.#changed('leave', request, options)
+  }
+
+  async move(request: object, options: object) {
+    return this.#changed('move', request, options)
+  }
+
+  async unpin(request: object, options: object) {
+    return this.#changed('unpin', request, options)
+  }
+
+  async rebalance(request: object, options: object) {
+    return this.#changed('rebalance', request, options)
+  }
+
+  async steer(request: object, options: object) {
+    return this.#changed('steer', request, options)
+  }
+
+  async migrations(options: object) {
+    this.#called('migrations', options)
+    const list = this.migrationLists.length > 1 ? this.migrationLists.shift() : this.migrationLists[0]
+    if (list === undefined) throw new OstrakaError('UNAVAILABLE', 'no controller leader answered', true)
+    return list
   }
 
   async plan(request: object, options: object) {
     this.#called('plan', request, options)
     return new pb.v1.PlanReply({
       configNumber: 7,
-      moves: [{ shard: 3, from: '', to: 'g3' }],
+      moves: [{ shard: 3, from: '', to: 'g3', bytes: 2048 }],
       imbalanceBefore: 0.5,
       imbalanceAfter: 0.25,
     })
@@ -121,11 +154,16 @@ export class FakeControllers implements Controllers {
       configNumber: 7,
       controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }],
       nodes: [{ id: 'n1', address: '127.0.0.1:7410', pid: 123, live: true, http: '' }],
-      groups: [{ name: 'g1', leader: 'n1', shards: 86 }],
+      groups: this.groups,
     })
   }
 
   close(): void {}
+
+  #changed(...call: unknown[]): ChangeOutcome {
+    this.#called(...call)
+    return this.outcome
+  }
 
   #called(...call: unknown[]): void {
     this.calls.push(call)

@@ -1,0 +1,46 @@
+import { Presets, SingleBar } from 'cli-progress'
+import type { Invocation } from './invocation.ts'
+import { hasEnded, type MigrationJson, progressOf } from './migration-json.ts'
+
+const lineEveryMs = 5_000
+
+/** How far moves are, for who waits for them: a bar on a terminal, else now and then a line on stderr, with --json nothing. */
+export class MoveProgress {
+  readonly #invocation: Invocation
+  #bar: SingleBar | undefined
+  #toldMs = performance.now()
+  #told = ''
+
+  constructor(invocation: Invocation) {
+    this.#invocation = invocation
+  }
+
+  update(migrations: readonly MigrationJson[]): void {
+    if (this.#invocation.json || migrations.length === 0) return
+    const total = migrations.reduce((sum, { shards }) => sum + shards.length, 0)
+    const moved = migrations.filter(hasEnded).reduce((sum, { shards }) => sum + shards.length, 0)
+    const progress = migrations.reduce((sum, migration) => sum + progressOf(migration) * migration.shards.length, 0)
+    if (this.#invocation.world.stderr.isTTY === true) this.#draw(total, moved, progress)
+    else this.#tell(`${moved} of ${total} shards have moved, ${Math.floor((progress / total) * 100)} %`)
+  }
+
+  stop(): void {
+    this.#bar?.stop()
+  }
+
+  #draw(total: number, moved: number, progress: number): void {
+    if (this.#bar === undefined) {
+      const format = '{bar} {percentage} % | {moved}/{total} shards | {duration_formatted}'
+      this.#bar = new SingleBar({ format, stream: this.#invocation.world.stderr, clearOnComplete: false }, Presets.shades_classic)
+      this.#bar.start(total, 0, { moved: 0 })
+    }
+    this.#bar.update(progress, { moved })
+  }
+
+  #tell(text: string): void {
+    if (text === this.#told || performance.now() - this.#toldMs < lineEveryMs) return
+    this.#told = text
+    this.#toldMs = performance.now()
+    this.#invocation.say(`ostraka: ${text}`)
+  }
+}

@@ -1,0 +1,65 @@
+import type { ChangeOutcome } from '../proto/controller-client.ts'
+import type { Change } from './change.ts'
+import { CommandError, exitCode } from './exit-code.ts'
+import type { Invocation } from './invocation.ts'
+import { hasEnded, type MigrationJson, migrationJson, progressOf } from './migration-json.ts'
+import { MoveProgress } from './move-progress.ts'
+import { pollUntil } from './poll.ts'
+import { listed } from './units.ts'
+import type { Controllers } from './world.ts'
+
+/**
+ * Resolves when the migrations of a change have ended and what it aims at is there. FAILED, definite: one was aborted, with why. DEADLINE:
+ * not within `timeoutMs`; the change stands, and what it started goes on.
+ */
+export async function waitForChange(
+  invocation: Invocation,
+  controllers: Controllers,
+  change: Change,
+  outcome: ChangeOutcome,
+  timeoutMs: number,
+): Promise<void> {
+  const aim = change.aim?.(outcome)
+  const progress = new MoveProgress(invocation)
+  let missing = ''
+  try {
+    const reached = await pollUntil(timeoutMs, async (leftMs) => {
+      const migrations = await migrationsOf(controllers, outcome, leftMs)
+      progress.update(migrations)
+      const running = migrations.filter((migration) => !hasEnded(migration))
+      missing = `${running.length} of its migrations still run: ${listed(running.map(shortly))}`
+      if (running.length > 0) return undefined
+      if (aim?.plannedAnew !== true) mustNotBeAborted(migrations)
+      missing = (await aim?.missing(controllers, leftMs)) ?? ''
+      return missing === '' ? true : undefined
+    })
+    if (reached === true) return
+  } finally {
+    progress.stop()
+  }
+  const seconds = Math.round(timeoutMs / 100) / 10
+  const text = `accepted as config ${outcome.configNumber}, but after ${seconds} s ${missing || 'nothing is known of it'}`
+  throw new CommandError(exitCode.unavailable, 'DEADLINE', text, false)
+}
+
+/** Those of the change; one that the controllers have forgotten ended long ago. */
+async function migrationsOf(controllers: Controllers, outcome: ChangeOutcome, timeoutMs: number): Promise<MigrationJson[]> {
+  if (outcome.migrations.length === 0) return []
+  const ids = new Set(outcome.migrations)
+  const all = await controllers.migrations({ timeoutMs })
+  return all.filter(({ id }) => ids.has(id ?? 0)).map(migrationJson)
+}
+
+function mustNotBeAborted(migrations: readonly MigrationJson[]): void {
+  const aborted = migrations.filter(({ phase }) => phase === 'aborted')
+  const [first] = aborted
+  if (first === undefined) return
+  const which = `migration ${first.id} (shards ${listed(first.shards)} from ${first.from} to ${first.to}) was aborted: ${first.reason ?? 'no reason given'}`
+  const more = aborted.length === 1 ? '' : `; so were ${aborted.length - 1} more`
+  throw new CommandError(exitCode.failed, 'FAILED', `${which}${more}: see 'ostraka admin migrations'`, false)
+}
+
+function shortly(migration: MigrationJson): string {
+  const { id, phase, paused } = migration
+  return `${id} (${paused ? 'paused' : phase} ${Math.floor(progressOf(migration) * 100)} %)`
+}

@@ -1,0 +1,328 @@
+import { PassThrough, Readable } from 'node:stream'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { Config } from '../../proto/config.ts'
+import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
+import { FakeWorld } from './fake-world.ts'
+
+const { COPYING, COMMITTED, DONE, ABORTED, GIVEN_BACK } = pb.v1.MigrationPhase
+
+let world = new FakeWorld()
+beforeEach(() => {
+  world = new FakeWorld()
+})
+
+const calls = () => world.fakeControllers.calls
+const names = () => calls().map(([name]) => name)
+
+function migration(id: number, phase: pb.v1.MigrationPhase, more: pb.v1.Migration.$Properties = {}): pb.v1.Migration.$Properties {
+  const ended = phase === DONE || phase === ABORTED || phase === GIVEN_BACK
+  const known = { cause: 'move 5 to g2', author: 'me@here', startedAtMs: 1_700_000_000_000, endedAtMs: ended ? 1_700_000_002_000 : 0 }
+  return { id, shards: [5], from: 'g1@1', to: 'g2@2', phase, attempt: 1, bytesCopied: 512, bytesTotal: 1024, ...known, ...more }
+}
+
+/** `shards` of 16 belong to g3@3, the others to g1@1. */
+function config(number: number, shards: number): Config {
+  const group = (name: string, uid: string) => ({ uid, name, weight: 1, state: 'active' as const, members: [{ node: 'n1', replica: 1 }] })
+  return new Config({
+    number,
+    atMs: 0,
+    cause: '',
+    author: '',
+    shardCount: 16,
+    groups: shards < 0 ? [group('g1', 'g1@1')] : [group('g1', 'g1@1'), group('g3', 'g3@3')],
+    owner: (shard) => (shard < shards ? 'g3@3' : 'g1@1'),
+    epoch: () => 1,
+    pins: new Map(),
+  })
+}
+
+describe('changes', () => {
+  it.each([
+    [
+      ['leave', 'g3'],
+      ['leave', { group: 'g3', author: 'tester@here', abandonData: false, confirmShards: 0, base: 0 }],
+    ],
+    [
+      ['move', '12', 'g2'],
+      ['move', { shard: 12, group: 'g2', author: 'tester@here', base: 0 }],
+    ],
+    [
+      ['unpin', '0'],
+      ['unpin', { shard: 0, author: 'tester@here' }],
+    ],
+    [['rebalance'], ['rebalance', { author: 'tester@here', base: 0 }]],
+    [
+      ['pause', '7'],
+      ['steer', { shard: 7, steering: pb.v1.Steering.PAUSE, author: 'tester@here' }],
+    ],
+    [
+      ['resume', '7'],
+      ['steer', { shard: 7, steering: pb.v1.Steering.RESUME, author: 'tester@here' }],
+    ],
+    [
+      ['cancel', '7'],
+      ['steer', { shard: 7, steering: pb.v1.Steering.CANCEL, author: 'tester@here' }],
+    ],
+  ])('%j asks for exactly that, and tells config number and migrations', async (words, call) => {
+    world.fakeControllers.outcome = { configNumber: 9, note: 'as it should be', migrations: [17, 18] }
+    const outcome = await world.run('admin', ...words, '--json')
+    expect(outcome).toMatchObject({ code: 0, stderr: '' })
+    expect(outcome.json()).toEqual({ configNumber: 9, note: 'as it should be', migrations: [17, 18] })
+    expect(calls()).toEqual([[...call, { timeoutMs: 10_000 }]])
+    const text = (await world.run('admin', ...words)).stdout.toString()
+    expect(text).toBe('config 9: as it should be; migrations 17, 18\n')
+  })
+
+  it('that are refused end with 1 and one line, and nothing is waited for', async () => {
+    world.fakeControllers.failure = new OstrakaError('FAILED_PRECONDITION', 'shard 5 is moving from g1 to g2', true)
+    for (const words of [['leave', 'g1'], ['move', '5', 'g2'], ['unpin', '5'], ['rebalance'], ['pause', '5']]) {
+      world.fakeControllers.calls.length = 0
+      const wait = ['unpin', 'pause'].includes(words[0] ?? '') ? [] : ['--wait']
+      const outcome = await world.run('admin', ...words, ...wait, '--json')
+      expect(outcome).toMatchObject({ code: 1, stderr: 'ostraka: shard 5 is moving from g1 to g2\n' })
+      expect(outcome.json()).toEqual({
+        error: { code: 'FAILED_PRECONDITION', message: 'shard 5 is moving from g1 to g2', definite: true },
+      })
+      expect(calls()).toHaveLength(1)
+    }
+  })
+})
+
+describe('--wait', () => {
+  it('returns when every migration of the change has ended, and looks at no other', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17, 18] }
+    world.fakeControllers.migrationLists = [
+      [migration(3, COPYING), migration(17, COPYING), migration(18, COMMITTED)],
+      [migration(3, COPYING), migration(17, DONE), migration(18, COMMITTED)],
+      [migration(3, COPYING), migration(17, DONE), migration(18, DONE)],
+    ]
+    const outcome = await world.run('admin', 'rebalance', '--wait')
+    expect(outcome).toMatchObject({ code: 0, stderr: '' })
+    expect(names()).toEqual(['rebalance', 'migrations', 'migrations', 'migrations'])
+    expect(calls()[0]?.[2]).toEqual({ timeoutMs: 600_000 })
+  })
+
+  it('takes a migration that is not remembered any more for ended', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
+    expect((await world.run('admin', 'move', '5', 'g2', '--wait')).code).toBe(0)
+    expect(names()).toEqual(['move', 'migrations'])
+  })
+
+  it.each([ABORTED, GIVEN_BACK])('ends with 1 and why where one ended without the move, once all have ended (phase %i)', async (phase) => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17, 18] }
+    const aborted = migration(17, phase, { reason: 'no room in g2' })
+    world.fakeControllers.migrationLists = [
+      [aborted, migration(18, COPYING)],
+      [aborted, migration(18, DONE)],
+    ]
+    const outcome = await world.run('admin', 'rebalance', '--wait')
+    expect(outcome.code).toBe(1)
+    expect(outcome.stderr).toMatch(/^ostraka: migration 17 \(shards 5 from g1 to g2\) was aborted: no room in g2: see [^\n]+\n$/)
+    expect(names()).toEqual(['rebalance', 'migrations', 'migrations'])
+  })
+
+  it('ends with 69 where the time is over, and says what still runs', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
+    world.fakeControllers.migrationLists = [[migration(17, COPYING, { paused: true })]]
+    const outcome = await world.run('admin', 'move', '5', 'g2', '--wait', '--timeout', '0.2', '--json')
+    expect(outcome.code).toBe(69)
+    expect(outcome.stderr).toMatch(/accepted as config 9, but after 0\.2 s 1 of its migrations still run: 17 \(paused 47 %\)/)
+    expect(outcome.json()).toMatchObject({ error: { code: 'DEADLINE', definite: false } })
+  })
+
+  it('of a leave returns when that group is gone, whatever became of its first migrations', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
+    world.fakeControllers.migrationLists = [[migration(17, ABORTED, { reason: 'cancelled' })]]
+    const configs = [config(9, 3), config(10, 3), config(11, 1), config(12, -1)]
+    const asked: number[] = []
+    world.fakeControllers.query = async (number) => {
+      asked.push(number)
+      const next = configs.shift()
+      if (next === undefined) throw new Error('asked too often')
+      return { config: next, directory: undefined as unknown as never }
+    }
+    expect(await world.run('admin', 'leave', 'g3', '--wait')).toMatchObject({ code: 0, stderr: '' })
+    expect(asked).toEqual([9, 0, 0, 0])
+  })
+
+  it('draws a bar on a terminal, and on stderr only', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
+    world.fakeControllers.migrationLists = [[migration(17, COPYING)], [migration(17, DONE)]]
+    Object.assign(world.stderr, { isTTY: true, cursorTo() {}, clearLine() {}, clearScreenDown() {}, moveCursor() {} })
+    const outcome = await world.run('admin', 'rebalance', '--wait')
+    expect(outcome.stdout.toString()).toBe('config 9; migration 17\n')
+    expect(outcome.stderr).toContain('1/1 shards')
+  })
+})
+
+describe('leave --abandon-data', () => {
+  const abandoned = ['leave', { group: 'g3', author: 'tester@here', abandonData: true, confirmShards: 5, base: 0 }]
+
+  it('sends the number that --confirm gives, without asking', async () => {
+    expect((await world.run('admin', 'leave', 'g3', '--abandon-data', '--confirm', '5')).code).toBe(0)
+    expect(calls()).toMatchObject([[...abandoned, {}]])
+  })
+
+  it('asks for the number of shards, and does nothing where it is not typed', async () => {
+    world.fakeControllers.config = config(9, 5)
+    const type = (text: string) => Object.assign(world, { stdin: Object.assign(Readable.from([text]), { isTTY: true }) })
+    type('4\n')
+    const wrong = await world.run('admin', 'leave', 'g3', '--abandon-data')
+    expect(wrong.code).toBe(1)
+    expect(wrong.stderr).toMatch(/all 5 shards of g3 will be lost.*: ostraka: nothing done: g3 owns 5 shards, you confirmed 4\n$/)
+    type('\n')
+    expect((await world.run('admin', 'leave', 'g3', '--abandon-data')).code).toBe(2)
+    type('yes\n')
+    expect((await world.run('admin', 'leave', 'g3', '--abandon-data')).code).toBe(2)
+    expect(names()).toEqual(['query', 'query', 'query'])
+    type('5\n')
+    expect((await world.run('admin', 'leave', 'g3', '--abandon-data')).code).toBe(0)
+    expect(calls().at(-1)).toMatchObject([...abandoned, {}])
+  })
+
+  it('takes the number from a pipe without a prompt; an empty or silent one confirms nothing', async () => {
+    world.fakeControllers.config = config(9, 5)
+    const stdin = (stream: Readable) => Object.assign(world, { stdin: stream })
+    stdin(Readable.from(['5']))
+    expect(await world.run('admin', 'leave', 'g3', '--abandon-data')).toMatchObject({ code: 0, stderr: '' })
+    for (const stream of [Readable.from([]), new PassThrough()]) {
+      stdin(stream)
+      const outcome = await world.run('admin', 'leave', 'g3', '--abandon-data', '--timeout', '0.1')
+      expect(outcome).toMatchObject({ code: 2, stderr: expect.stringMatching(/^ostraka: nothing confirmed: .*g3 loses, 5 now\n$/) })
+    }
+    expect(names()).toEqual(['query', 'leave', 'query', 'query'])
+  })
+
+  it('of a group that is not there ends with 1', async () => {
+    world.fakeControllers.config = config(9, -1)
+    const outcome = await world.run('admin', 'leave', 'g3', '--abandon-data')
+    expect(outcome).toMatchObject({ code: 1, stderr: 'ostraka: there is no group g3\n' })
+  })
+})
+
+describe('plan', () => {
+  it.each([
+    [['join', 'g3', '--nodes', 'n1=h:1'], 'join', { groups: [{ name: 'g3', weight: 1, members: [{ node: 'n1', address: 'h:1' }] }] }],
+    [['leave', 'g3'], 'leave', { group: 'g3', abandonData: false }],
+    [['move', '12', 'g2'], 'move', { shard: 12, group: 'g2' }],
+    [['rebalance'], 'rebalance', {}],
+  ])('%j tells what would move and changes nothing; with --apply it does that on that config', async (words, name, request) => {
+    const told = {
+      configNumber: 7,
+      moves: [{ shard: 3, from: null, to: 'g3', bytes: 2048 }],
+      bytes: 2048,
+      imbalanceBefore: 0.5,
+      imbalanceAfter: 0.25,
+    }
+    expect((await world.run('admin', 'plan', ...words, '--json')).json()).toEqual(told)
+    expect(calls()).toMatchObject([['plan', { [name]: request }, { timeoutMs: 10_000 }]])
+    const applied = await world.run('admin', 'plan', ...words, '--apply', '--json')
+    expect(applied.json()).toEqual({ ...told, applied: { configNumber: 8, migrations: [] } })
+    expect(names()).toEqual(['plan', 'plan', name])
+    expect(calls()[2]?.[1]).toMatchObject({ ...request, base: 7 })
+    const text = (await world.run('admin', 'plan', ...words)).stdout.toString()
+    expect(text).toContain('on config 7: 1 shards, about 2.0 KiB')
+    expect(text).toContain('born in g3: 1 shards')
+    expect(text).toContain('imbalance 50.0 % before, 25.0 % after')
+  })
+
+  it('on an old config is refused with 1, and not applied', async () => {
+    const outcome = await world.run('admin', 'plan', 'leave', 'g3', '--apply', '--base', '6')
+    expect(outcome).toMatchObject({ code: 1, stderr: 'ostraka: config is 7, you planned on 6: look at a new plan first\n' })
+    expect(names()).toEqual(['plan'])
+    expect((await world.run('admin', 'plan', 'leave', 'g3', '--apply', '--base', '7')).code).toBe(0)
+    expect(names()).toEqual(['plan', 'plan', 'leave'])
+  })
+
+  it('--apply --wait waits for its migrations', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
+    world.fakeControllers.migrationLists = [[migration(17, COPYING)], [migration(17, DONE)]]
+    expect((await world.run('admin', 'plan', 'rebalance', '--apply', '--wait')).code).toBe(0)
+    expect(names()).toEqual(['plan', 'rebalance', 'migrations', 'migrations'])
+  })
+})
+
+describe('migrations', () => {
+  it('tells all of them in the shape of the contract', async () => {
+    world.fakeControllers.migrationLists = [
+      [
+        migration(1, DONE, { shards: [5, 6], pauseUs: 1234, bytesCopied: 1024 }),
+        migration(2, ABORTED, { reason: 'cancelled by me@here' }),
+        migration(3, COMMITTED),
+        migration(4, COPYING, { catchingUp: true }),
+        migration(5, COPYING, { paused: true, attempt: 2 }),
+        migration(6, GIVEN_BACK, { reason: 'checksum' }),
+      ],
+    ]
+    const told = (await world.run('admin', 'migrations', '--json')).json() as Record<string, unknown>[]
+    expect(told[0]).toEqual({
+      id: 1,
+      shards: [5, 6],
+      from: 'g1',
+      to: 'g2',
+      phase: 'done',
+      attempt: 1,
+      bytesCopied: 1024,
+      bytesTotal: 1024,
+      startedAt: '2023-11-14T22:13:20.000Z',
+      endedAt: '2023-11-14T22:13:22.000Z',
+      pauseMs: 1.234,
+      paused: false,
+      cause: 'move 5 to g2',
+      author: 'me@here',
+    })
+    expect(told.map(({ phase }) => phase)).toEqual(['done', 'aborted', 'releasing', 'catching-up', 'copying', 'aborted'])
+    expect(told.map(({ reason }) => reason)).toEqual([undefined, 'cancelled by me@here', undefined, undefined, undefined, 'checksum'])
+    expect(told[4]).toMatchObject({ endedAt: null, pauseMs: null, paused: true, attempt: 2 })
+  })
+
+  it('shows a table with phase, percent and rate', async () => {
+    expect((await world.run('admin', 'migrations')).stdout.toString()).toBe('no shard moves, and none has moved yet\n')
+    world.fakeControllers.migrationLists = [
+      [
+        migration(1, DONE, { shards: [1, 2, 3, 9], pauseUs: 1500, bytesCopied: 4096, bytesTotal: 4096 }),
+        migration(2, COPYING, { paused: true }),
+      ],
+    ]
+    const table = (await world.run('admin', 'migrations')).stdout.toString()
+    expect(table).toMatch(/1 .*1–3, 9 \(4\) .*g1 .*g2 .*done .*100 % .*4\.0 KiB of 4\.0 KiB .*2\.0 KiB\/s .*1\.5 ms .*2\.0 s/)
+    expect(table).toMatch(/copying, paused .*47 %/)
+  })
+
+  it('--watch prints a line for each change until it cannot go on, with --json as ndjson', async () => {
+    const lists = () => [
+      [migration(1, DONE), migration(2, COPYING)],
+      [migration(1, DONE), migration(2, COPYING)],
+      [migration(1, DONE), migration(2, DONE, { pauseUs: 2500 }), migration(3, ABORTED, { reason: 'cancelled' })],
+      undefined as never,
+    ]
+    world.fakeControllers.migrationLists = lists()
+    const json = await world.run('admin', 'migrations', '--watch', '--json')
+    expect(json.code).toBe(69)
+    const lines = json.stdout.toString().trim().split('\n')
+    expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+      { id: 2, phase: 'copying' },
+      { id: 2, phase: 'done', pauseMs: 2.5 },
+      { id: 3, phase: 'aborted' },
+      { error: { code: 'UNAVAILABLE' } },
+    ])
+    world.fakeControllers.migrationLists = lists()
+    const text = (await world.run('admin', 'migrations', '--watch')).stdout.toString()
+    expect(text).toBe(
+      '2: shards 5 from g1 to g2: copying 47 %, 1.0 KiB\n' +
+        '2: shards 5 from g1 to g2: done, 1.0 KiB, pause 2.5 ms\n' +
+        '3: shards 5 from g1 to g2: aborted, 1.0 KiB: cancelled\n',
+    )
+  })
+
+  it('--watch on a terminal draws over what it drew', async () => {
+    Object.assign(world.stdout, { isTTY: true, rows: 8, columns: 60 })
+    world.fakeControllers.migrationLists = [[migration(2, COPYING)], [migration(2, DONE)], undefined as never]
+    const text = (await world.run('admin', 'migrations', '--watch')).stdout.toString()
+    const [first = '', second = ''] = text.split('\u001b[6A\u001b[0J')
+    expect(first).toContain('1 running\n')
+    expect(second).toContain('0 running\n')
+    for (const line of text.split('\n')) expect(line.replace('\u001b[6A\u001b[0J', '').length).toBeLessThanOrEqual(60)
+  })
+})

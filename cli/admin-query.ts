@@ -31,5 +31,6 @@ function configText(config: Config, directory: Directory): string {
     table.push([group.name, String(counts[index] ?? 0), String(group.weight), group.state, nodes])
   }
   const head = `config ${config.number}: ${config.cause || 'nothing yet'}${config.author ? `, by ${config.author}` : ''}, ${new Date(config.atMs).toISOString()}`
-  return `${head}\n${table.toString()}`
+  const pins = [...config.pins].sort(([a], [b]) => a - b).map(([shard, group]) => `${shard} to ${group}`)
+  return [head, table.toString(), ...(pins.length > 0 ? [`pinned: ${pins.join(', ')}`] : [])].join('\n')
 }

@@ -4,7 +4,7 @@ import type { pb } from '../proto/messages.ts'
 import { parseAddress } from './address.ts'
 import { CommandError, exitCode, usageError } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
-import { clusterStatusJson, nodeStatusJson } from './status-json.ts'
+import { clusterStatusJson, nodeStatusJson, stateOf } from './status-json.ts'
 
 export function addAdminStatus(admin: Command, registry: Registry): void {
   const command = admin
@@ -88,8 +88,8 @@ function clusterText(status: pb.v1.ClusterStatusReply): string {
     processes.push(row(id ?? '', address ?? '', pid ?? 0, `controller, ${role}`, live ?? false))
   }
   for (const { id, address, pid, live } of status.nodes) processes.push(row(id ?? '', address ?? '', pid ?? 0, 'node', live ?? false))
-  const groups = new Table({ ...plain, head: ['group', 'leader', 'shards'] })
-  for (const { name, leader, shards } of status.groups) groups.push([name ?? '', leader || '?', String(shards ?? 0)])
+  const groups = new Table({ ...plain, head: ['group', 'leader', 'shards', 'state'] })
+  for (const group of status.groups) groups.push([group.name ?? '', group.leader || '?', String(group.shards ?? 0), stateOf(group)])
   return `config ${status.configNumber}\n${processes.toString()}\n${groups.toString()}`
 }
 

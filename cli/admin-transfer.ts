@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
-import { parseName } from './address.ts'
+import { parseAddress, parseName } from './address.ts'
 import { CommandError, exitCode } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
 import { pollUntil } from './poll.ts'
@@ -14,21 +14,22 @@ export function addAdminTransfer(admin: Command, registry: Registry): void {
     .command('transfer-leader')
     .description('hand the leadership of a group to one of its nodes')
     .argument('<group>', `its name, or '${controllerGroup}' for the controllers`)
-    .argument('<node>', 'the id of the node that is to lead')
+    .argument('<node>', 'the id of the node that is to lead, or HOST:PORT')
     .addHelpText('after', examples('admin transfer-leader g1 n2', 'admin transfer-leader controller c1 --json'))
   registry.add(command, async (invocation) => {
     const group = parseName(command.processedArgs[0] as string, 'group')
-    const node = parseName(command.processedArgs[1] as string, 'id')
-    await transferLeader(invocation, group, node)
-    invocation.print({ group, leader: node }, `${node} leads ${group}`)
+    const given = command.processedArgs[1] as string
+    const node = given.includes(':') ? parseAddress(given) : parseName(given, 'id')
+    const leader = await transferLeader(invocation, group, node)
+    invocation.print({ group, leader }, `${leader} leads ${group}`)
     return undefined
   })
 }
 
-/** Asks the node that leads, as far as is known; one that does not names another. */
-async function transferLeader(invocation: Invocation, group: string, node: string): Promise<void> {
+/** Asks the node that leads, as far as is known; one that does not names another. Returns the id of `node`, an id or an address. */
+async function transferLeader(invocation: Invocation, group: string, node: string): Promise<string> {
   const timeoutMs = invocation.timeoutMs()
-  await invocation.withControllers(async (controllers) => {
+  return await invocation.withControllers(async (controllers) => {
     let hint = ''
     let refusal: OstrakaError | undefined
     const done = await pollUntil(timeoutMs, async (leftMs) => {
@@ -37,8 +38,9 @@ async function transferLeader(invocation: Invocation, group: string, node: strin
       hint = ''
       if (leader === '') return undefined
       try {
-        await invocation.world.transferLeader(addressOf(status, leader), { group, node }, leftMs)
-        return true
+        const id = idOf(status, group, node)
+        await invocation.world.transferLeader(addressOf(status, leader), { group, node: id }, leftMs)
+        return id
       } catch (error) {
         if (!(error instanceof OstrakaError) || error.code !== 'NOT_LEADER') throw error
         refusal = error
@@ -47,6 +49,7 @@ async function transferLeader(invocation: Invocation, group: string, node: strin
       }
     })
     if (done === undefined) throw refusal ?? new CommandError(exitCode.unavailable, 'UNAVAILABLE', `${group} has no leader`)
+    return done
   })
 }
 
@@ -57,6 +60,15 @@ function leaderOf(status: pb.v1.ClusterStatusReply, group: string): string {
   if (found !== undefined) return found.leader ?? ''
   const known = [...status.groups.map(({ name }) => name), controllerGroup].join(', ')
   throw new CommandError(exitCode.failed, 'NOT_FOUND', `there is no group '${group}'; known are ${known}`)
+}
+
+function idOf(status: pb.v1.ClusterStatusReply, group: string, node: string): string {
+  if (!node.includes(':')) return node
+  const processes = group === controllerGroup ? status.controllers : status.nodes
+  const id = processes.find(({ address }) => address === node)?.id
+  if (id) return id
+  const known = processes.map((process) => process.address).join(', ')
+  throw new CommandError(exitCode.failed, 'NOT_FOUND', `nobody listens at ${node}; known are ${known}`)
 }
 
 function addressOf(status: pb.v1.ClusterStatusReply, id: string): string {

@@ -7,6 +7,7 @@ import type { Command } from 'commander'
 import { usageError } from './exit-code.ts'
 import { InFlight } from './in-flight.ts'
 import { examples, type Registry } from './invocation.ts'
+import { durationText } from './units.ts'
 import type { Database, Output } from './world.ts'
 
 /** Puts under way at once: enough to fill batches for every group. */
@@ -27,8 +28,8 @@ export function addImport(program: Command, registry: Registry): void {
     await invocation.withDatabase(async (database) => {
       const bar = progress === true ? startBar(invocation.world.stderr, bytes) : undefined
       try {
-        const { records, seconds } = await importFile(database, file, (done) => bar?.update(done))
-        bar?.update(bytes)
+        const { records, seconds } = await importFile(database, file, (done, records) => bar?.update(done, { records }))
+        bar?.update(bytes, { records })
         bar?.stop()
         const perSecond = Math.round(records / seconds)
         invocation.print({ records, seconds, perSecond }, `${records} records in ${seconds.toFixed(1)} s (${perSecond}/s)`)
@@ -43,7 +44,7 @@ export function addImport(program: Command, registry: Registry): void {
 async function importFile(
   database: Database,
   file: string,
-  onProgress: (bytes: number) => void,
+  onProgress: (bytes: number, records: number) => void,
 ): Promise<{ records: number; seconds: number }> {
   const { parseLine } = await import('./import-line.ts')
   const startMs = performance.now()
@@ -60,7 +61,7 @@ async function importFile(
       const number = lineNumber
       await flight.add(key.length + value.length, () => putOf(database, key, value, ttlMs, number))
       records++
-      onProgress(input.bytesRead)
+      onProgress(input.bytesRead, records)
     }
   } finally {
     input.destroy()
@@ -90,9 +91,14 @@ async function sizeOf(file: string): Promise<number> {
 
 function startBar(stream: Output, total: number): SingleBar {
   const bar = new SingleBar(
-    { format: '{bar} {percentage} % | {value}/{total} bytes | {eta_formatted} left', stream, noTTYOutput: true },
+    {
+      format: '{bar} {percentage} % | {value}/{total} bytes | {records} records | {eta_formatted} left',
+      formatTime: (seconds) => durationText(Number.isFinite(seconds) ? seconds * 1000 : 0),
+      stream,
+      noTTYOutput: true,
+    },
     Presets.shades_classic,
   )
-  bar.start(total, 0)
+  bar.start(total, 0, { records: 0 })
   return bar
 }

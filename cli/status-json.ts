@@ -1,6 +1,6 @@
-import type { Config } from '../proto/config.ts'
+import type { Config, GroupState } from '../proto/config.ts'
 import type { Directory } from '../proto/directory.ts'
-import type { pb } from '../proto/messages.ts'
+import { pb } from '../proto/messages.ts'
 
 /** CONTRACT's JSON of configs and states. */
 
@@ -31,8 +31,14 @@ export function clusterStatusJson(status: pb.v1.ClusterStatusReply): object {
     configNumber: status.configNumber,
     controllers: status.controllers.map(({ id, address, pid, role, live }) => ({ id, address, pid, role, live })),
     nodes: status.nodes.map(({ id, address, pid, live, http }) => ({ id, address, pid, live, ...(http ? { http } : {}) })),
-    groups: Object.fromEntries(status.groups.map(({ name, leader, shards }) => [name, { leader: leader || null, shards }])),
+    groups: Object.fromEntries(
+      status.groups.map((group) => [group.name, { leader: group.leader || null, shards: group.shards, state: stateOf(group) }]),
+    ),
   }
+}
+
+export function stateOf(group: pb.v1.GroupSummary.$Properties): GroupState {
+  return group.state === pb.v1.GroupState.DRAINING ? 'draining' : 'active'
 }
 
 export function nodeStatusJson(status: pb.v1.NodeStatusReply): object {

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Config } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
 import { FakeWorld } from './fake-world.ts'
 
 let world = new FakeWorld()
@@ -132,19 +133,24 @@ describe('admin', () => {
       pins: { '12': 'g1' },
     })
     expect(world.fakeControllers.calls).toEqual([['query', 7, { timeoutMs: 10_000 }]])
-    expect((await world.run('admin', 'query')).stdout.toString()).toContain('config 7: join g1')
+    const text = (await world.run('admin', 'query')).stdout.toString()
+    expect(text).toContain('config 7: join g1, by me, 2023-11-14T22:13:20.000Z')
+    expect(text).toContain('pinned: 12 to g1')
   })
 
   it('shows the cluster in the shape of the contract', async () => {
+    world.fakeControllers.groups.push({ name: 'g2', leader: '', shards: 3, state: pb.v1.GroupState.DRAINING })
     const outcome = await world.run('admin', 'status', '--json', '--controllers', 'a:1')
     expect(outcome.json()).toEqual({
       configNumber: 7,
       controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }],
       nodes: [{ id: 'n1', address: '127.0.0.1:7410', pid: 123, live: true }],
-      groups: { g1: { leader: 'n1', shards: 86 } },
+      groups: { g1: { leader: 'n1', shards: 86, state: 'active' }, g2: { leader: null, shards: 3, state: 'draining' } },
     })
     expect(world.fakeControllers.addresses).toEqual(['a:1'])
-    expect((await world.run('admin', 'status')).stdout.toString()).toContain('127.0.0.1:7410')
+    const text = (await world.run('admin', 'status')).stdout.toString()
+    expect(text).toContain('127.0.0.1:7410')
+    expect(text).toMatch(/g2 .*\? .*3 .*draining/)
   })
 
   it('asks a node by its id or its address', async () => {

@@ -19,6 +19,14 @@ describe('admin transfer-leader', () => {
     expect(world.transfers.map((call) => call.slice(0, 2))).toEqual([['127.0.0.1:7400', { group: 'controller', node: 'c2' }]])
   })
 
+  it('takes the address of a node for its id, and names those known where nobody listens there', async () => {
+    const outcome = await world.run('admin', 'transfer-leader', 'g1', '127.0.0.1:7410', '--json')
+    expect(outcome.json()).toEqual({ group: 'g1', leader: 'n1' })
+    expect(world.transfers[0]?.[1]).toEqual({ group: 'g1', node: 'n1' })
+    const unknown = await world.run('admin', 'transfer-leader', 'g1', '127.0.0.1:7400')
+    expect(unknown).toMatchObject({ code: 1, stderr: 'ostraka: nobody listens at 127.0.0.1:7400; known are 127.0.0.1:7410\n' })
+  })
+
   it('asks whom the asked one names, where it does not lead', async () => {
     world.transferRefusals = [new OstrakaError('NOT_LEADER', 'n1 leads', true, { leaderHint: 'c1' })]
     expect((await world.run('admin', 'transfer-leader', 'g1', 'n2')).code).toBe(0)

@@ -34,6 +34,11 @@ export function clusterStatus(view: {
       live: (state.nodes.get(id)?.nonce.length ?? 0) > 0 && liveness.isLive('node', id),
       http,
     })),
-    groups: config.groups.map(({ name, uid }, at) => ({ name, leader: liveness.leaderOf(uid), shards: counts[at] ?? 0 })),
+    groups: config.groups.map(({ name, uid, state: groupState }, at) => ({
+      name,
+      leader: liveness.leaderOf(uid),
+      shards: counts[at] ?? 0,
+      state: groupState === 'draining' ? pb.v1.GroupState.DRAINING : pb.v1.GroupState.ACTIVE,
+    })),
   })
 }

@@ -15,6 +15,9 @@ import { pb } from '../proto/messages.ts'
  *     r  replica number u64  ReplicaClaim
  *     q  sequence u64        AnsweredRequest
  *     j  group name          uid of the group that joined last under this name
+ *     g  migration id u64    Migration
+ *     b  shard u64           ShardBirth that its group has not confirmed
+ *     t  group uid           nothing: the group was removed, forever
  *
  * Numbers in keys are big-endian, so that their order is that of the keys.
  */
@@ -40,8 +43,11 @@ export const controllerKey = (id: string): Uint8Array => utf8(`k${id}`)
 export const claimKey = (replica: number): Uint8Array => numberKey('r', replica)
 export const requestKey = (sequence: number): Uint8Array => numberKey('q', sequence)
 export const joinedKey = (name: string): Uint8Array => utf8(`j${name}`)
+export const migrationKey = (id: number): Uint8Array => numberKey('g', id)
+export const birthKey = (shard: number): Uint8Array => numberKey('b', shard)
+export const tombstoneKey = (uid: string): Uint8Array => utf8(`t${uid}`)
 
-export type Letter = 'm' | 'c' | 'w' | 'n' | 'k' | 'r' | 'q' | 'j'
+export type Letter = 'm' | 'c' | 'w' | 'n' | 'k' | 'r' | 'q' | 'j' | 'g' | 'b' | 't'
 
 /** All records of a letter, in the order of their keys, from key `lower` on where one is given. */
 export async function* recordsOf(

@@ -1,11 +1,10 @@
-import { must } from '../base/assert.ts'
-import { emptyBytes, equalBytes, toHex, utf8 } from '../base/bytes.ts'
+import { emptyBytes, equalBytes, utf8 } from '../base/bytes.ts'
 import { isShardCount } from '../base/slot.ts'
 import { type Config, emptyConfig } from '../proto/config.ts'
-import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
+import type { ConfigDifference } from '../proto/config-difference.ts'
 import { type Directory, decodeNodeEntry, emptyDirectory, encodeNodeEntry, type NodeEntry } from '../proto/directory.ts'
-import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
+import { type AnsweredChange, AnsweredRequests } from './answered-requests.ts'
 import {
   claimKey,
   controllerKey,
@@ -21,19 +20,22 @@ import {
   type RecordWriter,
   readConfig,
   recordsOf,
-  requestKey,
 } from './config-records.ts'
+import { isName, nextConfigs } from './config-steps.ts'
 import type { DecodedEntry } from './entry.ts'
+import { Migrations, type MigrationsEdit } from './migrations.ts'
 
 /** What became of an entry. */
 export interface ConfigResult {
   /**
-   * repeated: done before, by an earlier entry of the same request. stale: the base is no longer the newest config, compute anew. lost: the
-   * replica number belongs to another data directory. refused: the entry does not fit the state; nothing changed.
+   * repeated: done before, by an earlier entry of the same request. stale: the base is no longer the newest config, or migrations went on:
+   * compute anew. lost: the replica number belongs to another data directory. refused: the entry makes no sense. Nothing changed but by applied.
    */
   readonly outcome: 'applied' | 'repeated' | 'stale' | 'lost' | 'refused'
   /** The newest config after the entry; of a repeated change the number after the first time. */
   readonly configNumber: number
+  /** Of an applied or repeated change: the migrations that it planned or, where it planned none, concerned. */
+  readonly migrations?: readonly number[]
 }
 
 export interface Registration {
@@ -42,8 +44,6 @@ export interface Registration {
   readonly nonce: Uint8Array
 }
 
-/** Answered requests that are remembered. */
-export const requestsMax = 4096
 /** Differences that are kept in memory for watchers that come back. */
 export const recentMax = 1024
 
@@ -67,17 +67,16 @@ export class ConfigState {
   readonly joined = new Map<string, string>()
   /** The newest differences, each from one config number to the next, oldest first. */
   readonly recent: ConfigDifference[] = []
-  /** Request id (hex) → config number after it, oldest first. */
-  readonly #requests = new Map<string, number>()
-  #requestCount = 0
+  readonly migrations = new Migrations()
+  readonly #requests = new AnsweredRequests()
 
   get configNumber(): number {
     return this.config?.number ?? 0
   }
 
-  /** The config number after a request that was answered before; undefined: not known. */
-  answered(requestId: Uint8Array): number | undefined {
-    return this.#requests.get(toHex(requestId))
+  /** What a request was answered before; undefined: not known. */
+  answered(requestId: Uint8Array): AnsweredChange | undefined {
+    return this.#requests.get(requestId)
   }
 
   apply(entry: DecodedEntry, records: RecordWriter): ConfigResult {
@@ -113,25 +112,41 @@ export class ConfigState {
   #change(change: pb.v1.ConfigChange.$Properties, records: RecordWriter): ConfigResult {
     const requestId = change.requestId ?? emptyBytes
     const answered = requestId.length === 0 ? undefined : this.answered(requestId)
-    if (answered !== undefined) return { outcome: 'repeated', configNumber: answered }
-    if (this.config === undefined) return this.#result('refused')
-    if (change.base !== this.config.number) return this.#result('stale')
-    const next = nextConfigs(this.config, change.steps ?? [], this.nextReplica)
+    if (answered !== undefined) return { outcome: 'repeated', ...answered }
+    const { config } = this
+    const steps = change.steps ?? []
+    if (config === undefined) return this.#result('refused')
+    if (steps.length > 0 && change.base !== config.number) return this.#result('stale')
+    const next = nextConfigs(config, steps, this.nextReplica)
     const guesses = change.guesses ?? []
     if (next === undefined || guesses.some((guess) => !isName(guess.id))) return this.#result('refused')
-    for (const [at, config] of next.configs.entries()) {
-      const step = change.steps?.[at] ?? {}
-      putConfig(records, step, config)
-      this.recent.push(step)
-      for (const { name, uid } of step.groups ?? []) this.#noteJoined(name ?? '', uid ?? '', records)
-      this.config = config
-    }
+    const edit = this.#prepared(change, config, next.configs.at(-1) ?? config)
+    if (typeof edit === 'string') return this.#result(edit)
+    for (const [at, config] of next.configs.entries()) this.#become(config, steps[at] ?? {}, records)
     this.recent.splice(0, this.recent.length - recentMax)
     this.nextReplica = next.nextReplica
+    this.migrations.commit(edit, records)
     for (const guess of guesses) this.#guess(decodeNodeEntry(guess), records)
-    if (requestId.length > 0) this.#remember(requestId, records)
+    const migrations = (edit.planned.length > 0 ? edit.planned : edit.changed).map(({ id }) => id)
+    if (requestId.length > 0) this.#requests.remember(requestId, { configNumber: this.configNumber, migrations }, records)
     this.#putMeta(records)
-    return this.#result('applied')
+    return { ...this.#result('applied'), migrations }
+  }
+
+  #prepared(change: pb.v1.ConfigChange.$Properties, before: Config, after: Config): MigrationsEdit | 'stale' | 'refused' {
+    try {
+      return this.migrations.prepare(change, { before, after }) ?? 'stale'
+    } catch (error) {
+      if (error instanceof RangeError) return 'refused'
+      throw error
+    }
+  }
+
+  #become(config: Config, step: ConfigDifference, records: RecordWriter): void {
+    putConfig(records, step, config)
+    this.recent.push(step)
+    for (const { name, uid } of step.groups ?? []) this.#noteJoined(name ?? '', uid ?? '', records)
+    this.config = config
   }
 
   #noteJoined(name: string, uid: string, records: RecordWriter): void {
@@ -142,20 +157,6 @@ export class ConfigState {
 
   #guess(entry: NodeEntry, records: RecordWriter): void {
     if (!this.nodes.has(entry.id)) this.#putNode(entry, emptyBytes, records)
-  }
-
-  #remember(requestId: Uint8Array, records: RecordWriter): void {
-    this.#requests.set(toHex(requestId), this.configNumber)
-    const record = pb.v1.AnsweredRequest.encode({ requestId, configNumber: this.configNumber }).finish()
-    records.put(requestKey(this.#requestCount), record)
-    if (this.#requestCount >= requestsMax) {
-      for (const oldest of this.#requests.keys()) {
-        this.#requests.delete(oldest)
-        break
-      }
-      records.delete(requestKey(this.#requestCount - requestsMax))
-    }
-    this.#requestCount++
   }
 
   #register(registration: pb.v1.NodeRegistration.$Properties, records: RecordWriter): ConfigResult {
@@ -198,7 +199,9 @@ export class ConfigState {
       nextReplica: this.nextReplica,
       directoryVersion: this.directory.version,
       configNumber: this.configNumber,
-      requests: this.#requestCount,
+      requests: this.#requests.count,
+      nextMigration: this.migrations.next,
+      migrationsVersion: this.migrations.version,
     })
     records.put(metaKey, meta.finish())
   }
@@ -212,9 +215,10 @@ export class ConfigState {
       const meta = pb.v1.ControllerMeta.decode(plain(bytes))
       state.clusterId = plain(meta.clusterId)
       state.nextReplica = meta.nextReplica
-      state.#requestCount = meta.requests
       state.config = await readConfig(database, meta.configNumber)
       if (state.config === undefined) throw new RangeError(`config ${meta.configNumber} is missing`)
+      await state.#requests.load(database, meta.requests)
+      await state.migrations.load(database, meta)
       await state.#loadRegistrations(database)
       await state.#loadRest(database)
       await state.#loadRecent(database, meta.configNumber)
@@ -240,10 +244,6 @@ export class ConfigState {
       const { replica, node, group, nonce } = pb.v1.ReplicaClaim.decode(plain(value))
       this.claims.set(replica, { node, group, nonce })
     }
-    for await (const { value } of recordsOf(database, 'q')) {
-      const { requestId, configNumber } = pb.v1.AnsweredRequest.decode(plain(value))
-      this.#requests.set(toHex(requestId), configNumber)
-    }
     for await (const { key, value } of recordsOf(database, 'j')) {
       this.joined.set(new TextDecoder().decode(plain(key.subarray(1))), new TextDecoder().decode(plain(value)))
     }
@@ -254,44 +254,4 @@ export class ConfigState {
       this.recent.push(pb.v1.ConfigDifference.decode(plain(value)))
     }
   }
-}
-
-/** Short enough for a key; what else a name may hold the leader has checked. */
-function isName(name: string | null | undefined): boolean {
-  return typeof name === 'string' && name !== '' && name.length <= limits.groupNameMax
-}
-
-/** The configs that the steps make, one after the other; undefined where a step does not fit. */
-function nextConfigs(
-  base: Config,
-  steps: readonly ConfigDifference[],
-  firstReplica: number,
-): { configs: Config[]; nextReplica: number } | undefined {
-  const configs: Config[] = []
-  let nextReplica = firstReplica
-  let config = base
-  for (const step of steps) {
-    if (step.to?.number !== config.number + 1) return undefined
-    let next: Config
-    try {
-      next = applyDifference(config, step)
-    } catch (error) {
-      if (error instanceof RangeError) return undefined
-      throw error
-    }
-    for (const { uid } of step.groups ?? []) {
-      const group = must(next.groupByUid(uid ?? ''), 'a group of the step is in its config')
-      const before = config.groupByUid(group.uid)
-      if (!isName(group.name)) return undefined
-      if (before === undefined && group.uid !== `${group.name}@${next.number}`) return undefined
-      for (const member of group.members) {
-        if (before?.members.some((old) => old.replica === member.replica)) continue
-        // Numbers are handed out in order, so that none is ever handed out twice.
-        if (member.replica !== nextReplica++) return undefined
-      }
-    }
-    configs.push(next)
-    config = next
-  }
-  return { configs, nextReplica }
 }

@@ -9,13 +9,18 @@ import { encodeError, OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { controllerMethods } from '../proto/methods.ts'
 import type { ReplicaApi } from '../raft/replica-api.ts'
+import { AdminService } from './admin-service.ts'
+import { ChangeQueue } from './change-queue.ts'
 import { clusterStatus } from './cluster-status.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
 import type { ConfigStateMachine } from './config-state-machine.ts'
-import { computeJoin, computePlan } from './join.ts'
+import type { LeaderView, Outcome } from './leader-view.ts'
 import { Liveness } from './liveness.ts'
+import { isOpen } from './migration-record.ts'
 import { mustBeDone, notLeader, Proposals } from './proposals.ts'
-import { checkClaim, checkHeartbeat, checkJoin, checkNumber, checkRegister } from './request-checks.ts'
+import { Reported } from './reported.ts'
+import { checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
+import { Steward } from './steward.ts'
 import { Watchers } from './watchers.ts'
 
 export interface ControllerServerParts {
@@ -30,9 +35,8 @@ export interface ControllerServerParts {
 
 const clusterIdBytes = 16
 const formRetryMs = 100
-/** How often a change is computed anew because another came first. */
-const changeAttemptsMax = 10
-const changesWaitingMax = 64
+/** What the leader does by itself may wait behind all reports. */
+const upkeepWaitingMax = 2048
 
 /**
  * The Controller service of one controller. The leader answers; the others reply NOT_LEADER with the leader's address; any of them serves
@@ -49,12 +53,13 @@ export class ControllerServer {
   readonly #proposals: Proposals
   readonly #liveness: Liveness
   readonly #watchers: Watchers
+  readonly #reported = new Reported()
+  readonly #queue: ChangeQueue
+  readonly #admin: AdminService
+  readonly #steward: Steward
   readonly #stopListening: () => void
   /** The term in which this controller was last seen leading. */
   #leadingTerm = 0
-  /** Changes are computed one after the other, so that they seldom overtake each other. */
-  #changes: Promise<unknown> = Promise.resolve()
-  #changesWaiting = 0
   #formRetry: Timer | undefined
   #closed = false
 
@@ -69,7 +74,27 @@ export class ControllerServer {
     this.#proposals = new Proposals(parts.replica)
     this.#liveness = new Liveness(parts.clock)
     this.#watchers = new Watchers(this.#state, parts.clock)
-    this.#stopListening = this.#machine.onChange(() => this.#watchers.changed())
+    this.#queue = new ChangeQueue({
+      proposals: this.#proposals,
+      read: (hint) => this.#readView(hint),
+      answered: (requestId) => this.#state.answered(requestId),
+    })
+    this.#admin = new AdminService({
+      queue: this.#queue,
+      read: (hint) => this.#readView(hint),
+      hint: (context) => this.#hint(context),
+      reported: this.#reported,
+    })
+    this.#steward = new Steward({
+      clock: parts.clock,
+      view: () => this.#view(),
+      isLeader: () => this.#replica.role === 'leader' && this.#state.config !== undefined,
+      submit: (compute) => this.#upkeep(compute),
+    })
+    this.#stopListening = this.#machine.onChange(() => {
+      this.#watchers.changed()
+      this.#steward.changed()
+    })
     this.roleChanged()
   }
 
@@ -78,8 +103,7 @@ export class ControllerServer {
     const methods = controllerMethods
     return [
       this.#route(methods.query, (request, context) => this.#query(request, context), v1.QueryReply),
-      this.#route(methods.join, (request, context) => this.#join(request, context), v1.ChangeReply),
-      this.#route(methods.plan, (request, context) => this.#plan(request, context), v1.PlanReply),
+      ...this.#adminRoutes(),
       this.#route(methods.status, (_, context) => this.#status(context), v1.ClusterStatusReply),
       this.#route(methods.register, (request, context) => this.#register(request, context), v1.RegisterReply),
       this.#route(methods.claimReplica, (request, context) => this.#claim(request, context), v1.ClaimReplicaReply),
@@ -88,18 +112,38 @@ export class ControllerServer {
     ]
   }
 
+  #adminRoutes(): Route[] {
+    const v1 = pb.v1
+    const methods = controllerMethods
+    const admin = this.#admin
+    return [
+      this.#route(methods.join, (request, context) => admin.join(request, context), v1.ChangeReply),
+      this.#route(methods.leave, (request, context) => admin.leave(request, context), v1.ChangeReply),
+      this.#route(methods.move, (request, context) => admin.move(request, context), v1.ChangeReply),
+      this.#route(methods.unpin, (request, context) => admin.unpin(request, context), v1.ChangeReply),
+      this.#route(methods.rebalance, (request, context) => admin.rebalance(request, context), v1.ChangeReply),
+      this.#route(methods.steer, (request, context) => admin.steer(request, context), v1.ChangeReply),
+      this.#route(methods.plan, (request, context) => admin.plan(request, context), v1.PlanReply),
+      this.#route(methods.migrations, (_, context) => admin.migrations(context), v1.MigrationsReply),
+      this.#route(methods.report, (request, context) => admin.report(request, context), v1.ReportReply),
+    ]
+  }
+
   /** The replica's role, term or leader may have changed. */
   roleChanged(): void {
     if (this.#replica.role !== 'leader' || this.#replica.term === this.#leadingTerm) return
     this.#leadingTerm = this.#replica.term
     this.#liveness.begin()
+    this.#reported.begin()
     this.#form()
+    this.#steward.changed()
   }
 
   close(): void {
     this.#closed = true
     this.#formRetry?.cancel()
     this.#stopListening()
+    this.#steward.close()
     this.#watchers.close()
   }
 
@@ -135,52 +179,15 @@ export class ControllerServer {
 
   async #query(request: pb.v1.QueryRequest, context: CallContext): Promise<pb.v1.QueryReply> {
     const number = checkNumber(request.number)
-    const newest = await this.#read(context)
+    const newest = await this.#read(this.#hint(context))
     const directory = encodeDirectory(this.#state.directory, context.listener)
     const config = number === 0 || number === newest.number ? newest : await this.#machine.configAt(number)
     if (config === undefined) throw new OstrakaError('NOT_FOUND', `no config ${number}: the newest is ${newest.number}`, true)
     return new pb.v1.QueryReply({ config: encodeConfig(config), directory })
   }
 
-  async #join(request: pb.v1.JoinRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    const join = checkJoin(request)
-    if (this.#changesWaiting >= changesWaitingMax) {
-      throw new OstrakaError('OVERLOADED', 'too many changes wait at the controller', true, { waitMs: 500 })
-    }
-    this.#changesWaiting++
-    const change = this.#changes.then(async () => {
-      for (let attempt = 1; ; attempt++) {
-        await this.#read(context)
-        const answered = this.#state.answered(join.requestId)
-        if (answered !== undefined) return new pb.v1.ChangeReply({ configNumber: answered })
-        const outcome = computeJoin(this.#state, join, this.#clock.wallMs())
-        if (outcome.kind === 'nothing') return new pb.v1.ChangeReply({ configNumber: this.#state.configNumber, note: outcome.note })
-        const result = await this.#proposals.propose({ kind: 'change', change: outcome.change }, this.#hint(context))
-        if (result.outcome === 'stale') {
-          if (attempt < changeAttemptsMax) continue
-          throw new OstrakaError('OVERLOADED', 'other changes kept coming first', true, { waitMs: 500 })
-        }
-        mustBeDone(result)
-        return new pb.v1.ChangeReply({ configNumber: result.configNumber, note: outcome.note })
-      }
-    })
-    this.#changes = change.catch(() => {})
-    try {
-      return await change
-    } finally {
-      this.#changesWaiting--
-    }
-  }
-
-  async #plan(request: pb.v1.PlanRequest, context: CallContext): Promise<pb.v1.PlanReply> {
-    if (!request.join) throw new OstrakaError('INVALID_ARGUMENT', 'no change given to plan', true)
-    const join = checkJoin(request.join)
-    await this.#read(context)
-    return new pb.v1.PlanReply(computePlan(this.#state, join))
-  }
-
   async #status(context: CallContext): Promise<pb.v1.ClusterStatusReply> {
-    const config = await this.#read(context)
+    const config = await this.#read(this.#hint(context))
     this.#liveness.retain((uid) => config.groupByUid(uid) !== undefined)
     const addressOf = (id: string) => this.#controllerAddress(id, context.listener)
     const leader = this.#peers[this.#replica.replica - 1]?.id ?? ''
@@ -197,7 +204,7 @@ export class ControllerServer {
 
   async #register(request: pb.v1.RegisterRequest, context: CallContext): Promise<pb.v1.RegisterReply> {
     const { entry, controller, nonce } = checkRegister(request)
-    await this.#read(context)
+    await this.#read(this.#hint(context))
     if (request.clusterId.length > 0 && !equalBytes(request.clusterId, this.#state.clusterId)) {
       const text = `the data directory of ${entry.id} belongs to another cluster: point it to its own controllers, or give it an empty --data`
       throw new OstrakaError('FAILED_PRECONDITION', text, true)
@@ -210,7 +217,8 @@ export class ControllerServer {
     this.#liveness.heard(controller ? 'controller' : 'node', entry.id)
     const { config, directory, clusterId } = this.#state
     const known = config === undefined ? {} : { config: encodeConfig(config) }
-    return new pb.v1.RegisterReply({ clusterId, ...known, directory: encodeDirectory(directory, context.listener) })
+    const removedGroups = this.#removedOf(request.groups)
+    return new pb.v1.RegisterReply({ clusterId, ...known, directory: encodeDirectory(directory, context.listener), removedGroups })
   }
 
   async #claim(request: pb.v1.ClaimReplicaRequest, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
@@ -218,7 +226,7 @@ export class ControllerServer {
     // What was claimed once stays so: no leader needs to be asked.
     const first = this.#state.claims.get(claim.replica)
     if (first === undefined) {
-      const config = await this.#read(context)
+      const config = await this.#read(this.#hint(context))
       const member = config.groupByUid(claim.group)?.members.find(({ replica }) => replica === claim.replica)
       if (member === undefined || member.node !== claim.node) {
         throw new OstrakaError('NOT_FOUND', `replica ${claim.replica} of group ${claim.group} is not given to ${claim.node}`, true)
@@ -245,15 +253,58 @@ export class ControllerServer {
       throw new OstrakaError('FAILED_PRECONDITION', `another data directory has registered as ${id} since`, true)
     }
     this.#liveness.heard(controller ? 'controller' : 'node', id)
-    for (const { group, term, leader } of groups) {
-      if (this.#state.config?.groupByUid(group) !== undefined) this.#liveness.noteLeader(group, term, leader)
+    for (const hosted of groups) {
+      if (this.#state.config?.groupByUid(hosted.group) === undefined) continue
+      this.#liveness.noteLeader(hosted.group, hosted.term, hosted.leader)
+      if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted)
     }
-    return new pb.v1.HeartbeatReply({ configNumber: this.#state.configNumber })
+    const removedGroups = this.#removedOf(groups.map(({ group }) => group))
+    return new pb.v1.HeartbeatReply({ configNumber: this.#state.configNumber, removedGroups })
+  }
+
+  /** Those that were removed for good. One that is only missing may be new to this controller. */
+  #removedOf(uids: readonly string[]): string[] {
+    return uids.filter((uid) => this.#state.migrations.tombstones.has(uid))
+  }
+
+  #view(): LeaderView {
+    const { config, migrations } = this.#state
+    this.#reported.retain(
+      (uid) => config?.groupByUid(uid) !== undefined,
+      (id) => {
+        const record = migrations.byId.get(id)
+        return record !== undefined && isOpen(record)
+      },
+    )
+    return {
+      state: this.#state,
+      atMs: Math.floor(this.#clock.wallMs()),
+      sizeOf: (shard) => this.#reported.sizeOf(config?.groupOf(shard)?.uid, shard),
+      hasMajority: ({ members }) => {
+        // Who was only named in a join has never lived.
+        const lives = (node: string) => (this.#state.nodes.get(node)?.nonce.length ?? 0) > 0 && this.#liveness.isLive('node', node)
+        return members.filter(({ node }) => lives(node)).length * 2 > members.length
+      },
+    }
+  }
+
+  async #readView(hint: (replica: number) => string): Promise<LeaderView> {
+    await this.#read(hint)
+    return this.#view()
+  }
+
+  /** What fails is tried again by the steward while it is still to be done. */
+  async #upkeep(compute: (view: LeaderView) => Outcome): Promise<void> {
+    try {
+      await this.#queue.submit(compute, { hint: () => '', waitingMax: upkeepWaitingMax })
+    } catch (error) {
+      if (!(error instanceof OstrakaError)) this.#logger.error({ error }, 'the upkeep of the groups failed')
+    }
   }
 
   /** The newest config, linearizably; what follows in the same turn reads the state as of now. */
-  async #read(context: CallContext): Promise<Config> {
-    await this.#proposals.readIndex(this.#hint(context))
+  async #read(hint: (replica: number) => string): Promise<Config> {
+    await this.#proposals.readIndex(hint)
     this.roleChanged()
     const { config } = this.#state
     if (config === undefined) throw new OstrakaError('UNAVAILABLE', 'the cluster is being formed', true)

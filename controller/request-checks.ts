@@ -3,6 +3,7 @@ import type { NamedAddress, NodeEntry } from '../proto/directory.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { limits, protocolVersion } from '../proto/limits.ts'
 import type { pb } from '../proto/messages.ts'
+import type { Asked } from './leader-view.ts'
 
 /** Requests to the controller, checked: each function gives what the request says or throws INVALID_ARGUMENT with one line that says what is wrong. */
 
@@ -13,11 +14,19 @@ export interface CheckedGroup {
   readonly members: readonly { readonly node: string; readonly address: string }[]
 }
 
-export interface CheckedJoin {
+export interface CheckedJoin extends Asked {
   readonly groups: readonly CheckedGroup[]
   readonly once: boolean
-  readonly author: string
-  readonly requestId: Uint8Array
+}
+
+/** A group as one of its replicas sees it. */
+export interface CheckedHosted {
+  readonly group: string
+  readonly term: number
+  readonly leader: string
+  /** undefined: not told this time. */
+  readonly sizes: ReadonlyMap<number, number> | undefined
+  readonly progress: readonly pb.v1.MigrationProgress.$Properties[]
 }
 
 const joinGroupsMax = 256
@@ -37,16 +46,21 @@ export function checkJoin(request: pb.v1.JoinRequest.$Properties): CheckedJoin {
   const groups = request.groups ?? []
   check(groups.length > 0, 'no group given to join')
   check(groups.length <= joinGroupsMax, `${groups.length} groups in one join: at most ${joinGroupsMax}`)
-  const author = request.author ?? ''
-  check(author.length <= authorCharactersMax, `author is longer than ${authorCharactersMax} characters`)
-  const requestId = utf8(request.requestId ?? '')
-  check(requestId.length <= requestIdBytesMax, `request id is longer than ${requestIdBytesMax} bytes`)
   const checked = groups.map(checkGroup)
   mustDiffer(
     checked.map((group) => group.name),
     'group',
   )
-  return { groups: checked, once: request.once ?? false, author, requestId }
+  return { groups: checked, once: request.once ?? false, ...checkAsked(request) }
+}
+
+/** Who asks, under which id, on which config. */
+export function checkAsked(request: { author?: string | null; requestId?: string | null; base?: number | null }): Asked {
+  const author = request.author ?? ''
+  check(author.length <= authorCharactersMax, `author is longer than ${authorCharactersMax} characters`)
+  const requestId = utf8(request.requestId ?? '')
+  check(requestId.length <= requestIdBytesMax, `request id is longer than ${requestIdBytesMax} bytes`)
+  return { author, requestId, base: checkNumber(request.base) }
 }
 
 function checkGroup(group: pb.v1.JoinGroup.$Properties): CheckedGroup {
@@ -98,8 +112,7 @@ export function checkClaim(request: pb.v1.ClaimReplicaRequest.$Properties): {
   nonce: Uint8Array
 } {
   const node = checkName(request.node, 'node id')
-  const group = request.group ?? ''
-  check(/^[a-zA-Z0-9._-]{1,64}@[0-9]{1,16}$/.test(group), `group uid '${shown(group)}': NAME@NUMBER`)
+  const group = checkUid(request.group)
   const replica = request.replica ?? 0
   check(replica > 0, 'replica number 0: they begin at 1')
   return { node, group, replica, nonce: checkNonce(request.nonce, node) }
@@ -109,7 +122,7 @@ export function checkHeartbeat(request: pb.v1.HeartbeatRequest.$Properties): {
   id: string
   nonce: Uint8Array
   controller: boolean
-  groups: { group: string; term: number; leader: string }[]
+  groups: CheckedHosted[]
 } {
   const id = checkName(request.id, 'id')
   const groups = request.groups ?? []
@@ -118,11 +131,21 @@ export function checkHeartbeat(request: pb.v1.HeartbeatRequest.$Properties): {
     id,
     nonce: checkNonce(request.nonce, id),
     controller: request.controller ?? false,
-    groups: groups.map(({ group, term, leader }) => {
-      check(Number.isSafeInteger(term ?? 0), `term ${term} of group ${shown(group ?? '')}`)
-      return { group: group ?? '', term: term ?? 0, leader: leader ?? '' }
-    }),
+    groups: groups.map(checkHosted),
   }
+}
+
+function checkHosted(hosted: pb.v1.HostedGroup.$Properties): CheckedHosted {
+  const { group, term, leader, tellsSizes, progress } = hosted
+  check(Number.isSafeInteger(term ?? 0), `term ${term} of group ${shown(group ?? '')}`)
+  const sizes = tellsSizes ? new Map((hosted.sizes ?? []).map(({ shard, bytes }) => [shard ?? 0, bytes ?? 0])) : undefined
+  return { group: group ?? '', term: term ?? 0, leader: leader ?? '', sizes, progress: progress ?? [] }
+}
+
+export function checkUid(given: string | null | undefined): string {
+  const uid = given ?? ''
+  check(/^[a-zA-Z0-9._-]{1,64}@[0-9]{1,16}$/.test(uid), `group uid '${shown(uid)}': NAME@NUMBER`)
+  return uid
 }
 
 /** A config number, 0 meaning the newest. */
@@ -131,7 +154,7 @@ export function checkNumber(number: number | null | undefined): number {
   return number ?? 0
 }
 
-function checkName(name: string | null | undefined, what: string): string {
+export function checkName(name: string | null | undefined, what: string): string {
   const given = name ?? ''
   const fits = given.length <= limits.groupNameMax && namePattern.test(given)
   check(fits, `${what} '${shown(given)}': 1 to ${limits.groupNameMax} characters of a-z, A-Z, 0-9, '-', '_', '.'`)
@@ -156,11 +179,11 @@ function mustDiffer(names: readonly string[], what: string): void {
 }
 
 /** What a stranger sent, fit for one line. */
-function shown(text: string): string {
+export function shown(text: string): string {
   const printable = text.replace(/[^\x20-\x7e]/g, '?')
   return printable.length > 80 ? `${printable.slice(0, 80)}…` : printable
 }
 
-function check(condition: boolean, what: string): asserts condition {
+export function check(condition: boolean, what: string): asserts condition {
   if (!condition) throw new OstrakaError('INVALID_ARGUMENT', what, true)
 }

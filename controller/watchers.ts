@@ -19,6 +19,8 @@ interface Watcher {
   config: number
   /** Directory version sent. */
   directory: number
+  /** Version of the migrations sent; Infinity: it did not ask for them. */
+  migrations: number
   /** Whether it has said what it knows. */
   started: boolean
   /** Whether its stream takes more. What it misses meanwhile goes out as one update. */
@@ -71,7 +73,16 @@ export class Watchers {
   }
 
   #accept(stream: Stream<Uint8Array>, context: CallContext): StreamHandlers<pb.v1.WatchRequest> {
-    const watcher: Watcher = { stream, listener: context.listener, config: -1, directory: 0, started: false, blocked: false, spoken: false }
+    const watcher: Watcher = {
+      stream,
+      listener: context.listener,
+      config: -1,
+      directory: 0,
+      migrations: Number.POSITIVE_INFINITY,
+      started: false,
+      blocked: false,
+      spoken: false,
+    }
     if (this.#watchers.size >= watchersMax) stream.end()
     else this.#watchers.add(watcher)
     if (this.#watchers.size === 1) this.#scheduleKeepalive()
@@ -81,6 +92,7 @@ export class Watchers {
         watcher.started = true
         watcher.config = request.knownNumber === 0 ? -1 : request.knownNumber
         watcher.directory = request.knownDirectory
+        if (request.migrations) watcher.migrations = 0
         this.#push(watcher)
       },
       onDrain: () => {
@@ -94,20 +106,22 @@ export class Watchers {
   }
 
   #push(watcher: Watcher): void {
-    const { config, directory } = this.#state
+    const { config, directory, migrations } = this.#state
     if (config === undefined || !watcher.started || watcher.blocked || watcher.stream.closed) return
-    if (config.number <= watcher.config && directory.version <= watcher.directory) return
-    watcher.blocked = !watcher.stream.write(this.#update(watcher, config.number, directory.version))
+    const isCurrent = config.number <= watcher.config && directory.version <= watcher.directory && migrations.version <= watcher.migrations
+    if (isCurrent) return
+    watcher.blocked = !watcher.stream.write(this.#update(watcher, `${config.number} ${directory.version} ${migrations.version}`))
     watcher.spoken = true
     watcher.config = Math.max(watcher.config, config.number)
     watcher.directory = Math.max(watcher.directory, directory.version)
+    watcher.migrations = Math.max(watcher.migrations, migrations.version)
   }
 
-  #update(watcher: Watcher, number: number, version: number): Uint8Array {
-    const present = `${number} ${version}`
+  #update(watcher: Watcher, present: string): Uint8Array {
     if (this.#encodedFor !== present) this.#encoded.clear()
     this.#encodedFor = present
-    const key = `${watcher.config} ${watcher.directory} ${watcher.listener}`
+    const lacksMigrations = watcher.migrations < this.#state.migrations.version
+    const key = `${watcher.config} ${watcher.directory} ${lacksMigrations} ${watcher.listener}`
     const known = this.#encoded.get(key)
     if (known !== undefined) return known
     const bytes = pb.v1.WatchUpdate.encode(this.#message(watcher)).finish()
@@ -116,7 +130,7 @@ export class Watchers {
   }
 
   #message(watcher: Watcher): pb.v1.WatchUpdate.$Properties {
-    const { config, directory, recent } = this.#state
+    const { config, directory, recent, migrations } = this.#state
     const update: pb.v1.WatchUpdate.$Properties = { clusterId: this.#state.clusterId }
     if (config !== undefined && config.number > watcher.config) {
       const behind = config.number - watcher.config
@@ -124,6 +138,7 @@ export class Watchers {
       else update.config = encodeConfig(config)
     }
     if (directory.version > watcher.directory) update.directory = encodeDirectory(directory, watcher.listener, watcher.directory)
+    if (migrations.version > watcher.migrations) update.migrations = migrations.list()
     return update
   }
 

@@ -8,7 +8,7 @@ import { type Directory, decodeDirectory } from './directory.ts'
 import { decodeError, OstrakaError } from './errors.ts'
 import type { pb } from './messages.ts'
 import { controllerMethods } from './methods.ts'
-import { decodeMigration, type Migration } from './migration.ts'
+import { decodeReported, type Migration } from './migration.ts'
 
 export interface ControllerCallOptions {
   /** For the whole call, all attempts together. */
@@ -112,7 +112,7 @@ export class ControllerClient {
    */
   async report(request: pb.v1.ReportRequest.$Properties, options: ControllerCallOptions): Promise<Migration | undefined> {
     const reply = await this.#call(controllerMethods.report, request, options, true)
-    return reply.migration ? decodeMigration(reply.migration) : undefined
+    return reply.migration ? decodeReported(reply.migration) : undefined
   }
 
   plan(request: pb.v1.PlanRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.PlanReply> {

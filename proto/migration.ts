@@ -63,3 +63,14 @@ export function decodeMigration(message: pb.v1.Migration.$Properties): Migration
     toConfirmed: message.toConfirmed ?? false,
   }
 }
+
+/**
+ * How a migration stands by a report's answer. One that is over and that the controllers remember no more is told by its id alone: aborted,
+ * without shards and groups. RangeError on what is no migration.
+ */
+export function decodeReported(message: pb.v1.Migration.$Properties): Migration {
+  const isForgotten = message.phase === pb.v1.MigrationPhase.ABORTED && (message.shards ?? []).length === 0
+  if (!isForgotten) return decodeMigration(message)
+  const decided = { configNumber: 0, epochs: [], fromConfirmed: true, toConfirmed: true }
+  return { id: message.id ?? 0, shards: [], from: '', to: '', phase: 'aborted', paused: false, ...decided }
+}

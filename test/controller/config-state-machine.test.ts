@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { AssertionError } from '../../base/assert.ts'
 import { SeededRandom } from '../../base/random.ts'
+import { requestsMax } from '../../controller/answered-requests.ts'
 import { openConfigStateMachine } from '../../controller/config-database.ts'
-import { ConfigState, requestsMax } from '../../controller/config-state.ts'
+import { ConfigState } from '../../controller/config-state.ts'
 import type { ConfigStateMachine } from '../../controller/config-state-machine.ts'
 import { type ControllerEntry, decodeEntry, encodeEntry } from '../../controller/entry.ts'
 import { lsmJobs, WriteBatch } from '../../lsm/index.ts'
@@ -67,10 +68,10 @@ describe('config state machine', () => {
     apply(formed())
     const first = joined(machine.state, ['g1', 'g2'], { requestId: 'a' })
     const rival = joined(machine.state, ['g3'], { requestId: 'b' })
-    expect(apply(first)).toEqual({ outcome: 'applied', configNumber: 2 })
+    expect(apply(first)).toEqual({ outcome: 'applied', configNumber: 2, migrations: [] })
     expect(apply(rival)).toEqual({ outcome: 'stale', configNumber: 2 })
-    expect(apply(joined(machine.state, ['g3'], { requestId: 'b' }))).toEqual({ outcome: 'applied', configNumber: 3 })
-    expect(apply(first)).toEqual({ outcome: 'repeated', configNumber: 2 })
+    expect(apply(joined(machine.state, ['g3'], { requestId: 'b' }))).toEqual({ outcome: 'applied', configNumber: 3, migrations: [1, 2] })
+    expect(apply(first)).toEqual({ outcome: 'repeated', configNumber: 2, migrations: [] })
     const { config } = machine.state
     expect(config?.groups.map((group) => group.uid)).toEqual(['g1@1', 'g2@2', 'g3@3'])
     expect(config?.groups.flatMap((group) => group.members.map((member) => member.replica))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9])
@@ -182,15 +183,15 @@ describe('config state machine', () => {
       change: { base: 1, steps: [], requestId: Buffer.from(requestId) },
     })
     for (let i = 1; i < requestsMax; i++) apply(empty(`r${i}`))
-    expect(machine.state.answered(Buffer.from('first'))).toBe(1)
+    expect(machine.state.answered(Buffer.from('first'))?.configNumber).toBe(1)
     apply(empty('one more'))
     expect(machine.state.answered(Buffer.from('first'))).toBeUndefined()
-    expect(machine.state.answered(Buffer.from('r1'))).toBe(1)
+    expect(machine.state.answered(Buffer.from('r1'))?.configNumber).toBe(1)
     await process.world.settle(machine.flush())
     await process.world.settle(machine.close())
     const again = await open(process, 16)
     expect(again.state.answered(Buffer.from('first'))).toBeUndefined()
-    expect(again.state.answered(Buffer.from('r1'))).toBe(1)
+    expect(again.state.answered(Buffer.from('r1'))?.configNumber).toBe(1)
   })
 
   it('refuses to open with another shard count than the cluster was formed with', async () => {

@@ -3,10 +3,16 @@ import type { SeededRandom } from '../../base/random.ts'
 import type { ConfigState } from '../../controller/config-state.ts'
 import { type ControllerEntry, encodeEntry } from '../../controller/entry.ts'
 import { computeJoin } from '../../controller/join.ts'
+import type { LeaderView } from '../../controller/leader-view.ts'
 import { type Entry, EntryKind } from '../../raft/core/types.ts'
 
 export const clusterId = new Uint8Array(16).fill(1)
 export const nonce = (value: number): Uint8Array => new Uint8Array(16).fill(value)
+
+/** A leader that knows no sizes and hears all nodes. */
+export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): LeaderView {
+  return { state, atMs: 1_700_000_000_000, sizeOf: () => 0, hasMajority: () => true, ...more }
+}
 
 export function entryAt(index: number, entry: ControllerEntry | undefined, term = 1): Entry {
   return { term, index, kind: EntryKind.Normal, data: entry === undefined ? emptyBytes : encodeEntry(entry) }
@@ -23,8 +29,8 @@ export function joined(
 ): ControllerEntry {
   const members = (options.nodes ?? ['n1', 'n2', 'n3']).map((node, at) => ({ node, address: `127.0.0.1:${7410 + at}` }))
   const groups = names.map((name) => ({ name, weight: 1, members }))
-  const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? '') }
-  const outcome = computeJoin(state, join, 1_700_000_000_000)
+  const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? ''), base: 0 }
+  const outcome = computeJoin(viewOf(state), join)
   if (outcome.kind === 'nothing') throw new Error('nothing to join')
   return { kind: 'change', change: outcome.change }
 }

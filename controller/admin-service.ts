@@ -1,0 +1,123 @@
+import type { CallContext } from '../base/transport.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import { pb } from '../proto/messages.ts'
+import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin } from './admin-checks.ts'
+import type { ChangeQueue } from './change-queue.ts'
+import { computeJoin } from './join.ts'
+import type { Asked, LeaderView, Outcome } from './leader-view.ts'
+import { computeLeave } from './leave.ts'
+import { encodeRecord, type MigrationRecord } from './migration-record.ts'
+import { computeMove, computeRebalance, computeUnpin } from './move.ts'
+import { planReply } from './plan.ts'
+import { computeReport } from './report.ts'
+import type { Reported } from './reported.ts'
+import { checkJoin } from './request-checks.ts'
+import { computeSteer } from './steer.ts'
+
+export interface AdminServiceParts {
+  readonly queue: ChangeQueue
+  /** The leader's view, linearizably. */
+  readonly read: (hint: (replica: number) => string) => Promise<LeaderView>
+  readonly hint: (context: CallContext) => (replica: number) => string
+  readonly reported: Reported
+}
+
+const changesWaitingMax = 64
+/** Groups report without being asked, and each report counts. */
+const reportsWaitingMax = 1024
+
+/** Changes of groups and shards, and what groups report of migrations. Rejects with OstrakaErrors. */
+export class AdminService {
+  readonly #parts: AdminServiceParts
+
+  constructor(parts: AdminServiceParts) {
+    this.#parts = parts
+  }
+
+  join(request: pb.v1.JoinRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkJoin(request), computeJoin, context)
+  }
+
+  leave(request: pb.v1.LeaveRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkLeave(request), computeLeave, context)
+  }
+
+  move(request: pb.v1.MoveRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkMove(request), computeMove, context)
+  }
+
+  unpin(request: pb.v1.UnpinRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkUnpin(request), computeUnpin, context)
+  }
+
+  rebalance(request: pb.v1.RebalanceRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkRebalance(request), computeRebalance, context)
+  }
+
+  steer(request: pb.v1.SteerRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkSteer(request), computeSteer, context)
+  }
+
+  async plan(request: pb.v1.PlanRequest, context: CallContext): Promise<pb.v1.PlanReply> {
+    const compute = planned(request)
+    const view = await this.#parts.read(this.#parts.hint(context))
+    return new pb.v1.PlanReply(planReply(view, compute(view)))
+  }
+
+  async migrations(context: CallContext): Promise<pb.v1.MigrationsReply> {
+    const { state } = await this.#parts.read(this.#parts.hint(context))
+    return new pb.v1.MigrationsReply({ migrations: [...state.migrations.byId.values()].map((record) => this.#shown(record)) })
+  }
+
+  async report(request: pb.v1.ReportRequest, context: CallContext): Promise<pb.v1.ReportReply> {
+    const report = checkReport(request)
+    let state: LeaderView['state'] | undefined
+    const compute = (view: LeaderView): Outcome => {
+      state = view.state
+      return computeReport(view, report)
+    }
+    await this.#parts.queue.submit(compute, { hint: this.#parts.hint(context), waitingMax: reportsWaitingMax })
+    if (report.kind === 'born') return new pb.v1.ReportReply()
+    const record = state?.migrations.byId.get(report.migration)
+    const forgotten = { id: report.migration, phase: pb.v1.MigrationPhase.ABORTED }
+    return new pb.v1.ReportReply({ migration: record === undefined ? forgotten : this.#shown(record) })
+  }
+
+  async #change<T extends Asked>(
+    checked: T,
+    compute: (view: LeaderView, checked: T) => Outcome,
+    context: CallContext,
+  ): Promise<pb.v1.ChangeReply> {
+    const waiting = { requestId: checked.requestId, hint: this.#parts.hint(context), waitingMax: changesWaitingMax }
+    const answer = await this.#parts.queue.submit((view) => compute(view, checked), waiting)
+    return new pb.v1.ChangeReply({ ...answer, migrations: [...answer.migrations] })
+  }
+
+  /** With what its group's leader says of it meanwhile. */
+  #shown(record: MigrationRecord): pb.v1.Migration.$Properties {
+    const progress = this.#parts.reported.progressOf(record.id)
+    const message = { ...encodeRecord(record), bytesCopied: record.phase === 'done' ? record.bytesTotal : 0 }
+    if (progress === undefined || (record.phase !== 'copying' && record.phase !== 'committed')) return message
+    const { attempt, bytesCopied, bytesTotal, catchingUp } = progress
+    return {
+      ...message,
+      attempt: attempt ?? 0,
+      bytesCopied: bytesCopied ?? 0,
+      bytesTotal: bytesTotal ?? 0,
+      catchingUp: catchingUp ?? false,
+    }
+  }
+}
+
+/** The computation of the change that is asked about, its request checked. */
+function planned({ join, leave, move, rebalance }: pb.v1.PlanRequest): (view: LeaderView) => Outcome {
+  if (join) return bound(computeJoin, checkJoin(join))
+  if (leave) return bound(computeLeave, checkLeave(leave))
+  if (move) return bound(computeMove, checkMove(move))
+  if (rebalance) return bound(computeRebalance, checkRebalance(rebalance))
+  throw new OstrakaError('INVALID_ARGUMENT', 'no change given to plan', true)
+}
+
+function bound<T>(compute: (view: LeaderView, checked: T) => Outcome, checked: T): (view: LeaderView) => Outcome {
+  return (view) => compute(view, checked)
+}

@@ -1,0 +1,71 @@
+import { OstrakaError } from '../proto/errors.ts'
+import type { LeaderView, Outcome } from './leader-view.ts'
+import { mustBeDone, type Proposals } from './proposals.ts'
+
+/** What a change was answered with. */
+export interface Answer {
+  readonly configNumber: number
+  readonly note: string
+  readonly migrations: readonly number[]
+}
+
+export interface ChangeQueueParts {
+  readonly proposals: Proposals
+  /** The leader's view, linearizably; refuses where this controller does not lead. */
+  readonly read: (hint: Waiting['hint']) => Promise<LeaderView>
+  readonly answered: (requestId: Uint8Array) => { readonly configNumber: number; readonly migrations: readonly number[] } | undefined
+}
+
+export interface Waiting {
+  readonly requestId?: Uint8Array
+  /** Address of a controller by its replica number. */
+  readonly hint: (replica: number) => string
+  /** How many may wait before it. */
+  readonly waitingMax: number
+}
+
+/** How often a change is computed anew because another came first. */
+const attemptsMax = 10
+
+/** Changes are computed and proposed one after the other, so that they seldom overtake each other. */
+export class ChangeQueue {
+  readonly #parts: ChangeQueueParts
+  #last: Promise<unknown> = Promise.resolve()
+  #waiting = 0
+
+  constructor(parts: ChangeQueueParts) {
+    this.#parts = parts
+  }
+
+  /** Rejects with what `compute` throws, with the proposal's refusals, and with OVERLOADED where too many wait. */
+  async submit(compute: (view: LeaderView) => Outcome, waiting: Waiting): Promise<Answer> {
+    if (this.#waiting >= waiting.waitingMax) {
+      throw new OstrakaError('OVERLOADED', 'too many changes wait at the controller', true, { waitMs: 500 })
+    }
+    this.#waiting++
+    const change = this.#last.then(() => this.#run(compute, waiting))
+    this.#last = change.catch(() => {})
+    try {
+      return await change
+    } finally {
+      this.#waiting--
+    }
+  }
+
+  async #run(compute: (view: LeaderView) => Outcome, { requestId, hint }: Waiting): Promise<Answer> {
+    for (let attempt = 1; attempt <= attemptsMax; attempt++) {
+      const view = await this.#parts.read(hint)
+      const answered = requestId === undefined || requestId.length === 0 ? undefined : this.#parts.answered(requestId)
+      if (answered !== undefined) return { ...answered, note: '' }
+      const outcome = compute(view)
+      if (outcome.kind === 'nothing') {
+        return { configNumber: view.state.config?.number ?? 0, note: outcome.note, migrations: outcome.migrations ?? [] }
+      }
+      const result = await this.#parts.proposals.propose({ kind: 'change', change: outcome.change }, hint)
+      if (result.outcome === 'stale') continue
+      mustBeDone(result)
+      return { configNumber: result.configNumber, note: outcome.note, migrations: result.migrations ?? [] }
+    }
+    throw new OstrakaError('OVERLOADED', 'other changes kept coming first', true, { waitMs: 500 })
+  }
+}

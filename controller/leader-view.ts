@@ -1,0 +1,69 @@
+import type { Config, Group } from '../proto/config.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import type { pb } from '../proto/messages.ts'
+import type { ConfigState } from './config-state.ts'
+
+/** What the leader's computations begin with, and what they come to. All of them are pure and throw their refusals as OstrakaErrors. */
+
+export interface LeaderView {
+  readonly state: Pick<ConfigState, 'config' | 'nextReplica' | 'joined' | 'nodes' | 'recent' | 'migrations'>
+  /** By its wall clock, for histories. */
+  readonly atMs: number
+  /** Bytes of a shard as last reported; 0: not known. */
+  readonly sizeOf: (shard: number) => number
+  /** Whether a majority of the group's nodes is live. */
+  readonly hasMajority: (group: Group) => boolean
+}
+
+export type Outcome =
+  | { readonly kind: 'nothing'; readonly note: string; readonly migrations?: readonly number[] }
+  | { readonly kind: 'change'; readonly change: pb.v1.ConfigChange.$Properties; readonly note: string }
+
+/** Whoever asks for a change. */
+export interface Asked {
+  readonly author: string
+  /** Empty: none. */
+  readonly requestId: Uint8Array
+  /** The config that it was planned on; 0: whichever. */
+  readonly base: number
+}
+
+export function mustBeOn(config: Config, base: number): void {
+  if (base === 0 || base === config.number) return
+  throw refused(`the config is ${config.number}, you planned on ${base}: plan again`)
+}
+
+/** The group of that name. Throws NOT_FOUND. */
+export function groupNamed(config: Config, name: string): Group {
+  const group = config.groupByName(name)
+  if (group !== undefined) return group
+  const names = config.groups.map((one) => one.name)
+  const there = names.length === 0 ? 'there is none yet' : `there are ${names.slice(0, 20).join(', ')}${names.length > 20 ? ', …' : ''}`
+  throw new OstrakaError('NOT_FOUND', `no group ${name}: ${there}`, true)
+}
+
+/** Throws NOT_FOUND. */
+export function mustBeShard(config: Config, shard: number): void {
+  if (shard < config.shardCount) return
+  throw new OstrakaError('NOT_FOUND', `no shard ${shard}: they are 0 to ${config.shardCount - 1}`, true)
+}
+
+export function refused(text: string): OstrakaError {
+  return new OstrakaError('FAILED_PRECONDITION', text, true)
+}
+
+/** '0-3, 7': ascending numbers for people. */
+export function ranges(numbers: readonly number[]): string {
+  const parts: string[] = []
+  for (let at = 0; at < numbers.length; at++) {
+    const first = numbers[at] ?? 0
+    let last = first
+    while (numbers[at + 1] === last + 1) last = numbers[++at] ?? 0
+    parts.push(first === last ? `${first}` : `${first}-${last}`)
+  }
+  return parts.length > 20 ? `${parts.slice(0, 20).join(', ')}, …` : parts.join(', ')
+}
+
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}

@@ -1,0 +1,215 @@
+import { emptyBytes, utf8Text } from '../base/bytes.ts'
+import type { Config } from '../proto/config.ts'
+import { pb } from '../proto/messages.ts'
+import { decodeBirth, type ShardBirth } from '../proto/migration-list.ts'
+import { birthKey, migrationKey, plain, type RecordReader, type RecordWriter, recordsOf, tombstoneKey } from './config-records.ts'
+import { decodeRecord, encodeRecord, isOpen, isSettled, type MigrationRecord } from './migration-record.ts'
+import { isWhole, mayFollow } from './migration-transition.ts'
+
+/** Migrations that are over and that nobody has to act upon: the history. */
+export const settledMax = 1000
+
+/** What one entry does to the migrations, checked against the state: all of it or nothing. */
+export interface MigrationsEdit {
+  readonly changed: readonly MigrationRecord[]
+  readonly planned: readonly MigrationRecord[]
+  readonly births: readonly ShardBirth[]
+  readonly born: readonly ShardBirth[]
+  readonly removedGroups: readonly string[]
+}
+
+/** Where an entry takes the configs. */
+export interface ConfigSpan {
+  readonly before: Config
+  readonly after: Config
+}
+
+/**
+ * All that the controllers agree on about moving shards. Part of the replicated state: it changes by `commit` alone, and writes down in
+ * records what it changes.
+ *
+ * - A shard is in at most one open migration.
+ * - A shard changes its owner only by a commit, a give-back or a birth, and each raises its epoch by one.
+ */
+export class Migrations {
+  /** By rising id: those that run, those that ended and that a group has not confirmed, and the newest `settledMax` of the others. */
+  readonly byId = new Map<number, MigrationRecord>()
+  /** By shard: given up, to be made empty, and not confirmed by the group. */
+  readonly births = new Map<number, ShardBirth>()
+  /** Uids of the groups that were removed, forever. */
+  readonly tombstones = new Set<string>()
+  /** The next id to hand out. Only rises. */
+  next = 1
+  /** Of the list of migrations and births: rises with each change. */
+  version = 0
+  readonly #openByShard = new Map<number, number>()
+  #settled = 0
+
+  /** The open migration of a shard; undefined: it stays where it is. */
+  openOf(shard: number): MigrationRecord | undefined {
+    const id = this.#openByShard.get(shard)
+    return id === undefined ? undefined : this.byId.get(id)
+  }
+
+  /** All open ones, by id. */
+  open(): MigrationRecord[] {
+    return [...this.byId.values()].filter(isOpen)
+  }
+
+  /** What groups may have to act upon. */
+  list(): pb.v1.MigrationList.$Properties {
+    const migrations = [...this.byId.values()].filter((record) => !isSettled(record)).map(encodeRecord)
+    return { version: this.version, migrations, births: [...this.births.values()].sort((a, b) => a.shard - b.shard) }
+  }
+
+  /** Whether a migration or a birth still waits for group `uid`. */
+  concerns(uid: string): boolean {
+    for (const record of this.byId.values()) if (waitsFor(record, uid)) return true
+    for (const birth of this.births.values()) if (birth.group === uid) return true
+    return false
+  }
+
+  /** What the entry would do; undefined: it does not fit the state. Throws RangeError on what cannot be read. */
+  prepare(change: pb.v1.ConfigChange.$Properties, span: ConfigSpan): MigrationsEdit | undefined {
+    const edit: MigrationsEdit = {
+      changed: (change.changed ?? []).map(decodeRecord),
+      planned: (change.planned ?? []).map(decodeRecord),
+      births: (change.births ?? []).map(decodeBirth),
+      born: (change.born ?? []).map(decodeBirth),
+      removedGroups: (change.steps ?? []).flatMap((step) => step.removedGroups ?? []),
+    }
+    const fits =
+      this.#changesFit(edit) && this.#plansFit(edit, span.after) && ownersFit(edit, this.byId, span) && this.#removalsFit(edit, span.after)
+    return fits && edit.born.every((birth) => isSameBirth(birth, this.births.get(birth.shard))) ? edit : undefined
+  }
+
+  commit(edit: MigrationsEdit, records: RecordWriter): void {
+    for (const record of [...edit.changed, ...edit.planned]) this.#put(record, records)
+    this.next += edit.planned.length
+    for (const { shard } of edit.born) {
+      this.births.delete(shard)
+      records.delete(birthKey(shard))
+    }
+    for (const birth of edit.births) {
+      this.births.set(birth.shard, birth)
+      records.put(birthKey(birth.shard), pb.v1.ShardBirth.encode(birth).finish())
+    }
+    for (const uid of edit.removedGroups) {
+      this.tombstones.add(uid)
+      records.put(tombstoneKey(uid), emptyBytes)
+    }
+    if (edit.changed.length + edit.planned.length + edit.births.length + edit.born.length > 0) this.version++
+    this.#forget(records)
+  }
+
+  async load(database: RecordReader, meta: { readonly nextMigration: number; readonly migrationsVersion: number }): Promise<void> {
+    this.next = Math.max(1, meta.nextMigration)
+    this.version = meta.migrationsVersion
+    for await (const { value } of recordsOf(database, 'g')) this.#take(decodeRecord(pb.v1.Migration.decode(plain(value))))
+    for await (const { value } of recordsOf(database, 'b')) {
+      const birth = decodeBirth(pb.v1.ShardBirth.decode(plain(value)))
+      this.births.set(birth.shard, birth)
+    }
+    for await (const { key } of recordsOf(database, 't')) this.tombstones.add(utf8Text(plain(key.subarray(1))))
+  }
+
+  #put(record: MigrationRecord, records: RecordWriter): void {
+    this.#take(record)
+    records.put(migrationKey(record.id), pb.v1.Migration.encode(encodeRecord(record)).finish())
+  }
+
+  #take(record: MigrationRecord): void {
+    const before = this.byId.get(record.id)
+    this.byId.set(record.id, record)
+    if (isSettled(record) && (before === undefined || !isSettled(before))) this.#settled++
+    for (const shard of record.shards) {
+      if (isOpen(record)) this.#openByShard.set(shard, record.id)
+      else if (this.#openByShard.get(shard) === record.id) this.#openByShard.delete(shard)
+    }
+  }
+
+  #forget(records: RecordWriter): void {
+    for (const record of this.#settled > settledMax ? this.byId.values() : []) {
+      if (this.#settled <= settledMax) return
+      if (!isSettled(record)) continue
+      this.byId.delete(record.id)
+      records.delete(migrationKey(record.id))
+      this.#settled--
+    }
+  }
+
+  #changesFit({ changed }: MigrationsEdit): boolean {
+    if (new Set(changed.map(({ id }) => id)).size !== changed.length) return false
+    return changed.every((after) => {
+      const before = this.byId.get(after.id)
+      return before !== undefined && mayFollow(before, after)
+    })
+  }
+
+  #plansFit({ changed, planned }: MigrationsEdit, config: Config): boolean {
+    const ended = new Set(changed.filter((record) => !isOpen(record)).map(({ id }) => id))
+    const taken = new Set<number>()
+    return planned.every((record, at) => {
+      if (record.id !== this.next + at || record.phase !== 'copying' || record.paused || !isWhole(record)) return false
+      if (config.groupByUid(record.to)?.state !== 'active') return false
+      return record.shards.every((shard) => {
+        const open = this.#openByShard.get(shard)
+        if (taken.has(shard) || (open !== undefined && !ended.has(open)) || config.groupOf(shard)?.uid !== record.from) return false
+        taken.add(shard)
+        return true
+      })
+    })
+  }
+
+  /** Who is removed has nothing more to say. */
+  #removalsFit({ changed, planned, births, removedGroups }: MigrationsEdit, config: Config): boolean {
+    if (removedGroups.length === 0) return true
+    const after = new Map([...changed, ...planned].map((record) => [record.id, record]))
+    const given = new Map(births.map((birth) => [birth.shard, birth]))
+    return removedGroups.every((uid) => {
+      if (config.groupByUid(uid) !== undefined) return false
+      for (const record of this.byId.values()) if (waitsFor(after.get(record.id) ?? record, uid)) return false
+      for (const birth of this.births.values()) if ((given.get(birth.shard) ?? birth).group === uid) return false
+      return true
+    })
+  }
+}
+
+/** Whether `uid` may have to act upon it yet. */
+function waitsFor(record: MigrationRecord, uid: string): boolean {
+  return (record.from === uid && !record.fromConfirmed) || (record.to === uid && !record.toConfirmed)
+}
+
+function isSameBirth(a: ShardBirth, b: ShardBirth | undefined): boolean {
+  return b !== undefined && a.group === b.group && a.epoch === b.epoch
+}
+
+/** Every change of owner is decided by this entry, as this entry says, and raises the epoch by one; what is decided has happened. */
+function ownersFit(edit: MigrationsEdit, known: ReadonlyMap<number, MigrationRecord>, { before, after }: ConfigSpan): boolean {
+  const decided = decisions(edit, known)
+  if (before === after) return decided.size === 0
+  for (let shard = 0; shard < after.shardCount; shard++) {
+    const epoch = after.epochOf(shard)
+    const owner = after.groupOf(shard)?.uid
+    const decision = decided.get(shard)
+    if (decision !== undefined) {
+      if (decision.group !== owner || decision.epoch !== epoch || epoch !== before.epochOf(shard) + 1) return false
+    } else if (before.groupOf(shard)?.uid !== owner || before.epochOf(shard) !== epoch) {
+      if (before.epochOf(shard) !== 0 || epoch !== 1 || owner === undefined) return false
+    }
+  }
+  for (const shard of decided.keys()) if (shard >= after.shardCount) return false
+  return true
+}
+
+function decisions(edit: MigrationsEdit, known: ReadonlyMap<number, MigrationRecord>): Map<number, { group: string; epoch: number }> {
+  const decided = new Map<number, { group: string; epoch: number }>()
+  for (const record of edit.changed) {
+    const isNew = known.get(record.id)?.phase !== record.phase
+    if (!isNew || (record.phase !== 'committed' && record.phase !== 'given-back')) continue
+    const group = record.phase === 'committed' ? record.to : record.from
+    for (const [at, shard] of record.shards.entries()) decided.set(shard, { group, epoch: record.epochs[at] ?? 0 })
+  }
+  for (const { shard, group, epoch } of edit.births) decided.set(shard, { group, epoch })
+  return decided
+}

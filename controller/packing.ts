@@ -1,0 +1,41 @@
+/** Which shards move together. Pure. */
+
+export interface ShardMove {
+  readonly shard: number
+  /** Uids. */
+  readonly from: string
+  readonly to: string
+}
+
+export interface ShardSet {
+  readonly from: string
+  readonly to: string
+  /** Ascending. */
+  readonly shards: readonly number[]
+}
+
+const setShardsMax = 64
+const setBytesMax = 256 * 1024 * 1024
+
+/**
+ * Shards that go the same way, in sets of at most 64 shards and 256 MiB: what is small costs no rounds of its own. A shard as big as that
+ * goes alone. `sizeOf`: bytes, 0 where they are not known. Sets come in the order of their first shards.
+ */
+export function packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number): ShardSet[] {
+  const sets: { from: string; to: string; shards: number[] }[] = []
+  const filling = new Map<string, { shards: number[]; bytes: number }>()
+  for (const { shard, from, to } of [...moves].sort((a, b) => a.shard - b.shard)) {
+    const bytes = sizeOf(shard)
+    const way = `${from} ${to}`
+    const open = filling.get(way)
+    if (open !== undefined && open.shards.length < setShardsMax && open.bytes + bytes <= setBytesMax) {
+      open.shards.push(shard)
+      open.bytes += bytes
+      continue
+    }
+    const shards = [shard]
+    sets.push({ from, to, shards })
+    if (bytes < setBytesMax) filling.set(way, { shards, bytes })
+  }
+  return sets
+}

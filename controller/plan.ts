@@ -1,0 +1,53 @@
+import { must } from '../base/assert.ts'
+import type { Config } from '../proto/config.ts'
+import { applyDifference } from '../proto/config-difference.ts'
+import type { pb } from '../proto/messages.ts'
+import type { LeaderView, Outcome } from './leader-view.ts'
+import { decodeRecord } from './migration-record.ts'
+import { imbalanceOf, intendedOwners, type Owners, ownersAfter } from './planning.ts'
+
+/** What an outcome would do, for people. Pure. */
+export function planReply(view: LeaderView, outcome: Outcome): Omit<pb.v1.PlanReply.$Properties, 'error'> {
+  const { state } = view
+  const config = must(state.config, 'a plan before the cluster is formed')
+  const before = intendedOwners(config, state.migrations)
+  const imbalanceBefore = imbalanceOf(config, before)
+  if (outcome.kind === 'nothing') return { configNumber: config.number, moves: [], imbalanceBefore, imbalanceAfter: imbalanceBefore }
+  const after = (outcome.change.steps ?? []).reduce<Config>(applyDifference, config)
+  const planned = (outcome.change.planned ?? []).map(decodeRecord)
+  const ended = new Set((outcome.change.changed ?? []).map(({ id }) => id))
+  const owners = ownersAfter(after, staying(view, after, ended), planned)
+  return {
+    configNumber: config.number,
+    moves: movesOf(view, config, after, owners, planned),
+    imbalanceBefore,
+    imbalanceAfter: imbalanceOf(after, owners),
+  }
+}
+
+/** Owners by the config and by the migrations that go on. */
+function staying({ state }: LeaderView, config: Config, ended: ReadonlySet<number | null | undefined>): (string | undefined)[] {
+  const owners = Array.from({ length: config.shardCount }, (_, shard) => config.groupOf(shard)?.name)
+  for (const { id, shards, to } of state.migrations.open()) {
+    if (!ended.has(id)) for (const shard of shards) owners[shard] = config.groupByUid(to)?.name
+  }
+  return owners
+}
+
+/** Shards that get another owner by it, at once or by a migration of it. */
+function movesOf(
+  view: LeaderView,
+  before: Config,
+  after: Config,
+  owners: Owners,
+  planned: readonly { readonly shards: readonly number[] }[],
+): pb.v1.PlannedMove.$Properties[] {
+  const moving = new Set(planned.flatMap(({ shards }) => shards))
+  const moves: pb.v1.PlannedMove.$Properties[] = []
+  for (let shard = 0; shard < before.shardCount; shard++) {
+    const from = before.groupOf(shard)
+    if (!moving.has(shard) && after.groupOf(shard)?.uid === from?.uid) continue
+    moves.push({ shard, from: from?.name ?? '', to: owners[shard] ?? '', bytes: view.sizeOf(shard) })
+  }
+  return moves
+}

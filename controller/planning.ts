@@ -1,0 +1,91 @@
+import { must } from '../base/assert.ts'
+import type { Config, Group } from '../proto/config.ts'
+import type { LeaderView } from './leader-view.ts'
+import { type MigrationRecord, newMigration } from './migration-record.ts'
+import { transition } from './migration-transition.ts'
+import type { Migrations } from './migrations.ts'
+import { packMoves, type ShardMove } from './packing.ts'
+import { type Placement, place } from './placement.ts'
+import { imbalance } from './quotas.ts'
+import type { Made } from './step.ts'
+
+/** From where shards are to be, to migrations. Pure. */
+
+export type Owners = readonly (string | undefined)[]
+
+/** The groups that take shards. */
+export function takers(config: Config): Group[] {
+  return config.groups.filter((group) => group.state === 'active')
+}
+
+/** For each shard the name of its owner once all open migrations are through. */
+export function intendedOwners(config: Config, migrations: Migrations): (string | undefined)[] {
+  const owners = Array.from({ length: config.shardCount }, (_, shard) => config.groupOf(shard)?.name)
+  for (const { shards, to } of migrations.open()) for (const shard of shards) owners[shard] = config.groupByUid(to)?.name
+  return owners
+}
+
+/** Where shards belong, starting from where they are to be. What is committed stays there: it moves on when it has arrived. */
+export function placeShards(config: Config, migrations: Migrations): Placement {
+  const pins = new Map(config.pins)
+  for (const { phase, shards, to } of migrations.open()) {
+    const name = config.groupByUid(to)?.name
+    if (phase === 'committed' && name !== undefined) for (const shard of shards) pins.set(shard, name)
+  }
+  const groups = takers(config).map(({ name, weight }) => ({ name, weight }))
+  return place({ shardCount: config.shardCount, groups, current: intendedOwners(config, migrations), pins })
+}
+
+export interface MovesPlan {
+  readonly planned: readonly MigrationRecord[]
+  /** Open migrations that are not wanted any more. */
+  readonly aborted: readonly MigrationRecord[]
+}
+
+/** Migrations that bring the shards of `config` where `wanted` says. Those that are on their way there go on; other ones are aborted if they still can be. */
+export function planMoves(config: Config, wanted: Owners, view: LeaderView, made: Made): MovesPlan {
+  const { migrations } = view.state
+  const uids = new Map(config.groups.map((group) => [group.name, group.uid]))
+  const targetOf = (shard: number) => uids.get(wanted[shard] ?? '')
+  const aborted: MigrationRecord[] = []
+  const kept = new Set<number>()
+  for (const record of migrations.open()) {
+    const isWanted = record.shards.every((shard) => targetOf(shard) === record.to)
+    const after = isWanted
+      ? undefined
+      : transition(record, { kind: 'abort', reason: `not wanted any more: ${made.cause}`, atMs: made.atMs })
+    if (after !== undefined) aborted.push(after)
+    else for (const shard of record.shards) kept.add(shard)
+  }
+  const moves: ShardMove[] = []
+  for (let shard = 0; shard < config.shardCount; shard++) {
+    const from = config.groupOf(shard)?.uid
+    const to = targetOf(shard)
+    if (!kept.has(shard) && from !== undefined && to !== undefined && from !== to) moves.push({ shard, from, to })
+  }
+  return { planned: newMigrations(moves, view, made), aborted }
+}
+
+export function newMigrations(moves: readonly ShardMove[], view: LeaderView, { cause, author, atMs }: Made): MigrationRecord[] {
+  return packMoves(moves, view.sizeOf).map((set, at) =>
+    newMigration({ ...set, id: view.state.migrations.next + at, startedAtMs: atMs, cause, author }),
+  )
+}
+
+/** The largest relative distance of a group that takes shards from its share. */
+export function imbalanceOf(config: Config, owners: Owners): number {
+  const counts = new Map<string, number>()
+  for (const owner of owners) if (owner !== undefined) counts.set(owner, (counts.get(owner) ?? 0) + 1)
+  return imbalance(
+    config.shardCount,
+    takers(config).map(({ name, weight }) => ({ weight, owned: counts.get(name) ?? 0 })),
+  )
+}
+
+/** Owners once the migrations are through; `owners` are those without them. */
+export function ownersAfter(config: Config, owners: Owners, planned: readonly MigrationRecord[]): (string | undefined)[] {
+  const after = [...owners]
+  for (const { shards, to } of planned)
+    for (const shard of shards) after[shard] = must(config.groupByUid(to), 'a target in the config').name
+  return after
+}

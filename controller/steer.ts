@@ -1,0 +1,42 @@
+import { must, unreachable } from '../base/assert.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import type { CheckedSteer } from './admin-checks.ts'
+import { type LeaderView, mustBeShard, type Outcome, ranges, refused } from './leader-view.ts'
+import { encodeRecord, type MigrationRecord } from './migration-record.ts'
+import { type MigrationEvent, transition } from './migration-transition.ts'
+
+/** What pausing, resuming or cancelling the migration of a shard would do, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
+export function computeSteer(view: LeaderView, { shard, steering, author, requestId }: CheckedSteer): Outcome {
+  const config = must(view.state.config, 'steering before the cluster is formed')
+  mustBeShard(config, shard)
+  const record = view.state.migrations.openOf(shard)
+  if (record === undefined) throw new OstrakaError('NOT_FOUND', `shard ${shard} does not move`, true)
+  const after = transition(record, eventOf(view, steering, author))
+  if (after === undefined) return unchanged(record, steering, shard)
+  const pinned = steering === 'cancel' ? record.shards.filter((one) => config.pins.has(one)) : []
+  const pins = pinned.length === 0 ? '' : `; pinned still: ${ranges(pinned)}`
+  const others = record.shards.length > 1 ? `, with shards ${ranges(record.shards)}` : ''
+  const change = { base: config.number, steps: [], requestId, changed: [encodeRecord(after)] }
+  return { kind: 'change', change, note: `migration ${record.id}${others}${pins}` }
+}
+
+function eventOf(view: LeaderView, steering: CheckedSteer['steering'], author: string): MigrationEvent {
+  switch (steering) {
+    case 'pause':
+      return { kind: 'pause' }
+    case 'resume':
+      return { kind: 'resume' }
+    case 'cancel':
+      return { kind: 'abort', reason: author === '' ? 'cancelled' : `cancelled by ${author}`, atMs: view.atMs }
+    default:
+      return unreachable(steering)
+  }
+}
+
+function unchanged(record: MigrationRecord, steering: CheckedSteer['steering'], shard: number): Outcome {
+  if (record.phase === 'committed' && steering !== 'resume') {
+    throw refused(`migration ${record.id} of shard ${shard} is committed: it can only be completed now`)
+  }
+  const note = `nothing to do: migration ${record.id} is ${record.paused ? 'paused' : 'not paused'}`
+  return { kind: 'nothing', note, migrations: [record.id] }
+}

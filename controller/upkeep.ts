@@ -1,0 +1,67 @@
+import { must } from '../base/assert.ts'
+import type { Config, Group } from '../proto/config.ts'
+import type { ConfigDifference } from '../proto/config-difference.ts'
+import { pb } from '../proto/messages.ts'
+import type { LeaderView, Outcome } from './leader-view.ts'
+import { encodeRecord } from './migration-record.ts'
+import { newMigrations, placeShards } from './planning.ts'
+import { Steps } from './step.ts'
+
+/** What the leader does by itself, computed from the state. Pure. */
+
+/** Groups being drained that are empty, and of which nothing is left to be done. */
+export function removable({ state }: LeaderView): Group[] {
+  const { config } = state
+  const draining = config?.groups.filter((group) => group.state === 'draining') ?? []
+  return draining.filter(({ uid }) => config?.shardsOf(uid).length === 0 && !state.migrations.concerns(uid))
+}
+
+/** Groups being drained with shards that do not move: what took them was aborted, or they arrived late. */
+export function stranded({ state }: LeaderView): Group[] {
+  const { config } = state
+  const draining = config?.groups.filter((group) => group.state === 'draining') ?? []
+  return draining.filter(({ uid }) => config?.shardsOf(uid).some((shard) => state.migrations.openOf(shard) === undefined))
+}
+
+/** Each is a config of its own; their uids get tombstones. */
+export function computeRemovals(view: LeaderView): Outcome {
+  const config = configOf(view)
+  const steps = new Steps(config)
+  for (const group of removable(view)) {
+    const made = { cause: `leave ${group.name}: it is empty and removed`, author: leaverOf(view, group), atMs: view.atMs }
+    steps.add(made, { removedGroups: [group.uid] })
+  }
+  if (steps.all.length === 0) return { kind: 'nothing', note: '' }
+  return { kind: 'change', change: { base: config.number, steps: steps.all }, note: '' }
+}
+
+/** New migrations for the shards of `stranded`; nothing else is planned anew. */
+export function computeDrains(view: LeaderView): Outcome {
+  const config = configOf(view)
+  const groups = stranded(view)
+  if (groups.length === 0) return { kind: 'nothing', note: '' }
+  const { owners } = placeShards(config, view.state.migrations)
+  const planned = groups.flatMap((group) => {
+    const shards = config.shardsOf(group.uid).filter((shard) => view.state.migrations.openOf(shard) === undefined)
+    const moves = shards.flatMap((shard) => {
+      const to = config.groupByName(owners[shard] ?? '')
+      return to === undefined || to.uid === group.uid ? [] : [{ shard, from: group.uid, to: to.uid }]
+    })
+    return newMigrations(moves, view, { cause: `leave ${group.name}`, author: leaverOf(view, group), atMs: view.atMs })
+  })
+  const first = view.state.migrations.next
+  const numbered = planned.map((record, at) => encodeRecord({ ...record, id: first + at }))
+  if (numbered.length === 0) return { kind: 'nothing', note: '' }
+  return { kind: 'change', change: { base: config.number, planned: numbered }, note: '' }
+}
+
+/** Who asked for the leave, as far as the newest configs tell. */
+function leaverOf({ state }: LeaderView, group: Group): string {
+  const isLeave = (step: ConfigDifference) =>
+    (step.groups ?? []).some(({ uid, state: now }) => uid === group.uid && now === pb.v1.GroupState.DRAINING)
+  return state.recent.findLast(isLeave)?.to?.author ?? ''
+}
+
+function configOf({ state }: LeaderView): Config {
+  return must(state.config, 'upkeep before the cluster is formed')
+}

@@ -15,6 +15,7 @@ import type { World } from './world.ts'
 export const group = 'map@1'
 const names = ['r1', 'r2', 'r3'] as const
 const port = 7000
+const handOverMs = 2000
 
 export type Command = { readonly put: string; readonly value: string }
 
@@ -47,6 +48,7 @@ class MapMachine implements StateMachine<string | undefined> {
 
 interface Member {
   process: SimProcess
+  host: RaftHost | undefined
   replica: Replica<string | undefined> | undefined
   machine: MapMachine | undefined
 }
@@ -69,7 +71,7 @@ export class MapCluster implements NemesisTarget {
     this.#maxAppendBytes = world.random.next() < 0.5 ? 1 : 1024 * 1024
     for (const name of names) {
       const process = new SimProcess(world, { name, network: this.network })
-      this.#members.set(name, { process, replica: undefined, machine: undefined })
+      this.#members.set(name, { process, host: undefined, replica: undefined, machine: undefined })
       this.#start(name)
     }
   }
@@ -89,8 +91,25 @@ export class MapCluster implements NemesisTarget {
   restart(name: string): void {
     const member = this.#member(name)
     member.process = member.process.restart()
+    member.host = undefined
     member.replica = undefined
     this.#start(name)
+  }
+
+  shutDown(name: string, done: () => void): void {
+    const { process, host } = this.#member(name)
+    const end = () => {
+      if (!process.alive) return
+      process.kill()
+      done()
+    }
+    if (host === undefined) end()
+    else host.handOver(handOverMs).then(end, (error: Error) => this.#world.fail(error))
+  }
+
+  transferTo(name: string): void {
+    const leader = this.leader()
+    if (leader !== undefined) this.replica(leader)?.transferLeadership(names.indexOf(name as (typeof names)[number]) + 1, () => {})
   }
 
   pause(name: string, durationMs: number): void {
@@ -145,8 +164,9 @@ export class MapCluster implements NemesisTarget {
     const member = this.#member(name)
     const { process } = member
     this.#open(process).then(
-      ({ replica, machine }) => {
+      ({ host, replica, machine }) => {
         if (!process.alive) return
+        member.host = host
         member.replica = replica
         member.machine = machine
       },
@@ -184,7 +204,7 @@ export class MapCluster implements NemesisTarget {
         if (started?.role === 'leader') this.#observer.leads(group, started.replica, started.term)
       },
     })
-    return { replica, machine }
+    return { host, replica, machine }
   }
 
   #member(name: string): Member {

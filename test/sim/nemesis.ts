@@ -1,6 +1,6 @@
 /**
- * Draws faults from the seed and does them to named machines: kills, power losses (of one or of all), pauses, partitions of every shape, flaky
- * and clogged links. What it breaks it mends after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge.
+ * Draws faults from the seed and does them to named machines: kills, power losses (of one or of all), shutdowns, transfers of leadership, pauses,
+ * partitions of every shape, flaky and clogged links. What it breaks it mends after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge.
  */
 import type { SeededRandom } from '../../base/random.ts'
 import { CONDITIONS, type SimNetwork } from './sim-network.ts'
@@ -13,6 +13,10 @@ export interface NemesisTarget {
   kill(name: string): void
   powerLoss(name: string): void
   restart(name: string): void
+  /** Ends a machine as SIGTERM does; `done` when it is down, unless something else has ended it before. */
+  shutDown(name: string, done: () => void): void
+  /** Asks whoever leads a group to hand it to machine `name`. */
+  transferTo(name: string): void
   pause(name: string, durationMs: number): void
   /** Some machine that leads a group now; of those that believe so the one in the newest term. */
   leader(): string | undefined
@@ -34,6 +38,8 @@ export type FaultName =
   | 'bounce-leader'
   | 'pause'
   | 'pause-leader'
+  | 'shut-down'
+  | 'transfer'
   | 'depose'
   | 'partition'
   | 'flaky'
@@ -47,6 +53,8 @@ const faults: readonly { readonly name: FaultName; readonly weight: number }[] =
   { name: 'bounce-leader', weight: 2 },
   { name: 'pause', weight: 2 },
   { name: 'pause-leader', weight: 1 },
+  { name: 'shut-down', weight: 2 },
+  { name: 'transfer', weight: 3 },
   { name: 'depose', weight: 2 },
   { name: 'partition', weight: 4 },
   { name: 'flaky', weight: 2 },
@@ -155,6 +163,12 @@ export class Nemesis {
         break
       case 'pause-leader':
         this.#pause(this.#target.leader() ?? victim)
+        break
+      case 'shut-down':
+        if (this.#target.isAlive(victim)) this.#target.shutDown(victim, () => this.#reviveLater(victim))
+        break
+      case 'transfer':
+        this.#target.transferTo(victim)
         break
       case 'depose':
         this.#deposing = true

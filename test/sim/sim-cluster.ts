@@ -8,6 +8,7 @@ import { lsmJobs } from '../../lsm/jobs.ts'
 import { ControllerClient } from '../../proto/controller-client.ts'
 import type { RunningProcess } from '../../raft/process.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
+import { groupName } from '../../raft/replica-status.ts'
 import type { HostedReplica } from '../../shardserver/group-host.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { type RunningShardServer, startShardServer } from '../../shardserver/shard-server.ts'
@@ -36,6 +37,7 @@ export interface SimClusterOptions {
 
 const jobs: JobRegistry = lsmJobs
 const controllerPort = 7400
+const closeMs = 5000
 const nodePort = 7410
 
 interface Machine {
@@ -96,6 +98,33 @@ export class SimCluster implements NemesisTarget {
     machine.process = machine.process.restart()
     machine.running = undefined
     this.#start(name)
+  }
+
+  /** The server closes; what has not closed after as long as a process has for it is killed. */
+  shutDown(name: string, done: () => void): void {
+    const { process } = this.#machine(name)
+    const end = () => {
+      if (!process.alive) return
+      process.kill()
+      done()
+    }
+    const running = this.running(name)
+    if (running === undefined) end()
+    else running.close().then(end, (error: Error) => this.#world.fail(error))
+    this.#world.schedule(closeMs, undefined, `${name} is ended`, end)
+  }
+
+  /** Asked where each group is led; the answer is nobody's business. */
+  transferTo(name: string): void {
+    const ask = (leader: string | undefined, group: string) => {
+      const running = leader === undefined ? undefined : this.running(leader)
+      running?.transferLeader({ group, node: name }).catch((error: Error) => this.#world.fail(error))
+    }
+    if (this.controllerNames.includes(name)) {
+      ask(this.controllerLeader(), 'controller')
+      return
+    }
+    for (const { replica } of this.hosted(name)) ask(this.groupLeader(replica.group), groupName(replica.group))
   }
 
   pause(name: string, durationMs: number): void {

@@ -134,6 +134,28 @@ export class DataDirectory {
     await this.#save({ ...this.#identity, replicas: { ...this.#identity.replicas, [group]: replica } })
   }
 
+  /** Uids of the groups of which this directory holds anything: also what a start that was killed has left. */
+  async heldGroups(): Promise<readonly string[]> {
+    const held = new Set(Object.keys(this.#identity.replicas))
+    for (const name of await this.#replicaFolders()) held.add(groupOfFolder(name))
+    return [...held].filter((group) => group !== '').sort()
+  }
+
+  /** Deletes all of a group but its log, which must be gone durably before: the group is known here until the last step, so that a crash in between is made good. */
+  async removeGroup(group: string): Promise<void> {
+    const parent = joinPath(this.folder, 'groups')
+    const folders = (await this.#replicaFolders()).filter((name) => groupOfFolder(name) === group)
+    for (const name of folders) await this.#fileSystem.removeFolder(joinPath(parent, name))
+    if (folders.length > 0) await this.#fileSystem.syncFolder(parent)
+    const { [group]: started, ...replicas } = this.#identity.replicas
+    if (started !== undefined) await this.#save({ ...this.#identity, replicas })
+  }
+
+  async #replicaFolders(): Promise<string[]> {
+    const parent = joinPath(this.folder, 'groups')
+    return (await this.#fileSystem.exists(parent)) ? this.#fileSystem.list(parent) : []
+  }
+
   /** Saves run one after the other; the new identity counts at once for the next save, and is durable when this resolves. */
   #save(identity: Identity): Promise<void> {
     this.#identity = identity
@@ -142,6 +164,11 @@ export class DataDirectory {
     this.#saving = this.#saving.then(() => replaceFile(this.#fileSystem, path, encodeRecordFile(utf8(JSON.stringify(identity)))))
     return this.#saving
   }
+}
+
+/** 'g1@12' of 'g1@12.3', and of what lies beside it under a longer name; '': none of ours. */
+function groupOfFolder(name: string): string {
+  return /^(.+@\d+)\.\d+/.exec(name)?.[1] ?? ''
 }
 
 function decodeIdentity(path: string, bytes: Uint8Array): Identity {

@@ -174,6 +174,28 @@ export class RaftHost {
   }
 
   /**
+   * Deletes all that this node holds of a group that was removed from the cluster for good; whether its replica runs or not. Its log goes first,
+   * the directory's word that there was one last: a crash in between leaves a group that is known here, and is removed again.
+   */
+  async remove(group: string): Promise<void> {
+    const { directory, logger } = this.#options
+    const hosted = this.#hosted.get(group)
+    this.#hosted.delete(group)
+    this.#exports.delete(group)
+    if (hosted !== undefined) {
+      hosted.replica.stop()
+      await hosted.replica.stateMachine
+        .close()
+        .catch((error: unknown) => logger.warn({ group, error: String(error) }, 'closing a removed group failed'))
+    }
+    for (const key of this.#log.groups()) {
+      if (key.uid === group) await new Promise<void>((resolve) => this.#log.group(key).remove(resolve))
+    }
+    await directory.removeGroup(group)
+    logger.info({ group }, 'a removed group was deleted')
+  }
+
+  /**
    * Before this process ends: its replicas campaign no more, and hand over what they lead. Resolves when all is handed over or nobody takes it, at
    * the latest after `timeoutMs`. They go on following and voting until `close`.
    */

@@ -35,6 +35,8 @@ export class ExecuteCall implements Expiring {
   #pending = 0
   /** Proposed, and the outcome is not known. */
   #writesPending = false
+  /** For shards that are about to be served here: nothing was begun yet. */
+  #isWaiting = false
   #finished = false
 
   constructor(node: KvNode, request: pb.v1.ExecuteRequest.$Properties, budget: ReplyBudget, done: CallDone) {
@@ -54,7 +56,7 @@ export class ExecuteCall implements Expiring {
   }
 
   expire(): void {
-    if (this.#writesPending || !this.#hasWrites) {
+    if (this.#writesPending || !this.#hasWrites || this.#isWaiting) {
       this.#finishWith(deadlinePassed(this.#writesPending))
       return
     }
@@ -86,6 +88,25 @@ export class ExecuteCall implements Expiring {
       this.#finishWith(invalidArgument(wrong))
       return
     }
+    const group = this.#request.group ?? ''
+    const isEarly = () => this.#isEarly(hosted)
+    this.#isWaiting = this.#node.arrivals.isImporting(group) && isEarly()
+    if (!this.#isWaiting || !this.#node.arrivals.maybeWait(group, isEarly, () => this.#serve(hosted))) this.#serve(hosted)
+  }
+
+  /** The config has given some shard of the request to this group, and its last commands are on their way. */
+  #isEarly(hosted: HostedGroup): boolean {
+    const { group = '' } = this.#request
+    const isEarly = (shard: number | null | undefined) =>
+      hosted.stateMachine.shardState(shard ?? 0) === 'importing' && this.#node.config?.groupOf(shard ?? 0)?.uid === group
+    return (
+      (this.#batch.commands ?? []).some(({ shard }) => isEarly(shard)) || (this.#request.reads ?? []).some(({ shard }) => isEarly(shard))
+    )
+  }
+
+  #serve(hosted: HostedGroup): void {
+    this.#isWaiting = false
+    if (this.#finished) return
     const writes = this.#request.writes
     this.#pending = 1
     if (writes && writes.length > 0) this.#propose(hosted, writes)
@@ -113,10 +134,12 @@ export class ExecuteCall implements Expiring {
   #propose(hosted: HostedGroup, writes: Uint8Array): void {
     this.#pending++
     this.#writesPending = true
-    hosted.replica.propose(encodeWrite(this.#node.timeOf(hosted), writes), (outcome) => {
-      this.#writesPending = false
-      if (!this.#finished) this.#written(outcome)
-      this.#partDone()
+    this.#node.slowWrites.pass(this.#request.group ?? '', this.#batch.commands ?? [], () => {
+      hosted.replica.propose(encodeWrite(this.#node.timeOf(hosted), writes), (outcome) => {
+        this.#writesPending = false
+        if (!this.#finished) this.#written(outcome)
+        this.#partDone()
+      })
     })
   }
 

@@ -2,14 +2,16 @@ import type { Clock } from '../base/clock.ts'
 import type { Config } from '../proto/config.ts'
 import type { ReplicaApi } from '../raft/replica-api.ts'
 import type { GroupResult } from './apply-run.ts'
+import { Arrivals } from './arrivals.ts'
 import { Deadlines } from './deadlines.ts'
 import type { GroupStateMachine } from './group-state-machine.ts'
+import { SlowWrites } from './slow-writes.ts'
 import { TimeMarks } from './time-marks.ts'
 
 /** A replica that runs here. */
 export interface HostedGroup {
   readonly replica: ReplicaApi<GroupResult>
-  readonly stateMachine: Pick<GroupStateMachine, 'read' | 'scan' | 'timeMs'>
+  readonly stateMachine: Pick<GroupStateMachine, 'read' | 'scan' | 'shardState' | 'timeMs'>
 }
 
 export interface KvNodeParts {
@@ -30,12 +32,16 @@ export class KvNode {
   readonly clock: Clock
   readonly timeMarks = new TimeMarks()
   readonly deadlines: Deadlines
+  readonly arrivals: Arrivals
+  readonly slowWrites: SlowWrites
   readonly #parts: KvNodeParts
 
   constructor(parts: KvNodeParts) {
     this.#parts = parts
     this.clock = parts.clock
     this.deadlines = new Deadlines(parts.clock)
+    this.arrivals = new Arrivals(parts.clock)
+    this.slowWrites = new SlowWrites(parts.clock)
   }
 
   get config(): Config | undefined {

@@ -54,6 +54,16 @@ export class KvServer {
     ]
   }
 
+  /** The new group of these shards does not keep up with their writes. */
+  slow(group: string, shards: readonly number[]): void {
+    this.#node.slowWrites.slow(group, shards)
+  }
+
+  /** Records of the group's shards changed, or its replica was started. */
+  shardsChanged(group: string, isImporting: boolean): void {
+    this.#node.arrivals.changed(group, isImporting)
+  }
+
   /** Resolves when every request that came is answered and its reply has left, at the latest after `timeoutMs`. */
   async whenIdle(timeoutMs: number): Promise<void> {
     const { clock } = this.#node

@@ -18,8 +18,8 @@ export interface MigrationsOptions {
   readonly world: FetchWorld
   /** The target does not keep up with these shards' writes. */
   slow(group: string, shards: readonly number[]): void
-  /** A record of a group's shards changed. */
-  onMigration(group: string): void
+  /** Records of a group's shards changed, or its replica was started: whether some shard is being filled. */
+  onRecords(group: string, isImporting: boolean): void
 }
 
 /** What this node does for one group whose replica it holds. */
@@ -112,9 +112,15 @@ export class Migrations {
     this.#work.set(hosted.replica.group, work)
     hosted.stateMachine.onMigration = () => {
       this.check()
-      this.#options.onMigration(hosted.replica.group)
+      this.#tellRecords(hosted)
     }
+    this.#tellRecords(hosted)
     return work
+  }
+
+  #tellRecords({ replica, stateMachine }: MovingReplica): void {
+    const isImporting = stateMachine.migrations().some(({ state }) => state === 'importing')
+    this.#options.onRecords(replica.group, isImporting)
   }
 
   #lookAt(work: GroupWork): void {

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest'
+import { Arrivals } from '../../../shardserver/arrivals.ts'
+import { SlowWrites } from '../../../shardserver/slow-writes.ts'
+import { SimNetwork } from '../../sim/sim-network.ts'
+import { SimProcess } from '../../sim/sim-process.ts'
+import { World } from '../../sim/world.ts'
+
+const group = 'g1@1'
+
+function setUp() {
+  const world = new World({ seed: 1 })
+  const { clock } = new SimProcess(world, { name: 'n1', network: new SimNetwork(world) })
+  return { world, clock }
+}
+
+describe('calls that come before their shards', () => {
+  it('go on as soon as theirs is served, and not before', async () => {
+    const { world, clock } = setUp()
+    const arrivals = new Arrivals(clock)
+    const gone: number[] = []
+    const early = new Set([3, 5])
+    arrivals.changed(group, true)
+    expect(arrivals.isImporting(group)).toBe(true)
+    expect(arrivals.isImporting('g2@1')).toBe(false)
+    for (const shard of [3, 5]) {
+      const isEarly = () => early.has(shard)
+      expect(arrivals.maybeWait(group, isEarly, () => gone.push(shard))).toBe(true)
+    }
+    early.delete(5)
+    arrivals.changed(group, true)
+    expect(gone).toEqual([5])
+    early.delete(3)
+    arrivals.changed(group, false)
+    expect(gone).toEqual([5, 3])
+    expect(arrivals.isImporting(group)).toBe(false)
+    await world.runFor(2000)
+    expect(gone).toEqual([5, 3])
+  })
+
+  it('wait half a second at most, and so many at most', async () => {
+    const { world, clock } = setUp()
+    const arrivals = new Arrivals(clock)
+    let gone = 0
+    const wait = () =>
+      arrivals.maybeWait(
+        group,
+        () => true,
+        () => gone++,
+      )
+    for (let i = 0; i < 4096; i++) expect(wait()).toBe(true)
+    expect(wait()).toBe(false)
+    await world.runFor(400)
+    expect(gone).toBe(0)
+    await world.runFor(200)
+    expect(gone).toBe(4096)
+    expect(wait()).toBe(true)
+  })
+})
+
+describe('writes to a shard that is slowed', () => {
+  const toShard = (shard: number) => [{ shard }]
+
+  it('leave a little later, in their order; others do not', async () => {
+    const { world, clock } = setUp()
+    const writes = new SlowWrites(clock)
+    const left: string[] = []
+    writes.slow(group, [3])
+    writes.pass(group, toShard(3), () => left.push('a'))
+    writes.pass(group, toShard(4), () => left.push('other shard'))
+    writes.pass('g2@1', toShard(3), () => left.push('other group'))
+    writes.pass(group, [...toShard(4), ...toShard(3)], () => left.push('b'))
+    expect(left).toEqual(['other shard', 'other group'])
+    await world.runFor(100)
+    expect(left).toEqual(['other shard', 'other group', 'a', 'b'])
+  })
+
+  it('keep their order when the second is over, and are free then', async () => {
+    const { world, clock } = setUp()
+    const writes = new SlowWrites(clock)
+    const left: string[] = []
+    writes.slow(group, [3])
+    await world.runFor(998)
+    writes.pass(group, toShard(3), () => left.push('a'))
+    await world.runFor(4)
+    writes.pass(group, toShard(3), () => left.push('b'))
+    expect(left).toEqual([])
+    await world.runFor(100)
+    expect(left).toEqual(['a', 'b'])
+    writes.pass(group, toShard(3), () => left.push('c'))
+    expect(left).toEqual(['a', 'b', 'c'])
+  })
+})

@@ -1,10 +1,12 @@
 /** A cluster of real processes with clients that keep a history, for chaos runs and the end-to-end tests. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { SeededRandom } from '../../base/random.ts'
 import { type Client, connect } from '../../client/index.ts'
 import type { Up } from '../../testing/up.ts'
 import { checkLinearizable, describeVerdict } from '../linearizability/checker.ts'
 import { HistoryRecorder } from '../linearizability/history.ts'
 import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
+import { UniqueWrites } from '../workload/unique-writes.ts'
 import { Workload } from '../workload/workload.ts'
 
 export interface LoadOptions {
@@ -12,6 +14,8 @@ export interface LoadOptions {
   readonly clients: number
   readonly keys: number
   readonly deadlineMs: number
+  /** Each client also writes values of its own, so many a second at most, to as many keys; they are read back in the end. */
+  readonly uniqueWrites?: { readonly perSecond: number; readonly keys: number }
 }
 
 interface ClusterStatus {
@@ -33,7 +37,9 @@ export class ClusterUnderLoad {
   readonly #recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
   readonly #clients: Client[] = []
   readonly #loops: Promise<void>[] = []
+  readonly #unique: UniqueWrites[] = []
   #stopped = false
+  #readBack = 0
 
   constructor(up: Up, options: LoadOptions) {
     this.up = up
@@ -49,6 +55,8 @@ export class ClusterUnderLoad {
       const db = await connect({ controllers, deadlineMs: this.#options.deadlineMs })
       this.#clients.push(db)
       this.#loops.push(this.#drive(`client ${i}`, db))
+      const { uniqueWrites } = this.#options
+      if (uniqueWrites !== undefined) this.#loops.push(this.#writeUnique(`unique-${i}`, db, uniqueWrites))
     }
   }
 
@@ -59,11 +67,31 @@ export class ClusterUnderLoad {
     return client
   }
 
-  /** The clients end; their calls are waited for. */
+  /** Rejects as soon as a client has seen what cannot be. */
+  get failed(): Promise<never> {
+    return new Promise((_, reject) => {
+      for (const loop of this.#loops) loop.catch(reject)
+    })
+  }
+
+  /** The clients end; their calls are waited for, and their unique values are read back. */
   async stop(): Promise<void> {
     this.#stopped = true
     await Promise.all(this.#loops)
+    for (const writes of this.#unique) this.#readBack += await writes.readBack(this.client)
     await Promise.all(this.#clients.map((client) => client.close()))
+  }
+
+  /** What became of the unique values. */
+  get uniqueWrites() {
+    const unique = this.#unique
+    return {
+      acknowledged: unique.reduce((sum, { acknowledged }) => sum + acknowledged, 0),
+      failed: unique.reduce((sum, { failed }) => sum + failed, 0),
+      lastError: unique.find(({ lastError }) => lastError !== '')?.lastError ?? '',
+      longestGapMs: Math.max(0, ...unique.map(({ longestGapMs }) => longestGapMs)),
+      readBack: this.#readBack,
+    }
   }
 
   /** Throws where the history is not linearizable: a lost acknowledged write, a stale read, a write done twice. Returns the operations checked. */
@@ -107,5 +135,16 @@ export class ClusterUnderLoad {
 
   async #drive(name: string, db: Client): Promise<void> {
     while (!this.#stopped) await this.workload.one(name, db)
+  }
+
+  async #writeUnique(name: string, db: Client, options: { perSecond: number; keys: number }): Promise<void> {
+    const writes = new UniqueWrites(name, options.keys, () => performance.now())
+    this.#unique.push(writes)
+    const everyMs = 1000 / options.perSecond
+    while (!this.#stopped) {
+      const startMs = performance.now()
+      await writes.one(db)
+      await delay(Math.max(0, startMs + everyMs - performance.now()))
+    }
   }
 }

@@ -5,6 +5,8 @@
  *   npm run chaos -- --seconds 60                          kill -9 of a leader every 5 s, then of everything at once
  *   npm run chaos -- --seconds 60 --scenario leaders
  *   npm run chaos -- --scenario everything --rounds 5
+ *   npm run chaos -- --seconds 60 --scenario moves         leave, join, 20 moves, unpin, rebalance by the command line
+ *   npm run chaos -- --seconds 180 --scenario moves-kills  the same, with kill -9 of a leader that takes part every 5 s
  *
  * Each scenario passes when the history is linearizable (so every acknowledged write is there), no call failed, and all replicas of a group
  * hold the same state in the end.
@@ -14,13 +16,14 @@ import { Command } from 'commander'
 import { SeededRandom } from '../../base/random.ts'
 import { Up } from '../../testing/up.ts'
 import { ClusterUnderLoad } from './cluster-under-load.ts'
+import { moves } from './moves.ts'
 
 interface Options {
   readonly seconds: string
   readonly rounds: string
   readonly every: string
   readonly seed?: string
-  readonly scenario: 'leaders' | 'everything' | 'all'
+  readonly scenario: string
 }
 
 const deadlineMs = 30_000
@@ -89,16 +92,21 @@ async function scenario(name: string, seed: number, act: (load: ClusterUnderLoad
   console.log(`${name}: seed ${seed}`)
   const up = await Up.start()
   try {
-    const load = new ClusterUnderLoad(up, { seed, clients: 8, keys: 150, deadlineMs })
+    const load = new ClusterUnderLoad(up, { seed, clients: 8, keys: 150, deadlineMs, uniqueWrites: { perSecond: 50, keys: 500 } })
     await load.start()
-    const figures = await act(load)
+    const figures = await Promise.race([act(load), load.failed])
     await load.stop()
     const replicas = await load.compareReplicas()
     const operations = load.check()
     const { ok, failed, unknown, lastError } = load.workload.counts
-    console.log(`${name}: ${JSON.stringify({ ...figures, operations, answered: ok, failed, unknown, equalReplicas: replicas })}`)
-    if (failed + unknown > 0) console.log(`${name} FAILED: ${failed + unknown} calls failed, the last with: ${lastError}`)
-    return failed + unknown === 0
+    const unique = load.uniqueWrites
+    const writes = { uniqueWrites: unique.acknowledged, readBack: unique.readBack, longestWriteGapMs: Math.round(unique.longestGapMs) }
+    const failures = failed + unknown + unique.failed
+    console.log(
+      `${name}: ${JSON.stringify({ ...figures, operations, answered: ok, ...writes, failed: failures, equalReplicas: replicas })}`,
+    )
+    if (failures > 0) console.log(`${name} FAILED: ${failures} calls failed, one of the last with: ${lastError || unique.lastError}`)
+    return failures === 0
   } catch (error) {
     console.log(`${name} FAILED: ${error instanceof Error ? error.message : String(error)}`)
     console.log(up.stderr.split('\n').slice(-20).join('\n'))
@@ -111,11 +119,21 @@ async function scenario(name: string, seed: number, act: (load: ClusterUnderLoad
 async function main(options: Options): Promise<void> {
   const seed = Number(options.seed ?? Math.floor(Math.random() * 2 ** 31))
   const random = new SeededRandom(seed)
-  const results: boolean[] = []
-  if (options.scenario !== 'everything') {
-    results.push(await scenario('leaders', seed, (load) => leaders(load, random, Number(options.seconds), Number(options.every))))
+  const seconds = Number(options.seconds)
+  const everyMs = Number(options.every)
+  const known: Readonly<Record<string, (load: ClusterUnderLoad) => Promise<Figures>>> = {
+    leaders: (load) => leaders(load, random, seconds, everyMs),
+    everything: (load) => everything(load, Number(options.rounds)),
+    moves: (load) => moves(load, random, { seconds }),
+    'moves-kills': (load) => moves(load, random, { seconds, killEveryMs: everyMs }),
   }
-  if (options.scenario !== 'leaders') results.push(await scenario('everything', seed, (load) => everything(load, Number(options.rounds))))
+  const names = options.scenario === 'all' ? ['leaders', 'everything'] : [options.scenario]
+  const results: boolean[] = []
+  for (const name of names) {
+    const act = known[name]
+    if (act === undefined) throw new Error(`unknown scenario ${name}; known: ${Object.keys(known).join(', ')}, all`)
+    results.push(await scenario(name, seed, act))
+  }
   const failed = results.filter((ok) => !ok).length
   console.log(`${results.length - failed} passed, ${failed} failed`)
   process.exitCode = failed === 0 ? 0 : 1
@@ -123,10 +141,10 @@ async function main(options: Options): Promise<void> {
 
 await new Command('chaos')
   .description('kills real processes under load and checks what clients saw')
-  .option('--seconds <n>', 'how long leaders are killed', '30')
+  .option('--seconds <n>', 'how long leaders are killed or shards moved', '30')
   .option('--every <ms>', 'time between two kills', '5000')
   .option('--rounds <n>', 'how often everything is killed', '2')
-  .option('--scenario <name>', 'leaders, everything or all', 'all')
+  .option('--scenario <name>', 'leaders, everything, all (those two), moves or moves-kills', 'all')
   .option('--seed <n>', 'for the choice of victims and the load')
   .action(main)
   .parseAsync()

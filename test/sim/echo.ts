@@ -4,7 +4,7 @@
  */
 import type { SeededRandom } from '../../base/random.ts'
 import type { Codec } from '../../base/transport.ts'
-import { EntryCode, entryHeaderBytes } from '../../shardserver/entry.ts'
+import { type HeardEntry, ProposalTap } from './proposal-tap.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import { SimProcess } from './sim-process.ts'
 import type { World } from './world.ts'
@@ -23,7 +23,7 @@ export class Echo {
   readonly #cluster: SimCluster
   readonly #random: SeededRandom
   readonly #process: SimProcess
-  readonly #listened = new WeakSet<object>()
+  readonly #tap: ProposalTap
   #running = false
 
   constructor(world: World, cluster: SimCluster) {
@@ -31,29 +31,19 @@ export class Echo {
     this.#cluster = cluster
     this.#random = world.random.fork()
     this.#process = new SimProcess(world, { name: 'echo', network: cluster.network })
+    this.#tap = new ProposalTap(world, cluster, (entry) => this.#heardEntry(entry))
   }
 
   start(): void {
     this.#running = true
+    this.#tap.start()
     this.#cluster.network.overhear((path, address, bytes) => this.#heardCall(path, address, bytes))
   }
 
   stop(): void {
     this.#running = false
+    this.#tap.stop()
     this.#cluster.network.overhear(undefined)
-  }
-
-  /** Hears what the replicas on node `name` propose from now on. */
-  listenTo(name: string): void {
-    for (const { replica } of this.#cluster.hosted(name)) {
-      if (this.#listened.has(replica)) continue
-      this.#listened.add(replica)
-      const propose = replica.propose.bind(replica)
-      replica.propose = (data, done) => {
-        this.#heardEntry(replica.group, data)
-        propose(data, done)
-      }
-    }
   }
 
   #heardCall(path: string, address: string, bytes: Uint8Array): void {
@@ -66,16 +56,8 @@ export class Echo {
     })
   }
 
-  #heardEntry(group: string, data: Uint8Array): void {
-    const isMigration = data.length >= entryHeaderBytes && (data[1] ?? 0) >= EntryCode.Import
-    if (!this.#running || !isMigration || this.#random.next() >= entryProbability) return
-    const copy = data.slice()
-    this.#later(() => {
-      const leader = this.#cluster.groupLeader(group)
-      const replica =
-        leader === undefined ? undefined : this.#cluster.hosted(leader).find((hosted) => hosted.replica.group === group)?.replica
-      replica?.propose(copy, () => {})
-    })
+  #heardEntry({ group, data }: HeardEntry): void {
+    if (this.#random.next() < entryProbability) this.#later(() => this.#tap.repeat(group, data))
   }
 
   #later(say: () => void): void {

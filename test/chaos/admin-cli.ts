@@ -1,0 +1,89 @@
+/** The admin's commands as a user types them, and what they print. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Up } from '../../testing/up.ts'
+
+export interface ConfigJson {
+  readonly number: number
+  readonly cause: string
+  readonly shardCount: number
+  readonly groups: Readonly<Record<string, { readonly state: string; readonly weight: number }>>
+  readonly assignment: readonly (string | null)[]
+  readonly pins: Readonly<Record<string, string>>
+}
+
+export interface MigrationJson {
+  readonly id: number
+  readonly shards: readonly number[]
+  readonly from: string
+  readonly to: string
+  readonly phase: 'copying' | 'catching-up' | 'releasing' | 'done' | 'aborted'
+  readonly pauseMs?: number
+  readonly reason?: string
+}
+
+export class AdminFailed extends Error {
+  override readonly name = 'AdminFailed'
+  readonly code: number
+
+  constructor(code: number, command: string, stderr: string) {
+    super(`ostraka ${command} ended with ${code}: ${stderr.trim()}`)
+    this.code = code
+  }
+}
+
+const againMs = 500
+const insistMsMax = 120_000
+
+export class AdminCli {
+  /** Commands that had to be given again. */
+  repeated = 0
+  readonly #up: Up
+  readonly #members: string
+
+  constructor(up: Up) {
+    this.#up = up
+    this.#members = up.ready.nodes.map(({ id, address }) => `${id}=${address}`).join(',')
+  }
+
+  join(group: string): Promise<unknown> {
+    return this.#insist(['join', group, '--nodes', this.#members, '--wait'])
+  }
+
+  leave(group: string): Promise<unknown> {
+    return this.#insist(['leave', group, '--wait'])
+  }
+
+  move(shard: number, group: string): Promise<unknown> {
+    return this.#insist(['move', String(shard), group, '--wait'])
+  }
+
+  unpin(shard: number): Promise<unknown> {
+    return this.#insist(['unpin', String(shard)])
+  }
+
+  rebalance(): Promise<unknown> {
+    return this.#insist(['rebalance', '--wait'])
+  }
+
+  async config(number?: number): Promise<ConfigJson> {
+    return (await this.#insist(['query', ...(number === undefined ? [] : [String(number)])])) as ConfigJson
+  }
+
+  async migrations(): Promise<readonly MigrationJson[]> {
+    return (await this.#insist(['migrations'])) as readonly MigrationJson[]
+  }
+
+  /** As often as it takes: under kills a command may find nobody, and a migration may be aborted and has to be asked for again. */
+  async #insist(parameters: readonly string[]): Promise<unknown> {
+    const end = performance.now() + insistMsMax
+    for (;;) {
+      const { code, stdout, stderr } = await this.#up.run(['admin', ...parameters, '--json'])
+      if (code === 0) return JSON.parse(stdout) as unknown
+      if ((code !== 1 && code !== 69) || performance.now() > end) {
+        throw new AdminFailed(code, `admin ${parameters.join(' ')}`, `${stderr} ${stdout}`)
+      }
+      this.repeated++
+      await delay(againMs)
+    }
+  }
+}

@@ -1,0 +1,204 @@
+/** Shards move under load, by the commands that people type; with kills the leaders that take part are killed meanwhile. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { SeededRandom } from '../../base/random.ts'
+import { AdminCli, type ConfigJson, type MigrationJson } from './admin-cli.ts'
+import type { ClusterUnderLoad } from './cluster-under-load.ts'
+import { HistoryOfOwners } from './history-of-owners.ts'
+
+export interface MovesOptions {
+  /** At least so long; the round of commands that runs then is finished. */
+  readonly seconds: number
+  /** Between two kills; undefined: none. */
+  readonly killEveryMs?: number
+}
+
+const movesOfRound = 20
+const mover = 'g3'
+
+export async function moves(load: ClusterUnderLoad, random: SeededRandom, options: MovesOptions): Promise<Record<string, number | string>> {
+  const admin = new AdminCli(load.up)
+  const killer = new Killer(load, admin, random)
+  const killing = options.killEveryMs === undefined ? undefined : killer.run(options.killEveryMs)
+  const history = new HistoryOfOwners(load.up.ready.controllers)
+  const end = performance.now() + options.seconds * 1000
+  let rounds = 0
+  try {
+    do {
+      await round(admin, history, random)
+      rounds++
+    } while (performance.now() < end)
+    killer.stop()
+    await killing
+    await delay(1000)
+    const migrations = await ended(admin)
+    const checked = await history.check()
+    return { rounds, ...killer.figures(), ...figures(migrations), configs: checked, repeatedCommands: admin.repeated }
+  } finally {
+    killer.stop()
+    await killing
+    history.close()
+  }
+}
+
+/** leave, join, 20 moves, unpin of what was moved, rebalance; after each what has moved must be what had to move. */
+async function round(admin: AdminCli, history: HistoryOfOwners, random: SeededRandom): Promise<void> {
+  let before = await admin.config()
+  const step = async (what: string, command: () => Promise<unknown>, judge: (moved: ReadonlySet<number>, after: ConfigJson) => string) => {
+    await command()
+    const after = await admin.config()
+    const moved = changed(before, after)
+    const fault = judge(moved, after)
+    if (fault !== '') throw new Error(`${what}: ${fault}`)
+    history.expect(before.number, after.number, moved, what)
+    before = after
+  }
+  const own = before.assignment.filter((group) => group === mover).length
+  const leavers = new Set(before.assignment.flatMap((group, shard) => (group === mover ? [shard] : [])))
+  await step(
+    'leave',
+    () => admin.leave(mover),
+    (moved, after) => {
+      if (after.groups[mover] !== undefined) return `${mover} is still there`
+      return moved.size === own && [...moved].every((shard) => leavers.has(shard)) ? '' : `${moved.size} shards moved, ${mover} had ${own}`
+    },
+  )
+  await step(
+    'join',
+    () => admin.join(mover),
+    (moved, after) => {
+      const strays = [...moved].filter((shard) => after.assignment[shard] !== mover)
+      return strays.length === 0 ? unfair(after) : `shards ${strays} moved, but not to ${mover}`
+    },
+  )
+  const pinned = new Set<number>()
+  for (let i = 0; i < movesOfRound; i++) {
+    const shard = random.below(before.shardCount)
+    const groups = Object.keys(before.groups).filter((group) => group !== before.assignment[shard])
+    const group = groups[random.below(groups.length)] ?? mover
+    pinned.add(shard)
+    await step(
+      `move ${shard} ${group}`,
+      () => admin.move(shard, group),
+      (moved, after) => (after.assignment[shard] === group && moved.size === 1 ? '' : `${[...moved]} moved`),
+    )
+  }
+  for (const shard of pinned)
+    await step(
+      `unpin ${shard}`,
+      () => admin.unpin(shard),
+      (moved) => (moved.size === 0 ? '' : `${[...moved]} moved`),
+    )
+  const least = leastMoves(before)
+  await step(
+    'rebalance',
+    () => admin.rebalance(),
+    (moved, after) =>
+      moved.size <= least + Object.keys(after.groups).length - 1 ? unfair(after) : `${moved.size} shards moved, ${least} had to`,
+  )
+}
+
+function changed(before: ConfigJson, after: ConfigJson): Set<number> {
+  const moved = new Set<number>()
+  for (const [shard, group] of after.assignment.entries()) if (group !== before.assignment[shard]) moved.add(shard)
+  return moved
+}
+
+function countsOf(config: ConfigJson): Map<string, number> {
+  const counts = new Map(Object.keys(config.groups).map((group) => [group, 0]))
+  for (const group of config.assignment) if (group !== null) counts.set(group, (counts.get(group) ?? 0) + 1)
+  return counts
+}
+
+/** Which group is more than one shard off its share; '': none. */
+function unfair(config: ConfigJson): string {
+  const counts = countsOf(config)
+  const share = config.shardCount / counts.size
+  const off = [...counts].filter(([, count]) => count < Math.floor(share) || count > Math.ceil(share))
+  return off.length === 0 ? '' : `shares are ${JSON.stringify([...counts])}`
+}
+
+/** How many shards must move until each group has the floor or the ceiling of its share. */
+function leastMoves(config: ConfigJson): number {
+  const counts = [...countsOf(config).values()]
+  const share = config.shardCount / counts.length
+  const over = counts.reduce((sum, count) => sum + Math.max(0, count - Math.ceil(share)), 0)
+  const under = counts.reduce((sum, count) => sum + Math.max(0, Math.floor(share) - count), 0)
+  return Math.max(over, under)
+}
+
+/** All migrations, when none runs any more. */
+async function ended(admin: AdminCli): Promise<readonly MigrationJson[]> {
+  const end = performance.now() + 60_000
+  for (;;) {
+    const migrations = await admin.migrations()
+    const running = migrations.filter(({ phase }) => phase !== 'done' && phase !== 'aborted')
+    if (running.length === 0) return migrations
+    if (performance.now() > end) throw new Error(`still running: ${JSON.stringify(running)}`)
+    await delay(500)
+  }
+}
+
+function figures(migrations: readonly MigrationJson[]) {
+  const done = migrations.filter(({ phase }) => phase === 'done')
+  const pauses = done.map(({ pauseMs }) => pauseMs ?? 0).sort((a, b) => a - b)
+  const rounded = (ms = 0) => Math.round(ms * 10) / 10
+  return {
+    migrations: done.length,
+    aborted: migrations.length - done.length,
+    shardsMoved: done.reduce((sum, { shards }) => sum + shards.length, 0),
+    pauseMedianMs: rounded(pauses[Math.floor(pauses.length / 2)]),
+    pauseMaxMs: rounded(pauses.at(-1)),
+  }
+}
+
+/** kill -9 of the leader of the source or the target of a running migration, or of the controllers' leader, every few seconds. */
+class Killer {
+  readonly #load: ClusterUnderLoad
+  readonly #admin: AdminCli
+  readonly #random: SeededRandom
+  readonly #stopping = new AbortController()
+  readonly #killed = { source: 0, target: 0, controllers: 0 }
+
+  constructor(load: ClusterUnderLoad, admin: AdminCli, random: SeededRandom) {
+    this.#load = load
+    this.#admin = admin
+    this.#random = random
+  }
+
+  stop(): void {
+    this.#stopping.abort()
+  }
+
+  figures() {
+    const { source, target, controllers } = this.#killed
+    return source + target + controllers === 0 ? {} : { killsOfSources: source, killsOfTargets: target, killsOfControllers: controllers }
+  }
+
+  async run(everyMs: number): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      await delay(everyMs, undefined, { signal }).catch(() => undefined)
+      if (!signal.aborted) await this.#kill()
+    }
+  }
+
+  async #kill(): Promise<void> {
+    const running = (await this.#admin.migrations()).filter(({ phase }) => phase !== 'done' && phase !== 'aborted')
+    const status = await this.#load.status()
+    const migration = running[this.#random.below(Math.max(1, running.length))]
+    const draw = this.#random.below(3)
+    if (migration === undefined || draw === 2) {
+      const pid = status.controllers.find(({ role, live }) => role === 'leader' && live)?.pid ?? 0
+      if (pid <= 0) return
+      process.kill(pid, 'SIGKILL')
+      this.#killed.controllers++
+      return
+    }
+    const group = draw === 0 ? migration.from : migration.to
+    const pid = status.nodes.find(({ id, live }) => live && id === status.groups[group]?.leader)?.pid ?? 0
+    if (pid <= 0) return
+    process.kill(pid, 'SIGKILL')
+    if (draw === 0) this.#killed.source++
+    else this.#killed.target++
+  }
+}

@@ -12,6 +12,7 @@ import type { KeyRange } from './kind.ts'
 import { LogPipeline } from './log-pipeline.ts'
 import { type DatabaseOptions, resolveOptions } from './options.ts'
 import { recover } from './recovery.ts'
+import { rangeOverlaps, type TableMetadata } from './table-metadata.ts'
 import { TableStore } from './table-store.ts'
 import { WriteAheadLog } from './write-ahead-log.ts'
 import type { WriteBatch } from './write-batch.ts'
@@ -175,8 +176,40 @@ export class Database {
 
   /** Removes all keys of [lower, upper) that were written before; undefined is unbounded. Readers see it at once; resolves when durable. */
   excise(lower: Uint8Array | undefined, upper: Uint8Array | undefined, mark?: Uint8Array): Promise<void> {
-    const range = copyRange({ lower, upper })
-    return this.#push({ excised: isEmptyRange(range) ? [] : [range], mark: mark && copyBytes(mark) })
+    return this.exciseAll([{ lower, upper }], mark)
+  }
+
+  /** `excise` of several ranges, in one edit. */
+  exciseAll(ranges: readonly KeyRange[], mark?: Uint8Array): Promise<void> {
+    const excised = ranges.map(copyRange).filter((range) => !isEmptyRange(range))
+    return this.#push({ excised, mark: mark && copyBytes(mark) })
+  }
+
+  /**
+   * About what the durable records of [lower, upper) take in files: tables that lie within it by their size, others by their index blocks.
+   * What only memtables hold is not counted.
+   */
+  async approximateBytes(lower: Uint8Array, upper: Uint8Array): Promise<number> {
+    this.#mustBeOpen()
+    const view = this.#engine.view.retain()
+    try {
+      let bytes = 0
+      for (const version of [view.version, ...view.queue.map((element) => element.tables)]) {
+        for (const table of version?.tables() ?? []) bytes += await this.#bytesWithin(table, { lower, upper })
+      }
+      return bytes
+    } finally {
+      view.release()
+    }
+  }
+
+  async #bytesWithin(table: TableMetadata, range: { readonly lower: Uint8Array; readonly upper: Uint8Array }): Promise<number> {
+    if (!rangeOverlaps(range, table.lower, table.upper)) return 0
+    const lower = compareBytes(range.lower, table.lower) > 0 ? range.lower : table.lower
+    const upper = compareBytes(range.upper, table.upper) < 0 ? range.upper : table.upper
+    if (!table.clipped && lower === table.lower && upper === table.upper) return table.size
+    const reader = await this.#engine.store.reader(table)
+    return reader.bytesBetween(lower, upper)
   }
 
   /** A database of its own in `folder` (empty or absent, same file system), by hard links: with a WAL of all that was written before, without one of what is durable. */

@@ -122,6 +122,15 @@ export class TableReader {
     return from
   }
 
+  /** Of the data blocks that may hold keys of [lower, upper). */
+  bytesBetween(lower: Uint8Array, upper: Uint8Array): number {
+    const { count, offsets, lengths } = this.#index
+    const first = this.findBlock(lower, 0, lower.length)
+    const last = Math.min(this.findBlock(upper, 0, upper.length), count - 1)
+    if (first > last) return 0
+    return (offsets[last] as number) + (lengths[last] as number) + blockTrailerBytes - (offsets[first] as number)
+  }
+
   /** A copy of the newest value of `key`, `tombstone`, or undefined where the table says nothing. `hash`: its `bloomHash`. */
   get(key: Uint8Array, hash: number): MaybePromise<Uint8Array | undefined> {
     if (!bloomMayHold(this.#filter, hash)) return undefined

@@ -1,15 +1,23 @@
 import type { Clock } from '../base/clock.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import type { WriteBatch } from '../lsm/index.ts'
+import type { KeyRange, WriteBatch } from '../lsm/index.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
-import { type Entry, EntryKind } from '../raft/core/types.ts'
-import { executeCommand, headBytes, keysToRead, refusal, type ShardView } from './commands.ts'
-import { decodeEntry, type GroupEntry, UnknownEntryError } from './entry.ts'
+import type { Entry } from '../raft/core/types.ts'
+import { SnapshotNeeded } from '../raft/state-machine.ts'
+import { executeCommand, needsWhole, type ShardView } from './commands.ts'
+import { chainDelta, comparedValueCost, deltaKey, deltaRange, encodeDelta } from './delta.ts'
 import type { GroupStore } from './group-store.ts'
-import { decodeRecord, type RecordView, type RecordWriter, recordHeaderBytes, recordKey } from './record.ts'
+import type { MigrationBreak } from './migration-break.ts'
+import type { MigrationStep } from './migration-entry.ts'
+import { planStep } from './migration-plan.ts'
+import { isMigration, type Parsed, parse, type ReplayedEntry, replayedEntries } from './parsed-entry.ts'
+import { type RecordView, type RecordWriter, shardRange } from './record.ts'
+import { RecordSlots } from './record-slots.ts'
 import { clientText, type WriteResult } from './session.ts'
+import type { ShardEffect } from './shard-state.ts'
 import type { GroupSmallState, ShardSmallState } from './small-state.ts'
+import { badNumbers, refuseState, sessionRefusals, tooMuch } from './write-refusals.ts'
 
 /** What an entry did, for its proposer. */
 export type GroupResult =
@@ -31,10 +39,6 @@ const chunkEntries = 256
 /** A chunk ends at the entry with which it reads so many keys, or so many whole values. */
 const chunkKeys = 2048
 const chunkWholeReads = limits.batchWholeReadsMax
-/** Keys read at once: at first, and while their records together stay below `smallReadBytes` twice as many with each read. */
-const readKeys = 16
-const readKeysMax = 512
-const smallReadBytes = 1024 * 1024
 /**
  * What one entry may write: an append or an expire writes a value of 4 MiB for a command of a few bytes. Commands behind the one that passed
  * it are refused, without a trace; all of them, so that none overtakes an earlier one on its key. No other entry can come so far.
@@ -43,31 +47,43 @@ const entryWriteBytes = 2 * limits.batchBytesMax
 /** A run ends early when it has written so much. */
 const batchBytes = 4 * 1024 * 1024
 const nothing: GroupResult = { kind: 'none' }
-/** What a shard that does not serve yet asks its caller to wait, ms. */
-export const movingWaitMs = 50
 
-type Parsed =
-  | { readonly kind: 'nothing' }
-  | { readonly kind: 'malformed'; readonly timeMs: number; readonly reason: string }
-  | { readonly kind: 'write'; readonly timeMs: number; readonly batch: pb.v1.WriteBatch.$Properties }
-  | Extract<GroupEntry, { kind: 'birth' | 'time-mark' }>
+/** What a step asks of the store, once what its entry wrote is in there; the caller does it in the same turn. */
+export interface StepEffect {
+  readonly step: MigrationStep
+  readonly index: number
+  /** To be emptied. */
+  readonly excised: readonly KeyRange[]
+  readonly cut: boolean
+  readonly ingest: boolean
+  /** The migration is over here. */
+  readonly ended: boolean
+}
 
-const parsedNothing: Parsed = { kind: 'nothing' }
+/** Brings in the files of an ingest, so that taking them cannot fail. False: this replica does not have them. */
+export type PrepareIngest = (step: Extract<MigrationStep, { kind: 'ingest' }>) => MaybePromise<boolean>
 
-/** A key that some command reads: its record as the commands so far have left it. It is written once, when a `run` ends. */
-interface Slot {
-  readonly shard: number
-  readonly key: Uint8Array
-  record: RecordView | undefined
-  /** Whether some command needs all of the value. */
-  whole: boolean
-  isDirty: boolean
+/** Commands of one entry that passed the check of a shard that is being exported. */
+interface Kept {
+  readonly commands: pb.v1.Command.$Properties[]
+  cost: number
+}
+
+export interface ApplyRunOptions {
+  readonly state: GroupSmallState
+  readonly store: GroupStore
+  /** May be used again by the next run, as `writer`. */
+  readonly batch: WriteBatch
+  readonly writer: RecordWriter
+  readonly prepareIngest: PrepareIngest
+  readonly breaks: ReadonlySet<MigrationBreak>
 }
 
 /**
  * One call of `apply`, in two steps that alternate: `fetch` brings in the records that some command of the next entries must read, `run`
  * executes those entries without waiting, seeing what earlier ones wrote. After each `run` the caller writes `batch` in the same turn: then
- * store and small state are those of the entry `index`, and reads may come.
+ * store and small state are those of the entry `index`, and reads may come. A step of a migration is fetched for and run alone: what it does
+ * to the store (`takeEffect`) must be done before anything of a later entry is read.
  */
 export class ApplyRun implements ShardView {
   readonly results: GroupResult[] = []
@@ -76,30 +92,31 @@ export class ApplyRun implements ShardView {
   /** Of the last entry that was run; 0: none yet. */
   index = 0
   term = 0
+  /** A migration record changed. */
+  hasMoved = false
   readonly #entries: readonly Entry[]
+  readonly #options: ApplyRunOptions
   readonly #state: GroupSmallState
-  readonly #store: GroupStore
   #next = 0
   #chunk: Parsed[] = []
   #chunkStart = 0
-  readonly #slots = new Map<string, Slot>()
-  readonly #dirty: Slot[] = []
-  /** Of the values in `#dirty`. */
-  #dirtyBytes = 0
+  readonly #slots: RecordSlots
   /** Of the values that the present entry wrote. */
   #entryBytes = 0
-  readonly #writer: RecordWriter
+  readonly #kept = new Map<ShardSmallState, Kept>()
+  /** What the fetched step replays. */
+  #replayed: readonly ReplayedEntry[] = []
+  #effect: StepEffect | undefined
   // The command that is being executed:
   #shard: ShardSmallState | undefined
   timeMs = 0
 
-  /** `batch` and `writer` may be used again by the next run. */
-  constructor(entries: readonly Entry[], state: GroupSmallState, store: GroupStore, batch: WriteBatch, writer: RecordWriter) {
+  constructor(entries: readonly Entry[], options: ApplyRunOptions) {
     this.#entries = entries
-    this.#state = state
-    this.#store = store
-    this.batch = batch
-    this.#writer = writer
+    this.#options = options
+    this.#state = options.state
+    this.batch = options.batch
+    this.#slots = new RecordSlots(options.store, options.writer)
   }
 
   get done(): boolean {
@@ -110,22 +127,30 @@ export class ApplyRun implements ShardView {
     return !this.done && this.#next >= this.#chunkStart + this.#chunk.length
   }
 
-  /** Parses the next entries and reads what they must see. UnknownEntryError stops the replica, before anything of these entries happened. */
+  /**
+   * Parses the next entries and reads what they must see. UnknownEntryError stops the replica, before anything of these entries happened;
+   * SnapshotNeeded where they are an ingest whose files are not here.
+   */
   fetch(): MaybePromise<void> {
     this.#slots.clear()
     this.#parseChunk()
-    if (this.#slots.size > 0) return this.#fill([...this.#slots.values()], 0, readKeys)
+    const first = this.#chunk[0]
+    if (first?.kind === 'step') return this.#fetchStep(first.step, (this.#entries[this.#next] as Entry).index)
+    return this.#slots.fill()
   }
 
-  /** Reads the records of `slots` from `start` on, `count` at once, so that what is not kept of large values never piles up. */
-  #fill(slots: readonly Slot[], start: number, count: number): MaybePromise<void> {
-    for (let at = start, size = count; at < slots.length; ) {
-      const some = slots.slice(at, at + size)
-      at += size
-      const values = this.#store.getMany(some.map((slot) => recordKey(slot.shard, slot.key)))
-      if (values instanceof Promise) return values.then((found) => this.#fill(slots, at, nextCount(size, fill(some, found))))
-      size = nextCount(size, fill(some, values))
+  #fetchStep(step: MigrationStep, index: number): MaybePromise<void> {
+    this.#replayed = []
+    const plan = planStep(this.#state, step, index, this.#options.breaks)
+    if (plan.kind === 'refused') return
+    if (step.kind === 'ingest') {
+      const held = this.#options.prepareIngest(step)
+      return held instanceof Promise ? held.then((isHeld) => mustHold(isHeld, step, index)) : mustHold(held, step, index)
     }
+    if (plan.moves.every(({ effect }) => effect !== 'replay') || !('deltas' in step)) return
+    this.#replayed = replayedEntries(step.deltas)
+    for (const { batch } of this.#replayed) this.#slots.gather(batch)
+    return this.#slots.fill()
   }
 
   /** Runs at least one fetched entry, and more until `clock` passes `untilMs` or an entry must be fetched for. */
@@ -133,12 +158,19 @@ export class ApplyRun implements ShardView {
     const end = this.#chunkStart + this.#chunk.length
     do {
       const entry = this.#entries[this.#next] as Entry
-      this.results.push(this.#runOne(this.#chunk[this.#next - this.#chunkStart] as Parsed))
+      this.results.push(this.#runOne(this.#chunk[this.#next - this.#chunkStart] as Parsed, entry.index))
       this.index = entry.index
       this.term = entry.term
       this.#next++
-    } while (this.#next < end && this.batch.bytes + this.#dirtyBytes < batchBytes && clock.monotonicMs() < untilMs)
-    this.#writeSlots()
+    } while (this.#next < end && this.batch.bytes + this.#slots.dirtyBytes < batchBytes && clock.monotonicMs() < untilMs)
+    this.#slots.writeTo(this.batch)
+  }
+
+  /** What the last run's step asks of the store; once. */
+  takeEffect(): StepEffect | undefined {
+    const effect = this.#effect
+    this.#effect = undefined
+    return effect
   }
 
   #parseChunk(): void {
@@ -148,43 +180,33 @@ export class ApplyRun implements ShardView {
     let wholeReads = 0
     for (let i = this.#next; i < this.#entries.length && bytes < chunkBytes && this.#chunk.length < chunkEntries; i++) {
       const entry = this.#entries[i] as Entry
+      const isAlone = isMigration(entry.data)
+      if (isAlone && this.#chunk.length > 0) return
       const parsed = parse(entry)
       this.#chunk.push(parsed)
+      if (isAlone) return
       bytes += entry.data.length
-      if (parsed.kind === 'write') wholeReads += this.#gather(parsed.batch)
+      if (parsed.kind === 'write') wholeReads += this.#slots.gather(parsed.batch)
       if (wholeReads >= chunkWholeReads || this.#slots.size >= chunkKeys) return
     }
   }
 
-  /** Makes a slot for each key that the batch reads. Returns how many commands need a whole value. */
-  #gather(batch: pb.v1.WriteBatch.$Properties): number {
-    let wholeReads = 0
-    for (const command of batch.commands ?? []) {
-      const shard = command.shard ?? 0
-      if (shard >= limits.shardCountMax) continue
-      keysToRead(command, (key, whole) => {
-        if (whole) wholeReads++
-        const text = slotText(shard, key)
-        const slot = this.#slots.get(text)
-        if (slot === undefined) this.#slots.set(text, { shard, key, record: undefined, whole, isDirty: false })
-        else slot.whole ||= whole
-      })
-    }
-    return wholeReads
-  }
-
-  #runOne(parsed: Parsed): GroupResult {
+  #runOne(parsed: Parsed, index: number): GroupResult {
     if (parsed.kind === 'nothing') return nothing
     this.#state.timeTo(parsed.timeMs)
     switch (parsed.kind) {
       case 'malformed':
         return { kind: 'malformed', reason: parsed.reason }
       case 'time-mark':
-        return nothing
+        return this.#mark(index)
       case 'birth':
         return this.#birth(parsed.configNumber, parsed.shards)
+      case 'rebirth':
+        return this.#rebirth(parsed.shard, parsed.epoch, index)
+      case 'step':
+        return this.#step(parsed.step, index)
       case 'write':
-        return this.#write(parsed.batch)
+        return this.#write(parsed.batch, index)
     }
   }
 
@@ -194,16 +216,87 @@ export class ApplyRun implements ShardView {
     const refused: number[] = []
     for (const shard of shards) {
       const result = this.#state.move(shard, { kind: 'birth' })
+      if (result.kind === 'moved') this.hasMoved = true
       ;(result.kind === 'moved' ? born : refused).push(shard)
     }
     return { kind: 'born', born, refused }
   }
 
-  #write(batch: pb.v1.WriteBatch.$Properties): GroupResult {
-    const client = clientText(batch.clientId ?? new Uint8Array(0))
+  #rebirth(shard: number, epoch: number, index: number): GroupResult {
+    const result = this.#state.move(shard, { kind: 'rebirth', epoch })
+    if (result.kind === 'refused') return { kind: 'not-migrated', reason: `shard ${shard} is ${result.reason}` }
+    this.hasMoved = true
+    return { kind: 'migrated', index }
+  }
+
+  #step(step: MigrationStep, index: number): GroupResult {
+    const { breaks } = this.#options
+    let plan = planStep(this.#state, step, index, breaks)
+    if (plan.kind === 'refused') return { kind: 'not-migrated', reason: plan.reason }
+    if (plan.moves.some(({ effect }) => effect === 'replay')) {
+      this.#replay()
+      if (step.kind === 'activate' && !this.#finish(step)) plan = planStep(this.#state, step, index, breaks, true)
+    }
+    if (plan.kind === 'refused') return { kind: 'not-migrated', reason: plan.reason }
+    const effects = new Set<ShardEffect>()
+    const excised: KeyRange[] = []
+    for (const { shard, next, effect } of plan.moves) {
+      const recut = effect === 'cut' && this.#state.shards.get(shard)?.record.state === 'exporting'
+      effects.add(effect)
+      if (effect === 'excise') excised.push(shardRange(shard))
+      else if (effect === 'ingest') excised.push(shardRange(shard))
+      else if (effect === 'end-export' || recut) excised.push(deltaRange(shard))
+      this.#state.become(shard, next)
+    }
+    this.hasMoved = true
+    const ended = effects.has('excise') || effects.has('end-export')
+    this.#effect = { step, index, excised, cut: effects.has('cut'), ingest: effects.has('ingest'), ended }
+    return { kind: 'migrated', index }
+  }
+
+  /** Executes what was fetched: the source's commands, at the times that they had there. */
+  #replay(): void {
+    for (const { shard, timeMs, batch } of this.#replayed) {
+      const state = this.#state.shards.get(shard) as ShardSmallState
+      state.timeOffsetMs = Math.max(state.timeOffsetMs, timeMs)
+      this.#state.touch(state)
+      const client = clientText(batch.clientId ?? new Uint8Array(0))
+      for (const command of batch.commands ?? []) this.#execute(state, timeMs, client, command)
+    }
+    this.#replayed = []
+  }
+
+  /** Takes over the source's time. False: the replayed commands did not come to its revisions. */
+  #finish(step: Extract<MigrationStep, { kind: 'activate' }>): boolean {
+    const { breaks } = this.#options
+    const agrees = step.deltas.every((delta) => this.#state.shards.get(delta.shard ?? 0)?.revision === (delta.revision ?? 0))
+    if (!agrees && !breaks.has('replay-without-cursor')) return false
+    for (const delta of step.deltas) {
+      const shard = this.#state.shards.get(delta.shard ?? 0) as ShardSmallState
+      shard.timeOffsetMs = Math.max(shard.timeOffsetMs, delta.timeMs ?? 0)
+      if (breaks.has('sessions-left-behind')) shard.sessions.endAll()
+    }
+    return true
+  }
+
+  /** A shard that is being exported keeps the time. */
+  #mark(index: number): GroupResult {
+    for (const shard of this.#state.shards.values()) {
+      if (shard.record.state === 'exporting') this.#keepDelta(shard, index, new Uint8Array(0), 0)
+    }
+    return nothing
+  }
+
+  #write(batch: pb.v1.WriteBatch.$Properties, index: number): GroupResult {
+    const clientId = batch.clientId ?? new Uint8Array(0)
+    const client = clientText(clientId)
     const results: WriteResult[] = []
     this.#entryBytes = 0
     for (const command of batch.commands ?? []) results.push(this.#command(client, command))
+    for (const [shard, { commands, cost }] of this.#kept) {
+      this.#keepDelta(shard, index, pb.v1.WriteBatch.encode({ clientId, commands }).finish(), cost)
+    }
+    this.#kept.clear()
     return { kind: 'written', results }
   }
 
@@ -214,10 +307,18 @@ export class ApplyRun implements ShardView {
     const lowest = command.lowestOutstanding ?? 0
     if (!isNumber(sequence) || !isNumber(lowest)) return badNumbers
     if (this.#entryBytes >= entryWriteBytes) return tooMuch
+    const before = this.#entryBytes
+    const result = this.#execute(shard, this.#state.timeOf(shard), client, command)
+    if (shard.record.state === 'exporting') this.#keep(shard, command, result, this.#entryBytes - before)
+    return result
+  }
+
+  #execute(shard: ShardSmallState, timeMs: number, client: string, command: pb.v1.Command.$Properties): WriteResult {
     this.#shard = shard
-    this.timeMs = this.#state.timeOf(shard)
+    this.timeMs = timeMs
     this.#state.touch(shard)
-    const admission = shard.sessions.begin(client, sequence, lowest, command.first ?? false, this.timeMs)
+    const sequence = command.sequence ?? 0
+    const admission = shard.sessions.begin(client, sequence, command.lowestOutstanding ?? 0, command.first ?? false, timeMs)
     if (admission.kind === 'known') return admission.result
     if (admission.kind === 'refused') return sessionRefusals[admission.reason]
     const result = executeCommand(command, this)
@@ -225,8 +326,26 @@ export class ApplyRun implements ShardView {
     return result
   }
 
+  /** The session table has seen the command: so must the target's. */
+  #keep(shard: ShardSmallState, command: pb.v1.Command.$Properties, result: WriteResult, written: number): void {
+    if (result.error && this.#options.breaks.has('delta-misses-refusals')) return
+    const kept = this.#kept.get(shard) ?? { commands: [], cost: 0 }
+    this.#kept.set(shard, kept)
+    kept.commands.push(command)
+    kept.cost += written + (command.compareAndSet && needsWhole(command) ? comparedValueCost : 0)
+  }
+
+  #keepDelta(shard: ShardSmallState, index: number, writes: Uint8Array, cost: number): void {
+    const record = { index, timeMs: this.#state.timeOf(shard), writes }
+    const count = shard.record.count + 1
+    const checksum = chainDelta(shard.record.checksum, record)
+    shard.record = { ...shard.record, count, checksum }
+    this.#state.touch(shard)
+    this.batch.put(deltaKey(shard.shard, index), encodeDelta({ cost: cost + writes.length, count, checksum, record }))
+  }
+
   lookup(key: Uint8Array): RecordView | undefined {
-    return this.#slots.get(slotText(this.#number(), key))?.record
+    return this.#slots.lookup(this.#number(), key)
   }
 
   nextRevision(): number {
@@ -237,34 +356,14 @@ export class ApplyRun implements ShardView {
 
   put(key: Uint8Array, value: Uint8Array, expiry: number, revision: number): void {
     this.#entryBytes += value.length
-    const slot = this.#slots.size === 0 ? undefined : this.#slots.get(slotText(this.#number(), key))
-    if (slot === undefined) this.#writer.put(this.batch, this.#number(), key, value, expiry, revision)
-    else this.#setSlot(slot, { value, expiry, revision })
+    const shard = this.#number()
+    if (this.#slots.size > 0 && this.#slots.set(shard, key, { value, expiry, revision })) return
+    this.#options.writer.put(this.batch, shard, key, value, expiry, revision)
   }
 
   delete(key: Uint8Array): void {
-    const slot = this.#slots.size === 0 ? undefined : this.#slots.get(slotText(this.#number(), key))
-    if (slot === undefined) this.#writer.delete(this.batch, this.#number(), key)
-    else this.#setSlot(slot, undefined)
-  }
-
-  #setSlot(slot: Slot, record: RecordView | undefined): void {
-    slot.record = record
-    this.#dirtyBytes += record?.value.length ?? 0
-    if (slot.isDirty) return
-    slot.isDirty = true
-    this.#dirty.push(slot)
-  }
-
-  #writeSlots(): void {
-    for (const slot of this.#dirty) {
-      slot.isDirty = false
-      const { record } = slot
-      if (record === undefined) this.#writer.delete(this.batch, slot.shard, slot.key)
-      else this.#writer.put(this.batch, slot.shard, slot.key, record.value, record.expiry, record.revision)
-    }
-    this.#dirty.length = 0
-    this.#dirtyBytes = 0
+    const shard = this.#number()
+    if (!this.#slots.set(shard, key, undefined)) this.#options.writer.delete(this.batch, shard, key)
   }
 
   #number(): number {
@@ -272,67 +371,11 @@ export class ApplyRun implements ShardView {
   }
 }
 
-function parse(entry: Entry): Parsed {
-  if (entry.kind !== EntryKind.Normal) throw new UnknownEntryError(entry.index, `entry of kind ${entry.kind}`)
-  if (entry.data.length === 0) return parsedNothing
-  const decoded = decodeEntry(entry.data, entry.index)
-  if (decoded.kind === 'birth' || decoded.kind === 'time-mark') return decoded
-  if (decoded.kind !== 'write') throw new UnknownEntryError(entry.index, `kind ${decoded.kind}`)
-  try {
-    const batch = pb.v1.WriteBatch.decode(decoded.body)
-    if (batch.clientId.length === limits.clientIdBytes) return { kind: 'write', timeMs: decoded.timeMs, batch }
-    return { kind: 'malformed', timeMs: decoded.timeMs, reason: `a client id of ${batch.clientId.length} bytes` }
-  } catch (error) {
-    return { kind: 'malformed', timeMs: decoded.timeMs, reason: error instanceof Error ? error.message : 'no write batch' }
-  }
-}
-
-/** Both lists are in the order of the keys. Returns how many bytes were read. */
-function fill(slots: readonly Slot[], records: readonly (Uint8Array | undefined)[]): number {
-  let bytes = 0
-  for (let i = 0; i < slots.length; i++) {
-    const record = records[i]
-    if (record === undefined) continue
-    const slot = slots[i] as Slot
-    const kept = recordHeaderBytes + headBytes
-    slot.record = decodeRecord(slot.whole || record.length <= kept ? record : record.slice(0, kept))
-    bytes += record.length
-  }
-  return bytes
-}
-
-function nextCount(count: number, bytes: number): number {
-  return bytes < smallReadBytes ? Math.min(2 * count, readKeysMax) : readKeys
-}
-
-function slotText(shard: number, key: Uint8Array): string {
-  return String.fromCharCode(shard) + Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+function mustHold(isHeld: boolean, step: MigrationStep, index: number): void {
+  if (!isHeld) throw new SnapshotNeeded(index, `the files of migration ${step.id} are not here`)
 }
 
 /** As sessions count: from 1. */
 function isNumber(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 1
-}
-
-const badNumbers: WriteResult = refusal(pb.v1.ErrorCode.INVALID_ARGUMENT, 'sequence and lowest_outstanding count from 1')
-
-const tooMuch: WriteResult = refusal(pb.v1.ErrorCode.OVERLOADED, 'the commands of one request write too much: the rest goes again', 1)
-
-function refuseState(shard: ShardSmallState | undefined): WriteResult {
-  const state = shard?.record.state ?? 'unborn'
-  if (state === 'importing' || state === 'refused') return refusal(pb.v1.ErrorCode.SHARD_MOVING, `the shard is ${state} here`, movingWaitMs)
-  return refusal(pb.v1.ErrorCode.WRONG_GROUP, `the shard is ${state} here`)
-}
-
-const sessionRefusals: Readonly<Record<'expired' | 'forgotten' | 'window' | 'full', WriteResult>> = {
-  expired: refusal(pb.v1.ErrorCode.SESSION_EXPIRED, 'the shard has no session of this client: go on under a new client id'),
-  forgotten: {
-    error: {
-      code: pb.v1.ErrorCode.SESSION_EXPIRED,
-      message: 'the command lies below the lowest outstanding number: its outcome is forgotten',
-      definite: false,
-    },
-  },
-  window: refusal(pb.v1.ErrorCode.INVALID_ARGUMENT, 'the command lies 1,024 or more above the lowest outstanding number'),
-  full: refusal(pb.v1.ErrorCode.OVERLOADED, 'the shard has too many sessions: try again later', 1000),
 }

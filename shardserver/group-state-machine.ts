@@ -1,21 +1,25 @@
 import { assert, must } from '../base/assert.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import type { Executor } from '../base/executor.ts'
-import type { FileSystem } from '../base/file-system.ts'
-import type { Logger } from '../base/logger.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { isShardCount } from '../base/slot.ts'
 import { type BlockCache, Database, type MemtableBudget, WriteBatch } from '../lsm/index.ts'
 import type { ConfState, Entry, SnapshotMeta } from '../raft/core/types.ts'
+import type { FileEntry, FileSource } from '../raft/file-set.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import type { StateMachine } from '../raft/state-machine.ts'
-import { ApplyRun, type GroupResult } from './apply-run.ts'
+import { ApplyRun, type GroupResult, type StepEffect } from './apply-run.ts'
+import { readDelta } from './delta-read.ts'
 import type { GroupStore } from './group-store.ts'
+import type { MigrationBreak } from './migration-break.ts'
+import { MigrationFiles } from './migration-files.ts'
 import { type ReadOutcome, readRecord, type ScanOptions, type ScanOutcome, scanRecords } from './reads.ts'
-import { RecordWriter } from './record.ts'
-import type { ShardStateName } from './shard-state.ts'
-import type { GroupSmallState } from './small-state.ts'
-import { loadSmallState } from './small-state-load.ts'
+import { RecordWriter, shardRange } from './record.ts'
+import type { MigrationFilesOptions } from './shard-exports.ts'
+import type { DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from './shard-migrations.ts'
+import { type ShardRecord, type ShardStateName, unbornShard } from './shard-state.ts'
+import type { GroupSmallState, ShardSmallState } from './small-state.ts'
+import { loadShard, loadSmallState } from './small-state-load.ts'
 import { hashSnapshot } from './state-hash.ts'
 
 /** How long one turn applies, scans or digests, ms. */
@@ -44,8 +48,9 @@ export interface GroupStatus {
  * What a group replicates: the records and sessions of its shards. Store and small state always are those of one entry: `applied`, whenever
  * no code of this class is on the stack. So reads and digests may come between the slices of an `apply`.
  */
-export class GroupStateMachine implements StateMachine<GroupResult> {
+export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrations {
   onDurable: (() => void) | undefined
+  onMigration: (() => void) | undefined
   readonly #store: GroupStore
   readonly #clock: Clock
   readonly #state: GroupSmallState
@@ -55,15 +60,22 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
   readonly #writer = new RecordWriter()
   #durable: SnapshotMeta
   #applied: SnapshotMeta
+  readonly #files: MigrationFiles
+  readonly #breaks: ReadonlySet<MigrationBreak>
+  /** An ingest is applied and its small state on the way: no digest before that. */
+  #loading: Promise<void> | undefined
   /** The index of the newest seal, durable or on its way. */
   #sealedIndex: number
   #sealing: Promise<void> = Promise.resolve()
   #failure: Error | undefined
 
-  constructor(store: GroupStore, clock: Clock, state: GroupSmallState, durable: SnapshotMeta) {
+  constructor(store: GroupStore, state: GroupSmallState, durable: SnapshotMeta, files: MigrationFiles, options: LoadOptions) {
     this.#store = store
-    this.#clock = clock
+    this.#clock = options.clock
     this.#state = state
+    this.#files = files
+    this.#breaks = options.breaks ?? new Set()
+    state.servesReleased = this.#breaks.has('released-reads')
     this.#durable = durable
     this.#applied = durable
     this.#sealedIndex = durable.index
@@ -89,12 +101,23 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
       this.#batch = new WriteBatch()
       this.#batchPeakBytes = 0
     }
-    const run = new ApplyRun(entries, this.#state, this.#store, this.#batch, this.#writer)
+    const run = this.#newRun(entries)
     if (this.#store.writeDelayMs > 0) return this.#drive(run)
     const fetched = run.fetch()
     if (fetched instanceof Promise) return this.#drive(run, fetched)
     this.#runSlice(run)
-    return run.done ? run.results : this.#drive(run)
+    return run.done && this.#loading === undefined ? run.results : this.#drive(run)
+  }
+
+  #newRun(entries: readonly Entry[]): ApplyRun {
+    return new ApplyRun(entries, {
+      state: this.#state,
+      store: this.#store,
+      batch: this.#batch,
+      writer: this.#writer,
+      prepareIngest: (step) => this.#files.imports.prepare(step),
+      breaks: this.#breaks,
+    })
   }
 
   async #drive(run: ApplyRun, fetched?: Promise<void>): Promise<readonly GroupResult[]> {
@@ -102,11 +125,13 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
       await fetched
       this.#runSlice(run)
     }
+    await this.#loading
     while (!run.done) {
       await this.#nextTurn()
       if (this.#store.writeDelayMs > 0) await sleep(this.#clock, this.#store.writeDelayMs)
       if (run.needsFetch) await run.fetch()
       this.#runSlice(run)
+      await this.#loading
     }
     return run.results
   }
@@ -118,7 +143,38 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
       this.#writeBatch()
     }
     this.#applied = { index: run.index, term: run.term, conf: this.#applied.conf }
-    if (this.#store.wantsSeal) this.#seal()
+    const effect = run.takeEffect()
+    if (effect !== undefined) this.#perform(effect)
+    else if (this.#store.wantsSeal) this.#seal()
+    if (!run.hasMoved || this.#loading !== undefined) return
+    run.hasMoved = false
+    this.onMigration?.()
+  }
+
+  /** What a step asks of the store and the files, in the turn in which it was applied. */
+  #perform({ step, index, excised, cut, ingest, ended }: StepEffect): void {
+    const mark = encodeMark(this.#applied)
+    let durable: Promise<void> = Promise.resolve()
+    if (excised.length > 0 || cut || ingest) this.#writeDirty()
+    if (ingest && step.kind === 'ingest') {
+      durable = this.#pushed(this.#store.ingest(this.#files.imports.take(step), mark, { excise: excised }))
+      this.#loading = this.#load(step.shards)
+      this.#loading.catch(() => undefined)
+    } else if (excised.length > 0) durable = this.#pushed(this.#store.exciseAll(excised, mark))
+    if (cut && step.kind === 'export') {
+      const shards = step.shards.map((shard) => ({ shard, timeMs: this.#state.timeOf(this.#state.shards.get(shard) as ShardSmallState) }))
+      this.#files.exports.begin({ id: step.id, attempt: step.attempt, index, shards, snapshot: this.#store.snapshot() })
+    }
+    if (step.kind === 'import') this.#files.imports.end(step.id, step.attempt)
+    if (ingest || ended) this.#files.imports.end(step.id, undefined, durable)
+    if (ended) this.#files.exports.end(step.id)
+  }
+
+  /** The small state that came with an ingest. */
+  async #load(shards: readonly number[]): Promise<void> {
+    for (const shard of shards) await loadShard(this.#store, this.#state.shards.get(shard) as ShardSmallState)
+    this.#loading = undefined
+    this.onMigration?.()
   }
 
   flush(): Promise<void> {
@@ -128,16 +184,22 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
   }
 
   #seal(): void {
-    const meta = this.#applied
     this.#writeDirty()
+    void this.#pushed(this.#store.seal(encodeMark(this.#applied)))
+  }
+
+  /** The memtable, and what followed it, are on their way with the mark of what is applied. A failure is kept. */
+  #pushed(durable: Promise<void>): Promise<void> {
+    const meta = this.#applied
     this.#sealedIndex = meta.index
-    this.#sealing = this.#store.seal(encodeMark(meta)).then(() => {
+    this.#sealing = durable.then(() => {
       this.#durable = meta
       this.onDurable?.()
     })
     this.#sealing.catch((error: unknown) => {
       this.#failure ??= error instanceof Error ? error : new Error(String(error))
     })
+    return this.#sealing
   }
 
   #writeDirty(): void {
@@ -161,6 +223,47 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
     return scanRecords(this.#state, this.#store, options, this.#pauser())
   }
 
+  get exports(): FileSource {
+    return this.#files.exports
+  }
+
+  shardRecord(shard: number): ShardRecord {
+    return this.#state.shards.get(shard)?.record ?? unbornShard
+  }
+
+  migrations(): readonly LocalMigration[] {
+    return this.#state.migrations()
+  }
+
+  importFolder(id: number, attempt: number): string {
+    return this.#files.imports.folderOf(id, attempt)
+  }
+
+  stageImport(
+    id: number,
+    attempt: number,
+    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
+  ): Promise<HeldImport> {
+    return this.#files.imports.stage(id, attempt, set, (list) => {
+      const isWanted = (record: ShardRecord) =>
+        record.state === 'importing' && record.newestId === id && record.attempt === attempt && !record.ingested
+      return list.id === id && list.attempt === attempt && list.shards.every((shard) => isWanted(this.shardRecord(shard)))
+    })
+  }
+
+  holdsImport(id: number, attempt: number): HeldImport | undefined {
+    return this.#files.imports.holds(id, attempt)
+  }
+
+  delta(wanted: DeltaWanted): Promise<DeltaOutcome> {
+    return readDelta(this.#state, this.#store, this.applied, wanted, this.#pauser())
+  }
+
+  shardBytes(shard: number): Promise<number> {
+    const { lower, upper } = shardRange(shard)
+    return this.#store.approximateBytes(lower, upper)
+  }
+
   /** 'unborn': the group never knew it. */
   shardState(shard: number): ShardStateName {
     return this.#state.shards.get(shard)?.record.state ?? 'unborn'
@@ -175,6 +278,7 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
 
   /** A digest of live records, sessions and shard states as of `index`; equal on every replica. Reads everything, in slices. */
   async stateHash(): Promise<{ readonly index: number; readonly hash: string }> {
+    while (this.#loading !== undefined) await this.#loading
     const index = this.applied
     this.#writeDirty()
     const snapshot = this.#store.snapshot()
@@ -184,6 +288,7 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
   }
 
   async close(): Promise<void> {
+    await this.#files.close()
     await this.#sealing.catch(() => undefined)
     await this.#store.close()
   }
@@ -203,19 +308,25 @@ export class GroupStateMachine implements StateMachine<GroupResult> {
   }
 }
 
-/** A new store gets its first mark: nothing applied, the membership `initialConf`. */
-export async function loadGroupStateMachine(store: GroupStore, clock: Clock, initialConf: ConfState): Promise<GroupStateMachine> {
-  if (store.durableMark === undefined) await store.seal(encodeMark({ index: 0, term: 0, conf: initialConf }))
-  const durable = decodeMark(must(store.durableMark, 'a sealed store has a mark'), 'the mark of a group store')
-  return new GroupStateMachine(store, clock, await loadSmallState(store), durable)
+export interface LoadOptions extends MigrationFilesOptions {
+  readonly initialConf: ConfState
+  /** For proving that the simulator catches them. Never set otherwise. */
+  readonly breaks?: ReadonlySet<MigrationBreak> | undefined
 }
 
-export interface GroupStateMachineOptions {
-  readonly fileSystem: FileSystem
+/** A new store gets its first mark: nothing applied, the membership `initialConf`. */
+export async function loadGroupStateMachine(store: GroupStore, options: LoadOptions): Promise<GroupStateMachine> {
+  if (store.durableMark === undefined) await store.seal(encodeMark({ index: 0, term: 0, conf: options.initialConf }))
+  const durable = decodeMark(must(store.durableMark, 'a sealed store has a mark'), 'the mark of a group store')
+  const state = await loadSmallState(store)
+  const files = new MigrationFiles(options, store)
+  await files.reopen(state)
+  return new GroupStateMachine(store, state, durable, files, options)
+}
+
+export interface GroupStateMachineOptions extends LoadOptions {
   /** Its registry must hold `lsmJobs`. */
   readonly executor: Executor
-  readonly clock: Clock
-  readonly logger: Logger
   /** Of this replica; made if absent. */
   readonly folder: string
   /** The group's first membership: the mark of a folder that is made. */
@@ -246,7 +357,7 @@ export async function openGroupStateMachine(options: GroupStateMachineOptions): 
     ...(onFailure === undefined ? {} : { onFailure }),
   })
   try {
-    return await loadGroupStateMachine(database, clock, options.initialConf)
+    return await loadGroupStateMachine(database, options)
   } catch (error) {
     await database.close()
     throw error

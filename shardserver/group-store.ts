@@ -1,5 +1,5 @@
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import type { WriteBatch } from '../lsm/index.ts'
+import type { IngestFile, KeyRange, PreparedIngest, WriteBatch } from '../lsm/index.ts'
 
 /** What the group state machine needs of `lsm/`'s Database, opened without a log of its own. Tests put a plain map behind it. */
 export interface GroupStore {
@@ -15,6 +15,15 @@ export interface GroupStore {
   readonly wantsSeal: boolean
   /** Puts the memtable into the flush queue; resolves when all of it, and `mark`, are durable. Writes after the call belong to the next. */
   seal(mark: Uint8Array): Promise<void>
+  /** As `seal`, and behind it empties the ranges, in one step: readers see it at once. Resolves when durable. */
+  exciseAll(ranges: readonly KeyRange[], mark: Uint8Array): Promise<void>
+  /** Makes tables ready to be ingested, so that it can no longer fail over them. CorruptionError where one is none. */
+  prepareIngest(files: readonly IngestFile[]): Promise<PreparedIngest>
+  discardIngest(prepared: PreparedIngest): Promise<void>
+  /** As `exciseAll`, and behind that puts the tables in. The files may go when it has resolved. */
+  ingest(prepared: PreparedIngest, mark: Uint8Array, options: { readonly excise: readonly KeyRange[] }): Promise<void>
+  /** About what a range takes. */
+  approximateBytes(lower: Uint8Array, upper: Uint8Array): Promise<number>
   /** The mark of the newest durable seal. */
   readonly durableMark: Uint8Array | undefined
   /** How long the next write should wait, so that flushing keeps up. 0: not at all. */

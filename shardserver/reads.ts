@@ -55,7 +55,8 @@ export function readRecord(
   leaderTimeMs: number,
 ): MaybePromise<ReadOutcome> {
   const shard = state.shards.get(shardNumber)
-  if (shard === undefined || !shard.isServing) return { kind: 'refused', shard: shardNumber, state: shard?.record.state ?? 'unborn' }
+  if (shard === undefined || !state.isReadable(shard))
+    return { kind: 'refused', shard: shardNumber, state: shard?.record.state ?? 'unborn' }
   const timeMs = state.timeOf(shard)
   const nowMs = Math.max(timeMs, leaderTimeMs + shard.timeOffsetMs)
   const bytes = store.get(recordKey(shardNumber, key))
@@ -109,7 +110,7 @@ export function scanRecords(state: GroupSmallState, store: GroupStore, options: 
   const times: { timeMs: number; nowMs: number }[] = []
   for (const number of options.shards) {
     const shard = state.shards.get(number)
-    if (shard === undefined || !shard.isServing) {
+    if (shard === undefined || !state.isReadable(shard)) {
       return Promise.resolve({ kind: 'refused', shard: number, state: shard?.record.state ?? 'unborn' })
     }
     const timeMs = state.timeOf(shard)

@@ -67,6 +67,11 @@ export function endOfKind(shard: number, kind: KeyKind): Uint8Array {
   return new Uint8Array([shard >>> 8, shard & 0xff, kind + 1])
 }
 
+/** All of a shard. */
+export function shardRange(shard: number): { readonly lower: Uint8Array; readonly upper: Uint8Array } {
+  return { lower: new Uint8Array([shard >>> 8, shard & 0xff]), upper: new Uint8Array([(shard + 1) >>> 8, (shard + 1) & 0xff]) }
+}
+
 export const groupStateKey: Uint8Array = new Uint8Array([groupPrefix >>> 8, groupPrefix & 0xff, GroupKeyKind.State])
 
 export function migrationKey(shard: number): Uint8Array {

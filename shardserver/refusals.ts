@@ -1,9 +1,9 @@
 import type { Config } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
-import { movingWaitMs } from './apply-run.ts'
 import type { KvNode } from './kv-node.ts'
 import type { ShardStateName } from './shard-state.ts'
+import { movingWaitMs } from './write-refusals.ts'
 
 /** What a node answers where it does not serve: one place for the mapping of outcomes to typed errors. */
 const overloadedWaitMs = 20

@@ -137,6 +137,10 @@ export class SessionTable {
     this.#noneReplaceableBeforeMs = 0
   }
 
+  endAll(): void {
+    for (const session of this.#sessions.values()) this.#end(session)
+  }
+
   #raise(session: Session, lowest: number): void {
     if (lowest <= session.lowest) return
     if (lowest - session.lowest <= session.replies.size) {

@@ -16,15 +16,22 @@ export async function loadSmallState(store: GroupStore): Promise<GroupSmallState
       state.shards.set(shard.shard, shard)
     } else throw new RangeError(`unknown kind ${key[2]} of a group's record`)
   })
-  for (const shard of state.shards.values()) {
+  for (const shard of state.shards.values()) await loadShard(store, shard)
+  return state
+}
+
+/** What a seal or an ingest wrote of one shard: all but its migration record. CorruptionError as above. */
+export async function loadShard(store: GroupStore, shard: ShardSmallState): Promise<void> {
+  try {
     const small = await store.get(encodeKey(shard.shard, KeyKind.ShardState))
     if (small !== undefined) loadShardState(shard, small)
-    const lower = encodeKey(shard.shard, KeyKind.Session)
-    await each(store.iterate({ lower, upper: endOfKind(shard.shard, KeyKind.Session) }), (key, value) => {
-      shard.sessions.load(clientText(restOfKey(key)), value)
-    })
+  } catch (error) {
+    throw error instanceof RangeError ? new CorruptionError('group state', undefined, error.message) : error
   }
-  return state
+  const lower = encodeKey(shard.shard, KeyKind.Session)
+  await each(store.iterate({ lower, upper: endOfKind(shard.shard, KeyKind.Session) }), (key, value) => {
+    shard.sessions.load(clientText(restOfKey(key)), value)
+  })
 }
 
 /** Passes on each entry; what its bytes make `receive` throw is damage. */

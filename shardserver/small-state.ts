@@ -2,7 +2,17 @@ import { ByteReader, ByteWriter } from '../base/bytes.ts'
 import type { WriteBatch } from '../lsm/index.ts'
 import { encodeKey, groupStateKey, KeyKind, migrationKey } from './record.ts'
 import { clientBytes, SessionTable } from './session.ts'
-import { encodeShardRecord, type ShardEvent, type ShardRecord, serves, type Transition, transition, unbornShard } from './shard-state.ts'
+import type { LocalMigration } from './shard-migrations.ts'
+import {
+  encodeShardRecord,
+  type ShardEvent,
+  type ShardRecord,
+  type ShardStateName,
+  serves,
+  type Transition,
+  transition,
+  unbornShard,
+} from './shard-state.ts'
 
 /**
  * What a group keeps in memory: its time, the config number that it has seen, and of each shard that it ever knew the state, epoch,
@@ -14,7 +24,7 @@ export class ShardSmallState {
   record: ShardRecord = unbornShard
   /** Of the newest write. Only rises. */
   revision = 0
-  /** The shard's time is the group's plus this, ms. */
+  /** The shard's time is the group's plus this, ms; where it stands still (`timeStands`) it is this. */
   timeOffsetMs = 0
   sessions = new SessionTable()
 
@@ -39,10 +49,32 @@ export class GroupSmallState {
   timeMs = 0
   /** Newest config number that an entry carried. Only rises. */
   configNumber = 0
+  /** Only ever set by the deliberate break of that name: a released shard is read. */
+  servesReleased = false
   readonly #dirty = new Set<ShardSmallState>()
 
+  /** Those that are moving here, by id. */
+  migrations(): readonly LocalMigration[] {
+    const found = new Map<number, LocalMigration & { shards: number[] }>()
+    for (const { shard, record } of [...this.shards.values()].sort((a, b) => a.shard - b.shard)) {
+      const { newestId: id, attempt, ingested, cursor, cut, releasedAt } = record
+      const state = movingState(record.state)
+      if (state === undefined) continue
+      const known = found.get(id)
+      if (known === undefined) found.set(id, { id, attempt, state, shards: [shard], ingested, cursor, cut, releasedAt })
+      else known.shards.push(shard)
+    }
+    return [...found.values()].sort((a, b) => a.id - b.id)
+  }
+
+  /** Reads of the shard are served. */
+  isReadable(shard: ShardSmallState): boolean {
+    return shard.isServing || (this.servesReleased && shard.record.state === 'released')
+  }
+
+  /** Continuous over every change of the shard's state; never goes back while the group holds the shard. */
   timeOf(shard: ShardSmallState): number {
-    return this.timeMs + shard.timeOffsetMs
+    return timeStands(shard.record.state) ? shard.timeOffsetMs : this.timeMs + shard.timeOffsetMs
   }
 
   timeTo(timeMs: number): void {
@@ -62,11 +94,26 @@ export class GroupSmallState {
     const present = this.shards.get(shard)
     const result = transition(present?.record ?? unbornShard, event)
     if (result.kind === 'refused') return result
-    const state = present ?? new ShardSmallState(shard)
-    this.shards.set(shard, state)
-    state.record = result.next
-    this.touch(state)
+    this.become(shard, result.next)
     return result
+  }
+
+  /** Gives a shard its next record. An absent one keeps nothing else. */
+  become(number: number, next: ShardRecord): ShardSmallState {
+    let shard = this.shards.get(number)
+    if (shard === undefined) {
+      shard = new ShardSmallState(number)
+      this.shards.set(number, shard)
+    }
+    const timeMs = this.timeOf(shard)
+    shard.record = next
+    if (next.state === 'absent') {
+      shard.revision = 0
+      shard.timeOffsetMs = 0
+      shard.sessions = new SessionTable()
+    } else shard.timeOffsetMs = timeStands(next.state) ? timeMs : timeMs - this.timeMs
+    this.touch(shard)
+    return shard
   }
 
   /** Puts into `batch` all that differs from what was written last. */
@@ -74,6 +121,7 @@ export class GroupSmallState {
     batch.put(groupStateKey, encodeGroupState(this))
     for (const state of this.#dirty) {
       batch.put(migrationKey(state.shard), encodeShardRecord(state.record))
+      if (state.record.state === 'absent') continue
       batch.put(encodeKey(state.shard, KeyKind.ShardState), encodeShardState(state))
       state.sessions.takeDirty((client, bytes) => {
         const key = encodeKey(state.shard, KeyKind.Session, clientBytes(client))
@@ -83,6 +131,18 @@ export class GroupSmallState {
     }
     this.#dirty.clear()
   }
+}
+
+function movingState(state: ShardStateName): LocalMigration['state'] | undefined {
+  return state === 'exporting' || state === 'released' || state === 'importing' || state === 'refused' ? state : undefined
+}
+
+/**
+ * The shard's time does not go on with the group's: while it is filled it is that of the last command that was replayed, and once released
+ * that of the release.
+ */
+function timeStands(state: ShardStateName): boolean {
+  return state === 'released' || state === 'importing' || state === 'refused'
 }
 
 const groupStateFormat = 1
@@ -115,6 +175,15 @@ function encodeShardState(state: ShardSmallState): Uint8Array {
   writer.varint(state.timeOffsetMs >= 0 ? 2 * state.timeOffsetMs : -2 * state.timeOffsetMs - 1)
   writer.varint(state.sessions.sweptAtMs)
   return writer.finish()
+}
+
+/** A shard's state as an export holds it: with the shard's own time, as an importing shard keeps it. */
+export function exportedShardState(bytes: Uint8Array, timeMs: number): Uint8Array {
+  const state = new ShardSmallState(0)
+  loadShardState(state, bytes)
+  state.record = unbornShard
+  state.timeOffsetMs = timeMs
+  return encodeShardState(state)
 }
 
 /** RangeError on what is no shard's state. Sessions are loaded after it. */

@@ -1,12 +1,13 @@
 import { utf8 } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
+import { silentLogger } from '../../base/logger.ts'
 import { shardOf, slotOf } from '../../base/slot.ts'
 import { pb } from '../../proto/messages.ts'
 import type { ConfState, Entry } from '../../raft/core/types.ts'
 import type { GroupResult } from '../../shardserver/apply-run.ts'
 import type { Command } from '../../shardserver/commands.ts'
 import { encodeBirth, encodeTimeMark, encodeWrite } from '../../shardserver/entry.ts'
-import { type GroupStateMachine, loadGroupStateMachine } from '../../shardserver/group-state-machine.ts'
+import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import type { WriteResult } from '../../shardserver/session.ts'
 import { MemoryStore } from './memory-store.ts'
 
@@ -83,9 +84,19 @@ export interface Machine {
   readonly clock: TestClock
 }
 
-export async function openMachine(store = new MemoryStore()): Promise<Machine> {
+/** Its files, too, outlive `store.crash()`. */
+export async function openMachine(store = new MemoryStore(), options: Partial<LoadOptions> = {}): Promise<Machine> {
   const clock = new TestClock()
-  return { machine: await loadGroupStateMachine(store, clock, conf), store, clock }
+  const { fileSystem } = store
+  const machine = await loadGroupStateMachine(store, {
+    fileSystem,
+    folder: 'g',
+    clock,
+    logger: silentLogger,
+    initialConf: conf,
+    ...options,
+  })
+  return { machine, store, clock }
 }
 
 /** The results of the commands of a write entry. */

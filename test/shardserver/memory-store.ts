@@ -1,7 +1,12 @@
 import { ByteReader, compareBytes } from '../../base/bytes.ts'
 import type { MaybePromise } from '../../base/maybe-promise.ts'
+import { type IngestFile, PreparedIngest } from '../../lsm/ingest.ts'
+import type { KeyRange } from '../../lsm/kind.ts'
+import { readTable } from '../../lsm/read-table.ts'
 import type { WriteBatch } from '../../lsm/write-batch.ts'
 import type { GroupStore, StoreIterator, StoreSnapshot } from '../../shardserver/group-store.ts'
+
+import { MemoryFileSystem } from './memory-file-system.ts'
 
 type Image = ReadonlyMap<string, Uint8Array>
 
@@ -27,6 +32,9 @@ class MemorySnapshot implements StoreSnapshot {
 
 /** A plain map behind the state machine. Only what was sealed outlives `crash`. */
 export class MemoryStore implements GroupStore {
+  /** Outlives crashes. */
+  readonly fileSystem: MemoryFileSystem
+  readonly #prepared = new WeakMap<PreparedIngest, readonly (readonly [string, Uint8Array])[]>()
   readonly #entries: Map<string, Uint8Array>
   #durable: Image
   durableMark: Uint8Array | undefined
@@ -43,7 +51,8 @@ export class MemoryStore implements GroupStore {
   snapshots: MemorySnapshot[] = []
   openIterators = 0
 
-  constructor(durable: Image = new Map(), mark?: Uint8Array) {
+  constructor(durable: Image = new Map(), mark?: Uint8Array, fileSystem = new MemoryFileSystem()) {
+    this.fileSystem = fileSystem
     this.#durable = durable
     this.#entries = new Map(durable)
     this.durableMark = mark
@@ -51,7 +60,7 @@ export class MemoryStore implements GroupStore {
 
   /** The store as it is after its process died. */
   crash(): MemoryStore {
-    return new MemoryStore(this.#durable, this.durableMark)
+    return new MemoryStore(this.#durable, this.durableMark, this.fileSystem)
   }
 
   get size(): number {
@@ -118,6 +127,44 @@ export class MemoryStore implements GroupStore {
     if (this.stuck) return new Promise(() => undefined)
     this.#durable = image
     this.durableMark = mark
+  }
+
+  exciseAll(ranges: readonly KeyRange[], mark: Uint8Array): Promise<void> {
+    this.#excise(ranges)
+    return this.seal(mark)
+  }
+
+  async prepareIngest(files: readonly IngestFile[]): Promise<PreparedIngest> {
+    const records: (readonly [string, Uint8Array])[] = []
+    for (const { path } of files) {
+      await readTable(this.fileSystem, path, (key, value) => records.push([text(key), Uint8Array.from(value ?? [])]))
+    }
+    const prepared = new PreparedIngest([], new Set())
+    this.#prepared.set(prepared, records)
+    return prepared
+  }
+
+  async discardIngest(prepared: PreparedIngest): Promise<void> {
+    prepared.take()
+  }
+
+  ingest(prepared: PreparedIngest, mark: Uint8Array, options: { readonly excise: readonly KeyRange[] }): Promise<void> {
+    this.#excise(options.excise)
+    for (const [key, value] of this.#prepared.get(prepared.take()) ?? []) this.#entries.set(key, value)
+    return this.seal(mark)
+  }
+
+  async approximateBytes(lower: Uint8Array, upper: Uint8Array): Promise<number> {
+    let size = 0
+    for (const [key, value] of this.#entries) if (isWithin(bytes(key), { lower, upper })) size += key.length + value.length
+    return size
+  }
+
+  #excise(ranges: readonly KeyRange[]): void {
+    for (const key of [...this.#entries.keys()]) {
+      if (ranges.some(({ lower, upper }) => isWithin(bytes(key), { ...(lower && { lower }), ...(upper && { upper }) })))
+        this.#entries.delete(key)
+    }
   }
 
   async close(): Promise<void> {}

@@ -1,0 +1,161 @@
+import type { pb } from '../proto/messages.ts'
+import { decodeDelta, deltaKey, deltaRange, indexOfDelta, type StoredDelta } from './delta.ts'
+import type { GroupStore, StoreIterator, StoreSnapshot } from './group-store.ts'
+import type { Pause } from './reads.ts'
+import type { DeltaOutcome, DeltaWanted } from './shard-migrations.ts'
+import type { ShardRecord } from './shard-state.ts'
+import type { GroupSmallState, ShardSmallState } from './small-state.ts'
+
+/** What the records of one answer may cost those who replay them, bytes: `StoredDelta`. */
+const costMax = 16 * 1024 * 1024
+
+interface Found extends StoredDelta {
+  readonly index: number
+}
+
+/** Of one shard, as of the moment of the call. */
+interface ShardTail {
+  readonly shard: ShardSmallState
+  readonly record: ShardRecord
+  readonly revision: number
+  readonly timeMs: number
+  found: Found[]
+}
+
+/** The commands of some exporting or released shards behind a position, all of one moment. `applied`: that of the state. */
+export async function readDelta(
+  state: GroupSmallState,
+  store: GroupStore,
+  applied: number,
+  wanted: DeltaWanted,
+  pause: Pause,
+): Promise<DeltaOutcome> {
+  const tails: ShardTail[] = []
+  for (const number of wanted.shards) {
+    const shard = state.shards.get(number)
+    const refusal = whyNot(shard, applied, wanted)
+    if (shard === undefined || refusal !== undefined) return { kind: 'refused', reason: `shard ${number}: ${refusal}` }
+    tails.push({ shard, record: shard.record, revision: shard.revision, timeMs: state.timeOf(shard), found: [] })
+  }
+  // They move together: the release is one entry.
+  const releasedAt = tails[0]?.record.releasedAt ?? 0
+  const end = releasedAt > 0 ? releasedAt : applied
+  const snapshot = store.snapshot()
+  try {
+    const upTo = await readTails(store, snapshot, tails, wanted, end, pause)
+    const isLast = releasedAt > 0 && upTo === releasedAt
+    const shards: pb.v1.ShardDelta.$Properties[] = []
+    for (const tail of tails) shards.push(await deltaOf(store, snapshot, tail, upTo, isLast))
+    return { kind: 'delta', upTo, shards, lag: end - upTo, releasedAt: isLast ? releasedAt : 0 }
+  } finally {
+    snapshot.release()
+  }
+}
+
+function whyNot(shard: ShardSmallState | undefined, applied: number, { id, after }: DeltaWanted): string | undefined {
+  if (shard === undefined) return 'unborn'
+  const { state, newestId, cut, releasedAt } = shard.record
+  if (state !== 'exporting' && state !== 'released') return state
+  if (newestId !== id) return `the newest migration is ${newestId}, not ${id}`
+  if (after < cut) return `the delta begins behind ${cut}, not ${after}`
+  const end = releasedAt > 0 ? releasedAt : applied
+  return after > end ? `only ${end} is applied` : undefined
+}
+
+/** Reads what fits; returns the index up to which every tail is whole. */
+async function readTails(
+  store: GroupStore,
+  snapshot: StoreSnapshot,
+  tails: readonly ShardTail[],
+  { after, maxBytes }: DeltaWanted,
+  end: number,
+  pause: Pause,
+): Promise<number> {
+  let upTo = end
+  for (const tail of tails) {
+    const { upper } = deltaRange(tail.shard.shard)
+    const iterator = store.iterate({ lower: deltaKey(tail.shard.shard, after + 1), upper, snapshot })
+    upTo = Math.min(upTo, await readTail(iterator, tail, upTo, maxBytes, pause))
+    upTo = trim(tails, upTo, maxBytes)
+  }
+  return upTo
+}
+
+/** The index up to which the tail is whole: `upTo`, or less where it alone has more than fits. */
+async function readTail(iterator: StoreIterator, tail: ShardTail, upTo: number, maxBytes: number, pause: Pause): Promise<number> {
+  let bytes = 0
+  let cost = 0
+  try {
+    for (;;) {
+      const step = iterator.next()
+      if (!(step instanceof Promise ? await step : step)) return upTo
+      const index = indexOfDelta(iterator.key)
+      if (index > upTo) return upTo
+      const stored = decodeDelta(iterator.value)
+      bytes += sizeOf(stored)
+      cost += stored.cost
+      if (tail.found.length > 0 && (bytes > maxBytes || cost > costMax)) return index - 1
+      tail.found.push({ ...stored, index })
+      const paused = pause()
+      if (paused !== undefined) await paused
+    }
+  } finally {
+    iterator.close()
+  }
+}
+
+/** Drops the newest entries until all tails together fit, but for the oldest entry; returns the index up to which they are whole then. */
+function trim(tails: readonly ShardTail[], upTo: number, maxBytes: number): number {
+  const all = tails.flatMap(({ found }) => found).sort((a, b) => a.index - b.index)
+  const first = all[0]?.index ?? 0
+  let bytes = 0
+  let cost = 0
+  let end = upTo
+  for (const each of all) {
+    if (each.index > upTo) break
+    bytes += sizeOf(each)
+    cost += each.cost
+    if (each.index > first && (bytes > maxBytes || cost > costMax)) {
+      end = each.index - 1
+      break
+    }
+  }
+  for (const tail of tails) tail.found = tail.found.filter(({ index }) => index <= end)
+  return end
+}
+
+function sizeOf({ record }: StoredDelta): number {
+  return 32 + (record.writes?.length ?? 0)
+}
+
+/** `isLast`: with all of the release. */
+async function deltaOf(
+  store: GroupStore,
+  snapshot: StoreSnapshot,
+  tail: ShardTail,
+  upTo: number,
+  isLast: boolean,
+): Promise<pb.v1.ShardDelta.$Properties> {
+  const { shard, record, revision, timeMs, found } = tail
+  const { count, checksum } = found.at(-1) ?? (await lastUpTo(store, snapshot, shard.shard, record, upTo))
+  const delta = { shard: shard.shard, records: found.map((each) => each.record), count, checksum }
+  return isLast ? { ...delta, revision, timeMs } : delta
+}
+
+/** Count and checksum where nothing was read: those of the last record up to `upTo`, none before the cut. */
+async function lastUpTo(
+  store: GroupStore,
+  snapshot: StoreSnapshot,
+  shard: number,
+  { cut }: ShardRecord,
+  upTo: number,
+): Promise<{ readonly count: number; readonly checksum: number }> {
+  const iterator = store.iterate({ lower: deltaKey(shard, cut + 1), upper: deltaKey(shard, upTo + 1), reverse: true, snapshot })
+  try {
+    const step = iterator.next()
+    if (!(step instanceof Promise ? await step : step)) return { count: 0, checksum: 0 }
+    return decodeDelta(iterator.value)
+  } finally {
+    iterator.close()
+  }
+}

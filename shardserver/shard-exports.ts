@@ -1,0 +1,146 @@
+import type { Clock } from '../base/clock.ts'
+import { DiskError } from '../base/errors.ts'
+import { type FileSystem, joinPath } from '../base/file-system.ts'
+import type { Logger } from '../base/logger.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import type { pb } from '../proto/messages.ts'
+import type { FileSet, FileSource } from '../raft/file-set.ts'
+import { type ExportList, encodeExportList } from './export-list.ts'
+import { exportListName, type ShardCut, writeExport } from './export-writer.ts'
+import type { GroupStore } from './group-store.ts'
+import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './migration-folder.ts'
+import type { Pause } from './reads.ts'
+
+/** Where a replica keeps the files of migrations, and what that needs. */
+export interface MigrationFilesOptions {
+  readonly fileSystem: FileSystem
+  /** The replica's; `exports/` and `imports/` are made in it. */
+  readonly folder: string
+  readonly clock: Clock
+  readonly logger: Logger
+  /** A sync failed: final for the process. */
+  readonly onFailure?: ((error: Error) => void) | undefined
+  /** About the size of a table of an export, bytes. */
+  readonly exportTableBytes?: number | undefined
+}
+
+interface Export {
+  readonly id: number
+  readonly attempt: number
+  readonly folder: string
+  /** Undefined: being made. */
+  list: ExportList | undefined
+  ended: boolean
+}
+
+const tableBytesDefault = 32 * 1024 * 1024
+/** How long one turn of an export takes, ms. */
+const sliceMs = 2
+
+class ExportEnded extends Error {}
+
+/** The cuts that this replica made, as sets of files, each until its migration ends or a newer attempt cuts. */
+export class ShardExports implements FileSource {
+  readonly #options: MigrationFilesOptions
+  readonly #store: GroupStore
+  readonly #folder: string
+  readonly #exports = new Map<string, Export>()
+  readonly #work = new Set<Promise<void>>()
+
+  constructor(options: MigrationFilesOptions, store: GroupStore) {
+    this.#options = options
+    this.#store = store
+    this.#folder = joinPath(options.folder, 'exports')
+  }
+
+  /** What an earlier life has left: whole exports that `isWanted` go on, all else is removed. */
+  async reopen(isWanted: (found: FoundAttempt) => boolean): Promise<void> {
+    const { fileSystem, logger } = this.#options
+    for (const found of await findAttempts(fileSystem, this.#folder, exportListName)) {
+      if (found.list === undefined || !isWanted(found)) await removeAttempt(fileSystem, found.folder, logger)
+      else this.#exports.set(attemptName(found.id, found.attempt), { ...found, list: found.list, ended: false })
+    }
+  }
+
+  /** Makes the files of a cut, in the background; takes over its snapshot. Ends those of older attempts. */
+  begin(cut: ShardCut): void {
+    this.end(cut.id)
+    const name = attemptName(cut.id, cut.attempt)
+    const made: Export = { id: cut.id, attempt: cut.attempt, folder: joinPath(this.#folder, name), list: undefined, ended: false }
+    this.#exports.set(name, made)
+    this.#track(this.#make(made, cut))
+  }
+
+  /** The migration is over here: its files go. */
+  end(id: number): void {
+    for (const [name, each] of this.#exports) if (each.id === id) this.#drop(name, each)
+  }
+
+  /** Ends all but those that `isWanted`. */
+  keepOnly(isWanted: (id: number, attempt: number) => boolean): void {
+    for (const [name, each] of this.#exports) if (!isWanted(each.id, each.attempt)) this.#drop(name, each)
+  }
+
+  open({ export: wanted }: pb.v1.OpenFilesRequest): Promise<FileSet> {
+    const made = this.#exports.get(attemptName(wanted?.migration ?? 0, wanted?.attempt ?? 0))
+    if (made === undefined) {
+      return Promise.reject(new OstrakaError('NOT_FOUND', 'this replica does not have that export', true))
+    }
+    const { list, folder } = made
+    if (list === undefined) return Promise.reject(new OstrakaError('UNAVAILABLE', 'the export is being made', true, { waitMs: 50 }))
+    return Promise.resolve({ folder, description: encodeExportList(list), files: list.files })
+  }
+
+  /** Exports stay until their migration ends, whoever reads them. */
+  release(): void {}
+
+  async close(): Promise<void> {
+    for (const each of this.#exports.values()) if (each.list === undefined) each.ended = true
+    while (this.#work.size > 0) await Promise.all(this.#work)
+  }
+
+  async #make(made: Export, cut: ShardCut): Promise<void> {
+    const { fileSystem, logger, exportTableBytes } = this.#options
+    const { id, attempt } = cut
+    try {
+      const pause = this.#pauser(made)
+      made.list = await writeExport(fileSystem, made.folder, this.#store, cut, exportTableBytes ?? tableBytesDefault, pause)
+      if (made.ended) throw new ExportEnded()
+      const bytes = made.list.files.reduce((sum, { size }) => sum + size, 0)
+      logger.info({ migration: id, attempt, shards: made.list.shards, records: made.list.records, bytes }, 'shards are cut for a migration')
+    } catch (error) {
+      const name = attemptName(id, attempt)
+      if (this.#exports.get(name) === made) this.#exports.delete(name)
+      if (!(error instanceof ExportEnded)) logger.error({ error, migration: id, attempt }, 'an export could not be made: it is lost')
+      if (error instanceof DiskError) this.#options.onFailure?.(error)
+      await removeAttempt(fileSystem, made.folder, logger)
+    } finally {
+      cut.snapshot.release()
+    }
+  }
+
+  /** Throws where the export is wanted no more. */
+  #pauser(made: Export): Pause {
+    const { clock } = this.#options
+    let untilMs = clock.monotonicMs() + sliceMs
+    return () => {
+      if (made.ended) throw new ExportEnded()
+      if (clock.monotonicMs() < untilMs) return undefined
+      return new Promise<void>((resolve) => clock.soon(resolve)).then(() => {
+        untilMs = clock.monotonicMs() + sliceMs
+      })
+    }
+  }
+
+  #drop(name: string, each: Export): void {
+    this.#exports.delete(name)
+    each.ended = true
+    // One that is being made removes itself.
+    if (each.list !== undefined) this.#track(removeAttempt(this.#options.fileSystem, each.folder, this.#options.logger))
+  }
+
+  #track(work: Promise<void>): void {
+    this.#work.add(work)
+    void work.finally(() => this.#work.delete(work))
+  }
+}

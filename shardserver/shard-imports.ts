@@ -1,0 +1,226 @@
+import { equalBytes } from '../base/bytes.ts'
+import { CorruptionError } from '../base/errors.ts'
+import { joinPath, replaceFile } from '../base/file-system.ts'
+import { type PreparedIngest, readTable } from '../lsm/index.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import type { FileEntry } from '../raft/file-set.ts'
+import { decodeExportList, type ExportList, encodeExportList } from './export-list.ts'
+import type { GroupStore } from './group-store.ts'
+import type { MigrationStep } from './migration-entry.ts'
+import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './migration-folder.ts'
+import type { Pause } from './reads.ts'
+import { decodeRecord, KeyKind, keyPrefixBytes, shardOfKey } from './record.ts'
+import { RecordDigest } from './record-digest.ts'
+import type { MigrationFilesOptions } from './shard-exports.ts'
+import type { HeldImport } from './shard-migrations.ts'
+
+/** Written last, when the files are verified: with it they are held. */
+const heldName = 'HELD'
+const sliceMs = 2
+
+interface Held {
+  readonly list: ExportList
+  prepared: PreparedIngest | undefined
+}
+
+type IngestStep = Extract<MigrationStep, { kind: 'ingest' }>
+
+/** Files of shards on their way in: pulled by somebody else into `folderOf`, verified and held here until an ingest has made them its own. */
+export class ShardImports {
+  readonly #options: MigrationFilesOptions
+  readonly #store: GroupStore
+  readonly #folder: string
+  readonly #held = new Map<string, Held>()
+  readonly #work = new Set<Promise<void>>()
+  #closed = false
+
+  constructor(options: MigrationFilesOptions, store: GroupStore) {
+    this.#options = options
+    this.#store = store
+    this.#folder = joinPath(options.folder, 'imports')
+  }
+
+  folderOf(id: number, attempt: number): string {
+    return joinPath(this.#folder, attemptName(id, attempt))
+  }
+
+  /** What an earlier life has left: `isOver` says what is removed, of the rest what was held is held again. */
+  async reopen(isOver: (found: FoundAttempt) => boolean): Promise<void> {
+    const { fileSystem, logger } = this.#options
+    for (const found of await findAttempts(fileSystem, this.#folder, heldName)) {
+      if (isOver(found)) await removeAttempt(fileSystem, found.folder, logger)
+      else if (found.list !== undefined) this.#held.set(attemptName(found.id, found.attempt), { list: found.list, prepared: undefined })
+    }
+  }
+
+  holds(id: number, attempt: number): HeldImport | undefined {
+    const list = this.#held.get(attemptName(id, attempt))?.list
+    return list && { digest: list.digest, cut: list.cut, bytes: list.files.reduce((sum, { size }) => sum + size, 0) }
+  }
+
+  /** `isWanted` is asked before and after the files are read. See `ShardMigrations.stageImport`. */
+  async stage(
+    id: number,
+    attempt: number,
+    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
+    isWanted: (list: ExportList) => boolean,
+  ): Promise<HeldImport> {
+    const folder = this.folderOf(id, attempt)
+    const list = decodeExportList(set.description, folder)
+    const mustBeWanted = () => {
+      if (this.#closed || !isWanted(list))
+        throw new OstrakaError('FAILED_PRECONDITION', `attempt ${attempt} of migration ${id} is not wanted`, true)
+    }
+    mustBeWanted()
+    const name = attemptName(id, attempt)
+    if (!this.#held.has(name)) {
+      checkSet(list, set.files, folder)
+      await this.#verify(list, folder)
+      const prepared = await this.#prepare(list)
+      try {
+        mustBeWanted()
+        await replaceFile(this.#options.fileSystem, joinPath(folder, heldName), encodeExportList(list))
+        mustBeWanted()
+        if (this.#held.has(name)) throw new OstrakaError('FAILED_PRECONDITION', 'it was staged twice at once', true)
+      } catch (error) {
+        await this.#store.discardIngest(prepared)
+        throw error
+      }
+      this.#held.set(name, { list, prepared })
+    }
+    return this.holds(id, attempt) as HeldImport
+  }
+
+  /** Makes what `step` takes ready. False: its files are not here. */
+  async prepare(step: IngestStep): Promise<boolean> {
+    const { logger, fileSystem } = this.#options
+    const name = attemptName(step.id, step.attempt)
+    const held = this.#held.get(name)
+    if (held === undefined || !fits(held.list, step)) return false
+    if (held.prepared !== undefined) return true
+    try {
+      held.prepared = await this.#prepare(held.list)
+      return true
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      logger.error({ error, migration: step.id }, 'files that were held are damaged')
+      this.#held.delete(name)
+      await removeAttempt(fileSystem, this.folderOf(step.id, step.attempt), logger)
+      return false
+    }
+  }
+
+  /** What `prepare` made ready; once. */
+  take(step: IngestStep): PreparedIngest {
+    const held = this.#held.get(attemptName(step.id, step.attempt))
+    const prepared = held?.prepared
+    if (held === undefined || prepared === undefined) throw new Error(`the files of migration ${step.id} are not ready`)
+    held.prepared = undefined
+    return prepared
+  }
+
+  /** The files of all attempts below `attempt` go, once `after` has resolved: until then a crash may bring back the need for them. */
+  end(id: number, attempt = Number.POSITIVE_INFINITY, after: Promise<void> = Promise.resolve()): void {
+    for (const [name, { list, prepared }] of this.#held) {
+      if (list.id !== id || list.attempt >= attempt) continue
+      this.#held.delete(name)
+      if (prepared !== undefined) this.#track(this.#store.discardIngest(prepared).catch(() => undefined))
+    }
+    this.#track(after.then(() => this.#removeAll(id, attempt)).catch(() => undefined))
+  }
+
+  /** Forgets and removes all that `isOver`. */
+  async prune(isOver: (found: FoundAttempt) => boolean): Promise<void> {
+    for (const [name, { list, prepared }] of this.#held) {
+      if (!isOver({ id: list.id, attempt: list.attempt, folder: this.folderOf(list.id, list.attempt), list })) continue
+      this.#held.delete(name)
+      if (prepared !== undefined) await this.#store.discardIngest(prepared)
+    }
+    const { fileSystem, logger } = this.#options
+    for (const found of await findAttempts(fileSystem, this.#folder, heldName)) {
+      if (isOver(found)) await removeAttempt(fileSystem, found.folder, logger)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    while (this.#work.size > 0) await Promise.all(this.#work)
+  }
+
+  async #removeAll(id: number, below: number): Promise<void> {
+    const { fileSystem, logger } = this.#options
+    for (const found of await findAttempts(fileSystem, this.#folder, heldName)) {
+      if (found.id === id && found.attempt < below) await removeAttempt(fileSystem, found.folder, logger)
+    }
+  }
+
+  /** CorruptionError where the files do not fit together. */
+  async #prepare({ id, attempt, files }: ExportList): Promise<PreparedIngest> {
+    const folder = this.folderOf(id, attempt)
+    try {
+      return await this.#store.prepareIngest(files.map(({ name, checksum }) => ({ path: joinPath(folder, name), checksum })))
+    } catch (error) {
+      throw error instanceof RangeError ? new CorruptionError(folder, undefined, error.message) : error
+    }
+  }
+
+  async #verify(list: ExportList, folder: string): Promise<void> {
+    const shards = new Set(list.shards)
+    const digest = new RecordDigest()
+    const pause = this.#pauser()
+    for (const { name } of list.files) {
+      const path = joinPath(folder, name)
+      await readTable(
+        this.#options.fileSystem,
+        path,
+        (key, value) => {
+          checkRecord(path, shards, key, value)
+          digest.add(key, value as Uint8Array)
+        },
+        pause,
+      )
+    }
+    const isWhole = digest.records === list.records && equalBytes(digest.value(), list.digest)
+    if (!isWhole) throw new CorruptionError(folder, undefined, 'the records are not those of the export')
+  }
+
+  #pauser(): Pause {
+    const { clock } = this.#options
+    let untilMs = clock.monotonicMs() + sliceMs
+    return () => {
+      if (clock.monotonicMs() < untilMs) return undefined
+      return new Promise<void>((resolve) => clock.soon(resolve)).then(() => {
+        untilMs = clock.monotonicMs() + sliceMs
+      })
+    }
+  }
+
+  #track(work: Promise<void>): void {
+    this.#work.add(work)
+    void work.finally(() => this.#work.delete(work))
+  }
+}
+
+function fits(list: ExportList, step: IngestStep): boolean {
+  const sameShards = list.shards.length === step.shards.length && list.shards.every((shard, i) => shard === step.shards[i])
+  return sameShards && list.cut === step.cut && equalBytes(list.digest, step.digest)
+}
+
+/** The files are those of the list. */
+function checkSet(list: ExportList, files: readonly FileEntry[], folder: string): void {
+  const given = new Map(files.map((file) => [file.name, file]))
+  const isSame = list.files.every(({ name, size, checksum }) => given.get(name)?.size === size && given.get(name)?.checksum === checksum)
+  if (!isSame || given.size !== list.files.length) throw new CorruptionError(folder, undefined, 'the files are not those of the list')
+}
+
+/** CorruptionError where it is no small state, session or record of one of the shards. */
+function checkRecord(path: string, shards: ReadonlySet<number>, key: Uint8Array, value: Uint8Array | undefined): void {
+  const kind = key[2]
+  const isKnown =
+    kind === KeyKind.ShardState
+      ? key.length === keyPrefixBytes
+      : (kind === KeyKind.Session || kind === KeyKind.Record) && key.length > keyPrefixBytes
+  if (!isKnown || !shards.has(shardOfKey(key))) throw new CorruptionError(path, undefined, 'a key that is none of the moving shards')
+  if (value === undefined) throw new CorruptionError(path, undefined, 'a tombstone in an export')
+  if (kind === KeyKind.Record) decodeRecord(value)
+}

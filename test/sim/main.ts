@@ -5,6 +5,7 @@
  *   npm run sim -- --seeds 300             seeds 1 to 300, each run twice: the trace hashes must be equal
  *   npm run sim -- --seed 17 --trace       one seed, with a line for every event
  *   npm run sim -- --seeds 40 --break no-fsync     a deliberate break: passes when some seed catches it
+ *   npm run sim -- --scenario moves --seeds 50     shards move all the time; prints which faults hit which step of a migration
  *
  * Seeds are spread over worker processes. A failure prints its seed and the command that runs it again.
  */
@@ -12,16 +13,8 @@ import { fork } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
-import type { UnsafeRaft } from '../../raft/raft-host.ts'
-import { type ClusterRun, runCluster } from './cluster-run.ts'
-import { runMap } from './map-run.ts'
-
-const breaks: Readonly<Record<string, UnsafeRaft>> = {
-  'no-fsync': { noSync: true },
-  'vote-not-persisted': { forgetVote: true },
-  'old-term-counted': { countOldTermEntries: true },
-  'read-without-quorum': { readWithoutQuorum: true },
-}
+import { stepStrikes } from './migration-steps.ts'
+import { breakNames, runScenario, type Scenario, scenarioOf, scenarios } from './scenarios.ts'
 
 interface Options {
   readonly seeds: string
@@ -30,41 +23,45 @@ interface Options {
   readonly trace?: boolean
   readonly once?: boolean
   readonly break?: string
-  readonly scenario: 'cluster' | 'map'
+  readonly scenario?: string
   readonly workers: string
 }
 
 interface Task {
   readonly seed: number
   readonly twice: boolean
-  readonly scenario: 'cluster' | 'map'
-  readonly unsafe: UnsafeRaft | undefined
+  readonly scenario: Scenario
+  readonly breakName: string | undefined
 }
 
 type Outcome = { readonly seed: number } & (
-  | { readonly ok: true; readonly virtualMs: number; readonly operations: number; readonly faults: number; readonly realMs: number }
+  | {
+      readonly ok: true
+      readonly virtualMs: number
+      readonly operations: number
+      readonly faults: number
+      readonly moves: number
+      readonly strikes: readonly string[]
+      readonly realMs: number
+    }
   | { readonly ok: false; readonly error: string }
 )
 
-async function run({ seed, twice, scenario, unsafe }: Task): Promise<Outcome> {
+async function run({ seed, twice, scenario, breakName }: Task): Promise<Outcome> {
   const start = performance.now()
   try {
-    const first = await runScenario(scenario, seed, unsafe)
+    const first = await runScenario({ scenario, seed, breakName })
     const realMs = performance.now() - start
     if (twice) {
-      const second = await runScenario(scenario, seed, unsafe)
+      const second = await runScenario({ scenario, seed, breakName })
       if (first.traceHash !== second.traceHash)
         throw new Error(`seed ${seed}: two runs differ: traces ${first.traceHash} and ${second.traceHash}`)
     }
-    return { seed, ok: true, virtualMs: first.virtualMs, operations: first.operations, faults: first.faults, realMs }
+    const { virtualMs, operations, faults, moves = 0, strikes = [] } = first
+    return { seed, ok: true, virtualMs, operations, faults, moves, strikes, realMs }
   } catch (error) {
     return { seed, ok: false, error: error instanceof Error ? error.message : String(error) }
   }
-}
-
-async function runScenario(scenario: Task['scenario'], seed: number, unsafe: UnsafeRaft | undefined) {
-  if (scenario === 'map') return await runMap(seed, unsafe)
-  return await runCluster(unsafe === undefined ? { seed } : { seed, unsafe })
 }
 
 /** Spreads tasks over worker processes; `done` gets each outcome and says whether to go on. */
@@ -98,55 +95,83 @@ function seedsOf(options: Options): number[] {
 }
 
 async function main(options: Options): Promise<number> {
-  const unsafe = options.break === undefined ? undefined : breaks[options.break]
-  if (options.break !== undefined && unsafe === undefined)
-    throw new Error(`unknown break ${options.break}; known: ${Object.keys(breaks).join(', ')}`)
-  if (options.trace === true) return await trace(Number(options.seed ?? options.from))
-  const { scenario } = options
-  const tasks = seedsOf(options).map((seed) => ({ seed, twice: options.once !== true && unsafe === undefined, scenario, unsafe }))
+  const breakName = options.break
+  if (breakName !== undefined && !breakNames.includes(breakName))
+    throw new Error(`unknown break ${breakName}; known: ${breakNames.join(', ')}`)
+  const scenario = named(options.scenario ?? (breakName === undefined ? 'cluster' : scenarioOf(breakName)))
+  if (options.trace === true) return await trace(scenario, Number(options.seed ?? options.from), breakName)
+  const twice = options.once !== true && breakName === undefined
+  const tasks = seedsOf(options).map((seed) => ({ seed, twice, scenario, breakName }))
   const start = performance.now()
-  const totals = { passed: 0, failed: 0, virtualMs: 0, realMs: 0, operations: 0, faults: 0 }
-  const caught: Outcome[] = []
+  const totals = new Totals()
   await spread(tasks, Number(options.workers), (outcome) => {
     if (outcome.ok) {
-      totals.passed++
-      totals.virtualMs += outcome.virtualMs
-      totals.realMs += outcome.realMs
-      totals.operations += outcome.operations
-      totals.faults += outcome.faults
+      totals.add(outcome)
       if (totals.passed % 20 === 0) console.error(`${totals.passed} of ${tasks.length} seeds passed`)
       return true
     }
-    totals.failed++
-    caught.push(outcome)
+    totals.failures.push(outcome.seed)
     console.log(`seed ${outcome.seed} FAILED: ${outcome.error}`)
-    const flags = `${scenario === 'map' ? ' --scenario map' : ''}${options.break === undefined ? '' : ` --break ${options.break}`}`
+    const flags = ` --scenario ${scenario}${breakName === undefined ? '' : ` --break ${breakName}`}`
     console.log(`  again: npm run sim -- --seed ${outcome.seed}${flags}`)
-    return unsafe === undefined
+    return breakName === undefined
   })
-  const seconds = (performance.now() - start) / 1000
-  const { passed, failed, virtualMs, realMs, operations, faults } = totals
-  if (unsafe !== undefined) {
-    const [first] = caught
-    console.log(
-      first === undefined
-        ? `break ${options.break}: NOT caught by ${passed} seeds`
-        : `break ${options.break}: caught by seed ${first.seed}, after ${passed} seeds that passed`,
-    )
-    console.log(first === undefined ? '0 passed, 1 failed' : '1 passed, 0 failed')
-    return first === undefined ? 1 : 0
-  }
-  const rate = realMs === 0 ? 0 : virtualMs / realMs
-  console.log(
-    `${passed} seeds${options.once === true ? '' : ', each run twice'}: ${operations} operations, ${faults} faults, ${(virtualMs / 1000).toFixed(0)} virtual seconds, ${rate.toFixed(1)} virtual seconds per second of a core; ${seconds.toFixed(0)} s`,
-  )
-  console.log(`${passed} passed, ${failed} failed`)
-  return failed === 0 ? 0 : 1
+  if (breakName !== undefined) return reportBreak(breakName, totals)
+  console.log(totals.describe(twice, (performance.now() - start) / 1000))
+  console.log(`${totals.passed} passed, ${totals.failures.length} failed`)
+  return totals.failures.length === 0 ? 0 : 1
 }
 
-async function trace(seed: number): Promise<number> {
-  const result: ClusterRun = await runCluster({ seed, recordTrace: true })
-  for (const line of result.traceLines) console.log(line)
+function named(name: string): Scenario {
+  const scenario = scenarios.find((known) => known === name)
+  if (scenario === undefined) throw new Error(`unknown scenario ${name}; known: ${scenarios.join(', ')}`)
+  return scenario
+}
+
+class Totals {
+  passed = 0
+  readonly failures: number[] = []
+  readonly #sums = { virtualMs: 0, realMs: 0, operations: 0, faults: 0, moves: 0 }
+  readonly #strikes = new Set<string>()
+
+  add(outcome: Extract<Outcome, { ok: true }>): void {
+    this.passed++
+    for (const name of ['virtualMs', 'realMs', 'operations', 'faults', 'moves'] as const) this.#sums[name] += outcome[name]
+    for (const strike of outcome.strikes) this.#strikes.add(strike)
+  }
+
+  describe(twice: boolean, seconds: number): string {
+    const { virtualMs, realMs, operations, faults, moves } = this.#sums
+    const rate = realMs === 0 ? 0 : virtualMs / realMs
+    const moved = moves === 0 ? '' : `, ${moves} migrations done, ${this.#coverage()}`
+    return `${this.passed} seeds${twice ? ', each run twice' : ''}: ${operations} operations, ${faults} faults${moved}, ${(virtualMs / 1000).toFixed(0)} virtual seconds, ${rate.toFixed(1)} virtual seconds per second of a core; ${seconds.toFixed(0)} s`
+  }
+
+  /** Of each step of a migration and each victim, and of each of their faults, how many were hit. */
+  #coverage(): string {
+    const pairs = (keys: Iterable<string>) => new Set([...keys].map((key) => key.split(' ').slice(0, 2).join(' ')))
+    const all = stepStrikes.map(({ step, victim, fault }) => `${step} ${victim} ${fault}`)
+    const hit = pairs(this.#strikes)
+    const missed = [...pairs(all)].filter((pair) => !hit.has(pair))
+    const without = missed.length === 0 ? '' : ` (not: ${missed.join(', ')})`
+    return `${hit.size} of ${pairs(all).size} steps × victims${without} and ${this.#strikes.size} of ${all.length} with their faults hit`
+  }
+}
+
+function reportBreak(breakName: string, { passed, failures }: Totals): number {
+  const [first] = failures
+  console.log(
+    first === undefined
+      ? `break ${breakName}: NOT caught by ${passed} seeds`
+      : `break ${breakName}: caught by seed ${first}, after ${passed} seeds that passed`,
+  )
+  console.log(first === undefined ? '0 passed, 1 failed' : '1 passed, 0 failed')
+  return first === undefined ? 1 : 0
+}
+
+async function trace(scenario: Scenario, seed: number, breakName: string | undefined): Promise<number> {
+  const { traceLines = [] } = await runScenario({ scenario, seed, breakName, recordTrace: true })
+  for (const line of traceLines) console.log(line)
   return 0
 }
 
@@ -160,8 +185,11 @@ if (process.argv[2] === '--worker') {
     .option('--seeds <n>', 'how many seeds', '20')
     .option('--from <n>', 'the first seed', '1')
     .option('--seed <n>', 'this seed only')
-    .option('--scenario <name>', 'cluster: controllers, nodes, groups and clients; map: three replicas of a map over Raft', 'cluster')
-    .option('--break <name>', `a deliberate break: ${Object.keys(breaks).join(', ')}`)
+    .option(
+      '--scenario <name>',
+      'cluster: controllers, nodes, groups and clients; moves: shards move, too; any: one of these by the seed; map: three replicas of a map over Raft (default: cluster)',
+    )
+    .option('--break <name>', `a deliberate break: ${breakNames.join(', ')}`)
     .option('--once', 'run each seed once')
     .option('--trace', 'print every event of one seed')
     .option('--workers <n>', 'processes', String(availableParallelism()))

@@ -1,0 +1,107 @@
+/**
+ * Strikes in the very moment in which a migration takes a step: kills, unplugs or cuts off the leader of the source, the leader or a follower of
+ * the target, or the leader of the controllers. Which step, victim and fault come next goes by the seed, so that over the seeds all come up.
+ */
+import type { SeededRandom } from '../../base/random.ts'
+import { type StepEvent, type StepFault, type StepVictim, stepStrikes } from './migration-steps.ts'
+import type { SimCluster } from './sim-cluster.ts'
+import type { World } from './world.ts'
+
+export interface AtStepOptions {
+  /** No strike within this time of the one before. */
+  readonly restMs: number
+  readonly deadMsMax: number
+  readonly partitionMsMax: number
+}
+
+/** Strikes of one run begin so far behind those of the seed before. */
+const strikesPerSeed = 7
+/** A step that does not come is given up for the next. */
+const patienceMs = 4000
+
+export class AtStepNemesis {
+  /** 'step victim fault' → how often. */
+  readonly done = new Map<string, number>()
+  readonly #world: World
+  readonly #cluster: SimCluster
+  readonly #options: AtStepOptions
+  readonly #random: SeededRandom
+  #next: number
+  #readyMs = 0
+  #running = false
+
+  constructor(world: World, cluster: SimCluster, options: AtStepOptions) {
+    this.#world = world
+    this.#cluster = cluster
+    this.#options = options
+    this.#random = world.random.fork()
+    this.#next = (world.seed * strikesPerSeed) % stepStrikes.length
+  }
+
+  start(): void {
+    this.#running = true
+    this.#readyMs = this.#world.nowMs
+  }
+
+  /** What it broke is mended by the nemesis that is stopped with it. */
+  stop(): void {
+    this.#running = false
+  }
+
+  /** A migration has taken a step. */
+  stepped(event: StepEvent): void {
+    if (!this.#running || this.#world.nowMs < this.#readyMs) return
+    if (this.#world.nowMs - this.#readyMs > patienceMs) this.#arm(0)
+    const strike = stepStrikes[this.#next]
+    if (strike === undefined || strike.step !== event.step) return
+    const victim = this.#victim(strike.victim, event)
+    if (victim === undefined || !this.#cluster.isAlive(victim)) return
+    const key = `${strike.step} ${strike.victim} ${strike.fault}`
+    this.done.set(key, (this.done.get(key) ?? 0) + 1)
+    this.#arm(this.#options.restMs)
+    this.#world.schedule(0, undefined, 'strike', () => this.#strike(victim, strike.fault))
+  }
+
+  #arm(restMs: number): void {
+    this.#next = (this.#next + 1) % stepStrikes.length
+    this.#readyMs = this.#world.nowMs + restMs
+  }
+
+  #victim(victim: StepVictim, { from, to }: StepEvent): string | undefined {
+    switch (victim) {
+      case 'source-leader':
+        return this.#cluster.groupLeader(from)
+      case 'target-leader':
+        return this.#cluster.groupLeader(to)
+      case 'target-follower': {
+        const leader = this.#cluster.groupLeader(to)
+        const followers = this.#cluster.nodeNames.filter(
+          (name) => name !== leader && this.#cluster.hosted(name).some(({ replica }) => replica.group === to),
+        )
+        return followers[this.#random.below(Math.max(1, followers.length))]
+      }
+      case 'controllers-leader':
+        return this.#cluster.controllerLeader()
+    }
+  }
+
+  #strike(victim: string, fault: StepFault): void {
+    if (!this.#running || !this.#cluster.isAlive(victim)) return
+    if (fault === 'partition') {
+      this.#cluster.network.isolate(victim, this.#random.next() < 0.5 ? 'stall' : 'refuse')
+      this.#later(this.#options.partitionMsMax, () => this.#cluster.network.heal())
+      return
+    }
+    if (fault === 'kill') this.#cluster.kill(victim)
+    else this.#cluster.powerLoss(victim)
+    this.#later(this.#options.deadMsMax, () => {
+      if (!this.#cluster.isAlive(victim)) this.#cluster.restart(victim)
+    })
+  }
+
+  #later(mostMs: number, action: () => void): void {
+    this.#world.schedule(this.#random.next() * mostMs, undefined, 'mend', () => {
+      if (this.#running) action()
+    })
+  }
+}

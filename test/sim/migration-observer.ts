@@ -1,0 +1,115 @@
+/**
+ * Looks, after each event, at what nodes and controllers hold in memory: keeps the books of who serves which shard, fails the run when two
+ * groups do, and tells each step of each migration in the moment in which it is first seen.
+ */
+import { isEnded, type Migration } from '../../proto/migration.ts'
+import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
+import type { EventOwner } from './event-queue.ts'
+import type { MigrationStep, StepEvent } from './migration-steps.ts'
+import { Ownership } from './ownership.ts'
+import type { SimCluster } from './sim-cluster.ts'
+import { SimProcess } from './sim-process.ts'
+import type { World } from './world.ts'
+
+interface Followed {
+  migration: Migration
+  readonly steps: Set<MigrationStep>
+  /** What the target's log says. */
+  attempt: number
+  ingested: boolean
+}
+
+export class MigrationObserver {
+  readonly ownership: Ownership
+  readonly #world: World
+  readonly #cluster: SimCluster
+  readonly #onStep: (event: StepEvent) => void
+  readonly #followed = new Map<number, Followed>()
+  /** Controllers' name → version of its list when it was looked at. */
+  readonly #versions = new Map<string, number>()
+
+  /** `onStep` must not do anything at once: it may schedule events. */
+  constructor(world: World, cluster: SimCluster, onStep: (event: StepEvent) => void) {
+    this.#world = world
+    this.#cluster = cluster
+    this.#onStep = onStep
+    this.ownership = new Ownership((error) => world.fail(error))
+  }
+
+  start(): void {
+    this.#world.observe((owner) => this.#look(owner))
+  }
+
+  stop(): void {
+    this.#world.observe(undefined)
+  }
+
+  #look(owner: EventOwner | undefined): void {
+    if (!(owner instanceof SimProcess) || !owner.alive) return
+    if (this.#cluster.controllerNames.includes(owner.name)) this.#lookAtController(owner.name)
+    else if (this.#cluster.nodeNames.includes(owner.name)) this.#lookAtNode(owner.name)
+  }
+
+  #lookAtController(name: string): void {
+    const state = this.#cluster.controllerState(name)
+    if (state === undefined || this.#versions.get(name) === state.migrations.version) return
+    this.#versions.set(name, state.migrations.version)
+    for (const migration of state.migrations.byId.values()) {
+      let followed = this.#followed.get(migration.id)
+      if (followed === undefined) {
+        followed = { migration, steps: new Set(), attempt: 0, ingested: false }
+        this.#followed.set(migration.id, followed)
+      }
+      if (isEnded(followed.migration.phase)) continue
+      followed.migration = migration
+      if (migration.phase === 'committed' || migration.phase === 'done') this.#saw(followed, 'commit')
+      if (migration.phase === 'done') this.#saw(followed, 'done')
+    }
+  }
+
+  #lookAtNode(name: string): void {
+    const touched = new Set<number>()
+    for (const { replica, stateMachine } of this.#cluster.hosted(name)) {
+      const { group } = replica
+      if (this.ownership.isNews(group, stateMachine.applied)) {
+        for (const { shard } of this.ownership.see(group, stateMachine.applied, stateMachine.status().shards)) touched.add(shard)
+        this.#lookAtRecords(group, stateMachine)
+      }
+      for (const followed of this.#followed.values()) {
+        if (followed.migration.to !== group || followed.ingested || followed.attempt === 0) continue
+        if (stateMachine.holdsImport(followed.migration.id, followed.attempt) !== undefined) this.#saw(followed, 'files')
+      }
+    }
+    if (touched.size > 0) this.ownership.check(touched)
+  }
+
+  /** What the newest log entry of `group` made of the migrations that it takes part in. */
+  #lookAtRecords(group: string, stateMachine: GroupStateMachine): void {
+    for (const followed of this.#followed.values()) {
+      const { id, from, to, shards } = followed.migration
+      if (from !== group && to !== group) continue
+      const record = stateMachine.shardRecord(shards[0] ?? 0)
+      if (record.newestId !== id) continue
+      if (to === group && record.state === 'importing') {
+        this.#saw(followed, 'import')
+        followed.attempt = record.attempt
+        if (record.ingested && followed.ingested && record.cursor > 0) this.#saw(followed, 'replay')
+        if (record.ingested) {
+          this.#saw(followed, 'ingest')
+          followed.ingested = true
+        }
+      }
+      if (to === group && record.state === 'serving') this.#saw(followed, 'activate')
+      if (from === group && record.state === 'exporting') this.#saw(followed, 'export')
+      if (from === group && record.state === 'released') this.#saw(followed, 'release')
+      if (from === group && record.state === 'absent') this.#saw(followed, 'clean')
+    }
+  }
+
+  #saw(followed: Followed, step: MigrationStep): void {
+    if (followed.steps.has(step)) return
+    followed.steps.add(step)
+    const { id, from, to } = followed.migration
+    this.#onStep({ step, id, from, to })
+  }
+}

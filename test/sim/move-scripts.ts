@@ -1,0 +1,220 @@
+/**
+ * Scripts of moving shards, each with a story that random seeds seldom tell. A cluster that keeps the protocol passes all of them; each break
+ * named with a script fails it. The seed draws which shard it is and all times.
+ */
+import { assert } from '../../base/assert.ts'
+import { pb } from '../../proto/messages.ts'
+import { EntryCode } from '../../shardserver/entry.ts'
+import type { MigrationBreak } from '../../shardserver/migration-break.ts'
+import { ScriptStage } from './script-stage.ts'
+import { World } from './world.ts'
+
+type Script = (stage: ScriptStage) => Promise<void>
+
+/** A shard leaves and comes back. Then the outcome of its first move comes a second time: it must not be taken for one of the stay that is. */
+const lateOutcome: Script = async (stage) => {
+  const shard = stage.someShard()
+  const first = await stage.move(shard, 'g2')
+  await stage.move(shard, 'g1')
+  const late = stage.heard.filter(({ kind, id, group }) => kind === EntryCode.Outcome && id === first && group === stage.uid('g1'))
+  assert(late.length > 0, 'no outcome was heard')
+  for (const entry of late) await stage.repeat(entry)
+}
+
+/** A shard comes and leaves again. Then everything that brought it comes a second time: the group must know that it took part in that before. */
+const wholeMoveAgain: Script = async (stage) => {
+  const shard = stage.someShard()
+  const first = await stage.move(shard, 'g2')
+  await stage.move(shard, 'g1')
+  for (const entry of stage.heard.filter(({ id, group }) => id === first && group === stage.uid('g2'))) await stage.repeat(entry)
+}
+
+/** While the target catches up every replay is logged twice, and the first ones again behind the later ones. */
+const doubledReplays: Script = async (stage) => {
+  const shard = stage.someShard()
+  let doubled = 0
+  const id = await stage.ask(shard, 'g2')
+  const keys = Array.from({ length: 6 }, (_, i) => stage.keyIn(shard, i))
+  for (let round = 0; stage.stateIn(stage.uid('g2'), shard) !== 'serving' && round < 300; round++) {
+    await stage.put(keys[round % keys.length] ?? '', `round ${round}`)
+    const replays = stage.heard.filter(({ kind, id: ofEntry }) => kind === EntryCode.Replay && ofEntry === id)
+    for (; doubled < replays.length; doubled++) {
+      for (const entry of replays.slice(0, doubled + 1)) await stage.repeat(entry)
+    }
+  }
+  assert((await stage.ended(id)) === 'done', `migration ${id} was aborted`)
+}
+
+/**
+ * A node of a group sleeps through the news that a shard was handed on: its config still names its group as the owner. Once it leads it must
+ * not make the shard empty.
+ */
+const staleOwner: Script = async (stage) => {
+  const { cluster, world } = stage
+  const shard = stage.someShard()
+  await stage.move(shard, 'g2')
+  await world.runFor(2000)
+  const group = stage.uid('g2')
+  const sleeper = stage.targetNodes.find((name) => name !== cluster.groupLeader(group)) ?? ''
+  for (const controller of cluster.controllerNames) cluster.network.cutBoth(sleeper, controller, 'stall')
+  await stage.move(shard, 'g1')
+  for (let round = 0; round < 50 && cluster.groupLeader(group) !== sleeper; round++) {
+    const leader = cluster.groupLeader(group)
+    const [replica] = leader === undefined ? [] : cluster.hosted(leader)
+    const [target] = cluster.hosted(sleeper)
+    if (replica !== undefined && target !== undefined) replica.replica.transferLeadership(target.replica.replica, () => {})
+    await world.runFor(200)
+  }
+  assert(cluster.groupLeader(group) === sleeper, `${sleeper} does not come to lead`)
+  await world.runFor(3000)
+}
+
+/** Only one replica of the target can reach the source. When it is gone, the target must go on without it. */
+const onlyCopyLost: Script = async (stage) => {
+  const { cluster, world } = stage
+  const shard = stage.someShard()
+  const group = stage.uid('g2')
+  const leader = cluster.groupLeader(group) ?? ''
+  for (const other of stage.targetNodes) {
+    if (other !== leader) for (const source of stage.sourceNodes) cluster.network.cutBoth(other, source, 'refuse')
+  }
+  let held = false
+  stage.onStep(({ step }) => {
+    if (step === 'ingest' && cluster.isAlive(leader)) cluster.kill(leader)
+    held ||= step === 'files'
+  })
+  const id = await stage.ask(shard, 'g2')
+  await world.runUntil(() => held, 20_000)
+  await world.runFor(3000)
+  stage.onStep(undefined)
+  if (cluster.isAlive(leader)) cluster.kill(leader)
+  cluster.network.heal()
+  // Two of three are up: a majority serves, whatever the third one held.
+  await stage.checkData()
+  await stage.ended(id)
+}
+
+/** A write is executed, and its shard moves. Its answer was lost: it comes again, to the new owner, and must not be executed a second time. */
+const retriedElsewhere: Script = async (stage) => {
+  const shard = stage.someShard()
+  const key = new TextEncoder().encode(stage.keyIn(shard, 10))
+  const clientId = stage.world.random.bytes(16)
+  const writes = { clientId, commands: [{ shard, sequence: 1, lowestOutstanding: 1, first: true, increment: { key, by: '5' } }] }
+  const first = (await stage.raw(stage.uid('g1'), { writes })).writes[0]
+  assert(first?.value === '5', `the first try answers ${JSON.stringify(first)}`)
+  await stage.move(shard, 'g2')
+  const second = (await stage.raw(stage.uid('g2'), { writes })).writes[0]
+  assert(second?.value === '5' && second.revision === first.revision, `the second try answers ${JSON.stringify(second)}`)
+}
+
+/**
+ * A write is refused when it is applied, while its shard is being copied. Its answer was lost: it comes again, to the new owner, where its
+ * condition holds by now. It must still be refused.
+ */
+const refusedElsewhere: Script = async (stage) => {
+  const shard = stage.someShard()
+  const name = stage.keyIn(shard, 11)
+  const key = new TextEncoder().encode(name)
+  const value = new TextEncoder().encode('swapped')
+  const expectValue = new TextEncoder().encode('later')
+  const clientId = stage.world.random.bytes(16)
+  const command = { shard, sequence: 1, lowestOutstanding: 1, first: true, compareAndSet: { key, expectValue, value } }
+  const exporting = stage.watch('export')
+  const id = await stage.ask(shard, 'g2')
+  await stage.world.runUntil(exporting, 20_000)
+  const first = (await stage.raw(stage.uid('g1'), { writes: { clientId, commands: [command] } })).writes[0]
+  assert(first !== undefined && !first.error && !first.applied, `the first try answers ${JSON.stringify(first)}`)
+  assert((await stage.ended(id)) === 'done', `migration ${id} was aborted`)
+  await stage.put(name, 'later')
+  const second = (await stage.raw(stage.uid('g2'), { writes: { clientId, commands: [command] } })).writes[0]
+  assert(second !== undefined && !second.error && !second.applied, `the second try answers ${JSON.stringify(second)}`)
+}
+
+/** The source has released and does not learn that the target serves. It must not answer reads of what may have changed there. */
+const readAtTheOld: Script = async (stage) => {
+  const { cluster, world } = stage
+  const shard = stage.someShard()
+  const name = stage.keyIn(shard, 0)
+  const [source, target] = [stage.uid('g1'), stage.uid('g2')]
+  stage.onStep(({ step }) => {
+    if (step !== 'release') return
+    for (const node of stage.sourceNodes)
+      for (const controller of cluster.controllerNames) cluster.network.cutBoth(node, controller, 'stall')
+  })
+  await stage.ask(shard, 'g2')
+  await world.runUntil(() => stage.stateIn(target, shard) === 'serving', 30_000)
+  await stage.put(name, 'written at the new owner')
+  assert(stage.stateIn(source, shard) === 'released', `the source is ${stage.stateIn(source, shard)}`)
+  const reads = [{ shard, key: new TextEncoder().encode(name), consistency: pb.v1.Consistency.LINEARIZABLE }]
+  const answer = (await stage.raw(source, { reads })).reads[0]
+  assert(!answer?.found, `the old owner answers a read with ${answer?.value}`)
+}
+
+/** The target is ready, but the controllers do not hear of it, and the move is cancelled. The source must have served all along. */
+const cancelledWhenReady: Script = async (stage) => {
+  const { cluster, world } = stage
+  const shard = stage.someShard()
+  stage.onStep(({ step }) => {
+    if (step !== 'ingest') return
+    for (const node of stage.targetNodes)
+      for (const controller of cluster.controllerNames) cluster.network.cutBoth(node, controller, 'stall')
+  })
+  const id = await stage.ask(shard, 'g2')
+  await world.runUntil(() => stage.heard.some((entry) => entry.id === id && entry.kind === EntryCode.Ingest), 20_000)
+  await world.runFor(1000 + world.random.next() * 1000)
+  await stage.put(stage.keyIn(shard, 5), 'written at the source')
+  await world.settle(stage.admin.steer({ shard, steering: pb.v1.Steering.CANCEL, author: 'script' }, { timeoutMs: 10_000 }))
+  cluster.network.heal()
+  assert((await stage.ended(id)) === 'aborted', `migration ${id} is done although it was cancelled`)
+}
+
+const scripts: readonly { readonly name: string; readonly script: Script; readonly catches: MigrationBreak }[] = [
+  { name: 'a late outcome', script: lateOutcome, catches: 'late-excise' },
+  { name: 'a whole move again', script: wholeMoveAgain, catches: 'fence-forgotten' },
+  { name: 'doubled replays', script: doubledReplays, catches: 'replay-without-cursor' },
+  { name: 'a stale owner', script: staleOwner, catches: 'born-again' },
+  { name: 'the only copy lost', script: onlyCopyLost, catches: 'ingest-before-majority' },
+  { name: 'retried elsewhere', script: retriedElsewhere, catches: 'sessions-left-behind' },
+  { name: 'refused elsewhere', script: refusedElsewhere, catches: 'delta-misses-refusals' },
+  { name: 'a read at the old owner', script: readAtTheOld, catches: 'released-reads' },
+  { name: 'cancelled when ready', script: cancelledWhenReady, catches: 'release-before-commit' },
+]
+
+/** Whether a script is told of `name`. */
+export function hasScript(name: MigrationBreak): boolean {
+  return scripts.some(({ catches }) => catches === name)
+}
+
+export interface ScriptsRun {
+  readonly traceHash: string
+  readonly traceLines: readonly string[]
+  readonly virtualMs: number
+  readonly operations: number
+  readonly faults: number
+}
+
+/** Plays all scripts, each in a world of its own; with a break only those that must catch it. Rejects with seed and script in the message. */
+export async function runScripts(seed: number, broken: MigrationBreak | undefined, recordTrace: boolean): Promise<ScriptsRun> {
+  const hashes: string[] = []
+  const traceLines: string[] = []
+  let virtualMs = 0
+  for (const { name, script, catches } of scripts) {
+    if (broken !== undefined && catches !== broken) continue
+    const world = new World({ seed, recordTrace })
+    const stage = new ScriptStage(world, new Set(broken === undefined ? [] : [broken]))
+    try {
+      await stage.open()
+      await stage.fill()
+      await script(stage)
+      await stage.finish()
+    } catch (error) {
+      throw new Error(`seed ${seed}, script '${name}': ${error instanceof Error ? error.message : error}`, { cause: error })
+    } finally {
+      stage.close()
+    }
+    hashes.push(world.traceHash())
+    traceLines.push(...world.traceLines)
+    virtualMs += world.nowMs
+  }
+  return { traceHash: hashes.join(' '), traceLines, virtualMs, operations: hashes.length, faults: hashes.length }
+}

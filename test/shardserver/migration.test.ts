@@ -372,7 +372,7 @@ describe('a shard on its way', () => {
     await mover.activate()
     const other = await openMachine()
     await other.machine.apply(b.log.entries.slice(0, 1))
-    await mover.copy(other.machine, other.store)
+    await mover.copy(other)
     await other.machine.apply(b.log.entries.slice(1))
     expect(await other.machine.stateHash()).toEqual(await b.machine.stateHash())
     const source = await openMachine()

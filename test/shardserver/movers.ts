@@ -83,16 +83,8 @@ export class Mover {
     return this.source.step({ kind: 'export', ...this.names, attempt: this.attempt })
   }
 
-  async copy(to: GroupStateMachine = this.target.machine, store = this.target.replica.store): Promise<HeldImport> {
-    const set = await openExport(this.source.machine, this.id, this.attempt)
-    const folder = to.importFolder(this.id, this.attempt)
-    await store.fileSystem.makeFolder(folder)
-    for (const { name } of set.files) {
-      const file = await store.fileSystem.open(joinPath(folder, name), 'create')
-      await file.write([await readFile(this.source.replica.store.fileSystem, joinPath(set.folder, name))], 0)
-      await file.close()
-    }
-    return to.stageImport(this.id, this.attempt, set)
+  copy(to: Machine = this.target.replica): Promise<HeldImport> {
+    return copyExport(this.source.replica, to, this.id, this.attempt)
   }
 
   ingest({ cut, digest }: HeldImport): Promise<GroupResult> {
@@ -145,6 +137,19 @@ export class Mover {
     await this.outcome(this.source, 'done')
     return result
   }
+}
+
+/** Brings the files of a cut from one replica to another, which holds them then. */
+export async function copyExport(from: Machine, to: Machine, id: number, attempt: number): Promise<HeldImport> {
+  const set = await openExport(from.machine, id, attempt)
+  const folder = to.machine.importFolder(id, attempt)
+  await to.store.fileSystem.makeFolder(folder)
+  for (const { name } of set.files) {
+    const file = await to.store.fileSystem.open(joinPath(folder, name), 'create')
+    await file.write([await readFile(from.store.fileSystem, joinPath(set.folder, name))], 0)
+    await file.close()
+  }
+  return to.machine.stageImport(id, attempt, set)
 }
 
 /** Waits until the export is made. */

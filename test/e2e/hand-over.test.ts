@@ -6,7 +6,8 @@ import { ClusterUnderLoad } from '../chaos/cluster-under-load.ts'
 import { Up } from './up.ts'
 
 const seed = Math.floor(Math.random() * 2 ** 31)
-const electionTimeoutMs = 1000
+/** Long, so that an election which nobody called stands out on a busy machine too. */
+const electionTimeoutMs = 5000
 
 /** Writes all the time, one write behind the other, and knows the longest time from one answer to the next. */
 class Pulse {
@@ -125,6 +126,26 @@ describe(`SIGTERM under load (seed ${seed})`, () => {
     const { failed, unknown, lastError } = load.workload.counts
     expect({ failed, unknown, lastError }).toEqual({ failed: 0, unknown: 0, lastError: '' })
     expect(load.check()).toBeGreaterThan(1000)
+  })
+
+  it('a second signal ends a process at once, whatever it still has to hand over', async () => {
+    expect(await up.run(['admin', 'transfer-leader', 'g1', 'n1'])).toMatchObject({ code: 0 })
+    const { nodes } = await load.status()
+    const pidOf = (id: string) => nodes.find((node) => node.id === id)?.pid ?? 0
+    const peers = [pidOf('n2'), pidOf('n3')]
+    for (const pid of peers) process.kill(pid, 'SIGSTOP')
+    try {
+      up.stderr = ''
+      process.kill(pidOf('n1'), 'SIGTERM')
+      await up.saw('"msg":"closing"')
+      const startMs = performance.now()
+      process.kill(pidOf('n1'), 'SIGTERM')
+      await up.saw('n1 has ended (exit code 1)')
+      expect(performance.now() - startMs).toBeLessThan(1000)
+    } finally {
+      for (const pid of peers) process.kill(pid, 'SIGCONT')
+    }
+    await up.saw('n1 is back')
   })
 
   it('of `up` stops everything at once: nobody waits for one that ends too', async () => {

@@ -331,6 +331,25 @@ describe('the KV server of a node', () => {
     expect((await scan(1000)).error).toBeNull()
   })
 
+  it('is idle when all that came is answered, and does not wait longer than it is told', async () => {
+    const { clock, server, execute, replica } = await setUp()
+    await server.whenIdle(1000)
+    replica.readMode = 'holds'
+    const answered: string[] = []
+    const read = execute({ reads: [{ shard: 3, key }], timeoutMs: 60_000 }).then(() => answered.push('read'))
+    const idle = server.whenIdle(1000).then(() => answered.push('idle'))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(answered).toEqual([])
+    replica.release()
+    await Promise.all([read, idle])
+    expect(answered).toEqual(['read', 'idle'])
+    const open = execute({ reads: [{ shard: 3, key }], timeoutMs: 60_000 })
+    clock.stepMs = 600
+    await server.whenIdle(1000)
+    replica.release()
+    await open
+  })
+
   it('sends the replies of a turn together, each with its id', async () => {
     const { open, put } = await setUp()
     const { stream, send } = open()

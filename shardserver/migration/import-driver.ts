@@ -25,8 +25,8 @@ export interface ImportDriverOptions {
   readonly node: MigrationNode
   readonly hosted: MovingReplica
   readonly id: number
-  /** Whether another copy may begin in groups that this node leads. */
-  mayBegin(): boolean
+  /** Takes a place among the copies into groups that this node leads; the place is to be given back once the import is logged, or is not. */
+  maybeBegin(): (() => void) | undefined
   onEnd(): void
 }
 
@@ -133,11 +133,12 @@ export class ImportDriver {
   }
 
   async #begin({ id, shards, from }: Migration): Promise<void> {
-    if (!this.#options.mayBegin()) {
+    const leave = this.#options.maybeBegin()
+    if (leave === undefined) {
       this.#progress()
       return this.#pause(lookMs)
     }
-    await proposeStep(this.#node, this.#hosted, { kind: 'import', id, shards, attempt: 1, from })
+    await proposeStep(this.#node, this.#hosted, { kind: 'import', id, shards, attempt: 1, from }).finally(leave)
     this.#logger.info({ shards, from }, 'the import begins')
     this.#progress()
   }

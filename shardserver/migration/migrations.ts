@@ -42,6 +42,8 @@ export class Migrations {
   readonly #node: MigrationNode
   readonly #server: MigrationServer
   readonly #work = new Map<string, GroupWork>()
+  /** Imports proposed whose entries are not applied yet. */
+  readonly #beginning = new Set<number>()
   #timer: Timer | undefined
   #isScheduled = false
   #closed = false
@@ -153,21 +155,23 @@ export class Migrations {
       }
       const records = migration.shards.map((shard) => hosted.stateMachine.shardRecord(shard))
       if (nextImportStep(migration, records).kind === 'none') continue
-      const options = { node: this.#node, hosted, id, mayBegin: () => this.#mayBegin(id), onEnd: () => lead.drivers.delete(id) }
+      const options = { node: this.#node, hosted, id, maybeBegin: () => this.#maybeBegin(id), onEnd: () => lead.drivers.delete(id) }
       lead.drivers.set(id, new ImportDriver(options, migration.from))
     }
   }
 
   /** Those that have begun always go on, so that none waits for another one for ever. */
-  #mayBegin(id: number): boolean {
-    let running = 0
+  #maybeBegin(id: number): (() => void) | undefined {
+    const running = new Set(this.#beginning)
     for (const { hosted, lead } of this.#work.values()) {
       if (lead === undefined) continue
       for (const local of hosted.stateMachine.migrations()) {
-        if (local.state === 'importing' && local.id !== id && this.#node.book.get(local.id)?.paused !== true) running++
+        if (local.state === 'importing' && this.#node.book.get(local.id)?.paused !== true) running.add(local.id)
       }
     }
-    return running < this.#node.maxMigrations
+    if (running.size >= this.#node.maxMigrations) return undefined
+    this.#beginning.add(id)
+    return () => this.#beginning.delete(id)
   }
 
   #fetch({ hosted, fetchers }: GroupWork): void {

@@ -282,7 +282,7 @@ export class SimCluster implements NemesisTarget {
       ...(unsafe === undefined ? {} : { unsafe }),
     }
     if (!isController) {
-      const own = { ...settings, controllers: this.controllerAddresses, ...(breaks === undefined ? {} : { breaks }) }
+      const own = { ...settings, controllers: this.controllerAddresses, maxMigrations: 2, ...(breaks === undefined ? {} : { breaks }) }
       return { node: await startShardServer(own, process, onFatal) }
     }
     const peers = this.controllerNames.map((id) => ({ id, address: `${id}:${controllerPort}` }))

@@ -24,62 +24,62 @@ interface Case {
   readonly what: string
   readonly migration?: Partial<Migration>
   readonly records: readonly ShardRecord[]
-  readonly then: ImportStep
+  readonly next: ImportStep
 }
 
 const cases: readonly Case[] = [
-  { what: 'a group that never knew the shards begins', records: both({}), then: { kind: 'begin' } },
-  { what: 'a group that had them before begins', records: both({ state: 'absent', newestId: 6 }), then: { kind: 'begin' } },
-  { what: 'a paused one does not begin', migration: { paused: true }, records: both({}), then: { kind: 'wait', why: 'paused' } },
+  { what: 'a group that never knew the shards begins', records: both({}), next: { kind: 'begin' } },
+  { what: 'a group that had them before begins', records: both({ state: 'absent', newestId: 6 }), next: { kind: 'begin' } },
+  { what: 'a paused one does not begin', migration: { paused: true }, records: both({}), next: { kind: 'wait', why: 'paused' } },
   {
     what: 'an older migration that is not cleaned up is waited for',
     records: [record({ state: 'absent', newestId: 6 }), record({ state: 'released', newestId: 6 })],
-    then: { kind: 'wait', why: 'blocked' },
+    next: { kind: 'wait', why: 'blocked' },
   },
-  { what: 'the attempt of the log is copied', records: both(importing), then: { kind: 'copy', attempt: 2 } },
-  { what: 'a paused copy waits', migration: { paused: true }, records: both(importing), then: { kind: 'wait', why: 'paused' } },
+  { what: 'the attempt of the log is copied', records: both(importing), next: { kind: 'copy', attempt: 2 } },
+  { what: 'a paused copy waits', migration: { paused: true }, records: both(importing), next: { kind: 'wait', why: 'paused' } },
   {
     what: 'with the files in it catches up from the cursor',
     records: both({ ...importing, ingested: true, cursor: 40 }),
-    then: { kind: 'catch-up', after: 40 },
+    next: { kind: 'catch-up', after: 40 },
   },
   {
     what: 'a commit is taken over, paused or not',
     migration: { phase: 'committed', paused: true },
     records: both({ ...importing, ingested: true, cursor: 40 }),
-    then: { kind: 'take-over', after: 40 },
+    next: { kind: 'take-over', after: 40 },
   },
   {
     what: 'a commit that is ahead of the records here waits for them',
     migration: { phase: 'committed' },
     records: both(importing),
-    then: { kind: 'wait', why: 'behind' },
+    next: { kind: 'wait', why: 'behind' },
   },
-  { what: 'a refusal is reported', records: both({ state: 'refused', newestId: 7 }), then: { kind: 'report-refused' } },
+  { what: 'a refusal is reported', records: both({ state: 'refused', newestId: 7 }), next: { kind: 'report-refused' } },
   {
     what: 'a refusal is reported after the commit too',
     migration: { phase: 'committed' },
     records: both({ state: 'refused', newestId: 7 }),
-    then: { kind: 'report-refused' },
+    next: { kind: 'report-refused' },
   },
   {
     what: 'a group that serves says so',
     migration: { phase: 'committed' },
     records: both({ state: 'serving', newestId: 7 }),
-    then: { kind: 'report-active' },
+    next: { kind: 'report-active' },
   },
   {
     what: 'also where a shard has gone on since',
     migration: { phase: 'committed' },
     records: [record({ state: 'serving', newestId: 7 }), record({ state: 'released', newestId: 9 })],
-    then: { kind: 'report-active' },
+    next: { kind: 'report-active' },
   },
-  { what: 'what was aborted here is nothing to drive', records: both({ state: 'absent', newestId: 7 }), then: { kind: 'none' } },
-  { what: 'an ended one is nothing to drive', migration: { phase: 'aborted' }, records: both(importing), then: { kind: 'none' } },
+  { what: 'what was aborted here is nothing to drive', records: both({ state: 'absent', newestId: 7 }), next: { kind: 'none' } },
+  { what: 'an ended one is nothing to drive', migration: { phase: 'aborted' }, records: both(importing), next: { kind: 'none' } },
 ]
 
 describe('the next step of an import', () => {
-  for (const { what, migration: change, records, then } of cases) {
-    it(what, () => expect(nextImportStep(migration(change), records)).toEqual(then))
+  for (const { what, migration: change, records, next } of cases) {
+    it(what, () => expect(nextImportStep(migration(change), records)).toEqual(next))
   }
 })

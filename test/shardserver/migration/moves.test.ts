@@ -1,0 +1,313 @@
+import { describe, expect, it } from 'vitest'
+import { pb } from '../../../proto/messages.ts'
+import { MoveRig } from './move-rig.ts'
+
+const { REPORT_ACTIVE, REPORT_CANNOT, REPORT_CLEAN, REPORT_READY, REPORT_REFUSED } = pb.v1.ReportKind
+
+/** The steps of an undisturbed move that each group's log has. */
+const targetSteps = ['import', 'ingest', 'replay', 'activate']
+
+function reportsOf(rig: MoveRig, kind: pb.v1.ReportKind, group?: string): number {
+  return rig.controllers.reports.filter((report) => report.kind === kind && (group === undefined || report.group === group)).length
+}
+
+/** Both groups hold what they are to hold, and nothing is left of the migration. */
+function expectMoved(rig: MoveRig, shards: readonly number[], values: readonly number[]): void {
+  for (const shard of shards) {
+    expect(rig.target.record(shard).state).toBe('serving')
+    expect(rig.source.record(shard).state).toBe('absent')
+    expect(rig.source.data.has(shard)).toBe(false)
+  }
+  expect(rig.target.data.get(shards[0] ?? 0)).toEqual(values)
+  expect(rig.source.record(6).state).toBe('serving')
+}
+
+function expectStayed(rig: MoveRig, shards: readonly number[]): void {
+  for (const shard of shards) {
+    expect(rig.source.record(shard).state).toBe('serving')
+    expect(['unborn', 'absent']).toContain(rig.target.record(shard).state)
+    expect(rig.target.data.has(shard)).toBe(false)
+  }
+}
+
+/** Writes 1, 2, … to shard 3, at whichever group serves it, until stopped; each acknowledged one is in the list. */
+function load(rig: MoveRig, everyMs: number) {
+  const acknowledged: number[] = []
+  let next = 1
+  let stopped = false
+  const step = () => {
+    if (stopped) return
+    const groups = [rig.source, rig.target].filter((group) => group.write(3, next))
+    expect(groups.length).toBeLessThan(2)
+    if (groups.length === 1) acknowledged.push(next++)
+    rig.world.schedule(everyMs, undefined, 'load', step)
+  }
+  step()
+  return {
+    acknowledged,
+    stop: () => {
+      stopped = true
+    },
+  }
+}
+
+describe('moving shards between two groups', () => {
+  it('brings all that the source acknowledged, and leaves nothing behind', async () => {
+    const rig = new MoveRig(1)
+    const writes = load(rig, 3)
+    await rig.world.runFor(50)
+    rig.controllers.plan(1, [3, 5])
+    await rig.runUntilSettled(1)
+    writes.stop()
+    expect(rig.controllers.phase(1)).toBe('done')
+    expectMoved(rig, [3, 5], writes.acknowledged)
+    expect(rig.source.steps).toEqual(['export', 'release', 'outcome'])
+    expect([...new Set(rig.target.steps)]).toEqual(targetSteps)
+    const active = rig.controllers.reports.filter(({ kind }) => kind === REPORT_ACTIVE)
+    expect(active[0]?.pauseUs).toBeGreaterThan(0)
+    expect(active[0]?.pauseUs).toBeLessThan(100_000)
+    expect(reportsOf(rig, REPORT_CLEAN)).toBe(2)
+  })
+
+  it('moves several sets at a time, and no more than it may', async () => {
+    const rig = new MoveRig(2)
+    let most = 0
+    rig.target.fate = () => {
+      most = Math.max(most, rig.target.migrations().length)
+      return 'applied'
+    }
+    for (const [i, shard] of [3, 5, 6].entries()) rig.controllers.plan(i + 1, [shard])
+    for (const id of [1, 2, 3]) await rig.runUntilSettled(id)
+    expect([3, 5, 6].map((shard) => rig.target.record(shard).state)).toEqual(['serving', 'serving', 'serving'])
+    expect(most).toBe(2)
+  })
+
+  for (const kind of ['import', 'export', 'ingest', 'replay', 'release', 'activate', 'outcome']) {
+    for (const fate of ['lost', 'lost-but-applied'] as const) {
+      it(`goes on where the leader changes with ${kind} in its log, ${fate}`, async () => {
+        const rig = new MoveRig(3)
+        const writes = load(rig, 3)
+        let hits = 0
+        for (const group of [rig.source, rig.target]) {
+          group.fate = (step) => {
+            if (step !== kind || hits > 0) return 'applied'
+            hits++
+            rig.world.schedule(0, undefined, 'elect', () => rig.lead(group, group === rig.source ? 's2' : 't3'))
+            return fate
+          }
+        }
+        rig.controllers.plan(1, [3, 5])
+        await rig.runUntilSettled(1)
+        writes.stop()
+        expect(hits).toBe(1)
+        expectMoved(rig, [3, 5], writes.acknowledged)
+      })
+    }
+  }
+
+  for (const [victim, what] of [
+    ['t1', "target's leader"],
+    ['s1', "source's leader"],
+    ['t2', 'target follower'],
+  ] as const) {
+    for (const kind of ['import', 'export', 'ingest', 'release', 'activate']) {
+      it(`goes on where a ${what} dies at ${kind}, and where it comes back`, async () => {
+        const rig = new MoveRig(4)
+        const writes = load(rig, 3)
+        let hits = 0
+        for (const group of [rig.source, rig.target]) {
+          group.fate = (step) => {
+            if (step === kind && hits++ === 0) rig.world.schedule(0, undefined, 'die', () => rig.kill(victim))
+            return 'applied'
+          }
+        }
+        rig.controllers.plan(1, [3, 5])
+        await rig.world.runUntil(() => !rig.machine(victim).process.alive, 20_000)
+        await rig.world.runFor(3000)
+        rig.restart(victim)
+        await rig.runUntilSettled(1)
+        writes.stop()
+        expectMoved(rig, [3, 5], writes.acknowledged)
+      })
+    }
+  }
+
+  it('repeats a report whose answer was lost', async () => {
+    const rig = new MoveRig(5)
+    rig.controllers.losesAnswers = 1
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1)
+    expect(rig.controllers.phase(1)).toBe('done')
+    expect(reportsOf(rig, REPORT_READY) + reportsOf(rig, REPORT_ACTIVE)).toBeGreaterThan(1)
+  })
+
+  it('waits for no controller between the commit and serving', async () => {
+    const rig = new MoveRig(6)
+    rig.target.fate = (kind) => {
+      if (kind === 'activate') expect(rig.controllers.silent).toBe(true)
+      return 'applied'
+    }
+    rig.source.fate = (kind) => {
+      if (kind === 'release') rig.controllers.silent = true
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.target.record(3).state === 'serving', 20_000)
+    expect(rig.controllers.phase(1)).toBe('committed')
+    rig.controllers.silent = false
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+  })
+
+  it('commits with a target whose watch is behind, and releases at a source whose watch is', async () => {
+    const rig = new MoveRig(7)
+    rig.controllers.plan(1, [3])
+    for (const node of ['s1', 's2', 's3']) rig.deafen(node)
+    await rig.world.runUntil(() => rig.target.record(3).state === 'serving', 20_000)
+    rig.deaf.clear()
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+  })
+
+  it('does not begin while paused, makes no progress while paused, and goes on', async () => {
+    const rig = new MoveRig(8)
+    rig.controllers.plan(1, [3])
+    rig.controllers.change(1, { paused: true })
+    await rig.world.runFor(5000)
+    expect(rig.target.steps).toEqual([])
+    rig.controllers.change(1, { paused: false })
+    await rig.world.runUntil(() => rig.target.steps.includes('import'), 5000)
+    rig.controllers.change(1, { paused: true })
+    await rig.world.runFor(90_000)
+    expect(rig.controllers.phase(1)).toBe('copying')
+    expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
+    rig.controllers.change(1, { paused: false })
+    await rig.runUntilSettled(1)
+    expect(rig.controllers.phase(1)).toBe('done')
+  })
+})
+
+describe('a move that cannot be', () => {
+  it('cuts again where the cut is lost everywhere', async () => {
+    const rig = new MoveRig(11)
+    rig.source.fate = (kind) => {
+      if (kind === 'export' && rig.source.migrations().length === 0) {
+        rig.world.schedule(0, undefined, 'lose', () => {
+          for (const replica of rig.source.replicas) replica.cuts.clear()
+        })
+      }
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1)
+    expect(rig.controllers.phase(1)).toBe('done')
+    expect(rig.target.steps.filter((step) => step === 'import')).toHaveLength(2)
+    expect(rig.source.steps.filter((step) => step === 'export')).toHaveLength(2)
+  })
+
+  it('is refused for good where copies differ, and the source serves on', async () => {
+    const rig = new MoveRig(12)
+    for (const replica of rig.target.replicas.slice(0, 1)) replica.wrongDigest = true
+    rig.controllers.plan(1, [3, 5])
+    await rig.runUntilSettled(1)
+    expect(rig.controllers.phase(1)).toBe('aborted')
+    expect(reportsOf(rig, REPORT_REFUSED)).toBe(1)
+    expectStayed(rig, [3, 5])
+  })
+
+  it('is aborted after a minute without progress', async () => {
+    const rig = new MoveRig(13)
+    for (const node of ['s1', 's2', 's3']) rig.kill(node)
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 120_000)
+    expect(rig.world.nowMs).toBeGreaterThan(60_000)
+    expect(reportsOf(rig, REPORT_CANNOT)).toBe(1)
+    for (const node of ['s1', 's2', 's3']) rig.restart(node)
+    rig.source.lead('s1')
+    await rig.runUntilSettled(1)
+    expectStayed(rig, [3])
+  })
+
+  for (const kind of ['import', 'export', 'ingest', 'replay']) {
+    it(`ends where the controllers abort it at ${kind}, and the source never stops serving`, async () => {
+      const rig = new MoveRig(14)
+      const writes = load(rig, 3)
+      let aborted = false
+      for (const group of [rig.source, rig.target]) {
+        group.fate = (step) => {
+          if (step === kind && !aborted) {
+            aborted = true
+            rig.controllers.change(1, { phase: 'aborted' })
+          }
+          return 'applied'
+        }
+      }
+      rig.controllers.plan(1, [3, 5])
+      await rig.runUntilSettled(1)
+      await rig.world.runFor(100)
+      writes.stop()
+      expect(rig.source.data.get(3)).toEqual(writes.acknowledged)
+      expectStayed(rig, [3, 5])
+    })
+  }
+
+  it('is given back after the commit where the last replay is damaged', async () => {
+    const rig = new MoveRig(15)
+    rig.target.fate = (kind) => {
+      if (kind === 'activate') rig.target.damage = true
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1)
+    expect(rig.controllers.phase(1)).toBe('given-back')
+    expectStayed(rig, [3])
+    expect(rig.source.record(3).epoch).toBe(3)
+  })
+
+  it('asks about an import that comes long after its end, and drops it', async () => {
+    const rig = new MoveRig(16)
+    rig.controllers.plan(1, [3])
+    rig.controllers.change(1, { phase: 'aborted', fromConfirmed: true, toConfirmed: true })
+    rig.controllers.byId.delete(1)
+    const step = { kind: 'import' as const, id: 1, shards: [3], attempt: 1, from: 'g1@1' }
+    const { encodeMigration } = await import('../../../shardserver/entry.ts')
+    rig.target.apply(encodeMigration(0, step))
+    expect(rig.target.record(3).state).toBe('importing')
+    await rig.world.runUntil(() => rig.target.record(3).state === 'absent', 20_000)
+  })
+
+  it('confirms the end of one that it never took part in', async () => {
+    const rig = new MoveRig(17)
+    rig.controllers.plan(1, [3])
+    rig.controllers.change(1, { phase: 'aborted' })
+    await rig.runUntilSettled(1)
+    expect(rig.source.steps).toEqual([])
+    expect(rig.target.steps).toEqual([])
+  })
+
+  it('is answered with refusals where a caller is of another cluster, or not shown the commit', async () => {
+    const rig = new MoveRig(18)
+    rig.controllers.plan(1, [3])
+    rig.controllers.change(1, { paused: true })
+    const naming = { group: 'g1@1', migration: 1, shards: [3] }
+    const ask = (node: string, clusterId: Uint8Array) =>
+      rig.release(node, new pb.v1.ReleaseRequest({ ...naming, clusterId, configNumber: 9 }))
+    expect(await ask('s1', new Uint8Array(16))).toBe('FAILED_PRECONDITION')
+    expect(await ask('s1', new Uint8Array(16).fill(7))).toBe('FAILED_PRECONDITION')
+    expect(await ask('s2', new Uint8Array(16).fill(7))).toBe('NOT_LEADER')
+    expect(await ask('t1', new Uint8Array(16).fill(7))).toBe('NOT_FOUND')
+    expect(rig.source.steps).toEqual([])
+  })
+})
+
+describe('births above epoch 1', () => {
+  it('are made by the controllers order only, once, and confirmed', async () => {
+    const rig = new MoveRig(21)
+    rig.controllers.births = [{ shard: 9, group: 'g2@1', epoch: 4 }]
+    rig.controllers.onChange()
+    await rig.world.runUntil(() => rig.controllers.births.length === 0, 20_000)
+    expect(rig.target.record(9)).toMatchObject({ state: 'serving', epoch: 4 })
+    expect(rig.target.steps).toEqual(['rebirth'])
+    expect(rig.source.record(9).state).toBe('unborn')
+  })
+})

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { examples, type Registry } from './invocation.ts'
+import type { ServerFlags } from './settings.ts'
 import { addTuningOptions, typedFlags } from './tuning-options.ts'
 import { untilStdinEndsFlag } from './until-stdin-ends.ts'
 
@@ -55,9 +56,14 @@ export function addServer(program: Command, registry: Registry): void {
     return runProcess(invocation.world, {
       flags,
       ...shellFlags(command),
-      start: (settings, seams, onFatal) => startShardServer({ ...settings, controllers: flags.controllers }, seams, onFatal),
+      start: (settings, seams, onFatal) => startShardServer({ ...settings, ...serverSettings(flags) }, seams, onFatal),
     })
   })
+}
+
+function serverSettings(flags: ServerFlags) {
+  const { controllers, 'max-migrations': maxMigrations, 'migration-bytes-per-second': migrationBytesPerSecond } = flags
+  return { controllers, maxMigrations, ...(migrationBytesPerSecond === undefined ? {} : { migrationBytesPerSecond }) }
 }
 
 function givenTo(command: Command, registry: Registry) {

@@ -13,6 +13,7 @@ import type { Replica } from '../raft/replica.ts'
 import type { GroupResult } from './apply-run.ts'
 import { Births } from './births.ts'
 import { type GroupStateMachine, openGroupStateMachine } from './group-state-machine.ts'
+import type { MigrationBreak } from './migration-break.ts'
 
 const claimTimeoutMs = 10_000
 const retryMs = 500
@@ -25,8 +26,12 @@ export interface GroupHostOptions {
   readonly blockCache: BlockCache
   /** Shared by the groups, as the cache is. */
   readonly memtableBudget: MemtableBudget
+  /** Deliberate breaks, for proving that the simulator catches them. */
+  readonly breaks: ReadonlySet<MigrationBreak>
   /** Newest config; undefined: none yet. */
   config(): Config | undefined
+  /** A replica was started, or its role, leader or term changed. */
+  onChange(): void
   onFatal(error: Error): void
 }
 
@@ -44,6 +49,10 @@ export class GroupHost {
   readonly #lost = new Map<string, string>()
   /** Groups being started, or whose replica number is lost for this directory. */
   readonly #begun = new Set<string>()
+  /** Being started. */
+  readonly #starting = new Map<string, Promise<void>>()
+  /** Removed from the cluster for good. */
+  readonly #removed = new Map<string, Promise<void>>()
   readonly #retries = new Set<Timer>()
   #closed = false
 
@@ -80,17 +89,38 @@ export class GroupHost {
     })
   }
 
+  /** Deletes what is here of a group that was removed from the cluster for good. Resolves when it is gone. */
+  remove(group: string): Promise<void> {
+    const known = this.#removed.get(group)
+    if (known !== undefined) return known
+    const removing = this.#remove(group)
+    this.#removed.set(group, removing)
+    return removing
+  }
+
   close(): void {
     this.#closed = true
     for (const timer of this.#retries) timer.cancel()
     for (const births of this.#births.values()) births.close()
   }
 
+  async #remove(group: string): Promise<void> {
+    await this.#starting.get(group)?.catch(() => undefined)
+    this.#births.get(group)?.close()
+    this.#births.delete(group)
+    this.#hosted.delete(group)
+    this.#lost.delete(group)
+    this.#options.onChange()
+    await this.#options.host.remove(group)
+  }
+
   async #ensure(group: Group): Promise<void> {
-    if (this.#begun.has(group.uid) || this.#closed) return
+    if (this.#begun.has(group.uid) || this.#removed.has(group.uid) || this.#closed) return
     this.#begun.add(group.uid)
+    const starting = this.#start(group).finally(() => this.#starting.delete(group.uid))
+    this.#starting.set(group.uid, starting)
     try {
-      await this.#start(group)
+      await starting
     } catch (error) {
       if (this.#closed) return
       if (error instanceof OstrakaError) this.#refused(group, error)
@@ -115,7 +145,7 @@ export class GroupHost {
   }
 
   async #start(group: Group): Promise<void> {
-    const { seams, directory, host, blockCache, memtableBudget } = this.#options
+    const { seams, directory, host, blockCache, memtableBudget, breaks } = this.#options
     const number = await this.#claim(group)
     const stateMachine = await openGroupStateMachine({
       fileSystem: seams.fileSystem,
@@ -126,6 +156,7 @@ export class GroupHost {
       initialConf: { voters: group.members.map(({ replica }) => replica).sort((a, b) => a - b), votersOutgoing: [], learners: [] },
       blockCache,
       memtableBudget,
+      breaks,
       shardCount: this.#options.config()?.shardCount ?? 0,
       onFailure: (error) => this.#storeFailed(error),
     })
@@ -135,9 +166,14 @@ export class GroupHost {
       replica: number,
       members: new Map(group.members.map((member) => [member.replica, member.node])),
       stateMachine,
-      onSoftState: () => this.#births.get(group.uid)?.check(),
+      onSoftState: () => {
+        this.#births.get(group.uid)?.check()
+        this.#options.onChange()
+      },
     })
+    host.setExports(group.uid, stateMachine.exports)
     this.#hosted.set(group.uid, { replica, stateMachine })
+    this.#options.onChange()
     this.#births.set(
       group.uid,
       new Births({ clock: seams.clock, logger: this.#logger, replica, stateMachine, config: this.#options.config }),

@@ -1,7 +1,7 @@
-import { sleep } from '../base/clock.ts'
 import type { Seams } from '../base/seams.ts'
 import { type Listener, unaryRoute } from '../base/transport.ts'
 import { BlockCache, MemtableBudget } from '../lsm/index.ts'
+import type { Config } from '../proto/config.ts'
 import { ConfigWatcher } from '../proto/config-watcher.ts'
 import { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -11,25 +11,37 @@ import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { helloRoute } from '../raft/formation.ts'
 import { openHost } from '../raft/open-host.ts'
+import { Pace } from '../raft/pace.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import { transferLeader } from '../raft/transfer-request.ts'
 import { GroupHost, type HostedReplica } from './group-host.ts'
+import { Heartbeats } from './heartbeats.ts'
 import { KvServer } from './kv-server.ts'
+import { MigrationBook } from './migration/book.ts'
+import { Migrations } from './migration/migrations.ts'
+import type { MigrationNode } from './migration/node.ts'
+import { Peers } from './migration/peers.ts'
+import type { MigrationBreak } from './migration-break.ts'
 import { nodeStatus } from './node-status.ts'
 
-const heartbeatEveryMs = 500
-const heartbeatTimeoutMs = 1000
 /** A start gives up when no controller has answered for so long. */
 const registerTimeoutMs = 30_000
 /** For handing over, for what still waits then, and for connections to end: together less than the five seconds of a signal. */
 const handOverMs = 2000
 const answerMs = 500
 const closeGraceMs = 1500
+const noBreaks: ReadonlySet<MigrationBreak> = new Set()
 
 export interface ShardServerSettings extends ProcessSettings {
   /** HOST:PORT of the controllers. */
   readonly controllers: readonly string[]
+  /** Shards' migrations that copy at once, in each direction. */
+  readonly maxMigrations: number
+  /** Of all copies into this node together; undefined: as fast as it goes. */
+  readonly migrationBytesPerSecond?: number
+  /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
+  readonly breaks?: ReadonlySet<MigrationBreak>
 }
 
 export interface RunningShardServer extends RunningProcess {
@@ -67,6 +79,8 @@ class ShardServer implements RunningShardServer {
   #host: RaftHost | undefined
   #groups: GroupHost | undefined
   #kv: KvServer | undefined
+  #migrations: Migrations | undefined
+  #heartbeats: Heartbeats | undefined
   #listener: Listener | undefined
   #closed = false
 
@@ -77,7 +91,7 @@ class ShardServer implements RunningShardServer {
     this.#onFatal = onFatal
     const { transport, clock, random, logger } = seams
     this.#client = new ControllerClient({ transport, clock, random, logger, addresses: settings.controllers })
-    this.#watcher = new ConfigWatcher({ transport, clock, random, logger, addresses: settings.controllers })
+    this.#watcher = new ConfigWatcher({ transport, clock, random, logger, addresses: settings.controllers, migrations: true })
   }
 
   async start(): Promise<void> {
@@ -85,37 +99,32 @@ class ShardServer implements RunningShardServer {
     const resolve = (node: string) => this.#watcher.directory.peerAddressOf(node)
     const host = await openHost(this.#settings, this.#seams, this.#directory, resolve, this.#onFatal)
     this.#host = host
-    const groups = new GroupHost({
-      seams: this.#seams,
-      directory: this.#directory,
-      host,
-      client: this.#client,
-      blockCache: new BlockCache(this.#settings.blockCacheBytes),
-      memtableBudget: new MemtableBudget(this.#settings.memtableBytes),
-      config: () => this.#watcher.config,
-      onFatal: this.#onFatal,
-    })
+    const groups = this.#openGroups(host)
     this.#groups = groups
     const kv = new KvServer({ clock, logger, hosts: groups, host, watcher: this.#watcher })
     this.#kv = kv
+    const migrations = this.#openMigrations(host, groups, kv)
+    this.#migrations = migrations
     const routes = [
       helloRoute(this.#directory),
       ...host.routes(),
       ...kv.routes(),
+      ...migrations.routes(),
       unaryRoute(nodeMethods.status, (request) => this.status(request)),
       unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),
     ]
     this.#listener = await transport.listen(this.#settings.listen, routes)
-    const config = await this.#register()
+    const { config, removedGroups } = await this.#register()
+    // A group that was removed must not serve, nor vote, not even for a moment.
+    for (const group of removedGroups) await groups.remove(group)
     await groups.follow(config)
     this.#watcher.onChange(() => {
       const newest = this.#watcher.config
       if (newest !== undefined) groups.followLater(newest)
+      migrations.check()
     })
     this.#watcher.start()
-    this.#heartbeats().catch((error: unknown) => {
-      if (!this.#closed) this.#onFatal(error instanceof Error ? error : new Error(String(error)))
-    })
+    this.#heartbeats = this.#beginHeartbeats(host, groups, migrations)
   }
 
   get addresses() {
@@ -142,6 +151,8 @@ class ShardServer implements RunningShardServer {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#heartbeats?.close()
+    this.#migrations?.close()
     this.#groups?.close()
     await this.#host?.handOver(handOverMs)
     await this.#kv?.whenIdle(answerMs)
@@ -151,8 +162,68 @@ class ShardServer implements RunningShardServer {
     await this.#host?.close()
   }
 
+  #openGroups(host: RaftHost): GroupHost {
+    return new GroupHost({
+      seams: this.#seams,
+      directory: this.#directory,
+      host,
+      client: this.#client,
+      blockCache: new BlockCache(this.#settings.blockCacheBytes),
+      memtableBudget: new MemtableBudget(this.#settings.memtableBytes),
+      breaks: this.#settings.breaks ?? noBreaks,
+      config: () => this.#watcher.config,
+      onChange: () => this.#migrations?.check(),
+      onFatal: this.#onFatal,
+    })
+  }
+
+  #openMigrations(host: RaftHost, hosts: GroupHost, kv: KvServer): Migrations {
+    const { clock, random, logger, fileSystem, transport } = this.#seams
+    const { maxMigrations, migrationBytesPerSecond, breaks = noBreaks } = this.#settings
+    const node: MigrationNode = {
+      self: this.#directory.id,
+      clock,
+      random,
+      logger,
+      hosts,
+      controllers: this.#client,
+      book: new MigrationBook({ clock, list: () => this.#watcher.migrations }),
+      peers: new Peers({ transport, resolve: (peer) => this.#watcher.directory.peerAddressOf(peer) }),
+      maxMigrations,
+      breaks,
+      clusterId: () => this.#directory.clusterId,
+      config: () => this.#watcher.config,
+      births: () => this.#watcher.migrations.births,
+      nodeOf: (group, replica) => host.nodeOf(group, replica) ?? '',
+    }
+    const pace = migrationBytesPerSecond === undefined ? undefined : new Pace(clock, migrationBytesPerSecond)
+    return new Migrations({
+      node,
+      world: { fileSystem, transport, pace },
+      slow: (group, shards) => kv.slow(group, shards),
+      onRecords: (group, isImporting) => kv.shardsChanged(group, isImporting),
+    })
+  }
+
+  #beginHeartbeats(host: RaftHost, groups: GroupHost, migrations: Migrations): Heartbeats {
+    return new Heartbeats({
+      clock: this.#seams.clock,
+      logger: this.#seams.logger,
+      client: this.#client,
+      id: this.#settings.id,
+      nonce: this.#directory.nonce,
+      hosted: () => groups.all(),
+      nodeOf: (group, replica) => host.nodeOf(group, replica) ?? '',
+      progressOf: (group) => migrations.progressOf(group),
+      remove: (group) => groups.remove(group),
+      onFatal: (error) => {
+        if (!this.#closed) this.#onFatal(error)
+      },
+    })
+  }
+
   /** Says where this node can be reached; learns the cluster, the config and where the others are. */
-  async #register() {
+  async #register(): Promise<{ readonly config: Config; readonly removedGroups: readonly string[] }> {
     const { id, pid, http, advertise } = this.#settings
     const request = {
       id,
@@ -163,39 +234,19 @@ class ShardServer implements RunningShardServer {
       http,
       clusterId: this.#directory.clusterId,
       protocolVersion,
+      groups: [...(await this.#directory.heldGroups())],
     }
     const reply = await this.#client.register(request, { timeoutMs: registerTimeoutMs }).catch((error: unknown) => {
       throw this.#refusal(error)
     })
     await this.#directory.joinCluster(reply.clusterId)
     this.#watcher.offer(reply.config, reply.directory)
-    return reply.config
+    return reply
   }
 
   /** That these controllers will never take this directory (another cluster, another version) is no failure that another attempt mends. */
   #refusal(error: unknown): unknown {
     if (!(error instanceof OstrakaError) || error.code !== 'FAILED_PRECONDITION') return error
     return new DataDirectoryMismatch(`${this.#directory.folder} is refused by ${this.#settings.controllers.join(', ')}: ${error.message}`)
-  }
-
-  /** Tells the controllers that this node lives, and what it knows of its groups' leaders. */
-  async #heartbeats(): Promise<void> {
-    while (!this.#closed) {
-      const groups = (this.#groups?.all() ?? []).map(({ replica }) => ({
-        group: replica.group,
-        term: replica.term,
-        leader: this.#host?.nodeOf(replica.group, replica.leader) ?? '',
-      }))
-      try {
-        await this.#client.heartbeat(
-          { id: this.#settings.id, nonce: this.#directory.nonce, groups, controller: false },
-          { timeoutMs: heartbeatTimeoutMs },
-        )
-      } catch (error) {
-        if (!(error instanceof OstrakaError)) throw error
-        this.#seams.logger.debug({ error: error.message }, 'no controller took the heartbeat')
-      }
-      await sleep(this.#seams.clock, heartbeatEveryMs)
-    }
   }
 }

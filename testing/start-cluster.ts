@@ -58,7 +58,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
     const controllers = controller.addresses.map(({ address }) => address)
     const servers: RunningProcess[] = []
     for (let i = 1; i <= nodes; i++) {
-      const server = await startShardServer({ ...settings(`n${i}`, folder, options), controllers }, seams(logger), fatal)
+      const server = await startShardServer({ ...settings(`n${i}`, folder, options), controllers, maxMigrations: 2 }, seams(logger), fatal)
       running.push(server)
       servers.push(server)
     }

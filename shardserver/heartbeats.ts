@@ -1,0 +1,85 @@
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Logger } from '../base/logger.ts'
+import type { ControllerClient } from '../proto/controller-client.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import type { pb } from '../proto/messages.ts'
+import type { HostedReplica } from './group-host.ts'
+import { serves } from './shard-state.ts'
+
+const everyMs = 500
+const timeoutMs = 1000
+const sizesEveryMs = 5000
+
+export interface HeartbeatsOptions {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly client: Pick<ControllerClient, 'heartbeat'>
+  /** This node's. */
+  readonly id: string
+  readonly nonce: Uint8Array
+  hosted(): readonly HostedReplica[]
+  /** Node id; '' where it is not known. */
+  nodeOf(group: string, replica: number): string
+  /** Of the migrations into a group that this node leads. */
+  progressOf(group: string): pb.v1.MigrationProgress.$Properties[]
+  /** A group was removed from the cluster for good: its data is to be deleted. */
+  remove(group: string): Promise<void>
+  onFatal(error: Error): void
+}
+
+/** Tells the controllers that this node lives, and what it knows of its groups: who leads, how large their shards are, how far migrations are. */
+export class Heartbeats {
+  readonly #options: HeartbeatsOptions
+  #timer: Timer | undefined
+  #sizesAtMs = Number.NEGATIVE_INFINITY
+  #closed = false
+
+  constructor(options: HeartbeatsOptions) {
+    this.#options = options
+    this.#beat()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#timer?.cancel()
+  }
+
+  #beat(): void {
+    this.#once()
+      .catch((error: unknown) => {
+        if (this.#closed) return
+        if (!(error instanceof OstrakaError)) throw error
+        this.#options.logger.debug({ error: error.message }, 'no controller took the heartbeat')
+      })
+      .then(
+        () => {
+          if (!this.#closed) this.#timer = this.#options.clock.setTimer(everyMs, () => this.#beat())
+        },
+        (error: unknown) => this.#options.onFatal(error instanceof Error ? error : new Error(String(error))),
+      )
+  }
+
+  async #once(): Promise<void> {
+    const { id, nonce, client } = this.#options
+    const nowMs = this.#options.clock.monotonicMs()
+    const tellsSizes = nowMs - this.#sizesAtMs >= sizesEveryMs
+    const groups: pb.v1.HostedGroup.$Properties[] = []
+    for (const hosted of this.#options.hosted()) groups.push(await this.#describe(hosted, tellsSizes))
+    if (this.#closed) return
+    const { removedGroups } = await client.heartbeat({ id, nonce, groups, controller: false }, { timeoutMs })
+    if (tellsSizes) this.#sizesAtMs = nowMs
+    for (const group of removedGroups) if (!this.#closed) await this.#options.remove(group)
+  }
+
+  async #describe({ replica, stateMachine }: HostedReplica, tellsSizes: boolean): Promise<pb.v1.HostedGroup.$Properties> {
+    const { group, term } = replica
+    const leader = this.#options.nodeOf(group, replica.leader)
+    if (replica.role !== 'leader') return { group, term, leader }
+    const sizes: pb.v1.ShardSize.$Properties[] = []
+    for (const { shard, state } of tellsSizes ? stateMachine.status().shards : []) {
+      const bytes = serves(state) ? await stateMachine.shardBytes(shard) : 0
+      if (bytes > 0) sizes.push({ shard, bytes })
+    }
+    return { group, term, leader, sizes, tellsSizes, progress: this.#options.progressOf(group) }
+  }
+}

@@ -59,7 +59,7 @@ async function keysOfGroups(db: Client, groups: readonly string[]): Promise<Map<
   return keys
 }
 
-describe(`SIGTERM under load (seed ${seed})`, () => {
+describe(`SIGTERM under load (seed ${seed})`, { timeout: 180_000 }, () => {
   let up: Up
   let load: ClusterUnderLoad
   let db: Client

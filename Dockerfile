@@ -29,7 +29,7 @@ USER ostraka
 WORKDIR /var/lib/ostraka
 VOLUME /var/lib/ostraka
 # A server's readiness; a one-shot command ends before it is asked.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["node", "/app/docker/ready.cjs"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=3 CMD ["node", "/app/docker/ready.cjs"]
 # Node itself is process 1: a server handles SIGTERM and SIGINT and starts no processes, so there is nothing to reap.
 ENTRYPOINT ["node", "/app/dist/cli/main.js"]
 CMD ["--help"]

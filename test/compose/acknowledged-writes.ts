@@ -11,6 +11,7 @@ export class AcknowledgedWrites {
   readonly #loops: Promise<void>[] = []
   readonly #db: Client
   #stopped = false
+  #slowestMs = 0
 
   private constructor(db: Client) {
     this.#db = db
@@ -26,12 +27,16 @@ export class AcknowledgedWrites {
     return this.#acknowledged.size
   }
 
-  /** Milliseconds until a put to `group`, issued now, is acknowledged. */
-  async probe(group: string): Promise<number> {
-    const key = await this.#keyOf(group)
-    const startMs = performance.now()
-    await this.#put(key, `at ${startMs}`)
-    return Math.round(performance.now() - startMs)
+  /** Milliseconds of the slowest put acknowledged since the last time that this was asked. */
+  takeSlowestMs(): number {
+    const slowest = this.#slowestMs
+    this.#slowestMs = 0
+    return Math.round(slowest)
+  }
+
+  /** Puts a new key of `group`. */
+  async probe(group: string): Promise<void> {
+    await this.#put(await this.#keyOf(group), `probe after ${this.count} writes`)
   }
 
   async stop(): Promise<void> {
@@ -68,7 +73,9 @@ export class AcknowledgedWrites {
   }
 
   async #put(key: string, value: string): Promise<void> {
+    const startMs = performance.now()
     await this.#db.put(key, value)
+    this.#slowestMs = Math.max(this.#slowestMs, performance.now() - startMs)
     this.#acknowledged.set(key, value)
   }
 

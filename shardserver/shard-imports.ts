@@ -1,6 +1,6 @@
 import { equalBytes } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
-import { joinPath, replaceFile } from '../base/file-system.ts'
+import { joinPath, makeFolderDurably, replaceFile } from '../base/file-system.ts'
 import { type PreparedIngest, readTable } from '../lsm/index.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { FileEntry } from '../raft/file-set.ts'
@@ -79,6 +79,9 @@ export class ShardImports {
       const prepared = await this.#prepare(list)
       try {
         mustBeWanted()
+        // Whoever brought the files may have synced no folder above this one.
+        await makeFolderDurably(this.#options.fileSystem, folder)
+        await this.#options.fileSystem.syncFolder(folder)
         await replaceFile(this.#options.fileSystem, joinPath(folder, heldName), encodeExportList(list))
         mustBeWanted()
         if (this.#held.has(name)) throw new OstrakaError('FAILED_PRECONDITION', 'it was staged twice at once', true)

@@ -233,7 +233,7 @@ export class ConfigState {
         const { entry: message, nonce } = pb.v1.NodeRegistration.decode(plain(value))
         const entry = decodeNodeEntry(message ?? {})
         const registrations = letter === 'k' ? this.controllers : this.nodes
-        registrations.set(entry.id, { entry, nonce })
+        registrations.set(entry.id, { entry, nonce: plain(nonce) })
         if (letter === 'n') this.directory = this.directory.with(entry)
       }
     }
@@ -242,7 +242,7 @@ export class ConfigState {
   async #loadRest(database: RecordReader): Promise<void> {
     for await (const { value } of recordsOf(database, 'r')) {
       const { replica, node, group, nonce } = pb.v1.ReplicaClaim.decode(plain(value))
-      this.claims.set(replica, { node, group, nonce })
+      this.claims.set(replica, { node, group, nonce: plain(nonce) })
     }
     for await (const { key, value } of recordsOf(database, 'j')) {
       this.joined.set(new TextDecoder().decode(plain(key.subarray(1))), new TextDecoder().decode(plain(value)))

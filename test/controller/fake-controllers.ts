@@ -34,8 +34,15 @@ export class MemoryDatabase implements ConfigDatabase {
     return this.#records.get(Buffer.from(key).toString('hex'))
   }
 
-  async *iterate(): AsyncGenerator<{ key: Uint8Array; value: Uint8Array }> {
-    for (const key of [...this.#records.keys()].sort()) yield { key: Buffer.from(key, 'hex'), value: this.#records.get(key) as Uint8Array }
+  async *iterate(bounds: { lower?: Uint8Array; upper?: Uint8Array }): AsyncGenerator<{ key: Uint8Array; value: Uint8Array }> {
+    const [lower, upper] = [bounds.lower, bounds.upper].map((bound) =>
+      bound === undefined ? undefined : Buffer.from(bound).toString('hex'),
+    )
+    for (const key of [...this.#records.keys()].sort()) {
+      if (lower !== undefined && key < lower) continue
+      if (upper !== undefined && key >= upper) return
+      yield { key: Buffer.from(key, 'hex'), value: this.#records.get(key) as Uint8Array }
+    }
   }
 
   async seal(mark: Uint8Array): Promise<void> {

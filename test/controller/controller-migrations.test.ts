@@ -1,0 +1,160 @@
+import { describe, expect, it } from 'vitest'
+import { ConfigWatcher } from '../../proto/config-watcher.ts'
+import { protocolVersion } from '../../proto/limits.ts'
+import { pb } from '../../proto/messages.ts'
+import { controllerMethods } from '../../proto/methods.ts'
+import { nonce } from './entries.ts'
+import { fakeControllers } from './fake-controllers.ts'
+
+const timeoutMs = 5000
+const { REPORT_READY, REPORT_ACTIVE, REPORT_CLEAN, REPORT_CANNOT } = pb.v1.ReportKind
+const group = (name: string) => ({ name, members: ['n1', 'n2', 'n3'].map((node) => ({ node, address: `${node}:7410` })) })
+
+async function cluster() {
+  const fake = await fakeControllers()
+  const { world, client, machine } = fake
+  const run = <T>(promise: Promise<T>) => world.settle(promise)
+  for (const id of ['n1', 'n2', 'n3']) {
+    const addresses = [{ name: 'default', address: `${id}:7410` }]
+    await run(client.register({ id, nonce: nonce(4), addresses, pid: 7, protocolVersion }, { timeoutMs }))
+  }
+  await run(client.join({ groups: [group('g1'), group('g2')], author: 'op' }, { timeoutMs }))
+  const report = (migration: number, kind: pb.v1.ReportKind, from?: string) =>
+    run(client.report({ migration, kind, group: from ?? machine(1).state.migrations.byId.get(migration)?.to ?? 'x@1' }, { timeoutMs }))
+  const complete = async (id: number) => {
+    const { from, to } = machine(1).state.migrations.byId.get(id) ?? { from: '', to: '' }
+    await report(id, REPORT_READY)
+    await report(id, REPORT_ACTIVE)
+    for (const uid of [from, to]) await report(id, REPORT_CLEAN, uid)
+  }
+  const beat = (more: pb.v1.HostedGroup.$Properties) =>
+    run(client.heartbeat({ id: 'n1', nonce: nonce(4), groups: [{ group: 'g2@2', term: 1, leader: 'n1', ...more }] }, { timeoutMs }))
+  return { ...fake, run, report, complete, beat }
+}
+
+describe('controller server: moving shards', () => {
+  it('drains a group, removes it by itself, and tells its nodes that it is gone', async () => {
+    const { world, client, run, complete, machine } = await cluster()
+    const leave = await run(client.leave({ group: 'g2', author: 'op' }, { timeoutMs }))
+    expect(leave).toEqual({ configNumber: 3, note: '8 shards will move, in 1 migration; then g2 is removed', migrations: [1] })
+    const status = async () => (await run(client.status({ timeoutMs }))).groups.map(({ name, state }) => `${name} ${state}`)
+    expect(await status()).toEqual([`g1 ${pb.v1.GroupState.ACTIVE}`, `g2 ${pb.v1.GroupState.DRAINING}`])
+    await complete(1)
+    await world.runUntil(() => machine(1).state.config?.groupByName('g2') === undefined)
+    expect(await status()).toEqual([`g1 ${pb.v1.GroupState.ACTIVE}`])
+    const groups = ['g1@1', 'g2@2', 'g9@9']
+    const addresses = [{ name: 'default', address: 'n1:7410' }]
+    const registered = await run(client.register({ id: 'n1', nonce: nonce(4), addresses, protocolVersion, groups }, { timeoutMs }))
+    expect(registered.removedGroups).toEqual(['g2@2'])
+    const beaten = await run(client.heartbeat({ id: 'n1', nonce: nonce(4), groups: groups.map((one) => ({ group: one })) }, { timeoutMs }))
+    expect(beaten).toEqual({ configNumber: 12, removedGroups: ['g2@2'] })
+    for (let number = 1; number <= 12; number++) {
+      const { config } = await run(client.query(number, { timeoutMs }))
+      expect([config.cause === '', config.author], `config ${number}`).toEqual([false, 'op'])
+    }
+    expect(machine(1).state).toEqual(machine(3).state)
+  })
+
+  it('plans again after a while what was aborted while its group drains, also under a new leader', async () => {
+    const { world, client, run, report, clock, group: fake, machine } = await cluster()
+    await run(client.leave({ group: 'g2' }, { timeoutMs }))
+    expect(await report(1, REPORT_CANNOT)).toMatchObject({ phase: 'aborted' })
+    const aborted = clock.monotonicMs()
+    await world.runFor(2000)
+    expect(machine(1).state.migrations.open()).toEqual([])
+    fake.elect(2)
+    await world.runUntil(() => machine(2).state.migrations.open().length === 1)
+    expect(clock.monotonicMs() - aborted).toBeGreaterThan(5000)
+    expect(machine(1).state.migrations.open()[0]).toMatchObject({ id: 2, cause: 'leave g2' })
+    await world.runFor(20_000)
+    expect(machine(1).state.migrations.next).toBe(3)
+  })
+
+  it('answers a change asked again under its id as it did, with the migrations', async () => {
+    const { client, run, machine } = await cluster()
+    const away = machine(1).state.config?.groupOf(3)?.name === 'g1' ? 'g2' : 'g1'
+    const request = { shard: 3, group: away, requestId: 'mine' }
+    const first = await run(client.move(request, { timeoutMs }))
+    expect(first).toEqual({ configNumber: 3, note: '', migrations: [1] })
+    expect(await run(client.move(request, { timeoutMs }))).toEqual(first)
+    await expect(run(client.move({ shard: 3, group: away }, { timeoutMs }))).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+    expect(await run(client.steer({ shard: 3, steering: pb.v1.Steering.CANCEL }, { timeoutMs }))).toMatchObject({ migrations: [1] })
+  })
+
+  it('lets parallel commands through one after the other', async () => {
+    const { client, run, machine } = await cluster()
+    const owner = (shard: number) => machine(1).state.config?.groupOf(shard)?.name
+    const moves = [1, 2, 3, 4, 5, 6].map((shard) => client.move({ shard, group: owner(shard) === 'g1' ? 'g2' : 'g1' }, { timeoutMs }))
+    const replies = await run(Promise.all([...moves, client.join({ groups: [group('g3')] }, { timeoutMs })]))
+    expect(replies.map((reply) => reply.configNumber).sort((a, b) => a - b)).toEqual([3, 4, 5, 6, 7, 8, 9])
+    const moving = machine(1)
+      .state.migrations.open()
+      .flatMap((record) => record.shards)
+    expect(new Set(moving).size).toBe(moving.length)
+    expect(machine(2).state).toEqual(machine(1).state)
+  })
+
+  it('heeds sizes that group leaders tell, and shows their progress until the end', async () => {
+    const { client, run, report, beat, machine } = await cluster()
+    const shards = machine(1).state.config?.shardsOf('g2@2') ?? []
+    const big = 300 * 1024 * 1024
+    await beat({ tellsSizes: true, sizes: [{ shard: shards[2] ?? 0, bytes: big }] })
+    const plan = await run(client.plan({ leave: { group: 'g2' } }, { timeoutMs }))
+    expect(plan.moves.find((move) => move.shard === shards[2])?.bytes).toBe(big)
+    const { migrations } = await run(client.leave({ group: 'g2' }, { timeoutMs }))
+    expect(migrations.length).toBe(2)
+    await beat({ leader: 'n2', term: 2, progress: [{ migration: 1, bytesCopied: 999 }] })
+    const shown = async () => (await run(client.migrations({ timeoutMs })))[0]
+    expect(await shown()).toMatchObject({ id: 1, bytesCopied: 0 })
+    await beat({ term: 3, progress: [{ migration: 1, attempt: 2, bytesCopied: 40, bytesTotal: 90, catchingUp: true }] })
+    expect(await shown()).toMatchObject({ id: 1, attempt: 2, bytesCopied: 40, bytesTotal: 90, catchingUp: true })
+    await report(1, REPORT_READY)
+    await report(1, REPORT_ACTIVE)
+    expect(await shown()).toMatchObject({ phase: pb.v1.MigrationPhase.DONE, catchingUp: false, fromConfirmed: false })
+  })
+
+  it('tells of a migration that nobody remembers that it was aborted', async () => {
+    const { client, run, report, machine } = await cluster()
+    await run(client.leave({ group: 'g2' }, { timeoutMs }))
+    // As if a thousand others had come since.
+    machine(1).state.migrations.byId.delete(1)
+    expect(await report(1, REPORT_CLEAN, 'g2@2')).toMatchObject({ id: 1, phase: 'aborted', shards: [] })
+    await expect(report(2, REPORT_READY)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  })
+
+  it("sends followers' callers to the leader, and refuses nonsense by typed errors", async () => {
+    const { client, run, network, group: fake } = await cluster()
+    fake.elect(2)
+    expect((await run(client.rebalance({}, { timeoutMs }))).note).toContain('nothing to do')
+    const channel = network.connect('c1:7400')
+    const { leave, move, unpin, rebalance, steer, report } = controllerMethods
+    for (const method of [leave, move, steer, report]) {
+      const { error } = await run(channel.unary(method as typeof leave, {} as never, { timeoutMs }))
+      expect(error?.code, method.path).toBe(pb.v1.ErrorCode.INVALID_ARGUMENT)
+    }
+    for (const method of [unpin, rebalance]) {
+      const { error } = await run(channel.unary(method as typeof rebalance, {} as never, { timeoutMs }))
+      expect([error?.code, error?.leaderHint], method.path).toEqual([pb.v1.ErrorCode.NOT_LEADER, 'c2:7401'])
+    }
+  })
+
+  it('tells watchers that ask what groups may have to act upon, from any controller', async () => {
+    const { world, client, run, complete, parts, peers, machine } = await cluster()
+    const watchers = peers.map(({ address }, at) => new ConfigWatcher({ ...parts, addresses: [address], migrations: at !== 1 }))
+    for (const watcher of watchers) watcher.start()
+    await run(client.leave({ group: 'g2' }, { timeoutMs }))
+    const [first, second, third] = watchers
+    await world.runUntil(() => first?.migrations.migrations.length === 1 && third?.migrations.migrations.length === 1)
+    expect(first?.migrations.migrations[0]).toMatchObject({ id: 1, from: 'g2@2', to: 'g1@1', phase: 'copying', shards: expect.any(Array) })
+    await complete(1)
+    await world.runUntil(() => watchers.every((watcher) => watcher.config?.number === machine(1).state.configNumber))
+    await world.runFor(5)
+    expect([first?.migrations.version, third?.migrations.version]).toEqual([5, 5])
+    expect(first?.migrations.migrations).toEqual([])
+    expect(second?.migrations.version).toBe(0)
+    const late = new ConfigWatcher({ ...parts, addresses: ['c2:7401'], migrations: true })
+    late.start()
+    await world.runUntil(() => late.migrations.version === 5)
+    for (const watcher of [...watchers, late]) watcher.close()
+  })
+})

@@ -1,0 +1,366 @@
+import { describe, expect, it } from 'vitest'
+import { encodeRecord } from '../../controller/migration-record.ts'
+import { settledMax } from '../../controller/migrations.ts'
+import { OstrakaError } from '../../proto/errors.ts'
+import { Lab, type Said } from './lab.ts'
+
+function refusal(act: () => unknown): string {
+  try {
+    act()
+  } catch (error) {
+    if (error instanceof OstrakaError) return `${error.code} ${error.message}`
+    throw error
+  }
+  return 'done'
+}
+
+function pair(shardCount = 16): Lab {
+  const lab = new Lab(shardCount)
+  lab.join(['g1', 'g2'])
+  return lab
+}
+
+describe('a join', () => {
+  it('moves shards only to the joiner, as many as its share, each under a config number of its own that says why', () => {
+    const lab = pair()
+    const [id] = lab.join(['g3'])
+    const before = lab.config
+    expect(lab.open().every((record) => record.to === 'g3@3')).toBe(true)
+    expect(lab.open().flatMap((record) => record.shards).length).toBe(5)
+    lab.completeAll()
+    expect(Object.values(lab.counts()).sort()).toEqual([5, 5, 6])
+    expect(lab.config.number).toBe(8)
+    expect([id, lab.config.author]).toEqual([1, 'op'])
+    expect(lab.config.cause).toMatch(/^move \d+ from g[12] to g3 \(join g3\)$/)
+    for (let shard = 0; shard < 16; shard++) {
+      const moved = lab.config.groupOf(shard)?.name !== before.groupOf(shard)?.name
+      expect(lab.config.epochOf(shard)).toBe(moved ? 2 : 1)
+    }
+    lab.rebalance()
+    expect(lab.note).toContain('nothing to do')
+  })
+
+  it('replans what an earlier one had on its way, if it is not committed', () => {
+    const lab = pair(64)
+    lab.join(['g3'])
+    const [first, second] = lab.open()
+    if (first === undefined || second === undefined) throw new Error('two were expected')
+    lab.report(first.id, 'ready')
+    lab.join(['g4', 'g5'])
+    expect(lab.state.migrations.byId.get(first.id)?.phase).toBe('committed')
+    expect(lab.state.migrations.byId.get(second.id)).toMatchObject({ phase: 'aborted', reason: 'not wanted any more: join g4, g5' })
+    lab.report(first.id, 'active')
+    lab.completeAll()
+    expect(Object.values(lab.counts()).sort()).toEqual([12, 13, 13, 13, 13])
+  })
+
+  it('is refused on another config than the one planned on, and where the name is being drained', () => {
+    const lab = pair()
+    expect(refusal(() => lab.join(['g3'], 1))).toBe('FAILED_PRECONDITION the config is 2, you planned on 1: plan again')
+    lab.leave('g2')
+    expect(refusal(() => lab.join(['g2']))).toContain('group g2 is being drained')
+  })
+})
+
+describe('a leave', () => {
+  it('drains the group, which is removed for good once it owns nothing and all is confirmed', () => {
+    const lab = pair()
+    lab.join(['g3'])
+    lab.completeAll()
+    lab.leave('g3')
+    expect(lab.config.groupByName('g3')?.state).toBe('draining')
+    expect(lab.note).toBe('5 shards will move, in 2 migrations; then g3 is removed')
+    const [first, ...others] = lab.open().map(({ id }) => id)
+    for (const id of others) lab.complete(id)
+    lab.report(first ?? 0, 'ready')
+    expect(lab.counts().g3).toBe(0)
+    lab.upkeep()
+    expect(lab.config.groupByName('g3')).toBeDefined()
+    lab.report(first ?? 0, 'active')
+    lab.report(first ?? 0, 'clean')
+    lab.upkeep()
+    expect(lab.config.groupByName('g3')).toBeDefined()
+    lab.report(first ?? 0, 'clean', 'g3@3')
+    lab.upkeep()
+    expect(lab.config.groupByName('g3')).toBeUndefined()
+    expect([lab.config.cause, lab.config.author]).toEqual(['leave g3: it is empty and removed', 'op'])
+    expect([...lab.state.migrations.tombstones]).toEqual(['g3@3'])
+    lab.join(['g3'])
+    expect(lab.config.groupByName('g3')?.uid).not.toBe('g3@3')
+  })
+
+  it('moves shards only from the leaver, ends what was coming to it, and drops its pins', () => {
+    const lab = pair()
+    lab.join(['g3'])
+    lab.move(0, lab.config.groupOf(0)?.name ?? '')
+    const incoming = lab.open().map(({ id }) => id)
+    const leaver = lab.config.groupOf(0)?.name ?? ''
+    lab.leave('g3')
+    expect(incoming.map((id) => lab.state.migrations.byId.get(id)?.phase)).toEqual(incoming.map(() => 'aborted'))
+    expect(lab.open()).toEqual([])
+    lab.leave(leaver)
+    expect(lab.config.pins.size).toBe(0)
+    expect(new Set(lab.open().map(({ from }) => from))).toEqual(new Set([lab.uid(leaver)]))
+  })
+
+  it('is refused for who is not there and for the last with data; draining again is nothing', () => {
+    const lab = pair()
+    expect(refusal(() => lab.leave('g9'))).toBe('NOT_FOUND no group g9: there are g1, g2')
+    lab.leave('g1')
+    const ids = lab.open().map(({ id }) => id)
+    expect(lab.leave('g1')).toEqual(ids)
+    expect(lab.note).toBe('nothing to do: g1 is being drained, 8 shards left')
+    expect(refusal(() => lab.leave('g2'))).toBe('FAILED_PRECONDITION g2 is the last group that takes shards: join another one first')
+  })
+
+  it('plans again what was cancelled, and what came late', () => {
+    const lab = pair()
+    lab.leave('g1')
+    const [first] = lab.open()
+    lab.steer(first?.shards[0] ?? 0, 'cancel')
+    expect(lab.open()).toEqual([])
+    lab.upkeep()
+    expect(lab.open().flatMap((record) => record.shards)).toEqual(first?.shards)
+    expect(lab.open()[0]).toMatchObject({ cause: 'leave g1', author: 'op' })
+  })
+
+  it('of a group without majority is accepted, and says which shards wait', () => {
+    const lab = pair()
+    lab.lost.add('g2')
+    lab.leave('g2')
+    expect(lab.note).toContain('g2 has lost its majority: shards ')
+    expect(lab.open().length).toBe(1)
+  })
+})
+
+describe('giving a lost group up', () => {
+  const more = (confirmShards: number) => ({ abandonData: true, confirmShards })
+
+  it('is refused while the group lives, without the right number, and for the last group', () => {
+    const lab = pair()
+    expect(refusal(() => lab.leave('g2', more(8)))).toContain('g2 has its majority')
+    lab.lost.add('g2').add('g1')
+    expect(refusal(() => lab.leave('g2', more(7)))).toContain('g2 owns 8 shards: confirm with that number')
+    lab.leave('g1')
+    expect(refusal(() => lab.leave('g2', more(8)))).toContain('last group')
+    expect(lab.config.groupByName('g2')).toBeDefined()
+  })
+
+  it('makes its shards empty elsewhere at the next epoch, until the new owners confirm', () => {
+    const lab = pair()
+    lab.lost.add('g2')
+    const shards = lab.config.shardsOf(lab.uid('g2'))
+    lab.leave('g2', more(8))
+    expect(lab.counts()).toEqual({ g1: 16 })
+    expect([...lab.state.migrations.tombstones]).toEqual(['g2@2'])
+    expect(lab.config.cause).toBe('leave g2, giving up its data (8 shards)')
+    const births = shards.map((shard) => ({ shard, group: 'g1@1', epoch: 2 }))
+    expect(lab.state.migrations.list().births).toEqual(births)
+    const { version } = lab.state.migrations
+    lab.born('g1@1', [{ shard: shards[0] ?? 0, group: 'g1@1', epoch: 3 }])
+    lab.born('g3@3', births)
+    expect(lab.state.migrations.version).toBe(version)
+    lab.born('g1@1', births.slice(1))
+    expect(lab.state.migrations.list().births).toEqual(births.slice(0, 1))
+    lab.born('g1@1', births)
+    expect(lab.state.migrations.births.size).toBe(0)
+  })
+
+  it('leaves a shard with its source that was being handed to the lost group, and ends all else', () => {
+    const lab = pair(64)
+    lab.join(['g3'])
+    const [first, second] = lab.open()
+    if (first === undefined || second === undefined) throw new Error('two were expected')
+    lab.report(first.id, 'ready')
+    const owned = lab.counts().g3 ?? 0
+    expect(owned).toBe(first.shards.length)
+    lab.lost.add('g3')
+    lab.leave('g3', more(owned))
+    expect(lab.counts()).toEqual({ g1: 32, g2: 32 })
+    expect(lab.state.migrations.byId.get(first.id)).toMatchObject({ phase: 'given-back', toConfirmed: true, fromConfirmed: false })
+    expect(lab.state.migrations.byId.get(second.id)).toMatchObject({ phase: 'aborted', toConfirmed: true, fromConfirmed: false })
+    expect(lab.state.migrations.births.size).toBe(0)
+    for (const shard of first.shards) expect(lab.config.epochOf(shard)).toBe(3)
+  })
+
+  it('makes what it was handing over begin empty once the target has refused it', () => {
+    const lab = pair()
+    lab.leave('g1')
+    const [first] = lab.open()
+    lab.report(first?.id ?? 0, 'ready')
+    lab.lost.add('g1')
+    lab.leave('g1', more(0))
+    expect(lab.state.migrations.byId.get(1)).toMatchObject({ phase: 'committed', fromConfirmed: true })
+    lab.report(1, 'refused')
+    expect(lab.state.migrations.byId.get(1)).toMatchObject({ phase: 'given-back', reason: 'disk full' })
+    expect(lab.counts()).toEqual({ g2: 16 })
+    expect([...lab.state.migrations.births.values()].map(({ epoch, group }) => `${group} ${epoch}`)).toEqual(Array(8).fill('g2@2 3'))
+  })
+})
+
+describe('move, unpin and rebalance', () => {
+  it('pins and moves one shard; to its own group it only pins', () => {
+    const lab = pair()
+    const [a, b] = [lab.config.groupOf(5)?.name ?? '', lab.config.groupOf(5)?.name === 'g1' ? 'g2' : 'g1']
+    const [id] = lab.move(5, b)
+    expect(lab.config.pins.get(5)).toBe(b)
+    expect([lab.config.number, lab.config.cause]).toEqual([3, `move 5 to ${b}`])
+    expect(refusal(() => lab.move(5, a))).toContain(`shard 5 moves to ${b} now (migration 1)`)
+    lab.complete(id ?? 0)
+    expect(lab.config.cause).toBe(`move 5 from ${a} to ${b}`)
+    expect(lab.move(5, b)).toEqual([])
+    expect(lab.note).toContain('nothing to do')
+    lab.rebalance()
+    lab.completeAll()
+    expect(lab.config.groupOf(5)?.name).toBe(b)
+    expect(lab.counts()).toEqual({ g1: 8, g2: 8 })
+    expect(lab.move(6, lab.config.groupOf(6)?.name ?? '')).toEqual([])
+    expect(lab.config.pins.size).toBe(2)
+    lab.unpin(6)
+    expect([lab.config.pins.has(6), lab.config.cause]).toEqual([false, 'unpin 6'])
+    lab.unpin(6)
+    expect(lab.note).toContain('not pinned')
+  })
+
+  it('is refused for what is not there and for who is leaving', () => {
+    const lab = pair()
+    expect(refusal(() => lab.move(16, 'g1'))).toBe('NOT_FOUND no shard 16: they are 0 to 15')
+    expect(refusal(() => lab.move(1, 'g9'))).toContain('NOT_FOUND no group g9')
+    expect(refusal(() => lab.move(1, 'g1', 1))).toContain('you planned on 1')
+    expect(refusal(() => lab.rebalance(1))).toContain('you planned on 1')
+    expect(refusal(() => lab.unpin(99))).toContain('NOT_FOUND')
+    lab.leave('g2')
+    expect(refusal(() => lab.move(1, 'g2'))).toContain('group g2 is being drained')
+  })
+
+  it('tells what a change would do, and does none of it', () => {
+    const lab = pair()
+    for (let shard = 0; shard < 16; shard++) lab.sizes.set(shard, 100 + shard)
+    const { number } = lab.config
+    const join = lab.plan({ join: { groups: [{ name: 'g3', members: [{ node: 'n1', address: 'n1:1' }] }] } })
+    expect([join.configNumber, join.moves?.length, join.imbalanceBefore]).toEqual([2, 5, 0])
+    expect(join.moves?.every((move) => move.to === 'g3' && move.bytes === 100 + (move.shard ?? 0))).toBe(true)
+    expect(join.imbalanceAfter).toBeCloseTo(1 / 8)
+    const leave = lab.plan({ leave: { group: 'g2' } })
+    expect(leave.moves?.map(({ from, to }) => `${from} ${to}`)).toEqual(Array(8).fill('g2 g1'))
+    const away = lab.config.groupOf(3)?.name === 'g1' ? 'g2' : 'g1'
+    const move = lab.plan({ move: { shard: 3, group: away } })
+    expect(move.moves).toEqual([{ shard: 3, from: away === 'g1' ? 'g2' : 'g1', to: away, bytes: 103 }])
+    expect([move.imbalanceBefore, move.imbalanceAfter]).toEqual([0, 1 / 8])
+    expect(lab.plan({ rebalance: {} }).moves).toEqual([])
+    lab.lost.add('g2')
+    const abandoned = lab.plan({ leave: { group: 'g2', abandonData: true, confirmShards: 8 } })
+    expect(abandoned.moves?.map(({ from, to }) => `${from} ${to}`)).toEqual(Array(8).fill('g2 g1'))
+    expect([lab.config.number, lab.state.migrations.next]).toEqual([number, 1])
+  })
+})
+
+describe('steering', () => {
+  it('keeps a paused migration from its commit, and cancels only before it', () => {
+    const lab = pair()
+    const away = lab.config.groupOf(3)?.name === 'g1' ? 'g2' : 'g1'
+    expect(refusal(() => lab.steer(3, 'pause'))).toBe('NOT_FOUND shard 3 does not move')
+    lab.move(3, away)
+    expect(lab.steer(3, 'pause')).toEqual([1])
+    expect(refusal(() => lab.report(1, 'ready'))).toContain('migration 1 is paused')
+    lab.steer(3, 'pause')
+    expect(lab.note).toContain('nothing to do')
+    lab.steer(3, 'resume')
+    lab.steer(3, 'cancel')
+    expect(lab.note).toBe('migration 1; pinned still: 3')
+    expect(lab.state.migrations.byId.get(1)).toMatchObject({ phase: 'aborted', reason: 'cancelled by op' })
+    const [id] = lab.move(3, away)
+    lab.report(id ?? 0, 'ready')
+    for (const steering of ['pause', 'cancel'] as const) expect(refusal(() => lab.steer(3, steering))).toContain('FAILED_PRECONDITION')
+    expect(lab.state.migrations.openOf(3)?.phase).toBe('committed')
+  })
+})
+
+describe('reports', () => {
+  it('said again, late or out of turn change nothing', () => {
+    const lab = pair()
+    lab.move(3, lab.config.groupOf(3)?.name === 'g1' ? 'g2' : 'g1')
+    expect(refusal(() => lab.report(1, 'active'))).toContain('not committed')
+    expect(refusal(() => lab.report(1, 'clean'))).toContain('not over')
+    expect(refusal(() => lab.report(2, 'ready'))).toBe('NOT_FOUND no migration 2: the next one will be 2')
+    expect(refusal(() => lab.report(1, 'ready', lab.state.migrations.byId.get(1)?.from))).toContain('has no say')
+    lab.report(1, 'ready')
+    const said = (kinds: readonly Said[]) => {
+      for (const kind of kinds) lab.report(1, kind)
+      return `${lab.config.number} ${lab.state.migrations.version} ${lab.state.migrations.byId.get(1)?.phase}`
+    }
+    expect(said(['ready', 'cannot'])).toBe('4 2 committed')
+    expect(said(['active', 'ready', 'cannot', 'refused', 'active'])).toBe('4 3 done')
+    expect(lab.state.migrations.byId.get(1)).toMatchObject({ digest: Uint8Array.of(7), pauseUs: 900, attempt: 1, bytesTotal: 5 })
+    lab.clean(1)
+    expect(said(['clean', 'ready', 'refused'])).toBe('4 5 done')
+    expect(lab.state.migrations.list().migrations).toEqual([])
+  })
+
+  it('of a refusal after the commit give the shards back, and loosen the pin that sent them', () => {
+    const lab = pair()
+    const home = lab.config.groupOf(3)?.name ?? ''
+    const away = home === 'g1' ? 'g2' : 'g1'
+    lab.move(3, away)
+    lab.report(1, 'ready')
+    expect(lab.config.groupOf(3)?.name).toBe(away)
+    lab.report(1, 'refused')
+    expect([lab.config.groupOf(3)?.name, lab.config.epochOf(3), lab.config.pins.has(3)]).toEqual([home, 3, false])
+    expect(lab.config.cause).toBe(`move 3 from ${away} to ${home}, given back`)
+    expect(lab.state.migrations.byId.get(1)).toMatchObject({ phase: 'given-back', epochs: [3], reason: 'disk full' })
+    lab.report(1, 'active')
+    lab.report(1, 'ready')
+    expect(lab.config.number).toBe(5)
+  })
+})
+
+describe('the log', () => {
+  it('refuses what does not fit, whole', () => {
+    const lab = pair()
+    const [a, b] = [lab.uid('g1'), lab.uid('g2')]
+    const mine = lab.config.shardsOf(a)
+    const planned = { id: 1, shards: mine.slice(0, 2), from: a, to: b, startedAtMs: 5 }
+    const base = lab.config.number
+    const other = lab.config.shardsOf(b)[0] ?? 0
+    expect(lab.try({ base, planned: [{ ...planned, id: 2 }] })).toBe('stale')
+    expect(lab.try({ base, planned: [{ ...planned, shards: [other] }] })).toBe('stale')
+    expect(lab.try({ base, planned: [{ ...planned, to: 'g9@9' }] })).toBe('stale')
+    expect(lab.try({ base, planned: [planned, { ...planned, id: 2 }] })).toBe('stale')
+    expect(lab.try({ base, planned: [{ ...planned, shards: [] }] })).toBe('refused')
+    expect(lab.try({ base, planned: [{ ...planned, phase: 1 }] })).toBe('stale')
+    expect(lab.state.migrations.version).toBe(0)
+    expect(lab.try({ base, planned: [planned] })).toBe('applied')
+    expect(lab.try({ base, planned: [{ ...planned, id: 2, shards: mine.slice(1, 3) }] })).toBe('stale')
+    const known = lab.state.migrations.byId.get(1)
+    if (known === undefined) throw new Error('planned')
+    const commit = encodeRecord({ ...known, phase: 'committed', configNumber: 3, epochs: [2, 2] })
+    const step = (number: number, shard: number | undefined, group: string, epoch: number) => ({
+      from: number - 1,
+      to: { number, shardCount: 16 },
+      shards: [{ shard: shard ?? 0, group, epoch }],
+    })
+    expect(lab.try({ base, changed: [commit] })).toBe('stale')
+    expect(lab.try({ base, steps: [step(3, mine[0], b, 2)], changed: [commit] })).toBe('stale')
+    expect(lab.try({ base, steps: [step(3, mine[0], b, 2), step(4, mine[1], b, 3)], changed: [commit] })).toBe('stale')
+    expect(lab.try({ base, steps: [step(3, mine[0], b, 2), step(4, mine[1], b, 2)] })).toBe('stale')
+    expect(lab.try({ base, births: [{ shard: mine[0] ?? 0, group: b, epoch: 2 }] })).toBe('stale')
+    expect(lab.try({ base, steps: [{ from: 2, to: { number: 3, shardCount: 16 }, removedGroups: [b] }] })).toBe('refused')
+    expect([lab.config.number, lab.state.migrations.version]).toEqual([2, 1])
+    expect(lab.try({ base, steps: [step(3, mine[0], b, 2), step(4, mine[1], b, 2)], changed: [commit] })).toBe('applied')
+  })
+
+  it('forgets all but the newest settled migrations, never one that somebody waits for', () => {
+    const lab = pair()
+    const away = () => (lab.config.groupOf(3)?.name === 'g1' ? 'g2' : 'g1')
+    lab.move(4, lab.config.groupOf(4)?.name === 'g1' ? 'g2' : 'g1')
+    for (let count = 0; count < settledMax + 5; count++) {
+      const [id] = lab.move(3, away())
+      lab.steer(3, 'cancel')
+      lab.clean(id ?? 0)
+    }
+    const ids = [...lab.state.migrations.byId.keys()]
+    expect([ids.length, ids[0], ids[1]]).toEqual([settledMax + 1, 1, 7])
+    lab.report(3, 'clean', 'g1@1')
+    expect(lab.state.migrations.byId.has(3)).toBe(false)
+  })
+})

@@ -19,6 +19,20 @@ export interface Clock {
   soon(callback: () => void): void
 }
 
+/** Resolves after `delayMs`, or once `signal` is aborted. */
+export function sleepUnless(clock: Clock, delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted) return Promise.resolve()
+  return new Promise((resolve) => {
+    const end = () => {
+      timer.cancel()
+      signal?.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = clock.setTimer(delayMs, end)
+    signal?.addEventListener('abort', end)
+  })
+}
+
 /** Resolves after `delayMs`. */
 export function sleep(clock: Clock, delayMs: number): Promise<void> {
   return new Promise((resolve) => {

@@ -5,13 +5,14 @@ import type { Config } from '../proto/config.ts'
 import { type ConfState, type Entry, EntryKind, type SnapshotMeta } from '../raft/core/types.ts'
 import { DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
-import type { StateMachine } from '../raft/state-machine.ts'
+import { exportDatabase, prepareReplacement, type SnapshotDatabase } from '../raft/snapshot-description.ts'
+import type { ExportedSnapshot, StateMachine } from '../raft/state-machine.ts'
 import { type RecordReader, readConfig } from './config-records.ts'
 import { type ConfigResult, ConfigState } from './config-state.ts'
 import { decodeEntry } from './entry.ts'
 
 /** What the state machine needs of `lsm`'s Database, opened without a write-ahead log. */
-export interface ConfigDatabase extends RecordReader {
+export interface ConfigDatabase extends RecordReader, SnapshotDatabase {
   write(batch: WriteBatch): void
   readonly wantsSeal: boolean
   seal(mark: Uint8Array): Promise<void>
@@ -24,7 +25,7 @@ export interface ConfigDatabase extends RecordReader {
  * with the mark that says up to which entry it stands; what came behind is replayed from the shared log.
  */
 export class ConfigStateMachine implements StateMachine<ConfigResult> {
-  readonly state: ConfigState
+  #state: ConfigState
   /** Shard count that this controller was told to form the cluster with. */
   readonly shardCount: number
   onDurable: (() => void) | undefined
@@ -33,22 +34,29 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
   #durable: SnapshotMeta
   #applied: SnapshotMeta
   #sealing: Promise<void> = Promise.resolve()
+  /** The replacement of everything by a snapshot. */
+  #installing: Promise<void> | undefined
   #waitingSeal: Promise<void> | undefined
   #failure: unknown
 
   constructor(database: ConfigDatabase, state: ConfigState, durable: SnapshotMeta, shardCount: number) {
     this.#database = database
-    this.state = state
+    this.#state = state
     this.#durable = durable
     this.#applied = durable
     this.shardCount = shardCount
+  }
+
+  /** The object changes with each `apply`, and is another one after a snapshot was installed: ask anew each time. */
+  get state(): ConfigState {
+    return this.#state
   }
 
   get durable(): SnapshotMeta {
     return this.#durable
   }
 
-  /** Calls `listener` after each `apply` that changed something, until the returned function is called. */
+  /** Calls `listener` after each `apply` that changed something, and after each snapshot, until the returned function is called. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => {
@@ -62,7 +70,7 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     const results = entries.map((entry) => this.#applyEntry(entry, batch))
     if (batch.count > 0) this.#database.write(batch)
     if (this.#database.wantsSeal) this.#seal().catch((error) => (this.#failure = error))
-    if (batch.count > 0) for (const listener of [...this.#listeners]) listener()
+    if (batch.count > 0) this.#tellListeners()
     return results
   }
 
@@ -76,6 +84,38 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
 
   flush(): Promise<void> {
     return this.#seal()
+  }
+
+  async exportSnapshot(folder: string): Promise<ExportedSnapshot> {
+    await this.#seal()
+    return await exportDatabase(this.#database, folder)
+  }
+
+  async installSnapshot(snapshot: ExportedSnapshot, folder: string): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    const replace = await prepareReplacement(this.#database, snapshot, folder)
+    // A seal that comes meanwhile waits for it, and finds nothing to do.
+    const before = this.#sealing
+    this.#installing = this.#install(snapshot.meta, replace, before)
+    this.#sealing = this.#installing
+    await this.#installing
+    this.#installing = undefined
+    this.onDurable?.()
+    this.#tellListeners()
+  }
+
+  async #install(meta: SnapshotMeta, replace: () => Promise<void>, before: Promise<void>): Promise<void> {
+    await before
+    const replaced = replace()
+    // Of the new records, which readers see already; nobody sees them in memory before they are durable.
+    const [state] = await Promise.all([ConfigState.load(this.#database), replaced])
+    this.#state = state
+    this.#applied = meta
+    this.#durable = meta
+  }
+
+  #tellListeners(): void {
+    for (const listener of [...this.#listeners]) listener()
   }
 
   /** One seal at a time, and at most one that waits for it: what came meanwhile goes with that one. */
@@ -102,13 +142,15 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     return number > this.state.configNumber ? undefined : await readConfig(this.#database, number)
   }
 
-  /** SHA-256 over all records, hex: equal on every replica that has applied the same entries. Ask while none is applied. */
-  async stateHash(): Promise<string> {
+  /** SHA-256 over all records as of `index`, hex: equal on every replica that has applied the same entries. */
+  async stateHash(): Promise<{ readonly index: number; readonly hash: string }> {
+    await this.#installing
+    const index = this.#applied.index
     const hash = createHash('sha256')
     for await (const { key, value } of this.#database.iterate({})) {
       hash.update(`${key.length} ${value.length} `).update(key).update(value)
     }
-    return hash.digest('hex')
+    return { index, hash: hash.digest('hex') }
   }
 
   async close(): Promise<void> {

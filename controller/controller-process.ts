@@ -142,8 +142,9 @@ class ControllerProcess implements RunningController {
     const status = replicaStatus(this.#replica, this.#host)
     status.configNumber = this.#stateMachine.state.configNumber
     if (request.hash) {
-      status.hashIndex = this.#replica.applied
-      status.stateHash = await this.#stateMachine.stateHash()
+      const { index, hash } = await this.#stateMachine.stateHash()
+      status.hashIndex = index
+      status.stateHash = hash
     }
     reply.replicas = [status]
     return reply

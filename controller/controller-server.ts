@@ -45,7 +45,6 @@ const upkeepWaitingMax = 2048
 export class ControllerServer {
   readonly #replica: ReplicaApi<ConfigResult>
   readonly #machine: ConfigStateMachine
-  readonly #state: ConfigState
   readonly #clock: Clock
   readonly #random: Random
   readonly #logger: Logger
@@ -66,14 +65,13 @@ export class ControllerServer {
   constructor(parts: ControllerServerParts) {
     this.#replica = parts.replica
     this.#machine = parts.stateMachine
-    this.#state = parts.stateMachine.state
     this.#clock = parts.clock
     this.#random = parts.random
     this.#logger = parts.logger
     this.#peers = [...parts.peers].sort((a, b) => (a.id < b.id ? -1 : 1))
     this.#proposals = new Proposals(parts.replica)
     this.#liveness = new Liveness(parts.clock)
-    this.#watchers = new Watchers(this.#state, parts.clock)
+    this.#watchers = new Watchers(() => this.#state, parts.clock)
     this.#queue = new ChangeQueue({
       proposals: this.#proposals,
       read: (hint) => this.#readView(hint),
@@ -96,6 +94,10 @@ export class ControllerServer {
       this.#steward.changed()
     })
     this.roleChanged()
+  }
+
+  get #state(): ConfigState {
+    return this.#machine.state
   }
 
   routes(): Route[] {

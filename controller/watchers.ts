@@ -38,7 +38,7 @@ const watchMethod: Method<pb.v1.WatchRequest, Uint8Array> = {
 /** The watch streams of one controller, fed from its applied state whether it leads or not. */
 export class Watchers {
   readonly route: StreamRoute<pb.v1.WatchRequest, Uint8Array> = streamRoute(watchMethod, (stream, context) => this.#accept(stream, context))
-  readonly #state: ConfigState
+  readonly #getState: () => ConfigState
   readonly #clock: Clock
   readonly #watchers = new Set<Watcher>()
   /** Encoded updates to the present state, by what the watcher knows. */
@@ -47,9 +47,13 @@ export class Watchers {
   #scheduled = false
   #keepalive: Timer | undefined
 
-  constructor(state: ConfigState, clock: Clock) {
-    this.#state = state
+  constructor(getState: () => ConfigState, clock: Clock) {
+    this.#getState = getState
     this.#clock = clock
+  }
+
+  get #state(): ConfigState {
+    return this.#getState()
   }
 
   get count(): number {

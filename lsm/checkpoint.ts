@@ -17,8 +17,10 @@ export interface CheckpointFile {
 export interface CheckpointFiles {
   /** `durableMark` of what the checkpoint holds. */
   readonly mark: Uint8Array | undefined
-  /** Tables of deeper levels first, those of level 0 last and oldest first: in this order they may be ingested. */
+  /** All that is in the folder. */
   readonly files: readonly CheckpointFile[]
+  /** The parts of files that count, in the order in which they may be ingested: those of deeper levels first, those of level 0 oldest first. */
+  readonly tables: readonly ({ readonly name: string } & Pick<TableMetadata, 'level' | 'lower' | 'upper'>)[]
 }
 
 /** Makes a database of its own in `folder`, which must be empty or absent, out of hard links and a manifest. All is durable when it resolves. */
@@ -31,7 +33,8 @@ export async function makeCheckpoint(engine: Engine, folder: string): Promise<Ch
     await makeFolderDurably(fileSystem, folder)
     if ((await fileSystem.list(folder)).length > 0) throw new RangeError(`the checkpoint's folder ${folder} is not empty`)
     const files = new Map<string, CheckpointFile & { parts: TableMetadata[] }>()
-    for (const table of [...view.version.levels].reverse().flatMap((level) => [...level].reverse())) {
+    const tables = [...view.version.levels].reverse().flatMap((level) => [...level].reverse())
+    for (const table of tables) {
       const name = tableName(table.file)
       const known = files.get(name)
       if (known === undefined) {
@@ -48,7 +51,8 @@ export async function makeCheckpoint(engine: Engine, folder: string): Promise<Ch
       const bytes = await readFile(fileSystem, joinPath(folder, name))
       described.push({ name, size: bytes.length, checksum: crc32(bytes), parts: [] })
     }
-    return { mark: state.mark, files: described }
+    const parts = tables.map(({ file, level, lower, upper }) => ({ name: tableName(file), level, lower, upper }))
+    return { mark: state.mark, files: described, tables: parts }
   } finally {
     view.release()
   }

@@ -1,7 +1,7 @@
 import { assert } from '../base/assert.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Entry } from './core/types.ts'
-import type { StateMachine } from './state-machine.ts'
+import { SnapshotNeeded, type StateMachine } from './state-machine.ts'
 
 /** Bytes of entries that are applied at one go. */
 const applyBytesMax = 256 * 1024
@@ -20,6 +20,8 @@ export interface ApplyPumpOptions<Result> {
   readonly commit: number
   /** These are applied; called in the order of the log, once for each entry. */
   onApplied(entries: readonly Entry[], results: readonly Result[]): void
+  /** Entry `index` cannot be applied without a snapshot: nothing is, until `installed`. */
+  onSnapshotNeeded(index: number): void
   /** Nothing is applied any more. Called once at most. */
   onFailed(error: Error): void
 }
@@ -35,6 +37,9 @@ export class ApplyPump<Result> {
   #commit: number
   /** Something has to be waited for before the next batch. */
   #waiting = false
+  #paused = false
+  /** Called once what runs has ended. */
+  #onIdle: (() => void)[] = []
   #stopped = false
 
   constructor(options: ApplyPumpOptions<Result>) {
@@ -59,11 +64,11 @@ export class ApplyPump<Result> {
 
   /** Applies until there is nothing more or something has to be waited for. Never throws. */
   run(): void {
-    if (this.#waiting) return
+    if (this.#waiting || this.#paused) return
     const { clock } = this.#options
     const startMs = clock.monotonicMs()
     try {
-      while (!this.#stopped && this.#applied < this.#commit) {
+      while (!this.#stopped && !this.#paused && this.#applied < this.#commit) {
         const pending = this.#applyNext()
         if (pending !== undefined) {
           this.#resumeAfter(pending)
@@ -77,6 +82,25 @@ export class ApplyPump<Result> {
     } catch (error) {
       this.#fail(error)
     }
+  }
+
+  /** Begins nothing new; resolves when nothing is being applied. It never does where an apply that runs fails. */
+  async pause(): Promise<void> {
+    this.#paused = true
+    if (this.#waiting) await new Promise<void>((resolve) => this.#onIdle.push(resolve))
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.run()
+  }
+
+  /** The state machine was replaced, while nothing was applied: it stands at `index`. Goes on behind it with `resume`. */
+  installed(index: number): void {
+    assert(this.#paused && !this.#waiting, 'a state machine is replaced while nothing is applied')
+    assert(index > this.#applied, `the state at ${index} was installed over that at ${this.#applied}`)
+    this.#applied = index
+    this.#commit = Math.max(this.#commit, index)
   }
 
   stop(): void {
@@ -107,16 +131,27 @@ export class ApplyPump<Result> {
   #resumeAfter(pending: Promise<void>): void {
     this.#waiting = true
     pending.then(
-      () => {
-        this.#waiting = false
-        this.run()
-      },
+      () => this.#goOn(),
       (error: unknown) => this.#fail(error),
     )
   }
 
+  #goOn(): void {
+    this.#waiting = false
+    const idle = this.#onIdle
+    this.#onIdle = []
+    for (const resolve of idle) resolve()
+    this.run()
+  }
+
   #fail(error: unknown): void {
     if (this.#stopped) return
+    if (error instanceof SnapshotNeeded) {
+      this.#paused = true
+      this.#goOn()
+      this.#options.onSnapshotNeeded(error.index)
+      return
+    }
     this.#stopped = true
     this.#options.onFailed(error instanceof Error ? error : new Error(String(error)))
   }

@@ -1,5 +1,5 @@
 import { crc32 } from '../base/checksum.ts'
-import { type Clock, sleep } from '../base/clock.ts'
+import { type Clock, sleepUnless } from '../base/clock.ts'
 import { type Channel, TransportError } from '../base/transport.ts'
 import { decodeError, OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
@@ -75,7 +75,7 @@ export class ChunkReader {
       } catch (error) {
         const waitMs = retryWaitsMs[attempt]
         if (waitMs === undefined || !(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
-        await sleep(clock, waitMs)
+        await sleepUnless(clock, waitMs, signal)
       }
     }
   }

@@ -1,9 +1,15 @@
 import { must } from '../base/assert.ts'
 import type { StateMachine } from './state-machine.ts'
 
+/** Past so many times `snapshotLogBytes` the log is kept for nobody who lags. */
+const laggardFactor = 2
+/** Past so many times it is kept for nobody who fetches a snapshot. */
+const fetchFactor = 16
+
 export interface LogTruncationOptions {
   readonly log: {
     readonly firstIndex: number
+    readonly lastIndex: number
     /** Bytes of the group's entries in the log. */
     readonly bytes: number
     term(index: number): number | undefined
@@ -14,6 +20,10 @@ export interface LogTruncationOptions {
   readonly snapshotLogBytes: number
   /** Index of the last entry applied. */
   applied(): number
+  /** The log is durable up to here: a write that is on its way may replace what stands there on the disk. */
+  stable(): number
+  /** The lowest index of a snapshot that a replica is fetching, as a leader knows it; undefined: none is. */
+  fetchedSnapshot(): number | undefined
   /** The log's mark moved: space may be reclaimed. */
   onTruncated(): void
   /** The state machine could not be made durable. */
@@ -22,13 +32,19 @@ export interface LogTruncationOptions {
 
 /**
  * Decides how far a replica's log may go, and when the state machine has to be flushed for it. The log is truncated up to where the state
- * machine is durable, the driver knows it applied, and every replica of the group has it: who lags is served from the log. What every
- * replica holds durably stays in the log of each later leader, so a bound once heard holds in all terms to come.
+ * machine is durable and the driver knows it applied. Of that it is kept
+ * - for replicas that lag, while it is shorter than twice `snapshotLogBytes`; beyond, the newest `snapshotLogBytes` of it are, since most who lag
+ *   lag by little. Who needs what is gone gets a snapshot;
+ * - behind a snapshot that a replica is fetching, so that its log begins where the snapshot ends, while it is shorter than sixteen times that.
+ *
+ * What every replica holds durably stays in the log of each later leader, so that bound, once heard, holds in all terms to come.
  */
 export class LogTruncation {
   readonly #options: LogTruncationOptions
   /** Every replica's log durably holds the leader's log up to here, as far as this one heard. Only rises. */
   #allMatched = 0
+  /** The log's oldest segment must go: the log is kept for nobody until it was truncated. */
+  #pinning = false
   #flushing = false
   #stopped = false
 
@@ -52,25 +68,51 @@ export class LogTruncation {
   maybeTruncate(): void {
     const { log, stateMachine } = this.#options
     if (this.#stopped) return
-    // The state machine may have sealed in the middle of a batch of which the driver has not heard yet.
-    const index = Math.min(stateMachine.durable.index, this.#allMatched, this.#options.applied())
+    const index = Math.min(stateMachine.durable.index, this.#wanted())
     if (index < log.firstIndex) return
     log.truncateTo(index, must(log.term(index), `term of entry ${index}`))
+    this.#pinning = false
     this.#options.onTruncated()
   }
 
   /** More is applied or held by all: a log that has grown past its bound is freed. */
   maybeFlush(): void {
-    if (!this.#stopped && this.#options.log.bytes >= this.#options.snapshotLogBytes) this.flush()
+    if (!this.#stopped && this.#options.log.bytes >= this.#options.snapshotLogBytes) this.#flush()
   }
 
-  /**
-   * Begins to make what is applied durable, so that the log may go. Does nothing where that is under way, or would free nothing because
-   * some replica lags: else its absence would make everyone flush after every batch.
-   */
-  flush(): void {
+  /** The log's oldest segment must go, and this group pins it: makes durable what is applied and truncates, whoever lags. */
+  free(): void {
+    this.#pinning = true
+    this.maybeTruncate()
+    this.#flush()
+  }
+
+  stop(): void {
+    this.#stopped = true
+  }
+
+  /** Up to where the log would be truncated, were all that is applied durable. */
+  #wanted(): number {
+    const { log, snapshotLogBytes } = this.#options
+    // The state machine may have sealed in the middle of a batch of which the driver has not heard yet.
+    let index = Math.min(this.#options.applied(), this.#options.stable())
+    const { bytes } = log
+    if (!this.#pinning) index = Math.min(index, bytes < laggardFactor * snapshotLogBytes ? this.#allMatched : this.#behindNewest())
+    if (bytes >= fetchFactor * snapshotLogBytes) return index
+    return Math.min(index, this.#options.fetchedSnapshot() ?? index)
+  }
+
+  /** About `snapshotLogBytes` lie behind it, where entries are of one size; not before what all replicas hold. */
+  #behindNewest(): number {
+    const { log, snapshotLogBytes } = this.#options
+    const count = log.lastIndex - log.firstIndex + 1
+    return Math.max(this.#allMatched, log.lastIndex - Math.floor((count * snapshotLogBytes) / log.bytes))
+  }
+
+  /** Begins to make what is applied durable, so that the log may go. Does nothing where that is under way, or would free nothing. */
+  #flush(): void {
     const { stateMachine } = this.#options
-    if (this.#flushing || this.#stopped || stateMachine.durable.index >= Math.min(this.#allMatched, this.#options.applied())) return
+    if (this.#flushing || this.#stopped || stateMachine.durable.index >= this.#wanted()) return
     this.#flushing = true
     stateMachine.flush().then(
       () => {
@@ -80,9 +122,5 @@ export class LogTruncation {
         if (!this.#stopped) this.#options.onFailed(error instanceof Error ? error : new Error(String(error)))
       },
     )
-  }
-
-  stop(): void {
-    this.#stopped = true
   }
 }

@@ -1,14 +1,16 @@
 import { assert } from '../base/assert.ts'
 import type { Clock, Timer } from '../base/clock.ts'
 import { CorruptionError, DiskError } from '../base/errors.ts'
-import type { FileSystem } from '../base/file-system.ts'
+import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import type { Route, Transport } from '../base/transport.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { alignLog } from './align-log.ts'
 import type { Message } from './core/types.ts'
 import type { DataDirectory } from './data-directory.ts'
+import { fetchFiles } from './file-fetch.ts'
 import { FileServer } from './file-server.ts'
 import type { FileSource } from './file-set.ts'
 import { atMost, handOverReplica } from './hand-over.ts'
@@ -16,6 +18,8 @@ import { SharedLog } from './log/shared-log.ts'
 import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
 import { Replica, type UnsafeReplica } from './replica.ts'
+import type { SnapshotPeers } from './snapshot-install.ts'
+import { SnapshotSource } from './snapshot-source.ts'
 import type { StateMachine } from './state-machine.ts'
 
 const segmentBytesMin = 4 * 1024 * 1024
@@ -60,6 +64,7 @@ export interface ReplicaStart<Result> {
 interface Hosted {
   readonly replica: Replica<unknown>
   readonly members: ReadonlyMap<number, string>
+  readonly snapshots: SnapshotSource
 }
 
 /** The replicas of one process: one shared log, one messenger, one timer for all of them. */
@@ -97,7 +102,7 @@ export class RaftHost {
       random: options.random,
       logger: options.logger,
       clusterId: () => options.directory.clusterId,
-      snapshots: () => undefined,
+      snapshots: (group) => this.#hosted.get(group)?.snapshots,
       exports: (group) => this.#exports.get(group),
     })
     this.#armTick()
@@ -165,8 +170,10 @@ export class RaftHost {
     try {
       assert(!this.#hosted.has(start.group), `group ${start.group} is started once`)
       await this.#rememberStart(start.group, start.replica)
+      const snapshots = this.#snapshots(start)
+      await snapshots.clear()
       if (this.#closed) throw new Error(`closed before the replica of ${start.group} was started`)
-      return this.#startRemembered(start)
+      return this.#startRemembered(start, snapshots)
     } catch (error) {
       await start.stateMachine.close()
       throw error
@@ -213,7 +220,10 @@ export class RaftHost {
   async close(): Promise<void> {
     this.#closed = true
     this.#timer?.cancel()
-    for (const { replica } of this.#hosted.values()) replica.stop()
+    for (const { replica, snapshots } of this.#hosted.values()) {
+      replica.stop()
+      snapshots.close()
+    }
     this.#messenger.close()
     this.#fileServer.close()
     const closed = await Promise.allSettled([...this.#hosted.values()].map(({ replica }) => replica.stateMachine.close()))
@@ -231,7 +241,7 @@ export class RaftHost {
   }
 
   /** Synchronous: nothing changes between the look at the log and the first vote. */
-  #startRemembered<Result>(start: ReplicaStart<Result>): Replica<Result> {
+  #startRemembered<Result>(start: ReplicaStart<Result>, snapshots: SnapshotSource): Replica<Result> {
     const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
     const { group, replica: number, members, stateMachine } = start
     const log = this.#log.group({ uid: group, replica: number })
@@ -247,6 +257,7 @@ export class RaftHost {
       electionTicks: Math.round(electionTimeoutMs / this.#tickMs),
       heartbeatTicks: Math.max(1, Math.round(heartbeatMs / this.#tickMs)),
       snapshotLogBytes,
+      peers: this.#peers(start),
       send: (message, envelope) => this.#send(group, members, message, envelope),
       onSoftState: start.onSoftState,
       onTruncated: () => this.#reclaim(),
@@ -255,9 +266,30 @@ export class RaftHost {
       ...(unsafe === undefined ? {} : { unsafe }),
     })
     if (this.#leaving) replica.allowCampaign(false)
-    this.#hosted.set(group, { replica: replica as Replica<unknown>, members })
+    this.#hosted.set(group, { replica: replica as Replica<unknown>, members, snapshots })
     for (const node of members.values()) this.#messenger.connect(node)
     return replica
+  }
+
+  #snapshots({ group, replica, stateMachine }: ReplicaStart<unknown>): SnapshotSource {
+    const { fileSystem, logger, directory } = this.#options
+    const folder = joinPath(directory.replicaFolder(group, replica), 'snapshots')
+    const mayExport = () => this.#hosted.get(group)?.replica.failure === undefined
+    return new SnapshotSource({ fileSystem, logger, folder, stateMachine, mayExport })
+  }
+
+  #peers({ group, replica, members }: Pick<ReplicaStart<unknown>, 'group' | 'replica' | 'members'>): SnapshotPeers {
+    const { fileSystem, clock, transport, directory, resolve } = this.#options
+    const folder = joinPath(directory.replicaFolder(group, replica), 'fetch')
+    return {
+      fetch: (peer, minIndex, signal) => {
+        const address = resolve(members.get(peer) ?? '')
+        if (address === undefined) return Promise.reject(new OstrakaError('UNAVAILABLE', `the node of replica ${peer} is not known`, true))
+        const request = { group, snapshot: { minIndex } }
+        return fetchFiles({ transport, address, fileSystem, clock, clusterId: () => directory.clusterId, request, folder, signal })
+      },
+      discard: () => fileSystem.removeFolder(folder),
+    }
   }
 
   /** A replica that stopped by a fault of its own leaves the others be; a disk that failed under it is everyone's. */
@@ -338,6 +370,6 @@ export class RaftHost {
 
   #flushPinning(): void {
     if (this.#closed || this.#log.bytes < 2 * this.#options.snapshotLogBytes * Math.max(1, this.#hosted.size)) return
-    for (const { key } of this.#log.pinned()) this.#hosted.get(key.uid)?.replica.flush()
+    for (const { key } of this.#log.pinned()) this.#hosted.get(key.uid)?.replica.freeLog()
   }
 }

@@ -1,10 +1,19 @@
-import type { Clock, Timer } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import { AppliedWaiters } from './applied-waiters.ts'
 import { ApplyPump } from './apply-pump.ts'
 import { Raft } from './core/raft.ts'
-import { type ConfState, type CoreOptions, type Entry, type HardState, type Message, NONE, type Ready } from './core/types.ts'
+import {
+  type ConfState,
+  type CoreOptions,
+  type Entry,
+  type HardState,
+  type Message,
+  NONE,
+  type Ready,
+  type SnapshotMeta,
+} from './core/types.ts'
 import { GroupTime } from './group-time.ts'
 import { LeaderTransfer, type TransferOutcome } from './leader-transfer.ts'
 import type { GroupLog } from './log/group-log.ts'
@@ -13,13 +22,13 @@ import type { Envelope } from './message-codec.ts'
 import { PendingProposals } from './pending-proposals.ts'
 import { PendingReads } from './pending-reads.ts'
 import type { ReplicaApi } from './replica-api.ts'
+import { SnapshotInstall, type SnapshotPeers } from './snapshot-install.ts'
 import type { ProposalOutcome, ReadOutcome, StateMachine } from './state-machine.ts'
 
 /** Bytes of entries in one append, sent and not yet acknowledged by one follower, and proposed and not yet committed. */
 const maxAppendBytes = 1024 * 1024
 const maxInflightBytes = 16 * 1024 * 1024
 const maxUncommittedBytes = 64 * 1024 * 1024
-const snapshotRetryMs = 1000
 
 export interface ReplicaOptions<Result> {
   /** Uid of the group. */
@@ -37,6 +46,8 @@ export interface ReplicaOptions<Result> {
   readonly heartbeatTicks: number
   /** The log grows to about this before the state machine is flushed to free it. */
   readonly snapshotLogBytes: number
+  /** Where snapshots come from. */
+  readonly peers: SnapshotPeers
   /** Hands a message to the messenger. */
   send(message: Message, envelope: Envelope): void
   /** The role, the leader or the term changed. */
@@ -74,8 +85,8 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #truncation: LogTruncation
   readonly #waiters: AppliedWaiters
   readonly #transfer: LeaderTransfer
+  readonly #install: SnapshotInstall
   #drainScheduled = false
-  #snapshotRetry: Timer | undefined
   #stopped: Error | undefined
 
   constructor(options: ReplicaOptions<Result>) {
@@ -89,6 +100,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       stateMachine,
       commit: options.hardState.commit,
       onApplied: (entries, results) => this.#applied(entries, results),
+      onSnapshotNeeded: (index) => this.#needSnapshot(index),
       onFailed: (error) => this.#stop(error),
     })
     this.#truncation = new LogTruncation({
@@ -96,12 +108,15 @@ export class Replica<Result> implements ReplicaApi<Result> {
       stateMachine,
       snapshotLogBytes: options.snapshotLogBytes,
       applied: () => this.#pump.applied,
+      stable: () => this.#core.stableIndex,
+      fetchedSnapshot: () => this.#core.lowestPendingSnapshot(),
       onTruncated: options.onTruncated,
       onFailed: (error) => this.#stop(error),
     })
     this.#waiters = new AppliedWaiters(options.group, this.#pump.applied)
     this.#core = this.#makeCore()
     this.#transfer = new LeaderTransfer(this.#core, options.electionTicks)
+    this.#install = this.#makeInstall()
     log.onLoaded = () => {
       this.#guard(() => this.#core.entriesLoaded())
       this.#wake()
@@ -238,9 +253,9 @@ export class Replica<Result> implements ReplicaApi<Result> {
     return this.#waiters.wait(index, clock, timeoutMs)
   }
 
-  /** Begins to make durable what is applied, if that would free a part of the log. */
-  flush(): void {
-    this.#truncation.flush()
+  /** The oldest segment of the node's log must go, and this group pins it: makes durable what is applied, and truncates. */
+  freeLog(): void {
+    this.#guard(() => this.#truncation.free())
   }
 
   /** Stops without a failure: what is pending is answered, nothing more is sent or applied. */
@@ -300,7 +315,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#persist(ready)
     this.#sendAll(ready.messages)
     this.#pump.commitTo(ready.commit)
-    if (ready.snapshot !== undefined) this.#declineSnapshot()
+    if (ready.snapshot !== undefined) this.#install.offered(ready.snapshot.index)
     for (const { context, index } of ready.readStates) this.#reads.confirmed(context, index)
     for (const context of ready.lostReads) {
       if (this.#transfer.underWay) this.#reads.requeue(context)
@@ -310,15 +325,44 @@ export class Replica<Result> implements ReplicaApi<Result> {
     if (this.#reads.hasQueued) this.#wake()
   }
 
-  /**
-   * The log is truncated only where every replica has it (`LogTruncation`), so no leader should come to offer a snapshot before replicas can
-   * fetch one. Should it, this replica says so and asks again later.
-   */
-  #declineSnapshot(): void {
-    this.#options.logger.error({ leader: this.#core.leader }, 'the leader no longer has the log that this replica needs')
-    this.#snapshotRetry = this.#options.clock.setTimer(snapshotRetryMs, () => {
-      this.#guard(() => this.#core.snapshotFailed())
-      this.#wake()
+  /** It must not lead until it has one: it could not apply what it commits. */
+  #needSnapshot(index: number): void {
+    this.#options.logger.warn({ index }, 'an entry cannot be applied without a snapshot from a peer')
+    this.#guard(() => this.#core.setFit(false))
+    this.#install.needed(index)
+    this.#wake()
+  }
+
+  /** The state machine's edit was the commit point; the log's mark comes next, and the answer to the leader leaves behind it. */
+  #installed(meta: SnapshotMeta): void {
+    if (this.#core.snapshotInstalled(meta)) this.#log.reset(meta.index, meta.term)
+    this.#core.setFit(true)
+    this.#pump.installed(meta.index)
+    this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
+    this.#reads.release(meta.index)
+    this.#waiters.appliedTo(meta.index)
+    this.#truncation.maybeTruncate()
+    this.#wake()
+  }
+
+  #makeInstall(): SnapshotInstall {
+    const { clock, logger, peers, stateMachine, replica: self } = this.#options
+    return new SnapshotInstall({
+      clock,
+      logger,
+      peers,
+      stateMachine,
+      pump: this.#pump,
+      candidates: () => {
+        const { leader, membership } = this.#core
+        return [leader, ...membership.replicas.filter((peer) => peer !== leader)].filter((peer) => peer !== NONE && peer !== self)
+      },
+      onInstalled: (meta) => this.#installed(meta),
+      onDeclined: () => {
+        this.#guard(() => this.#core.snapshotFailed())
+        this.#wake()
+      },
+      onFailed: (error) => this.#stop(error),
     })
   }
 
@@ -405,7 +449,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#time.follow()
     this.#options.stateMachine.onDurable = undefined
     this.#log.onLoaded = undefined
-    this.#snapshotRetry?.cancel()
+    this.#install.stop()
     this.#pump.stop()
     this.#truncation.stop()
     this.#waiters.stop()

@@ -1,5 +1,6 @@
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { Entry, SnapshotMeta } from './core/types.ts'
+import type { FileEntry } from './file-set.ts'
 
 /**
  * What a replica replicates. The driver (`raft/replica.ts`) keeps these promises:
@@ -20,7 +21,26 @@ export interface StateMachine<Result> {
   apply(entries: readonly Entry[]): MaybePromise<readonly Result[]>
   /** Begins to make all that is applied durable; resolves when it is. */
   flush(): Promise<void>
+  /**
+   * Makes, in `folder` (absent), files of all state at `meta`, which is what is applied now or later. They do not change afterwards. All is
+   * durable when it resolves. May run beside everything else.
+   */
+  exportSnapshot(folder: string): Promise<ExportedSnapshot>
+  /**
+   * Replaces all state by what a replica of the group exported as `snapshot`, whose files lie in `folder`, verified. Called while nothing is
+   * being applied. One durable step: after a crash before it resolves either nothing or all has happened. When it resolves, `durable` and all
+   * that is in memory stand at `snapshot.meta`; the files in `folder` are no longer needed.
+   */
+  installSnapshot(snapshot: ExportedSnapshot, folder: string): Promise<void>
   close(): Promise<void>
+}
+
+/** The whole state of a group at one entry of its log, as files. */
+export interface ExportedSnapshot {
+  readonly meta: SnapshotMeta
+  /** What the files are, as the state machine defines it. */
+  readonly description: Uint8Array
+  readonly files: readonly FileEntry[]
 }
 
 /**

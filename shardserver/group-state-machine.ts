@@ -7,7 +7,8 @@ import { type BlockCache, Database, type MemtableBudget, WriteBatch } from '../l
 import type { ConfState, Entry, SnapshotMeta } from '../raft/core/types.ts'
 import type { FileEntry, FileSource } from '../raft/file-set.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
-import type { StateMachine } from '../raft/state-machine.ts'
+import { exportDatabase, prepareReplacement } from '../raft/snapshot-description.ts'
+import type { ExportedSnapshot, StateMachine } from '../raft/state-machine.ts'
 import { ApplyRun, type GroupResult, type StepEffect } from './apply-run.ts'
 import { readDelta } from './delta-read.ts'
 import type { GroupStore } from './group-store.ts'
@@ -53,7 +54,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   onMigration: (() => void) | undefined
   readonly #store: GroupStore
   readonly #clock: Clock
-  readonly #state: GroupSmallState
+  /** Another object after a snapshot was installed. */
+  #state: GroupSmallState
   #batch = new WriteBatch()
   /** Largest size that `#batch` had: its buffer never shrinks. */
   #batchPeakBytes = 0
@@ -67,6 +69,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** The index of the newest seal, durable or on its way. */
   #sealedIndex: number
   #sealing: Promise<void> = Promise.resolve()
+  /** While everything is replaced by a snapshot: the store has it already, the small state not yet. */
+  #installing: Promise<void> | undefined
   #failure: Error | undefined
 
   constructor(store: GroupStore, state: GroupSmallState, durable: SnapshotMeta, files: MigrationFiles, options: LoadOptions) {
@@ -183,6 +187,48 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     return this.#sealing
   }
 
+  async exportSnapshot(folder: string): Promise<ExportedSnapshot> {
+    await this.#whole()
+    await this.flush()
+    return await exportDatabase(this.#store, folder)
+  }
+
+  async installSnapshot(snapshot: ExportedSnapshot, folder: string): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    while (this.#loading !== undefined) await this.#loading
+    const replace = await prepareReplacement(this.#store, snapshot, folder)
+    this.#installing = this.#install(snapshot.meta, replace)
+    this.#sealing = this.#installing
+    await this.#installing
+    this.#installing = undefined
+    this.onDurable?.()
+    this.onMigration?.()
+    await this.#files.replaced(this.#state)
+  }
+
+  async #install(meta: SnapshotMeta, replace: () => Promise<void>): Promise<void> {
+    try {
+      // From here on nothing is sealed before the new state is in memory.
+      this.#sealedIndex = Math.max(this.#sealedIndex, meta.index)
+      const replaced = replace()
+      const [state] = await Promise.all([loadSmallState(this.#store), replaced])
+      state.servesReleased = this.#breaks.has('released-reads')
+      this.#state = state
+      this.#batch = new WriteBatch()
+      this.#applied = meta
+      this.#durable = meta
+      this.#sealedIndex = meta.index
+    } catch (error) {
+      this.#failure ??= error instanceof Error ? error : new Error(String(error))
+      throw error
+    }
+  }
+
+  /** Resolves when store and small state belong together. */
+  async #whole(): Promise<void> {
+    while (this.#installing !== undefined || this.#loading !== undefined) await (this.#installing ?? this.#loading)
+  }
+
   #seal(): void {
     this.#writeDirty()
     void this.#pushed(this.#store.seal(encodeMark(this.#applied)))
@@ -215,11 +261,13 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
 
   /** One record. Call it in the turn in which the read index was confirmed. See `readRecord`. */
   read(shard: number, key: Uint8Array, leaderTimeMs: number): MaybePromise<ReadOutcome> {
+    if (this.#installing !== undefined) return this.#installing.then(() => this.read(shard, key, leaderTimeMs))
     return readRecord(this.#state, this.#store, shard, key, leaderTimeMs)
   }
 
   /** One page over some shards, as of this turn. See `scanRecords`. */
   scan(options: ScanOptions): Promise<ScanOutcome> {
+    if (this.#installing !== undefined) return this.#installing.then(() => this.scan(options))
     return scanRecords(this.#state, this.#store, options, this.#pauser())
   }
 
@@ -255,8 +303,9 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     return this.#files.imports.holds(id, attempt)
   }
 
-  delta(wanted: DeltaWanted): Promise<DeltaOutcome> {
-    return readDelta(this.#state, this.#store, this.applied, wanted, this.#pauser())
+  async delta(wanted: DeltaWanted): Promise<DeltaOutcome> {
+    await this.#installing
+    return await readDelta(this.#state, this.#store, this.applied, wanted, this.#pauser())
   }
 
   shardBytes(shard: number): Promise<number> {
@@ -278,7 +327,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
 
   /** A digest of live records, sessions and shard states as of `index`; equal on every replica. Reads everything, in slices. */
   async stateHash(): Promise<{ readonly index: number; readonly hash: string }> {
-    while (this.#loading !== undefined) await this.#loading
+    await this.#whole()
     const index = this.applied
     this.#writeDirty()
     const snapshot = this.#store.snapshot()

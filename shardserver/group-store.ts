@@ -1,8 +1,9 @@
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { IngestFile, KeyRange, PreparedIngest, WriteBatch } from '../lsm/index.ts'
+import type { SnapshotDatabase } from '../raft/snapshot-description.ts'
 
 /** What the group state machine needs of `lsm/`'s Database, opened without a log of its own. Tests put a plain map behind it. */
-export interface GroupStore {
+export interface GroupStore extends SnapshotDatabase {
   /** Takes effect at once, in memory. */
   write(batch: WriteBatch): void
   /** A copy. */

@@ -18,6 +18,8 @@ import {
 import { UncommittedBudget } from './uncommitted.ts'
 
 const NO_BYTES = new Uint8Array(0)
+/** For a follower that fetches a snapshot and was not heard for so many election timeouts the log is not kept. */
+const silentPeriodsMax = 30
 
 type LeaderOptions = Pick<
   CoreOptions,
@@ -207,6 +209,16 @@ export class Leadership {
   matchedByAll(): number {
     let lowest = this.#log.lastIndex
     for (const peer of this.#progress.values()) lowest = Math.min(lowest, peer.match)
+    return lowest
+  }
+
+  /** The lowest index of a snapshot that a follower which is not silent was offered and has not installed; undefined: there is none. */
+  lowestPendingSnapshot(): number | undefined {
+    let lowest: number | undefined
+    for (const { pendingSnapshot, silentPeriods } of this.#progress.values()) {
+      if (pendingSnapshot !== undefined && silentPeriods < silentPeriodsMax)
+        lowest = Math.min(lowest ?? pendingSnapshot.index, pendingSnapshot.index)
+    }
     return lowest
   }
 

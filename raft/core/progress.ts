@@ -24,6 +24,8 @@ export class Progress {
   #pendingSnapshot: SnapshotMeta | undefined
   /** Heard from since the last check of the quorum. */
   #active = false
+  /** Checks of the quorum in a row before which it was not heard. */
+  #silentPeriods = 0
   /** The newest read round that the replica has confirmed. */
   #confirmedRound = 0
 
@@ -48,6 +50,10 @@ export class Progress {
 
   get active(): boolean {
     return this.#active
+  }
+
+  get silentPeriods(): number {
+    return this.#silentPeriods
   }
 
   get confirmedRound(): number {
@@ -84,6 +90,7 @@ export class Progress {
 
   /** Begins a new period of the quorum check. */
   forgetActivity(): void {
+    this.#silentPeriods = this.#active ? 0 : this.#silentPeriods + 1
     this.#active = false
   }
 

@@ -37,6 +37,8 @@ export class Raft {
 
   /** Only rises. */
   #term: number
+  /** The state machine has what its entries need: this replica may lead. */
+  #fit = true
   /** Whom this replica has voted for in #term. */
   #vote: ReplicaNumber
   #role: Role = 'follower'
@@ -116,6 +118,11 @@ export class Raft {
     return this.#leadership?.matchedByAll() ?? 0
   }
 
+  /** The log from here on is wanted by a follower that fetches a snapshot; undefined: by none, as far as this replica knows. */
+  lowestPendingSnapshot(): number | undefined {
+    return this.#leadership?.lowestPendingSnapshot()
+  }
+
   tick(): void {
     if (this.#leadership !== undefined) {
       if (!this.#leadership.tick()) this.#becomeFollower(this.#term, NONE)
@@ -153,6 +160,15 @@ export class Raft {
   /** To whom this leader is handing its office; NONE: to nobody. */
   get transferee(): ReplicaNumber {
     return this.#leadership?.transferee ?? NONE
+  }
+
+  /**
+   * False: the state machine lacks what an entry needs, so this replica must not lead. It steps down, and does not campaign until it is told
+   * otherwise; it votes and appends as before.
+   */
+  setFit(fit: boolean): void {
+    this.#fit = fit
+    if (!fit && this.#role !== 'follower') this.#becomeFollower(this.#term, NONE)
   }
 
   propose(datas: readonly Uint8Array[]): ProposeResult {
@@ -200,7 +216,7 @@ export class Raft {
   }
 
   /**
-   * The state machine now stands, durably, at `meta`, which is the offered snapshot or a newer one. True: the log did not hold that entry;
+   * The state machine now stands, durably, at `meta`: the offered snapshot, a newer one, or one that was got without an offer. True: the log did not hold that entry;
    * the driver resets it in this same turn to begin, empty, behind `meta`.
    */
   snapshotInstalled(meta: SnapshotMeta): boolean {
@@ -360,9 +376,9 @@ export class Raft {
 
   // ---- roles ----
 
-  /** A voter whose state machine is not being replaced, and that may. */
+  /** A voter whose state machine is whole and not being replaced, and that may. */
   get #promotable(): boolean {
-    return this.#mayCampaign && !this.#following.isInstalling && this.#membership.isVoter(this.#self)
+    return this.#mayCampaign && this.#fit && !this.#following.isInstalling && this.#membership.isVoter(this.#self)
   }
 
   #becomeFollower(term: number, leader: ReplicaNumber): void {

@@ -9,10 +9,11 @@ import { type Entry, EntryKind } from '../../raft/core/types.ts'
 import type { ReplicaApi } from '../../raft/replica-api.ts'
 import type { ProposalOutcome, ReadOutcome } from '../../raft/state-machine.ts'
 import { memoryWorld } from '../proto/memory-transport.ts'
+import { memoryCheckpoints } from '../raft/memory-checkpoints.ts'
 
 /** Records in a map: what a database keeps, without files. */
 export class MemoryDatabase implements ConfigDatabase {
-  readonly #records = new Map<string, Uint8Array>()
+  #records = new Map<string, Uint8Array>()
   wantsSeal = false
   durableMark: Uint8Array | undefined
 
@@ -47,6 +48,19 @@ export class MemoryDatabase implements ConfigDatabase {
 
   async seal(mark: Uint8Array): Promise<void> {
     this.durableMark = mark
+  }
+
+  async checkpoint(folder: string) {
+    return memoryCheckpoints.take(folder, this.#records, this.durableMark)
+  }
+
+  async prepareIngest(files: readonly { readonly path: string }[]): Promise<ReadonlyMap<string, Uint8Array>> {
+    return memoryCheckpoints.at(files)
+  }
+
+  ingest(prepared: ReadonlyMap<string, Uint8Array>, mark: Uint8Array): Promise<void> {
+    this.#records = new Map(prepared)
+    return this.seal(mark)
   }
 
   async close(): Promise<void> {}

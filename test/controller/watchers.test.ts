@@ -16,7 +16,7 @@ function watched() {
     state.apply(decodeEntry(encodeEntry(entry)), nowhere)
     watchers.changed()
   }
-  const watchers = new Watchers(state, clock)
+  const watchers = new Watchers(() => state, clock)
   const open = (listener = 'default', takes = true) => {
     const sent: Uint8Array[] = []
     const link = { sent, takes, ended: false }

@@ -11,6 +11,7 @@ class Rig {
   readonly applied: number[] = []
   readonly told: number[] = []
   readonly failures: string[] = []
+  readonly needed: number[] = []
   readonly soons: (() => void)[] = []
   nowMs = 0
   apply: (entries: readonly Entry[]) => readonly string[] | Promise<readonly string[]> = (entries) =>
@@ -37,6 +38,7 @@ class Rig {
         expect(results).toEqual(entries.map(({ index }) => `r${index}`))
         this.told.push(...entries.map(({ index }) => index))
       },
+      onSnapshotNeeded: (index) => this.needed.push(index),
       onFailed: (error) => this.failures.push(error.message),
     })
   }

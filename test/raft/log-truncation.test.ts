@@ -7,6 +7,9 @@ const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
 class Rig {
   firstIndex = 1
   bytes = 0
+  lastIndex = 9
+  stable = 9
+  fetched: number | undefined
   applied = 0
   durable: SnapshotMeta = { index: 0, term: 0, conf }
   readonly truncated: number[] = []
@@ -22,6 +25,9 @@ class Rig {
       log: {
         get firstIndex() {
           return rig.firstIndex
+        },
+        get lastIndex() {
+          return rig.lastIndex
         },
         get bytes() {
           return rig.bytes
@@ -44,6 +50,8 @@ class Rig {
       },
       snapshotLogBytes: 1000,
       applied: () => this.applied,
+      stable: () => this.stable,
+      fetchedSnapshot: () => this.fetched,
       onTruncated: () => this.reclaims++,
       onFailed: (error) => this.failures.push(error.message),
     })
@@ -103,7 +111,7 @@ describe('the truncation of a log', () => {
 
   it('does not flush again and again for a replica that is away', () => {
     const rig = new Rig()
-    rig.bytes = 5000
+    rig.bytes = 1999
     rig.stand(9, 6, 5)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
@@ -113,10 +121,69 @@ describe('the truncation of a log', () => {
     expect(rig.flushes).toBe(1)
   })
 
+  it('past twice the bound it waits for nobody, and keeps the newest part', () => {
+    const rig = new Rig()
+    rig.lastIndex = 100
+    rig.stable = 100
+    rig.bytes = 1999
+    rig.stand(100, 100, 5)
+    rig.bytes = 2000
+    rig.stand(100, 100, 5)
+    // 95 entries of which about 1000 bytes stay.
+    expect(rig.truncated).toEqual([5, 53])
+  })
+
+  it('past twice the bound it flushes where that frees something, and not for each entry', () => {
+    const rig = new Rig()
+    rig.lastIndex = 100
+    rig.stable = 100
+    rig.bytes = 1000
+    rig.stand(100, 60, 5)
+    rig.bytes = 2000
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(0)
+    rig.durable = { index: 50, term: 1, conf }
+    rig.truncation.maybeFlush()
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(1)
+  })
+
+  it('keeps the log behind a snapshot that is being fetched, within a bound', () => {
+    const rig = new Rig()
+    rig.lastIndex = 100
+    rig.stable = 100
+    rig.fetched = 20
+    rig.bytes = 15_999
+    rig.stand(100, 100, 5)
+    expect(rig.truncated).toEqual([20])
+    rig.bytes = 16_000
+    rig.truncation.maybeTruncate()
+    expect(rig.truncated).toEqual([20, 95])
+  })
+
+  it('goes no further than the log is durable', () => {
+    const rig = new Rig()
+    rig.stable = 4
+    rig.stand(9, 9, 9)
+    expect(rig.truncated).toEqual([4])
+  })
+
+  it('where the oldest segment must go it waits for nobody, once', async () => {
+    const rig = new Rig()
+    rig.stand(9, 2, 1)
+    rig.truncation.free()
+    expect(rig.truncated).toEqual([1, 2])
+    rig.truncation.free()
+    rig.stand(9, 8, 1)
+    expect(rig.truncated).toEqual([1, 2, 8])
+    rig.stand(9, 9, 1)
+    expect(rig.truncated).toEqual([1, 2, 8])
+  })
+
   it('tells of a flush that failed', async () => {
     const rig = new Rig()
     rig.stand(9, 2, 9)
-    rig.truncation.flush()
+    rig.truncation.free()
     await rig.endFlush(new Error('EIO'))
     expect(rig.failures).toEqual(['EIO'])
   })
@@ -126,11 +193,11 @@ describe('the truncation of a log', () => {
     rig.stand(9, 2, 2)
     rig.bytes = 5000
     rig.truncation.matchedTo(9)
-    rig.truncation.flush()
+    rig.truncation.free()
     rig.truncation.stop()
     await rig.endFlush(new Error('closed'))
     rig.stand(9, 9, 9)
-    rig.truncation.flush()
+    rig.truncation.free()
     expect(rig).toMatchObject({ truncated: [2], flushes: 1, failures: [] })
   })
 })

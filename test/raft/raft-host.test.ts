@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
+import { utf8, utf8Text } from '../../base/bytes.ts'
+import { crc32 } from '../../base/checksum.ts'
 import { CorruptionError, DiskError } from '../../base/errors.ts'
+import { type FileSystem, readFile, replaceFile } from '../../base/file-system.ts'
 import type { Entry, SnapshotMeta } from '../../raft/core/types.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { RaftHost } from '../../raft/raft-host.ts'
 import type { Replica } from '../../raft/replica.ts'
-import type { StateMachine } from '../../raft/state-machine.ts'
+import type { ExportedSnapshot, StateMachine } from '../../raft/state-machine.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -24,8 +27,12 @@ class Machine implements StateMachine<number> {
   /** While set, `apply` waits. */
   gate: Promise<void> | undefined
 
-  constructor(kept: { durable: SnapshotMeta }) {
+  readonly #fileSystem: FileSystem
+  installs = 0
+
+  constructor(kept: { durable: SnapshotMeta }, fileSystem: FileSystem) {
     this.kept = kept
+    this.#fileSystem = fileSystem
     this.applied = kept.durable.index
   }
 
@@ -48,6 +55,24 @@ class Machine implements StateMachine<number> {
     this.flushes++
     if (this.flushFailure !== undefined) throw this.flushFailure
     if (this.last !== undefined) this.kept.durable = { ...this.kept.durable, index: this.last.index, term: this.last.term }
+    this.onDurable?.()
+  }
+
+  async exportSnapshot(folder: string): Promise<ExportedSnapshot> {
+    const meta = { ...this.kept.durable, index: this.applied, term: this.last?.term ?? this.kept.durable.term }
+    const bytes = utf8(`stands at ${meta.index}`)
+    await this.#fileSystem.makeFolder(folder)
+    await replaceFile(this.#fileSystem, `${folder}/count`, bytes)
+    return { meta, description: utf8('a count'), files: [{ name: 'count', size: bytes.length, checksum: crc32(bytes) }] }
+  }
+
+  async installSnapshot({ meta, description }: ExportedSnapshot, folder: string): Promise<void> {
+    expect(utf8Text(description)).toBe('a count')
+    expect(utf8Text(await readFile(this.#fileSystem, `${folder}/count`))).toBe(`stands at ${meta.index}`)
+    this.installs++
+    this.applied = meta.index
+    this.last = undefined
+    this.kept.durable = meta
     this.onDurable?.()
   }
 
@@ -94,7 +119,7 @@ class Node {
 
   async start(): Promise<void> {
     const host = must(this.host, 'an open host')
-    this.machine = new Machine(this.kept)
+    this.machine = new Machine(this.kept, this.process.fileSystem)
     this.replica = await host.start<number>({
       group,
       replica: this.#rig.names.indexOf(this.name) + 1,
@@ -280,7 +305,7 @@ describe('the start of a replica', () => {
 })
 
 describe('the log of a group', () => {
-  it('is kept for a replica that is away, which catches up from it; the others do not flush all the time', async () => {
+  it('is kept for a replica that is away for short, which catches up from it; the others do not flush all the time', async () => {
     const rig = new Rig(3)
     await rig.run()
     const leader = await rig.leader()
@@ -289,14 +314,44 @@ describe('the log of a group', () => {
       'a follower',
     )
     away.process.kill()
-    for (let i = 0; i < 40; i++) await rig.fill(leader, 5000)
+    for (let i = 0; i < 7; i++) await rig.fill(leader, 5000)
     expect(leader.replica?.log.firstIndex).toBe(1)
     expect(leader.machine?.flushes).toBeLessThan(3)
     away.process = away.process.restart()
     await away.run()
     await rig.world.runUntil(() => away.replica?.applied === leader.replica?.applied)
+    expect(away.machine?.installs).toBe(0)
     await rig.fill(leader, 10)
     await rig.world.runUntil(() => rig.nodes.every(({ replica }) => must(replica, 'a replica').log.bytes < 20_000), 5000)
+  })
+
+  it('is not kept for one that is away for long, which catches up by a snapshot, once, and then from the log', async () => {
+    const rig = new Rig(3)
+    await rig.run()
+    const leader = await rig.leader()
+    const away = must(
+      rig.nodes.find((node) => node !== leader),
+      'a follower',
+    )
+    away.process.kill()
+    let most = 0
+    for (let i = 0; i < 100; i++) {
+      await rig.fill(leader, 5000)
+      most = Math.max(most, must(leader.replica, 'a replica').log.bytes)
+    }
+    expect(most).toBeLessThan(60_000)
+    expect(leader.machine?.flushes).toBeLessThan(40)
+    away.process = away.process.restart()
+    await away.run()
+    await rig.world.runUntil(() => away.replica?.applied === leader.replica?.applied)
+    expect(away.machine?.installs).toBe(1)
+    for (let i = 0; i < 10; i++) await rig.fill(leader, 5000)
+    await rig.world.runUntil(() => away.replica?.applied === leader.replica?.applied)
+    expect(away.machine?.installs).toBe(1)
+    const files = away.process.disk.paths().filter((path) => path.includes('/fetch'))
+    expect(files).toEqual([])
+    await rig.world.runFor(70_000)
+    expect(leader.process.disk.paths().filter((path) => path.includes('/snapshots/'))).toEqual([])
   })
 
   it('what every replica holds may go in the terms of later leaders too, and nobody ever needs a snapshot', async () => {

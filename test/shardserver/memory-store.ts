@@ -5,6 +5,7 @@ import type { KeyRange } from '../../lsm/kind.ts'
 import { readTable } from '../../lsm/read-table.ts'
 import type { WriteBatch } from '../../lsm/write-batch.ts'
 import type { GroupStore, StoreIterator, StoreSnapshot } from '../../shardserver/group-store.ts'
+import { memoryCheckpoints } from '../raft/memory-checkpoints.ts'
 
 import { MemoryFileSystem } from './memory-file-system.ts'
 
@@ -129,6 +130,10 @@ export class MemoryStore implements GroupStore {
     this.durableMark = mark
   }
 
+  async checkpoint(folder: string) {
+    return memoryCheckpoints.take(folder, this.#durable, this.durableMark)
+  }
+
   exciseAll(ranges: readonly KeyRange[], mark: Uint8Array): Promise<void> {
     this.#excise(ranges)
     return this.seal(mark)
@@ -137,7 +142,9 @@ export class MemoryStore implements GroupStore {
   async prepareIngest(files: readonly IngestFile[]): Promise<PreparedIngest> {
     const records: (readonly [string, Uint8Array])[] = []
     for (const { path } of files) {
-      await readTable(this.fileSystem, path, (key, value) => records.push([text(key), Uint8Array.from(value ?? [])]))
+      const checkpoint = memoryCheckpoints.find(path)
+      if (checkpoint !== undefined) records.push(...checkpoint)
+      else await readTable(this.fileSystem, path, (key, value) => records.push([text(key), Uint8Array.from(value ?? [])]))
     }
     const prepared = new PreparedIngest([], new Set())
     this.#prepared.set(prepared, records)

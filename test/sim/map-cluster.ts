@@ -43,6 +43,15 @@ class MapMachine implements StateMachine<string | undefined> {
 
   async flush(): Promise<void> {}
 
+  /** Nothing is durable, so no log is truncated, and nobody needs a snapshot. */
+  exportSnapshot(): Promise<never> {
+    throw new Error('a snapshot of a map was asked for')
+  }
+
+  installSnapshot(): Promise<never> {
+    throw new Error('a map was to be replaced')
+  }
+
   async close(): Promise<void> {}
 }
 

@@ -21,10 +21,10 @@ export async function convergeAndCompare(world: World, cluster: SimCluster, grou
       const running = cluster.running(name)
       if (running === undefined) continue
       const { replicas } = await world.settle(running.status({ hash: true }))
-      for (const { group, hashIndex, stateHash, failure } of replicas) {
-        if (failure) failures.push(`${name} ${group}: ${failure}`)
-        const seen = states.get(group ?? '') ?? new Set()
-        states.set(group ?? '', seen.add(`${hashIndex} ${stateHash}`))
+      for (const { uid, hashIndex, stateHash, failure } of replicas) {
+        if (failure) failures.push(`${name} ${uid}: ${failure}`)
+        const seen = states.get(uid ?? '') ?? new Set()
+        states.set(uid ?? '', seen.add(`${hashIndex} ${stateHash}`))
       }
     }
     assert(failures.length === 0, `seed ${world.seed}: replicas stopped: ${failures.join('; ')}`)

@@ -35,7 +35,7 @@ export class LeaderObserver {
           .running(name)
           ?.status({})
           .then(({ replicas }) => {
-            for (const { group = '', role = '', term = 0 } of replicas) this.#see(name, group ?? '', role ?? '', term ?? 0)
+            for (const { uid, role, term } of replicas) this.#see(name, uid ?? '', role ?? '', term ?? 0)
           })
       }
       this.#again()

@@ -29,6 +29,8 @@ export interface MovesRunOptions {
   /** Virtual time under faults. Default 20 s. */
   readonly faultsMs?: number
   readonly recordTrace?: boolean
+  /** Gets the world and the cluster before anything happens, for people who look into a failure. */
+  readonly onWorld?: (world: World, cluster: SimCluster) => void
 }
 
 export interface MovesRun extends ClusterRun {
@@ -73,6 +75,7 @@ export async function runMoves(options: MovesRunOptions): Promise<MovesRun> {
   const { seed, breaks, faultsMs = 20_000, recordTrace = false } = options
   const world = new World({ seed, recordTrace })
   const cluster = new SimCluster(world, shapeOf(seed, breaks))
+  options.onWorld?.(world, cluster)
   const leaders = new LeaderObserver(world, cluster)
   const strikes = new AtStepNemesis(world, cluster, { restMs: 1000, deadMsMax: 2000, partitionMsMax: 2500 })
   const observer = new MigrationObserver(world, cluster, (event) => strikes.stepped(event))

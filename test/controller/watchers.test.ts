@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Stream } from '../../base/transport.ts'
 import { ConfigState } from '../../controller/config-state.ts'
 import { decodeEntry, encodeEntry } from '../../controller/entry.ts'
+import { encodeRecord } from '../../controller/migration-record.ts'
 import { Watchers } from '../../controller/watchers.ts'
 import { pb } from '../../proto/messages.ts'
 import { memoryWorld } from '../proto/memory-transport.ts'
@@ -36,7 +37,7 @@ function watched() {
     return {
       link,
       handlers,
-      know: (knownNumber: number) => handlers.onMessage(new pb.v1.WatchRequest({ knownNumber })),
+      know: (knownNumber: number, migrations = false) => handlers.onMessage(new pb.v1.WatchRequest({ knownNumber, migrations })),
       updates: () => sent.map((bytes) => pb.v1.WatchUpdate.decode(bytes)),
     }
   }
@@ -58,6 +59,28 @@ describe('watchers', () => {
     expect([a, c].map((watcher) => watcher.updates()[1]?.directory?.listener)).toEqual(['default', 'outer'])
     expect(a.updates()[1]?.differences.map((change) => `${change.from}>${change.to?.number}`)).toEqual(['0>1'])
     expect(a.updates()[1]?.config).toBeNull()
+  })
+
+  it('that ask for migrations get the whole list whenever it changed, encoded once for all of them', async () => {
+    const { world, apply, state, open } = watched()
+    apply(formed())
+    const [a, b, plain] = [open(), open(), open()]
+    for (const watcher of [a, b]) watcher.know(0, true)
+    plain.know(0)
+    apply(joined(state, ['g1']))
+    apply(joined(state, ['g2']))
+    await world.runFor(1)
+    expect(a.link.sent.length).toBe(2)
+    expect(a.link.sent[1]).toBe(b.link.sent[1])
+    expect(a.updates()[1]?.migrations?.migrations?.map(({ id, from, to }) => `${id} ${from} ${to}`)).toEqual(['1 g1@1 g2@2'])
+    expect(plain.updates()[1]?.migrations).toBeNull()
+    const record = state.migrations.openOf(state.migrations.open()[0]?.shards[0] ?? 0)
+    if (record === undefined) throw new Error('a migration was planned')
+    apply({ kind: 'change', change: { changed: [encodeRecord({ ...record, paused: true })] } })
+    await world.runFor(1)
+    expect([a, b, plain].map((watcher) => watcher.link.sent.length)).toEqual([3, 3, 2])
+    const last = a.updates()[2]
+    expect([last?.migrations?.version, last?.migrations?.migrations?.[0]?.paused, last?.differences.length]).toEqual([2, true, 0])
   })
 
   it('who does not read gets what it missed as one update when it does', async () => {

@@ -4,7 +4,7 @@
  */
 import { assert } from '../../base/assert.ts'
 import { pb } from '../../proto/messages.ts'
-import { EntryCode } from '../../shardserver/entry.ts'
+import { EntryCode, encodeMigration } from '../../shardserver/entry.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { ScriptStage } from './script-stage.ts'
 import { World } from './world.ts'
@@ -46,23 +46,36 @@ const doubledReplays: Script = async (stage) => {
 }
 
 /**
- * A node of a group sleeps through the news that a shard was handed on: its config still names its group as the owner. Once it leads it must
- * not make the shard empty.
+ * The target refuses what it was given, and the shard goes back. A node of it sleeps through that: its config still names its group as the owner.
+ * Once it leads it must not make the shard empty.
  */
 const staleOwner: Script = async (stage) => {
   const { cluster, world } = stage
   const shard = stage.someShard()
-  await stage.move(shard, 'g2')
-  await world.runFor(2000)
   const group = stage.uid('g2')
-  const sleeper = stage.targetNodes.find((name) => name !== cluster.groupLeader(group)) ?? ''
-  for (const controller of cluster.controllerNames) cluster.network.cutBoth(sleeper, controller, 'stall')
-  await stage.move(shard, 'g1')
+  const leader = cluster.groupLeader(group) ?? ''
+  const sleeper = stage.targetNodes.find((name) => name !== leader) ?? ''
+  const cutOff = (name: string) => {
+    for (const controller of cluster.controllerNames) cluster.network.cutBoth(name, controller, 'stall')
+  }
+  stage.onStep(({ step, id }) => {
+    if (step !== 'commit') return
+    cutOff(leader)
+    stage.propose(group, (timeMs) => encodeMigration(timeMs, { kind: 'refuse', id, shards: [shard] }))
+  })
+  const id = await stage.ask(shard, 'g2')
+  await world.runUntil(() => stage.stateIn(group, shard) === 'refused', 20_000)
+  const { number } = stage.config
+  while ((await stage.configNumberOf(sleeper)) < number) await world.runFor(5)
+  cutOff(sleeper)
+  for (const controller of cluster.controllerNames) {
+    cluster.network.mend(leader, controller)
+    cluster.network.mend(controller, leader)
+  }
+  assert((await stage.ended(id)) === 'given-back', `migration ${id} was not given back`)
+  await world.runUntil(() => stage.stateIn(group, shard) === 'absent', 20_000)
   for (let round = 0; round < 50 && cluster.groupLeader(group) !== sleeper; round++) {
-    const leader = cluster.groupLeader(group)
-    const [replica] = leader === undefined ? [] : cluster.hosted(leader)
-    const [target] = cluster.hosted(sleeper)
-    if (replica !== undefined && target !== undefined) replica.replica.transferLeadership(target.replica.replica, () => {})
+    cluster.transferTo(sleeper)
     await world.runFor(200)
   }
   assert(cluster.groupLeader(group) === sleeper, `${sleeper} does not come to lead`)
@@ -108,26 +121,25 @@ const retriedElsewhere: Script = async (stage) => {
 }
 
 /**
- * A write is refused when it is applied, while its shard is being copied. Its answer was lost: it comes again, to the new owner, where its
- * condition holds by now. It must still be refused.
+ * A write is refused when it is applied, while its shard is being copied. Its answer was lost: it comes again, to the new owner, where nothing
+ * stands against it by now. It must still be refused.
  */
 const refusedElsewhere: Script = async (stage) => {
   const shard = stage.someShard()
   const name = stage.keyIn(shard, 11)
   const key = new TextEncoder().encode(name)
-  const value = new TextEncoder().encode('swapped')
-  const expectValue = new TextEncoder().encode('later')
   const clientId = stage.world.random.bytes(16)
-  const command = { shard, sequence: 1, lowestOutstanding: 1, first: true, compareAndSet: { key, expectValue, value } }
+  const writes = { clientId, commands: [{ shard, sequence: 1, lowestOutstanding: 1, first: true, increment: { key, by: '5' } }] }
+  await stage.put(name, 'no number')
   const exporting = stage.watch('export')
   const id = await stage.ask(shard, 'g2')
   await stage.world.runUntil(exporting, 20_000)
-  const first = (await stage.raw(stage.uid('g1'), { writes: { clientId, commands: [command] } })).writes[0]
-  assert(first !== undefined && !first.error && !first.applied, `the first try answers ${JSON.stringify(first)}`)
+  const first = (await stage.raw(stage.uid('g1'), { writes })).writes[0]
+  assert(first?.error?.code === pb.v1.ErrorCode.INVALID_ARGUMENT, `the first try answers ${JSON.stringify(first)}`)
   assert((await stage.ended(id)) === 'done', `migration ${id} was aborted`)
-  await stage.put(name, 'later')
-  const second = (await stage.raw(stage.uid('g2'), { writes: { clientId, commands: [command] } })).writes[0]
-  assert(second !== undefined && !second.error && !second.applied, `the second try answers ${JSON.stringify(second)}`)
+  await stage.put(name, '37')
+  const second = (await stage.raw(stage.uid('g2'), { writes })).writes[0]
+  assert(second?.error?.code === pb.v1.ErrorCode.INVALID_ARGUMENT, `the second try answers ${JSON.stringify(second)}`)
 }
 
 /** The source has released and does not learn that the target serves. It must not answer reads of what may have changed there. */

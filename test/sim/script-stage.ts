@@ -125,22 +125,23 @@ export class ScriptStage {
   /** Moves a shard and waits until nothing of the move is left but its new place. */
   async move(shard: number, group: string): Promise<number> {
     const id = await this.ask(shard, group)
-    await this.ended(id)
+    const end = await this.ended(id)
+    assert(end === 'done', `migration ${id} is ${end}`)
     const [target, source] = [this.uid(group), this.uid(group === 'g1' ? 'g2' : 'g1')]
     await this.world.runUntil(() => this.stateIn(target, shard) === 'serving' && this.stateIn(source, shard) === 'absent', 30_000)
     return id
   }
 
-  /** Waits for the end of a migration; it must be no give-back. */
-  async ended(id: number): Promise<'done' | 'aborted'> {
+  /** Waits for the end of a migration. */
+  async ended(id: number): Promise<'done' | 'aborted' | 'given-back'> {
     const { MigrationPhase } = pb.v1
     for (let round = 0; round < 300; round++) {
       const all = await this.world.settle(this.admin.migrations({ timeoutMs: callMs }))
-      const { phase, reason } = must(
+      const { phase } = must(
         all.find((migration) => migration.id === id),
         `migration ${id}`,
       )
-      assert(phase !== MigrationPhase.GIVEN_BACK, `migration ${id} was given back although nothing was damaged: ${reason}`)
+      if (phase === MigrationPhase.GIVEN_BACK) return 'given-back'
       if (phase === MigrationPhase.DONE) return 'done'
       if (phase === MigrationPhase.ABORTED) return 'aborted'
       await this.world.runFor(100)
@@ -175,6 +176,19 @@ export class ScriptStage {
       if (!answered) return // Its replicas do not apply any more: the checks that follow judge that.
       if (!applied) await this.world.runFor(200)
     }
+  }
+
+  /** Has the leader of `group` propose what `entry` makes of the group's time. */
+  propose(group: string, entry: (timeMs: number) => Uint8Array): void {
+    const leader = this.cluster.groupLeader(group)
+    const replica = leader === undefined ? undefined : this.cluster.hosted(leader).find((hosted) => hosted.replica.group === group)?.replica
+    replica?.propose(entry(Math.floor(replica.groupTimeMs())), () => {})
+  }
+
+  /** Of the config that node `name` has. */
+  async configNumberOf(name: string): Promise<number> {
+    const status = await this.world.settle(must(this.cluster.running(name), `a server on ${name}`).status({}))
+    return status.replicas[0]?.configNumber ?? 0
   }
 
   /** One request to the leader of a group, with nothing of the client's care: no routing, no retry under another number. */

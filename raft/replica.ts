@@ -329,6 +329,8 @@ export class Replica<Result> implements ReplicaApi<Result> {
   #needSnapshot(index: number): void {
     this.#options.logger.warn({ index }, 'an entry cannot be applied without a snapshot from a peer')
     this.#guard(() => this.#core.setFit(false))
+    // What is committed will not be applied here: it comes with the snapshot.
+    this.#proposals.loseBehind(0)
     this.#install.needed(index)
     this.#wake()
   }
@@ -337,6 +339,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   #installed(meta: SnapshotMeta): void {
     if (this.#core.snapshotInstalled(meta)) this.#log.reset(meta.index, meta.term)
     this.#core.setFit(true)
+    this.#proposals.loseBehind(0)
     this.#pump.installed(meta.index)
     this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
     this.#reads.release(meta.index)

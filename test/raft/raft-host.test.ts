@@ -8,7 +8,7 @@ import type { Entry, SnapshotMeta } from '../../raft/core/types.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { RaftHost } from '../../raft/raft-host.ts'
 import type { Replica } from '../../raft/replica.ts'
-import type { ExportedSnapshot, StateMachine } from '../../raft/state-machine.ts'
+import { type ExportedSnapshot, SnapshotNeeded, type StateMachine } from '../../raft/state-machine.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -29,6 +29,8 @@ class Machine implements StateMachine<number> {
 
   readonly #fileSystem: FileSystem
   installs = 0
+  /** The entry that cannot be applied; 0: none. */
+  lacks = 0
 
   constructor(kept: { durable: SnapshotMeta }, fileSystem: FileSystem) {
     this.kept = kept
@@ -42,6 +44,8 @@ class Machine implements StateMachine<number> {
 
   apply(entries: readonly Entry[]): readonly number[] | Promise<readonly number[]> {
     if (this.applyFailure !== undefined) throw this.applyFailure
+    const at = entries.findIndex(({ index }) => index === this.lacks)
+    if (at >= 0) throw new SnapshotNeeded(this.lacks, 'the test says so')
     const last = must(entries.at(-1), 'an entry')
     expect(entries[0]?.index).toBe(this.applied + 1)
     this.applied = last.index
@@ -70,6 +74,7 @@ class Machine implements StateMachine<number> {
     expect(utf8Text(description)).toBe('a count')
     expect(utf8Text(await readFile(this.#fileSystem, `${folder}/count`))).toBe(`stands at ${meta.index}`)
     this.installs++
+    expect(meta.index).toBeGreaterThanOrEqual(this.lacks)
     this.applied = meta.index
     this.last = undefined
     this.kept.durable = meta
@@ -354,6 +359,49 @@ describe('the log of a group', () => {
     expect(leader.process.disk.paths().filter((path) => path.includes('/snapshots/'))).toEqual([])
   })
 
+  it('is begun anew behind a snapshot, wherever the power is lost while it is fetched and installed', async () => {
+    let steps = 0
+    let installs = 0
+    for (let operation = 1; ; operation += 3) {
+      const rig = new Rig(3)
+      await rig.run()
+      const leader = await rig.leader()
+      const away = must(
+        rig.nodes.find((node) => node !== leader),
+        'a follower',
+      )
+      away.process.kill()
+      for (let i = 0; i < 15; i++) await rig.fill(leader, 5000)
+      away.process = away.process.restart()
+      const { disk } = away.process
+      const at = disk.operations + operation
+      disk.inject = ({ index }) => (index === at ? 'crash' : undefined)
+      void away
+        .open()
+        .then(() => away.start())
+        .catch(() => undefined)
+      await rig.world.runUntil(() => !away.process.alive || away.replica?.applied === leader.replica?.applied)
+      // What was begun when it came to an end may be what is cut.
+      await rig.world.runFor(50)
+      const wasCut = !away.process.alive
+      disk.inject = undefined
+      if (wasCut) {
+        away.process = away.process.restart()
+        await away.run()
+        steps++
+      }
+      await rig.fill(leader, 10)
+      await rig.world.runUntil(() => away.replica?.applied === leader.replica?.applied, 20_000)
+      expect(away.fatal, `operation ${operation}`).toEqual([])
+      expect(away.replica?.failure).toBeUndefined()
+      expect(away.machine?.applied).toBe(leader.machine?.applied)
+      installs += away.machine?.installs ?? 0
+      if (!wasCut) break
+    }
+    expect(steps).toBeGreaterThan(8)
+    expect(installs).toBeGreaterThan(2)
+  }, 60_000)
+
   it('what every replica holds may go in the terms of later leaders too, and nobody ever needs a snapshot', async () => {
     const rig = new Rig(3)
     await rig.run()
@@ -367,6 +415,65 @@ describe('the log of a group', () => {
     await rig.world.runUntil(() => rig.nodes.every(({ replica }) => replica?.applied === leader.replica?.applied))
     expect(leader.replica?.log.firstIndex).toBeGreaterThan(6)
     expect(rig.world.logLines.filter(({ message }) => message.includes('no longer has the log'))).toEqual([])
+  })
+})
+
+describe('a replica that cannot apply an entry without a snapshot', () => {
+  it('stops applying, gets one from a peer that could, and goes on', async () => {
+    const rig = new Rig(3)
+    await rig.run()
+    const leader = await rig.leader()
+    const node = must(
+      rig.nodes.find((other) => other !== leader),
+      'a follower',
+    )
+    const machine = must(node.machine, 'a machine')
+    machine.lacks = must(leader.replica, 'a replica').log.lastIndex + 3
+    for (let i = 0; i < 6; i++) await rig.fill(leader, 100)
+    await rig.world.runUntil(() => node.replica?.applied === leader.replica?.applied, 10_000)
+    expect(machine.installs).toBe(1)
+    await rig.fill(leader, 100)
+    await rig.world.runUntil(() => node.replica?.applied === leader.replica?.applied)
+    expect(node.replica?.failure).toBeUndefined()
+  })
+
+  it('asks again until a peer has one, and does not lead before', async () => {
+    const rig = new Rig(3)
+    await rig.run()
+    const leader = await rig.leader()
+    const others = rig.nodes.filter((node) => node !== leader)
+    await rig.fill(leader, 100)
+    const machine = must(leader.machine, 'a machine')
+    const lacked = must(leader.replica, 'a replica').log.lastIndex + 1
+    machine.lacks = lacked
+    let open: () => void = () => {}
+    const gate = new Promise<void>((resolve) => (open = resolve))
+    for (const other of others) must(other.machine, 'a machine').gate = gate
+    const waiting = leader.propose()
+    await rig.world.runUntil(() => waiting.outcome !== 'waits')
+    expect(waiting.outcome).toBe('lost')
+    let ledUnfit = false
+    rig.world.observe(() => {
+      if (leader.replica?.role === 'leader' && machine.installs === 0) ledUnfit = true
+    })
+    await rig.world.runUntil(() => others.some(({ replica }) => replica?.role === 'leader'), 10_000)
+    await rig.world.runFor(10_000)
+    expect(machine.installs).toBe(0)
+    open()
+    for (const other of others) must(other.machine, 'a machine').gate = undefined
+    await rig.world.runUntil(() => machine.installs === 1, 20_000)
+    const next = must(
+      others.find(({ replica }) => replica?.role === 'leader'),
+      'another leader',
+    )
+    await rig.fill(next, 100)
+    await rig.world.runUntil(() => leader.replica?.applied === next.replica?.applied, 10_000)
+    rig.world.observe(undefined)
+    expect(ledUnfit).toBe(false)
+    // Fit again: it may lead when the others are gone one by one.
+    machine.lacks = 0
+    next.process.kill()
+    await rig.world.runUntil(() => rig.nodes.some((node) => node !== next && node.replica?.role === 'leader'), 20_000)
   })
 })
 

@@ -112,6 +112,51 @@ describe('a follower behind the truncated log', () => {
   })
 })
 
+describe('a replica that is not fit to lead', () => {
+  it('steps down, does not campaign, and votes and appends as before', () => {
+    const network = Network.of(3)
+    network.campaign(1)
+    const replica = network.get(1)
+    replica.raft.setFit(false)
+    expect(replica.raft.role).toBe('follower')
+    expect(ofType(replica.tick(50), MessageType.PreVote)).toEqual([])
+    network.campaign(2)
+    network.propose(2, 'more')
+    expect(replica.texts()).toEqual(['more'])
+  })
+
+  it('takes a snapshot that was not offered, keeps the log where it holds the entry, and may lead again', () => {
+    const network = Network.of(3)
+    network.campaign(1)
+    network.propose(1, 'a')
+    const replica = network.get(3)
+    replica.raft.setFit(false)
+    network.propose(1, 'b')
+    network.campaign(3)
+    expect(replica.raft.role).toBe('follower')
+    replica.applied = replica.store
+    replica.install(network.get(1).applied)
+    replica.raft.setFit(true)
+    expect(replica.log.firstIndex).toBe(1)
+    network.campaign(3)
+    expect(replica.raft.role).toBe('preCandidate')
+  })
+})
+
+describe('the lowest pending snapshot', () => {
+  it('is that of a follower which fetches one, until it is silent for long', () => {
+    const network = lagging()
+    const { raft } = network.get(1)
+    expect(raft.lowestPendingSnapshot()).toBe(11)
+    expect(network.get(2).raft.lowestPendingSnapshot()).toBeUndefined()
+    network.isolate(3)
+    network.tick(200)
+    expect(raft.lowestPendingSnapshot()).toBe(11)
+    network.tick(400)
+    expect(raft.lowestPendingSnapshot()).toBeUndefined()
+  })
+})
+
 describe('an offered snapshot', () => {
   it('that the log already holds only moves the commit index', () => {
     const replica = new TestReplica(1, { entries: logOf(1, 1, 1) })

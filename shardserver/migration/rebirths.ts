@@ -69,8 +69,12 @@ export class Rebirths {
   #assigned(group: string): ShardBirth[] {
     const config = this.#node.config()
     if (!this.#node.breaks.has('born-again') || config === undefined) return []
-    const isUnknown = (shard: number) => ['unborn', 'absent'].includes(this.#hosted.stateMachine.shardRecord(shard).state)
-    const shards = config.shardsOf(group).filter((shard) => config.epochOf(shard) > 1 && isUnknown(shard))
-    return shards.map((shard) => ({ shard, group, epoch: config.epochOf(shard) }))
+    const orders: ShardBirth[] = []
+    for (const shard of config.shardsOf(group)) {
+      const { state, epoch } = this.#hosted.stateMachine.shardRecord(shard)
+      if (config.epochOf(shard) > 1 && (state === 'unborn' || state === 'absent'))
+        orders.push({ shard, group, epoch: Math.max(config.epochOf(shard), epoch + 1) })
+    }
+    return orders
   }
 }

@@ -152,7 +152,10 @@ export class ExecuteCall implements Expiring {
 
   #withConfig(result: WriteResult, i: number): WriteResult {
     if (!isWrongGroup(result.error)) return result
-    return { error: encodeError(shardRefusal(this.#node, this.#request, this.#batch.commands?.[i]?.shard ?? 0, undefined)) }
+    const shard = this.#batch.commands?.[i]?.shard ?? 0
+    // As it is now: the entry may have met another state.
+    const isReleased = this.#node.group(this.#request.group ?? '')?.stateMachine.shardState(shard) === 'released'
+    return { error: encodeError(shardRefusal(this.#node, this.#request, shard, isReleased ? 'released' : undefined)) }
   }
 
   #partDone(): void {

@@ -27,6 +27,8 @@ export interface KvNodeParts {
   }
 }
 
+const seekMs = 1000
+
 /** What the calls of one node share. */
 export class KvNode {
   readonly clock: Clock
@@ -35,6 +37,7 @@ export class KvNode {
   readonly arrivals: Arrivals
   readonly slowWrites: SlowWrites
   readonly #parts: KvNodeParts
+  #isSeeking = false
 
   constructor(parts: KvNodeParts) {
     this.#parts = parts
@@ -68,6 +71,16 @@ export class KvNode {
 
   fetchConfig(number: number, timeoutMs: number): Promise<Config> {
     return this.#parts.watcher.atLeast(Math.max(1, number), timeoutMs)
+  }
+
+  /** Asks around for a config after the present one: a shard was handed over here, and the one that says so is late. Whoever wants it asks again. */
+  seekNewerConfig(): void {
+    if (this.#isSeeking) return
+    this.#isSeeking = true
+    const ended = () => {
+      this.#isSeeking = false
+    }
+    this.fetchConfig(this.configNumber + 1, seekMs).then(ended, ended)
   }
 
   /** What the next entry of the group carries, ms. */

@@ -68,6 +68,7 @@ export function shardRefusal(
   const config = node.isBehind(request.configNumber ?? 0) ? undefined : node.config
   const owner = config?.groupOf(shard)?.uid
   const what = state === undefined ? `shard ${shard} is not served here` : `shard ${shard} is ${state} here`
+  if (owner === group && state === 'released') node.seekNewerConfig()
   if (config === undefined || owner === group || state === 'importing' || state === 'refused') {
     return new OstrakaError('SHARD_MOVING', `${what}, and will be soon`, true, { waitMs: movingWaitMs, configNumber: config?.number ?? 0 })
   }

@@ -83,7 +83,7 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
 }
 
 /** Config `number`: g1 holds shards 0 to 7, g2 the rest. */
-export function configOf(number: number): Config {
+export function configOf(number: number, owner = (shard: number) => (shard < 8 ? 'g1@1' : 'g2@1')): Config {
   const group = (name: string) => ({
     uid: `${name}@1`,
     name,
@@ -101,7 +101,7 @@ export function configOf(number: number): Config {
     author: '',
     shardCount,
     groups: [group('g1'), group('g2')],
-    owner: (shard) => (shard < 8 ? 'g1@1' : 'g2@1'),
+    owner,
     epoch: () => 1,
     pins: new Map(),
   })

@@ -5,8 +5,10 @@ import type { Route, Stream, StreamHandlers, StreamRoute } from '../../base/tran
 import { decodeError, type OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
 import type { Command } from '../../shardserver/commands.ts'
+import { encodeMigration } from '../../shardserver/entry.ts'
 import type { InFlightLimits } from '../../shardserver/in-flight.ts'
 import { KvServer } from '../../shardserver/kv-server.ts'
+import type { MigrationStep } from '../../shardserver/migration-entry.ts'
 import { Caller, keyOf, TestClock, writeBatch } from './builders.ts'
 import { configOf, FakeReplica, FakeWatcher } from './fake-replica.ts'
 
@@ -81,6 +83,15 @@ async function setUp(options: { connectionLimits?: InFlightLimits; nodeLimits?: 
 function errorOf(message: pb.v1.Error.$Properties | null | undefined): OstrakaError {
   if (!message) throw new Error('no error')
   return decodeError(message)
+}
+
+function step(replica: FakeReplica, migration: MigrationStep): Promise<void> {
+  return new Promise((resolve, reject) => {
+    replica.propose(encodeMigration(replica.timeMs, migration), (outcome) => {
+      if (outcome.kind === 'applied' && outcome.result.kind === 'migrated') resolve()
+      else reject(new Error(JSON.stringify(outcome)))
+    })
+  })
 }
 
 describe('the KV server of a node', () => {
@@ -391,6 +402,37 @@ describe('the KV server of a node', () => {
       await stream.count(i)
     }
     expect(stream.replies.map(({ error }) => error)).toEqual([null, null, null, null, null, null])
+  })
+
+  it('names the new owner of a shard that was handed over, as soon as a config says so', async () => {
+    const { execute, put, replica, watcher } = await setUp()
+    await step(replica, { kind: 'export', id: 1, shards: [3], attempt: 1 })
+    await step(replica, { kind: 'release', id: 1, shards: [3] })
+    const before = await execute({ writes: put('a') })
+    expect(errorOf(before.writes[0]?.error).code).toBe('SHARD_MOVING')
+    expect(watcher.asked).toEqual([4])
+    watcher.offer(configOf(4, (shard) => (shard < 8 && shard !== 3 ? 'g1@1' : 'g2@1')))
+    const after = errorOf((await execute({ writes: put('a'), reads: [{ shard: 3, key }] })).writes[0]?.error)
+    expect([after.code, after.details.groupHint, after.details.configNumber]).toEqual(['WRONG_GROUP', 'g2@1', 4])
+  })
+
+  it('lets a request wait for a shard that the config has given to this group and that is being filled', async () => {
+    const { execute, replica, server } = await setUp()
+    await step(replica, { kind: 'import', id: 1, shards: [4], attempt: 1, from: 'g2@1' })
+    server.shardsChanged(group, true)
+    const elsewhere = writeBatch(1, [
+      { shard: 4, sequence: 1, lowestOutstanding: 1, first: true, put: { key: keyOf(4, 1), value: utf8('a') } },
+    ])
+    let answered = false
+    const early = execute({ writes: elsewhere }).finally(() => {
+      answered = true
+    })
+    const others = await execute({ reads: [{ shard: 5, key: keyOf(5, 1) }] })
+    expect(others.reads).toMatchObject([{ found: false }])
+    expect(answered).toBe(false)
+    await step(replica, { kind: 'outcome', id: 1, shards: [4], outcome: 'aborted', epochs: [] })
+    server.shardsChanged(group, false)
+    expect(errorOf((await early).writes[0]?.error).code).toBe('SHARD_MOVING')
   })
 
   it('lets a large request through on an idle connection', async () => {

@@ -95,31 +95,62 @@ function seedsOf(options: Options): number[] {
 }
 
 async function main(options: Options): Promise<number> {
-  const breakName = options.break
-  if (breakName !== undefined && !breakNames.includes(breakName))
-    throw new Error(`unknown break ${breakName}; known: ${breakNames.join(', ')}`)
-  const scenario = named(options.scenario ?? (breakName === undefined ? 'cluster' : scenarioOf(breakName)))
-  if (options.trace === true) return await trace(scenario, Number(options.seed ?? options.from), breakName)
-  const twice = options.once !== true && breakName === undefined
-  const tasks = seedsOf(options).map((seed) => ({ seed, twice, scenario, breakName }))
+  const names = options.break?.split(',') ?? []
+  for (const name of names) if (!breakNames.includes(name)) throw new Error(`unknown break ${name}; known: ${breakNames.join(', ')}`)
+  if (options.trace === true) return await trace(named(options.scenario ?? 'any'), Number(options.seed ?? options.from), names[0])
+  if (names.length === 0) return await runSeeds(options)
+  let caught = 0
+  for (const name of names) if (await isCaught(name, options)) caught++
+  console.log(`${caught} passed, ${names.length - caught} failed`)
+  return caught === names.length ? 0 : 1
+}
+
+async function runSeeds(options: Options): Promise<number> {
+  const scenario = named(options.scenario ?? 'any')
+  const twice = options.once !== true
+  const tasks = seedsOf(options).map((seed) => ({ seed, twice, scenario, breakName: undefined }))
   const start = performance.now()
   const totals = new Totals()
   await spread(tasks, Number(options.workers), (outcome) => {
-    if (outcome.ok) {
-      totals.add(outcome)
-      if (totals.passed % 20 === 0) console.error(`${totals.passed} of ${tasks.length} seeds passed`)
-      return true
+    if (outcome.ok) totals.add(outcome)
+    else {
+      totals.failed++
+      tellFailure(outcome, scenario, '')
     }
-    totals.failures.push(outcome.seed)
-    console.log(`seed ${outcome.seed} FAILED: ${outcome.error}`)
-    const flags = ` --scenario ${scenario}${breakName === undefined ? '' : ` --break ${breakName}`}`
-    console.log(`  again: npm run sim -- --seed ${outcome.seed}${flags}`)
-    return breakName === undefined
+    if (totals.passed % 20 === 0 && totals.passed > 0) console.error(`${totals.passed} of ${tasks.length} seeds passed`)
+    return true
   })
-  if (breakName !== undefined) return reportBreak(breakName, totals)
   console.log(totals.describe(twice, (performance.now() - start) / 1000))
-  console.log(`${totals.passed} passed, ${totals.failures.length} failed`)
-  return totals.failures.length === 0 ? 0 : 1
+  console.log(`${totals.passed} passed, ${totals.failed} failed`)
+  return totals.failed === 0 ? 0 : 1
+}
+
+/** Runs seeds until one fails. */
+async function isCaught(breakName: string, options: Options): Promise<boolean> {
+  const scenario = named(options.scenario ?? scenarioOf(breakName))
+  const tasks = seedsOf(options).map((seed) => ({ seed, twice: false, scenario, breakName }))
+  let passed = 0
+  const caught: number[] = []
+  await spread(tasks, Number(options.workers), (outcome) => {
+    if (outcome.ok) passed++
+    else {
+      caught.push(outcome.seed)
+      tellFailure(outcome, scenario, ` --break ${breakName}`)
+    }
+    return outcome.ok
+  })
+  const [first] = caught
+  console.log(
+    first === undefined
+      ? `break ${breakName}: NOT caught by ${passed} seeds`
+      : `break ${breakName}: caught by seed ${first}, after ${passed} seeds that passed`,
+  )
+  return first !== undefined
+}
+
+function tellFailure(outcome: Extract<Outcome, { ok: false }>, scenario: Scenario, flags: string): void {
+  console.log(`seed ${outcome.seed} FAILED: ${outcome.error}`)
+  console.log(`  again: npm run sim -- --seed ${outcome.seed} --scenario ${scenario}${flags}`)
 }
 
 function named(name: string): Scenario {
@@ -130,7 +161,7 @@ function named(name: string): Scenario {
 
 class Totals {
   passed = 0
-  readonly failures: number[] = []
+  failed = 0
   readonly #sums = { virtualMs: 0, realMs: 0, operations: 0, faults: 0, moves: 0 }
   readonly #strikes = new Set<string>()
 
@@ -158,17 +189,6 @@ class Totals {
   }
 }
 
-function reportBreak(breakName: string, { passed, failures }: Totals): number {
-  const [first] = failures
-  console.log(
-    first === undefined
-      ? `break ${breakName}: NOT caught by ${passed} seeds`
-      : `break ${breakName}: caught by seed ${first}, after ${passed} seeds that passed`,
-  )
-  console.log(first === undefined ? '0 passed, 1 failed' : '1 passed, 0 failed')
-  return first === undefined ? 1 : 0
-}
-
 async function trace(scenario: Scenario, seed: number, breakName: string | undefined): Promise<number> {
   const { traceLines = [] } = await runScenario({ scenario, seed, breakName, recordTrace: true })
   for (const line of traceLines) console.log(line)
@@ -187,9 +207,9 @@ if (process.argv[2] === '--worker') {
     .option('--seed <n>', 'this seed only')
     .option(
       '--scenario <name>',
-      'cluster: controllers, nodes, groups and clients; moves: shards move, too; any: one of these by the seed; map: three replicas of a map over Raft (default: cluster)',
+      'cluster: controllers, nodes, groups and clients; moves: shards move, too; any: one of these by the seed; scripts: stories of moving shards; map: three replicas of a map over Raft (default: any)',
     )
-    .option('--break <name>', `a deliberate break: ${breakNames.join(', ')}`)
+    .option('--break <name>', `deliberate breaks, separated by commas: ${breakNames.join(', ')}`)
     .option('--once', 'run each seed once')
     .option('--trace', 'print every event of one seed')
     .option('--workers <n>', 'processes', String(availableParallelism()))

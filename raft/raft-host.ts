@@ -191,6 +191,7 @@ export class RaftHost {
     this.#exports.delete(group)
     if (hosted !== undefined) {
       hosted.replica.stop()
+      hosted.snapshots.close()
       await hosted.replica.stateMachine
         .close()
         .catch((error: unknown) => logger.warn({ group, error: String(error) }, 'closing a removed group failed'))

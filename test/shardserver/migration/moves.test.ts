@@ -169,6 +169,18 @@ describe('moving shards between two groups', () => {
     expectMoved(rig, [3], [])
   })
 
+  it('asks the source to slow the writes down where the target does not keep up, and asks for no commit until it does', async () => {
+    const rig = new MoveRig(9)
+    const writes = load(rig, 0.3)
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.slowed > 0, 60_000)
+    expect(rig.controllers.phase(1)).toBe('copying')
+    expect(reportsOf(rig, REPORT_READY)).toBe(0)
+    writes.stop()
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], writes.acknowledged)
+  })
+
   it('does not begin while paused, makes no progress while paused, and goes on', async () => {
     const rig = new MoveRig(8)
     rig.controllers.plan(1, [3])

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest'
+import { OstrakaError } from '../../proto/errors.ts'
+import type { pb } from '../../proto/messages.ts'
+import type { HostedReplica } from '../../shardserver/group-host.ts'
+import { Heartbeats } from '../../shardserver/heartbeats.ts'
+import { SimNetwork } from '../sim/sim-network.ts'
+import { SimProcess } from '../sim/sim-process.ts'
+import { World } from '../sim/world.ts'
+
+/** As far as a heartbeat looks at it: shard 1 serves and holds data, 2 is empty, 3 was handed over. */
+function hosted(group: string, role: 'leader' | 'follower'): HostedReplica {
+  const states = ['serving', 'exporting', 'released']
+  const stateMachine = {
+    status: () => ({ shards: states.map((state, i) => ({ shard: i + 1, state })) }),
+    shardBytes: async (shard: number) => (shard === 2 ? 0 : 100 * shard),
+  }
+  return { replica: { group, role, term: 7, leader: 2 }, stateMachine } as unknown as HostedReplica
+}
+
+function setUp(removedGroups: readonly string[] = []) {
+  const world = new World({ seed: 1 })
+  const { clock, logger } = new SimProcess(world, { name: 'n1', network: new SimNetwork(world) })
+  const beats: pb.v1.HeartbeatRequest.$Properties[] = []
+  const removed: string[] = []
+  const fatal: Error[] = []
+  const state = { failure: undefined as Error | undefined }
+  const heartbeats = new Heartbeats({
+    clock,
+    logger,
+    id: 'n1',
+    nonce: new Uint8Array(16),
+    client: {
+      heartbeat: async (request) => {
+        beats.push(request)
+        if (state.failure !== undefined) throw state.failure
+        return { configNumber: 1, removedGroups }
+      },
+    },
+    hosted: () => [hosted('g1@1', 'leader'), hosted('g2@1', 'follower')],
+    nodeOf: (_group, replica) => `n${replica}`,
+    progressOf: (group) => [{ migration: group === 'g1@1' ? 4 : 0 }],
+    remove: async (group) => {
+      removed.push(group)
+    },
+    onFatal: (error) => fatal.push(error),
+  })
+  return { world, heartbeats, beats, removed, fatal, state }
+}
+
+describe('the heartbeats of a node', () => {
+  it('name the leaders, and of groups led here the progress and now and then what the shards hold', async () => {
+    const { world, beats, heartbeats } = setUp()
+    await world.runFor(9900)
+    expect(beats).toHaveLength(20)
+    expect(beats[0]?.groups).toEqual([
+      {
+        group: 'g1@1',
+        term: 7,
+        leader: 'n2',
+        sizes: [{ shard: 1, bytes: 100 }],
+        tellsSizes: true,
+        progress: [{ migration: 4 }],
+      },
+      { group: 'g2@1', term: 7, leader: 'n2' },
+    ])
+    expect(beats.flatMap(({ groups }, i) => (groups?.[0]?.tellsSizes ? [i] : []))).toEqual([0, 10])
+    heartbeats.close()
+    await world.runFor(2000)
+    expect(beats).toHaveLength(20)
+  })
+
+  it('go on where no controller answers, and tell the sizes as soon as one does', async () => {
+    const { world, beats, state, fatal } = setUp()
+    state.failure = new OstrakaError('UNAVAILABLE', 'no controller answers', false)
+    await world.runFor(1900)
+    expect(beats).toHaveLength(4)
+    expect(beats.every(({ groups }) => groups?.[0]?.tellsSizes === true)).toBe(true)
+    state.failure = undefined
+    await world.runFor(1000)
+    expect(beats.at(-1)?.groups?.[0]?.tellsSizes).toBe(false)
+    expect(fatal).toEqual([])
+  })
+
+  it('have groups deleted that were removed from the cluster, and end with a bug of ours', async () => {
+    const { world, removed, state, fatal } = setUp(['g2@1'])
+    await world.runFor(100)
+    expect(removed).toEqual(['g2@1'])
+    state.failure = new TypeError('a bug')
+    await world.runFor(1000)
+    expect(fatal).toEqual([state.failure])
+  })
+})

@@ -1,10 +1,7 @@
 /** Every config that a cluster ever had, and who owned what in it: nothing moves that did not have to, not even there and back. */
-import { GrpcTransport } from '../../base/grpc-transport.ts'
-import { silentLogger } from '../../base/logger.ts'
-import { NodeClock } from '../../base/node-clock.ts'
-import { NodeRandom } from '../../base/node-random.ts'
 import type { Config } from '../../proto/config.ts'
-import { ControllerClient } from '../../proto/controller-client.ts'
+import type { ControllerClient } from '../../proto/controller-client.ts'
+import { openControllers } from './controllers.ts'
 
 interface Expectation {
   readonly from: number
@@ -20,9 +17,7 @@ export class HistoryOfOwners {
   readonly #expectations: Expectation[] = []
 
   constructor(controllers: readonly string[]) {
-    const transport = new GrpcTransport({ logger: silentLogger })
-    const parts = { transport, clock: new NodeClock(), random: new NodeRandom(), logger: silentLogger }
-    this.#client = new ControllerClient({ ...parts, addresses: controllers })
+    this.#client = openControllers(controllers)
   }
 
   /** From config `from` to config `to` only the shards of `moved` change their owner, each once. */

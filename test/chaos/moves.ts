@@ -4,6 +4,7 @@ import type { SeededRandom } from '../../base/random.ts'
 import { AdminCli, type ConfigJson, type MigrationJson } from './admin-cli.ts'
 import type { ClusterUnderLoad } from './cluster-under-load.ts'
 import { HistoryOfOwners } from './history-of-owners.ts'
+import { Killer } from './killer.ts'
 
 export interface MovesOptions {
   /** At least so long; the round of commands that runs then is finished. */
@@ -17,7 +18,7 @@ const mover = 'g3'
 
 export async function moves(load: ClusterUnderLoad, random: SeededRandom, options: MovesOptions): Promise<Record<string, number | string>> {
   const admin = new AdminCli(load.up)
-  const killer = new Killer(load, admin, random)
+  const killer = new Killer(load.up.ready.controllers, random)
   const killing = options.killEveryMs === undefined ? undefined : killer.run(options.killEveryMs)
   const history = new HistoryOfOwners(load.up.ready.controllers)
   const end = performance.now() + options.seconds * 1000
@@ -36,6 +37,7 @@ export async function moves(load: ClusterUnderLoad, random: SeededRandom, option
   } finally {
     killer.stop()
     await killing
+    killer.close()
     history.close()
   }
 }
@@ -148,57 +150,5 @@ function figures(migrations: readonly MigrationJson[]) {
     shardsMoved: done.reduce((sum, { shards }) => sum + shards.length, 0),
     pauseMedianMs: rounded(pauses[Math.floor(pauses.length / 2)]),
     pauseMaxMs: rounded(pauses.at(-1)),
-  }
-}
-
-/** kill -9 of the leader of the source or the target of a running migration, or of the controllers' leader, every few seconds. */
-class Killer {
-  readonly #load: ClusterUnderLoad
-  readonly #admin: AdminCli
-  readonly #random: SeededRandom
-  readonly #stopping = new AbortController()
-  readonly #killed = { source: 0, target: 0, controllers: 0 }
-
-  constructor(load: ClusterUnderLoad, admin: AdminCli, random: SeededRandom) {
-    this.#load = load
-    this.#admin = admin
-    this.#random = random
-  }
-
-  stop(): void {
-    this.#stopping.abort()
-  }
-
-  figures() {
-    const { source, target, controllers } = this.#killed
-    return source + target + controllers === 0 ? {} : { killsOfSources: source, killsOfTargets: target, killsOfControllers: controllers }
-  }
-
-  async run(everyMs: number): Promise<void> {
-    const { signal } = this.#stopping
-    while (!signal.aborted) {
-      await delay(everyMs, undefined, { signal }).catch(() => undefined)
-      if (!signal.aborted) await this.#kill()
-    }
-  }
-
-  async #kill(): Promise<void> {
-    const running = (await this.#admin.migrations()).filter(({ phase }) => phase !== 'done' && phase !== 'aborted')
-    const status = await this.#load.status()
-    const migration = running[this.#random.below(Math.max(1, running.length))]
-    const draw = this.#random.below(3)
-    if (migration === undefined || draw === 2) {
-      const pid = status.controllers.find(({ role, live }) => role === 'leader' && live)?.pid ?? 0
-      if (pid <= 0) return
-      process.kill(pid, 'SIGKILL')
-      this.#killed.controllers++
-      return
-    }
-    const group = draw === 0 ? migration.from : migration.to
-    const pid = status.nodes.find(({ id, live }) => live && id === status.groups[group]?.leader)?.pid ?? 0
-    if (pid <= 0) return
-    process.kill(pid, 'SIGKILL')
-    if (draw === 0) this.#killed.source++
-    else this.#killed.target++
   }
 }

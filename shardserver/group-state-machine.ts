@@ -272,7 +272,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   }
 
   get exports(): FileSource {
-    return this.#files.exports
+    return this.#files.exportsFor(() => this.#state)
   }
 
   shardRecord(shard: number): ShardRecord {

@@ -1,3 +1,5 @@
+import { OstrakaError } from '../proto/errors.ts'
+import type { FileSource } from '../raft/file-set.ts'
 import type { GroupStore } from './group-store.ts'
 import type { FoundAttempt } from './migration-folder.ts'
 import { type MigrationFilesOptions, ShardExports } from './shard-exports.ts'
@@ -13,6 +15,18 @@ export class MigrationFiles {
   constructor(options: MigrationFilesOptions, store: GroupStore) {
     this.exports = new ShardExports(options, store)
     this.imports = new ShardImports(options, store)
+  }
+
+  /** Gives out the cuts. One that this replica's records have not come to yet is on its way, not lost. */
+  exportsFor(state: () => GroupSmallState): FileSource {
+    return {
+      open: (request) => {
+        const { migration = 0, attempt = 0 } = request.export ?? {}
+        if (isCut(state(), migration ?? 0, attempt ?? 0)) return this.exports.open(request)
+        return Promise.reject(new OstrakaError('UNAVAILABLE', 'this replica has not come to that export yet', true, { waitMs: 50 }))
+      },
+      release: () => this.exports.release(),
+    }
   }
 
   /** What an earlier life has left, judged by the records as they are durable. */
@@ -32,6 +46,12 @@ export class MigrationFiles {
     await this.exports.close()
     await this.imports.close()
   }
+}
+
+/** The group's log, as far as it is applied, has asked for this cut. */
+function isCut({ shards }: GroupSmallState, id: number, attempt: number): boolean {
+  for (const { record } of shards.values()) if (record.newestId === id) return !isExport(record.state) || record.attempt >= attempt
+  return false
 }
 
 function isExport(state: string): boolean {

@@ -7,9 +7,12 @@ import type { MigrationNode, MovingReplica } from './node.ts'
 const holdsTimeoutMs = 1000
 const pauseMsMin = 10
 const pauseMsMax = 250
-/** The voters beyond the majority get half of the time that the majority took, within these bounds. */
-const graceMsMin = 100
-const graceMsMax = 10_000
+/**
+ * The voters beyond the majority get time too, since who has no files when they are ingested needs a snapshot of the whole group, and cannot
+ * lead until then. Those that copy get twice as long as the majority took, and a little; those that do not answer, half of that time.
+ */
+const copyingGraceMs = { least: 2000, most: 60_000 } as const
+const silentGraceMs = { least: 100, most: 5000 } as const
 
 /** Waits until the files of an attempt are on a majority of the target's voters, and a little for the others: who has none when they are ingested needs a snapshot. */
 export class FileWait {
@@ -59,13 +62,15 @@ export class FileWait {
     this.#moved = this.#bytes.sum > before.sum
     const needed = this.#node.breaks.has('ingest-before-majority') ? 1 : Math.floor(voters.length / 2) + 1
     const verdict = judgeHoldings(holdings, needed)
-    return verdict.kind === 'majority' && !verdict.all && needed > 1 && this.#inGrace(nowMs) ? { kind: 'wait' } : verdict
+    const isCopying = holdings.some((holding) => holding !== undefined && !holding.holds && !holding.lost)
+    return verdict.kind === 'majority' && !verdict.all && needed > 1 && this.#inGrace(nowMs, isCopying) ? { kind: 'wait' } : verdict
   }
 
-  #inGrace(nowMs: number): boolean {
+  #inGrace(nowMs: number, isCopying: boolean): boolean {
     this.#majorityMs ??= nowMs
-    const graceMs = Math.max(graceMsMin, Math.min(graceMsMax, (this.#majorityMs - this.#startedMs) / 2))
-    return nowMs - this.#majorityMs < graceMs
+    const tookMs = this.#majorityMs - this.#startedMs
+    const { least, most } = isCopying ? copyingGraceMs : silentGraceMs
+    return nowMs - this.#majorityMs < Math.min(most, Math.max(least, isCopying ? 2 * tookMs : tookMs / 2))
   }
 
   async #ask(voter: number, attempt: number): Promise<Holding | undefined> {

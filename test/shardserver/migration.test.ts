@@ -215,8 +215,20 @@ describe('a shard on its way', () => {
       expect([a.stateOf(1), b.stateOf(1)]).toEqual(['serving', 'absent'])
       expect(await textAt(a, 1, 1)).toBe(`a${'b'.repeat(upTo)}z`)
       expect(await b.machine.shardBytes(1)).toBe(0)
-      await expect(openExport(a.machine, 7, 1)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+      if (upTo > 1) await expect(openExport(a.machine, 7, 1)).rejects.toMatchObject({ code: 'NOT_FOUND' })
     }
+  })
+
+  it('says of a cut that its log has not come to that it is to be asked for again, not that it is lost', async () => {
+    const { a, mover } = await pair()
+    const ask = (attempt: number) => a.machine.exports.open(new pb.v1.OpenFilesRequest({ export: { migration: 7, attempt } }))
+    await expect(ask(1)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await mover.import()
+    await mover.export()
+    await openExport(a.machine, 7, 1)
+    await expect(ask(2)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await mover.outcome(a, 'aborted')
+    await expect(ask(1)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 
   it('takes a second attempt, whose delta begins anew', async () => {

@@ -22,6 +22,7 @@ interface Options {
   readonly seconds: string
   readonly rounds: string
   readonly every: string
+  readonly moves: string
   readonly seed?: string
   readonly scenario: string
 }
@@ -121,11 +122,12 @@ async function main(options: Options): Promise<void> {
   const random = new SeededRandom(seed)
   const seconds = Number(options.seconds)
   const everyMs = Number(options.every)
+  const count = Number(options.moves)
   const known: Readonly<Record<string, (load: ClusterUnderLoad) => Promise<Figures>>> = {
     leaders: (load) => leaders(load, random, seconds, everyMs),
     everything: (load) => everything(load, Number(options.rounds)),
-    moves: (load) => moves(load, random, { seconds }),
-    'moves-kills': (load) => moves(load, random, { seconds, killEveryMs: everyMs }),
+    moves: (load) => moves(load, random, { seconds, moves: count }),
+    'moves-kills': (load) => moves(load, random, { seconds, moves: count, killEveryMs: everyMs }),
   }
   const names = options.scenario === 'all' ? ['leaders', 'everything'] : [options.scenario]
   const results: boolean[] = []
@@ -143,6 +145,7 @@ await new Command('chaos')
   .description('kills real processes under load and checks what clients saw')
   .option('--seconds <n>', 'how long leaders are killed or shards moved', '30')
   .option('--every <ms>', 'time between two kills', '5000')
+  .option('--moves <n>', 'how many shards each round of moves moves one by one', '20')
   .option('--rounds <n>', 'how often everything is killed', '2')
   .option('--scenario <name>', 'leaders, everything, all (those two), moves or moves-kills', 'all')
   .option('--seed <n>', 'for the choice of victims and the load')

@@ -9,11 +9,12 @@ import { Killer } from './killer.ts'
 export interface MovesOptions {
   /** At least so long; the round of commands that runs then is finished. */
   readonly seconds: number
+  /** Shards that each round moves one by one. */
+  readonly moves: number
   /** Between two kills; undefined: none. */
   readonly killEveryMs?: number
 }
 
-const movesOfRound = 20
 const mover = 'g3'
 
 export async function moves(load: ClusterUnderLoad, random: SeededRandom, options: MovesOptions): Promise<Record<string, number | string>> {
@@ -25,7 +26,7 @@ export async function moves(load: ClusterUnderLoad, random: SeededRandom, option
   let rounds = 0
   try {
     do {
-      await round(admin, history, random)
+      await round(admin, history, random, options.moves)
       rounds++
     } while (performance.now() < end)
     killer.stop()
@@ -42,8 +43,8 @@ export async function moves(load: ClusterUnderLoad, random: SeededRandom, option
   }
 }
 
-/** leave, join, 20 moves, unpin of what was moved, rebalance; after each what has moved must be what had to move. */
-async function round(admin: AdminCli, history: HistoryOfOwners, random: SeededRandom): Promise<void> {
+/** leave, join, some moves, unpin of what was moved, rebalance; after each what has moved must be what had to move. */
+async function round(admin: AdminCli, history: HistoryOfOwners, random: SeededRandom, count: number): Promise<void> {
   let before = await admin.config()
   const step = async (what: string, command: () => Promise<unknown>, judge: (moved: ReadonlySet<number>, after: ConfigJson) => string) => {
     await command()
@@ -73,7 +74,7 @@ async function round(admin: AdminCli, history: HistoryOfOwners, random: SeededRa
     },
   )
   const pinned = new Set<number>()
-  for (let i = 0; i < movesOfRound; i++) {
+  for (let i = 0; i < count; i++) {
     const shard = random.below(before.shardCount)
     const groups = Object.keys(before.groups).filter((group) => group !== before.assignment[shard])
     const group = groups[random.below(groups.length)] ?? mover

@@ -1,6 +1,6 @@
 /**
- * Strikes in the very moment in which a migration takes a step: kills, unplugs or cuts off the leader of the source, the leader or a follower of
- * the target, or the leader of the controllers. Which step, victim and fault come next goes by the seed, so that over the seeds all come up.
+ * Strikes in the very moment in which a migration takes a step: kills, unplugs or cuts off the leader of the source or all its nodes, the leader or
+ * a follower of the target, or the leader of the controllers. Which step, victim and fault come next goes by the seed, so that over the seeds all come up.
  */
 import type { SeededRandom } from '../../base/random.ts'
 import { type StepEvent, type StepFault, type StepVictim, stepStrikes } from './migration-steps.ts'
@@ -54,12 +54,14 @@ export class AtStepNemesis {
     if (this.#world.nowMs - this.#readyMs > patienceMs) this.#arm(0)
     const strike = stepStrikes[this.#next]
     if (strike === undefined || strike.step !== event.step) return
-    const victim = this.#victim(strike.victim, event)
-    if (victim === undefined || !this.#cluster.isAlive(victim)) return
+    const victims = this.#victims(strike.victim, event).filter((name) => this.#cluster.isAlive(name))
+    if (victims.length === 0) return
     const key = `${strike.step} ${strike.victim} ${strike.fault}`
     this.done.set(key, (this.done.get(key) ?? 0) + 1)
     this.#arm(this.#options.restMs)
-    this.#world.schedule(0, undefined, 'strike', () => this.#strike(victim, strike.fault))
+    this.#world.schedule(0, undefined, 'strike', () => {
+      for (const name of victims) this.#strike(name, strike.fault)
+    })
   }
 
   #arm(restMs: number): void {
@@ -67,22 +69,26 @@ export class AtStepNemesis {
     this.#readyMs = this.#world.nowMs + restMs
   }
 
-  #victim(victim: StepVictim, { from, to }: StepEvent): string | undefined {
+  #victims(victim: StepVictim, { from, to }: StepEvent): string[] {
     switch (victim) {
       case 'source-leader':
-        return this.#cluster.groupLeader(from)
+        return listed(this.#cluster.groupLeader(from))
+      case 'source-nodes':
+        return this.#nodesOf(from)
       case 'target-leader':
-        return this.#cluster.groupLeader(to)
+        return listed(this.#cluster.groupLeader(to))
       case 'target-follower': {
         const leader = this.#cluster.groupLeader(to)
-        const followers = this.#cluster.nodeNames.filter(
-          (name) => name !== leader && this.#cluster.hosted(name).some(({ replica }) => replica.group === to),
-        )
-        return followers[this.#random.below(Math.max(1, followers.length))]
+        const followers = this.#nodesOf(to).filter((name) => name !== leader)
+        return listed(followers[this.#random.below(Math.max(1, followers.length))])
       }
       case 'controllers-leader':
-        return this.#cluster.controllerLeader()
+        return listed(this.#cluster.controllerLeader())
     }
+  }
+
+  #nodesOf(group: string): string[] {
+    return this.#cluster.nodeNames.filter((name) => this.#cluster.hosted(name).some(({ replica }) => replica.group === group))
   }
 
   #strike(victim: string, fault: StepFault): void {
@@ -104,4 +110,8 @@ export class AtStepNemesis {
       if (this.#running) action()
     })
   }
+}
+
+function listed(name: string | undefined): string[] {
+  return name === undefined ? [] : [name]
 }

@@ -4,7 +4,8 @@ export const migrationSteps = ['import', 'export', 'files', 'ingest', 'replay', 
 
 export type MigrationStep = (typeof migrationSteps)[number]
 
-export const stepVictims = ['source-leader', 'target-leader', 'target-follower', 'controllers-leader'] as const
+/** 'source-nodes': all that hold the source, at once. */
+export const stepVictims = ['source-leader', 'source-nodes', 'target-leader', 'target-follower', 'controllers-leader'] as const
 
 export type StepVictim = (typeof stepVictims)[number]
 

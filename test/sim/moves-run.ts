@@ -107,6 +107,9 @@ function shapeOf(seed: number, breaks: ReadonlySet<MigrationBreak> | undefined):
     shards,
     memtableBytes: 16 * 1024 * (1 + random.below(4)),
     snapshotLogBytes: 32 * 1024 * (1 + random.below(4)),
+    maxMigrations: 1 + random.below(3),
+    // In some worlds a copy takes a second or more, so that much happens meanwhile.
+    ...(random.next() < 0.4 ? { migrationBytesPerSecond: 2000 + random.below(30_000) } : {}),
     ...(breaks === undefined ? {} : { breaks }),
   }
 }

@@ -29,6 +29,9 @@ export interface SimClusterOptions {
   /** Small memtables bring flushes and compactions into a short run. */
   readonly memtableBytes?: number
   readonly snapshotLogBytes?: number
+  readonly maxMigrations?: number
+  /** As fast as it goes if not given. */
+  readonly migrationBytesPerSecond?: number
   readonly unsafe?: UnsafeRaft
   readonly breaks?: ReadonlySet<MigrationBreak>
   /** A server meets what it cannot live with. Not given: the run fails. */
@@ -282,7 +285,14 @@ export class SimCluster implements NemesisTarget {
       ...(unsafe === undefined ? {} : { unsafe }),
     }
     if (!isController) {
-      const own = { ...settings, controllers: this.controllerAddresses, maxMigrations: 2, ...(breaks === undefined ? {} : { breaks }) }
+      const { maxMigrations = 2, migrationBytesPerSecond } = this.#options
+      const own = {
+        ...settings,
+        controllers: this.controllerAddresses,
+        maxMigrations,
+        ...(migrationBytesPerSecond === undefined ? {} : { migrationBytesPerSecond }),
+        ...(breaks === undefined ? {} : { breaks }),
+      }
       return { node: await startShardServer(own, process, onFatal) }
     }
     const peers = this.controllerNames.map((id) => ({ id, address: `${id}:${controllerPort}` }))

@@ -1,6 +1,6 @@
 /**
- * Scripts of moving shards, each with a story that random seeds seldom tell. A cluster that keeps the protocol passes all of them; each break
- * named with a script fails it. The seed draws which shard it is and all times.
+ * Scripts of moving shards, each with a story that random seeds seldom tell. A cluster that keeps the protocol passes all of them; one with the
+ * break that a script names fails it. The seed draws which shard it is and all times.
  */
 import { assert } from '../../base/assert.ts'
 import { pb } from '../../proto/messages.ts'
@@ -142,6 +142,31 @@ const refusedElsewhere: Script = async (stage) => {
   assert(second?.error?.code === pb.v1.ErrorCode.INVALID_ARGUMENT, `the second try answers ${JSON.stringify(second)}`)
 }
 
+/** All replicas of the source lose their cut before anybody has copied it: it is cut anew, and nothing that was written meanwhile is missing. */
+const lostCut: Script = async (stage) => {
+  const { cluster, world } = stage
+  const shard = stage.someShard()
+  const exporting = stage.watch('export')
+  const id = await stage.ask(shard, 'g2')
+  await world.runUntil(exporting, 20_000)
+  // In the moment of the cut, before anything is fetched.
+  for (const target of stage.targetNodes) for (const source of stage.sourceNodes) cluster.network.cutBoth(target, source, 'stall')
+  await stage.put(stage.keyIn(shard, 4), 'written behind the first cut')
+  await world.runFor(500 + world.random.next() * 500)
+  for (const name of stage.sourceNodes) for (const { stateMachine } of cluster.hosted(name)) await world.settle(stateMachine.flush())
+  for (const name of stage.sourceNodes) {
+    cluster.kill(name)
+    const disk = cluster.disk(name)
+    for (const path of disk.paths()) if (path.includes(`/exports/${id}.`)) disk.removeFolder(path)
+  }
+  for (const name of stage.sourceNodes) cluster.restart(name)
+  await world.runFor(3000)
+  cluster.network.heal()
+  assert((await stage.ended(id)) === 'done', `migration ${id} was aborted`)
+  const attempt = (await stage.migration(id)).attempt ?? 0
+  assert(attempt > 1, `migration ${id} was done with attempt ${attempt}`)
+}
+
 /** The source has released and does not learn that the target serves. It must not answer reads of what may have changed there. */
 const readAtTheOld: Script = async (stage) => {
   const { cluster, world } = stage
@@ -180,7 +205,7 @@ const cancelledWhenReady: Script = async (stage) => {
   assert((await stage.ended(id)) === 'aborted', `migration ${id} is done although it was cancelled`)
 }
 
-const scripts: readonly { readonly name: string; readonly script: Script; readonly catches: MigrationBreak }[] = [
+const scripts: readonly { readonly name: string; readonly script: Script; readonly catches?: MigrationBreak }[] = [
   { name: 'a late outcome', script: lateOutcome, catches: 'late-excise' },
   { name: 'a whole move again', script: wholeMoveAgain, catches: 'fence-forgotten' },
   { name: 'doubled replays', script: doubledReplays, catches: 'replay-without-cursor' },
@@ -188,6 +213,7 @@ const scripts: readonly { readonly name: string; readonly script: Script; readon
   { name: 'the only copy lost', script: onlyCopyLost, catches: 'ingest-before-majority' },
   { name: 'retried elsewhere', script: retriedElsewhere, catches: 'sessions-left-behind' },
   { name: 'refused elsewhere', script: refusedElsewhere, catches: 'delta-misses-refusals' },
+  { name: 'a lost cut', script: lostCut },
   { name: 'a read at the old owner', script: readAtTheOld, catches: 'released-reads' },
   { name: 'cancelled when ready', script: cancelledWhenReady, catches: 'release-before-commit' },
 ]

@@ -132,15 +132,19 @@ export class ScriptStage {
     return id
   }
 
+  async migration(id: number): Promise<pb.v1.Migration.$Properties> {
+    const all = await this.world.settle(this.admin.migrations({ timeoutMs: callMs }))
+    return must(
+      all.find((migration) => migration.id === id),
+      `migration ${id}`,
+    )
+  }
+
   /** Waits for the end of a migration. */
   async ended(id: number): Promise<'done' | 'aborted' | 'given-back'> {
     const { MigrationPhase } = pb.v1
     for (let round = 0; round < 300; round++) {
-      const all = await this.world.settle(this.admin.migrations({ timeoutMs: callMs }))
-      const { phase } = must(
-        all.find((migration) => migration.id === id),
-        `migration ${id}`,
-      )
+      const { phase } = await this.migration(id)
       if (phase === MigrationPhase.GIVEN_BACK) return 'given-back'
       if (phase === MigrationPhase.DONE) return 'done'
       if (phase === MigrationPhase.ABORTED) return 'aborted'

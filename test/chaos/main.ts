@@ -93,7 +93,7 @@ async function scenario(name: string, seed: number, act: (load: ClusterUnderLoad
   console.log(`${name}: seed ${seed}`)
   const up = await Up.start()
   try {
-    const load = new ClusterUnderLoad(up, { seed, clients: 8, keys: 150, deadlineMs, uniqueWrites: { perSecond: 50, keys: 500 } })
+    const load = new ClusterUnderLoad(up, { seed, clients: 8, keys: 150, deadlineMs, uniqueWrites: { perSecond: 50, keys: 20_000 } })
     await load.start()
     const figures = await Promise.race([act(load), load.failed])
     await load.stop()

@@ -33,7 +33,7 @@ export function leaveChange(group: string, author: string, abandoned?: number): 
   const leave = { group, author, abandonData: abandoned !== undefined, confirmShards: abandoned ?? 0 }
   return {
     plan: { leave },
-    make: (controllers, base, options) => controllers.leave({ ...leave, base }, options),
+    make: (controllers, base, options) => controllers.leave({ ...leave, ...base }, options),
     aim: (outcome) => untilGone(group, outcome),
   }
 }

@@ -30,7 +30,7 @@ export function addAdminMove(admin: Command, registry: Registry): void {
 
 export function moveChange(shard: string, group: string, author: string): PlannableChange {
   const move = { shard: parseShard(shard), group: parseGroupName(group), author }
-  return { plan: { move }, make: (controllers, base, options) => controllers.move({ ...move, base }, options) }
+  return { plan: { move }, make: (controllers, base, options) => controllers.move({ ...move, ...base }, options) }
 }
 
 function unpinChange(shard: string, author: string): Change {

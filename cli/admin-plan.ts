@@ -5,7 +5,7 @@ import { addJoinFlags, type JoinFlags, joinChange, parseGroupName } from './admi
 import { leaveChange } from './admin-leave.ts'
 import { moveChange } from './admin-move.ts'
 import { rebalanceChange } from './admin-rebalance.ts'
-import { outcomeJson, outcomeText, type PlannableChange, waitHelp, waitSeconds } from './change.ts'
+import { anyBase, type Base, outcomeJson, outcomeText, type PlannableChange, waitHelp, waitSeconds } from './change.ts'
 import { CommandError, type ExitCode, exitCode, usageError } from './exit-code.ts'
 import { addCommonOptions, examples, type Invocation, type Registry } from './invocation.ts'
 import { byteText } from './units.ts'
@@ -23,7 +23,10 @@ export function addAdminPlan(admin: Command, registry: Registry): void {
   const add = (command: Command, change: (command: Command, author: string) => PlannableChange, ...shown: string[]) => {
     command
       .option('--apply', 'do exactly that; refused if the config has changed since')
-      .option('--base <number>', 'refused unless this config is the newest')
+      .option(
+        '--base <number>',
+        'NUMBER or NUMBER:MARK of a plan: refused unless that config is the newest and, with its mark, no migration went on',
+      )
       .option('--wait', `with --apply: ${waitHelp}`)
       .addHelpText('after', examples(...shown))
     registry.add(command, (invocation) => runPlan(invocation, change(command, invocation.world.author), command.opts<PlanFlags>()))
@@ -58,7 +61,7 @@ export function addAdminPlan(admin: Command, registry: Registry): void {
 }
 
 async function runPlan(invocation: Invocation, change: PlannableChange, flags: PlanFlags): Promise<ExitCode | undefined> {
-  const base = flags.base === undefined ? undefined : parseNumber(flags.base)
+  const base = flags.base === undefined ? anyBase : parseBase(flags.base)
   const wait = flags.wait === true
   if (wait && flags.apply !== true) throw usageError('--wait goes with --apply')
   const timeoutMs = invocation.timeoutMs(wait ? waitSeconds : undefined)
@@ -66,13 +69,11 @@ async function runPlan(invocation: Invocation, change: PlannableChange, flags: P
   const leftMs = () => Math.max(1, timeoutMs - (performance.now() - startMs))
   await invocation.withControllers(async (controllers) => {
     const reply = await controllers.plan(change.plan, { timeoutMs })
-    if (base !== undefined && reply.configNumber !== base) {
-      const text = `config is ${reply.configNumber}, you planned on ${base}: look at a new plan first`
-      throw new CommandError(exitCode.failed, 'FAILED_PRECONDITION', text)
-    }
+    mustBuildOn(reply, base)
     let outcome: ChangeOutcome | undefined
     if (flags.apply === true) {
-      outcome = await change.make(controllers, reply.configNumber, { timeoutMs: leftMs() })
+      const planned = { base: reply.configNumber, baseMigrations: reply.migrationsMark }
+      outcome = await change.make(controllers, planned, { timeoutMs: leftMs() })
       if (wait) await waitForChange(invocation, controllers, change, outcome, leftMs())
     }
     invocation.print(planJson(reply, outcome), planText(reply, outcome))
@@ -80,15 +81,25 @@ async function runPlan(invocation: Invocation, change: PlannableChange, flags: P
   return undefined
 }
 
-function parseNumber(text: string): number {
-  if (!/^[1-9]\d{0,14}$/.test(text)) throw usageError(`--base ${text}: give a config number, a whole number from 1`)
-  return Number(text)
+function parseBase(text: string): Base {
+  const match = /^([1-9]\d{0,14})(?::([1-9]\d{0,14}))?$/.exec(text)
+  if (match === null) throw usageError(`--base ${text}: give a config number, a whole number from 1, or what a plan says it is on (12:3)`)
+  return { base: Number(match[1]), baseMigrations: Number(match[2] ?? 0) }
+}
+
+function mustBuildOn({ configNumber, migrationsMark }: pb.v1.PlanReply, { base, baseMigrations }: Base): void {
+  const isSame = (base === 0 || base === configNumber) && (baseMigrations === 0 || baseMigrations === migrationsMark)
+  if (isSame) return
+  const [now, then] = base === configNumber ? [`${configNumber}:${migrationsMark}`, `${base}:${baseMigrations}`] : [configNumber, base]
+  const text = `config is ${now}, you planned on ${then}: look at a new plan first`
+  throw new CommandError(exitCode.failed, 'FAILED_PRECONDITION', text)
 }
 
 function planJson(plan: pb.v1.PlanReply, applied: ChangeOutcome | undefined): object {
   const moves = plan.moves.map(({ shard, from, to, bytes }) => ({ shard, from: from || null, to, bytes }))
   return {
     configNumber: plan.configNumber,
+    migrationsMark: plan.migrationsMark,
     moves,
     bytes: bytesOf(plan),
     imbalanceBefore: plan.imbalanceBefore,
@@ -106,7 +117,7 @@ function planText(plan: pb.v1.PlanReply, applied: ChangeOutcome | undefined): st
   }
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`
   return [
-    `on config ${plan.configNumber}: ${plan.moves.length} shards, about ${byteText(bytesOf(plan))}`,
+    `on config ${plan.configNumber}:${plan.migrationsMark}: ${plan.moves.length} shards, about ${byteText(bytesOf(plan))}`,
     ...[...ways].map(([name, { shards, bytes }]) => `  ${name}: ${shards} shards, about ${byteText(bytes)}`),
     `imbalance ${percent(plan.imbalanceBefore)} before, ${percent(plan.imbalanceAfter)} after`,
     ...(applied === undefined ? [] : [`applied: ${outcomeText(applied)}`]),

@@ -15,5 +15,5 @@ export function addAdminRebalance(admin: Command, registry: Registry): void {
 }
 
 export function rebalanceChange(author: string): PlannableChange {
-  return { plan: { rebalance: { author } }, make: (controllers, base, options) => controllers.rebalance({ author, base }, options) }
+  return { plan: { rebalance: { author } }, make: (controllers, base, options) => controllers.rebalance({ author, ...base }, options) }
 }

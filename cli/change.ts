@@ -10,11 +10,21 @@ export const waitHelp = `return when the shards have moved (for at most ${waitSe
 
 /** A change of the cluster that an admin asks for: made at once, or planned first. */
 export interface Change {
-  /** Makes it. `base`: refused where the newest config has another number; 0: whatever it is. */
-  make(controllers: Controllers, base: number, options: ControllerCallOptions): Promise<ChangeOutcome>
+  /** Makes it, on whatever there is, or refused where that is not `base`. */
+  make(controllers: Controllers, base: Base, options: ControllerCallOptions): Promise<ChangeOutcome>
   /** What --wait waits for once no migration of it runs any more: a new function for each change made. Missing: nothing. */
   readonly aim?: (outcome: ChangeOutcome) => Aim
 }
+
+/** What a plan builds on; zeros: whatever there is. */
+export interface Base {
+  /** Config number. */
+  readonly base: number
+  /** The plan's mark of the migrations. */
+  readonly baseMigrations: number
+}
+
+export const anyBase: Base = { base: 0, baseMigrations: 0 }
 
 /** A change that `admin plan` can ask about. */
 export interface PlannableChange extends Change {

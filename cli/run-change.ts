@@ -1,4 +1,4 @@
-import { type Change, outcomeJson, outcomeText, waitSeconds } from './change.ts'
+import { anyBase, type Change, outcomeJson, outcomeText, waitSeconds } from './change.ts'
 import type { ExitCode } from './exit-code.ts'
 import type { Invocation } from './invocation.ts'
 import { waitForChange } from './wait.ts'
@@ -8,7 +8,7 @@ export async function runChange(invocation: Invocation, change: Change, wait: bo
   const timeoutMs = invocation.timeoutMs(wait ? waitSeconds : undefined)
   const startMs = performance.now()
   await invocation.withControllers(async (controllers) => {
-    const outcome = await change.make(controllers, 0, { timeoutMs })
+    const outcome = await change.make(controllers, anyBase, { timeoutMs })
     if (wait) await waitForChange(invocation, controllers, change, outcome, timeoutMs - (performance.now() - startMs))
     invocation.print(outcomeJson(outcome), outcomeText(outcome))
   })

@@ -101,9 +101,9 @@ export class AdminService {
     const { attempt, bytesCopied, bytesTotal, catchingUp } = progress
     return {
       ...message,
-      attempt: attempt ?? 0,
+      attempt: Math.max(attempt ?? 0, record.attempt),
       bytesCopied: bytesCopied ?? 0,
-      bytesTotal: bytesTotal ?? 0,
+      bytesTotal: bytesTotal || record.bytesTotal,
       catchingUp: catchingUp ?? false,
     }
   }

@@ -34,7 +34,7 @@ export interface ConfigResult {
   readonly outcome: 'applied' | 'repeated' | 'stale' | 'lost' | 'refused'
   /** The newest config after the entry; of a repeated change the number after the first time. */
   readonly configNumber: number
-  /** Of an applied or repeated change: the migrations that it planned or, where it planned none, concerned. */
+  /** Of an applied or repeated change: the migrations that it concerned and planned. */
   readonly migrations?: readonly number[]
 }
 
@@ -127,7 +127,7 @@ export class ConfigState {
     this.nextReplica = next.nextReplica
     this.migrations.commit(edit, records)
     for (const guess of guesses) this.#guess(decodeNodeEntry(guess), records)
-    const migrations = (edit.planned.length > 0 ? edit.planned : edit.changed).map(({ id }) => id)
+    const migrations = [...(change.concerned ?? []), ...edit.planned.map(({ id }) => id)]
     if (requestId.length > 0) this.#requests.remember(requestId, { configNumber: this.configNumber, migrations }, records)
     this.#putMeta(records)
     return { ...this.#result('applied'), migrations }

@@ -282,6 +282,10 @@ export class ControllerServer {
       state: this.#state,
       atMs: Math.floor(this.#clock.wallMs()),
       sizeOf: (shard) => this.#reported.sizeOf(config?.groupOf(shard)?.uid, shard),
+      progressOf: (migration) => {
+        const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
+        return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
+      },
       hasMajority: ({ members }) => {
         // Who was only named in a join has never lived.
         const lives = (node: string) => (this.#state.nodes.get(node)?.nonce.length ?? 0) > 0 && this.#liveness.isLive('node', node)

@@ -1,7 +1,7 @@
 import { must } from '../base/assert.ts'
 import { type Config, encodeGroup, type Group } from '../proto/config.ts'
 import { encodeNodeEntry, type NodeEntry } from '../proto/directory.ts'
-import { counted, type LeaderView, mustBeOn, type Outcome, refused } from './leader-view.ts'
+import { configToChange, counted, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { type MovesPlan, placeShards, planMoves } from './planning.ts'
 import type { CheckedGroup, CheckedJoin } from './request-checks.ts'
@@ -15,9 +15,8 @@ const groupsMax = 256
 /** Each new group is a config of its own; the last one also gives births to the shards that nobody owns yet. Shards that have owners migrate. */
 export function computeJoin(view: LeaderView, join: CheckedJoin): Outcome {
   const { state, atMs } = view
-  const base = must(state.config, 'a join before the cluster is formed')
+  const base = configToChange(view, join)
   const { requestId, author } = join
-  mustBeOn(base, join.base)
   const added = newGroups(view, base, join)
   if (added.length === 0) return { kind: 'nothing', note: 'nothing to do: the groups are there' }
   const guesses = guessedNodes(view, added)

@@ -1,3 +1,4 @@
+import { must } from '../base/assert.ts'
 import type { Config, Group } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
@@ -11,6 +12,8 @@ export interface LeaderView {
   readonly atMs: number
   /** Bytes of a shard as last reported; 0: not known. */
   readonly sizeOf: (shard: number) => number
+  /** What the target's leaders told last of a migration, for people. */
+  readonly progressOf: (migration: number) => { readonly attempt: number; readonly bytesTotal: number }
   /** Whether a majority of the group's nodes is live. */
   readonly hasMajority: (group: Group) => boolean
 }
@@ -26,11 +29,21 @@ export interface Asked {
   readonly requestId: Uint8Array
   /** The config that it was planned on; 0: whichever. */
   readonly base: number
+  /** The `migrationsMark` that it was planned on; 0: whichever. */
+  readonly baseMigrations: number
 }
 
-export function mustBeOn(config: Config, base: number): void {
-  if (base === 0 || base === config.number) return
-  throw refused(`the config is ${config.number}, you planned on ${base}: plan again`)
+/** The newest config, if what was planned builds on it and on the migrations as they are. */
+export function configToChange({ state }: LeaderView, { base, baseMigrations }: Asked): Config {
+  const config = must(state.config, 'a change before the cluster is formed')
+  if (base !== 0 && base !== config.number) throw refused(`the config is ${config.number}, you planned on ${base}: plan again`)
+  if (baseMigrations !== 0 && baseMigrations !== migrationsMark(state)) throw refused('migrations went on since you planned: plan again')
+  return config
+}
+
+/** What a plan builds on beside the config; never 0. */
+export function migrationsMark({ migrations }: LeaderView['state']): number {
+  return migrations.version + 1
 }
 
 /** The group of that name. Throws NOT_FOUND. */

@@ -2,7 +2,7 @@ import { must } from '../base/assert.ts'
 import { type Config, encodeGroup, type Group } from '../proto/config.ts'
 import type { ShardBirth } from '../proto/migration-list.ts'
 import type { CheckedLeave } from './admin-checks.ts'
-import { counted, groupNamed, type LeaderView, mustBeOn, type Outcome, ranges, refused } from './leader-view.ts'
+import { configToChange, counted, groupNamed, type LeaderView, type Outcome, ranges, refused } from './leader-view.ts'
 import { encodeRecord, isSettled, type MigrationRecord } from './migration-record.ts'
 import { transition } from './migration-transition.ts'
 import { placeShards, planMoves, takers } from './planning.ts'
@@ -12,8 +12,7 @@ import { type Made, Steps } from './step.ts'
 
 /** Drains the group, or gives its data up. */
 export function computeLeave(view: LeaderView, leave: CheckedLeave): Outcome {
-  const config = must(view.state.config, 'a leave before the cluster is formed')
-  mustBeOn(config, leave.base)
+  const config = configToChange(view, leave)
   const group = groupNamed(config, leave.group)
   if (leave.abandonData) return abandon(view, config, group, leave)
   const shards = config.shardsOf(group.uid)
@@ -86,7 +85,9 @@ function abandon(view: LeaderView, config: Config, group: Group, leave: CheckedL
   const handed = [...returned].map(([shard, uid]) => ({ shard, group: uid, epoch: config.epochOf(shard) + 1 }))
   const changes = [...births, ...handed].sort((a, b) => a.shard - b.shard)
   steps.add(made, { removedGroups: [group.uid], shards: changes, unpinned: pinsOf(config, group) })
-  const change = { base: config.number, steps: steps.all, requestId: leave.requestId, births, changed: ended.map(encodeRecord) }
+  // Of shards that went on before the group had told that they were born: nobody will tell any more.
+  const born = [...state.migrations.births.values()].filter((birth) => birth.group === group.uid && !shards.includes(birth.shard))
+  const change = { base: config.number, steps: steps.all, requestId: leave.requestId, births, born, changed: ended.map(encodeRecord) }
   const kept = handed.length === 0 ? '' : `; ${counted(handed.length, 'shard')} kept by the source of a migration`
   return { kind: 'change', change, note: `${counted(births.length, 'shard')} made empty elsewhere${kept}` }
 }

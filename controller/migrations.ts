@@ -162,15 +162,16 @@ export class Migrations {
   }
 
   /** Who is removed has nothing more to say. */
-  #removalsFit({ changed, planned, births, removedGroups }: MigrationsEdit, config: Config): boolean {
+  #removalsFit({ changed, planned, births, born, removedGroups }: MigrationsEdit, config: Config): boolean {
     if (removedGroups.length === 0) return true
     const after = new Map([...changed, ...planned].map((record) => [record.id, record]))
-    const given = new Map(births.map((birth) => [birth.shard, birth]))
+    const pending = new Map(this.births)
+    for (const { shard } of born) pending.delete(shard)
+    for (const birth of births) pending.set(birth.shard, birth)
     return removedGroups.every((uid) => {
       if (config.groupByUid(uid) !== undefined) return false
       for (const record of this.byId.values()) if (waitsFor(after.get(record.id) ?? record, uid)) return false
-      for (const birth of this.births.values()) if ((given.get(birth.shard) ?? birth).group === uid) return false
-      return true
+      return [...pending.values()].every(({ group }) => group !== uid)
     })
   }
 }

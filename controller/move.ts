@@ -1,6 +1,6 @@
 import { must } from '../base/assert.ts'
 import type { CheckedMove, CheckedRebalance, CheckedUnpin } from './admin-checks.ts'
-import { counted, groupNamed, type LeaderView, mustBeOn, mustBeShard, type Outcome, refused } from './leader-view.ts'
+import { configToChange, counted, groupNamed, type LeaderView, mustBeShard, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { newMigrations, placeShards, planMoves } from './planning.ts'
 import { Steps } from './step.ts'
@@ -8,9 +8,9 @@ import { Steps } from './step.ts'
 /** What moving and holding single shards, and evening out, would do to a state, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 
 /** Pins the shard; where another group owns it, it migrates. */
-export function computeMove(view: LeaderView, { shard, group: name, author, requestId, base }: CheckedMove): Outcome {
-  const config = must(view.state.config, 'a move before the cluster is formed')
-  mustBeOn(config, base)
+export function computeMove(view: LeaderView, move: CheckedMove): Outcome {
+  const { shard, group: name, author, requestId } = move
+  const config = configToChange(view, move)
   mustBeShard(config, shard)
   const group = groupNamed(config, name)
   if (group.state === 'draining') throw refused(`group ${name} is being drained: it takes no shards`)
@@ -30,8 +30,9 @@ export function computeMove(view: LeaderView, { shard, group: name, author, requ
 }
 
 /** Moves nothing. */
-export function computeUnpin(view: LeaderView, { shard, author, requestId }: CheckedUnpin): Outcome {
-  const config = must(view.state.config, 'an unpin before the cluster is formed')
+export function computeUnpin(view: LeaderView, unpin: CheckedUnpin): Outcome {
+  const { shard, author, requestId } = unpin
+  const config = configToChange(view, unpin)
   mustBeShard(config, shard)
   if (!config.pins.has(shard)) return { kind: 'nothing', note: `nothing to do: shard ${shard} is not pinned` }
   const steps = new Steps(config)
@@ -40,19 +41,28 @@ export function computeUnpin(view: LeaderView, { shard, author, requestId }: Che
 }
 
 /** Migrations until every group has its share. */
-export function computeRebalance(view: LeaderView, { author, requestId, base }: CheckedRebalance): Outcome {
+export function computeRebalance(view: LeaderView, rebalance: CheckedRebalance): Outcome {
+  const { author, requestId } = rebalance
   const { state, atMs } = view
-  const config = must(state.config, 'a rebalance before the cluster is formed')
-  mustBeOn(config, base)
+  const config = configToChange(view, rebalance)
   const { planned, aborted } = planMoves(config, placeShards(config, state.migrations).owners, view, { cause: 'rebalance', author, atMs })
+  const ended = new Set(aborted.map(({ id }) => id))
+  const running = state.migrations.open().flatMap(({ id }) => (ended.has(id) ? [] : [id]))
   if (planned.length + aborted.length === 0) {
-    const running = state.migrations.open().map(({ id }) => id)
     const note =
       running.length === 0
         ? 'nothing to do: every group has its share'
         : `nothing to add: ${counted(running.length, 'migration')} under way`
     return { kind: 'nothing', note, migrations: running }
   }
-  const change = { base: config.number, steps: [], requestId, planned: planned.map(encodeRecord), changed: aborted.map(encodeRecord) }
-  return { kind: 'change', change, note: '' }
+  const change = {
+    base: config.number,
+    steps: [],
+    requestId,
+    planned: planned.map(encodeRecord),
+    changed: aborted.map(encodeRecord),
+    concerned: running,
+  }
+  const note = aborted.length === 0 ? '' : `${counted(aborted.length, 'migration')} under way no longer wanted: aborted`
+  return { kind: 'change', change, note }
 }

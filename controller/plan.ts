@@ -2,7 +2,7 @@ import { must } from '../base/assert.ts'
 import type { Config } from '../proto/config.ts'
 import { applyDifference } from '../proto/config-difference.ts'
 import type { pb } from '../proto/messages.ts'
-import type { LeaderView, Outcome } from './leader-view.ts'
+import { type LeaderView, migrationsMark, type Outcome } from './leader-view.ts'
 import { decodeRecord } from './migration-record.ts'
 import { imbalanceOf, intendedOwners, type Owners, ownersAfter } from './planning.ts'
 
@@ -12,15 +12,15 @@ export function planReply(view: LeaderView, outcome: Outcome): Omit<pb.v1.PlanRe
   const config = must(state.config, 'a plan before the cluster is formed')
   const before = intendedOwners(config, state.migrations)
   const imbalanceBefore = imbalanceOf(config, before)
-  if (outcome.kind === 'nothing') return { configNumber: config.number, moves: [], imbalanceBefore, imbalanceAfter: imbalanceBefore }
+  const base = { configNumber: config.number, migrationsMark: migrationsMark(state), imbalanceBefore }
+  if (outcome.kind === 'nothing') return { ...base, moves: [], imbalanceAfter: imbalanceBefore }
   const after = (outcome.change.steps ?? []).reduce<Config>(applyDifference, config)
   const planned = (outcome.change.planned ?? []).map(decodeRecord)
   const ended = new Set((outcome.change.changed ?? []).map(({ id }) => id))
   const owners = ownersAfter(after, staying(view, after, ended), planned)
   return {
-    configNumber: config.number,
+    ...base,
     moves: movesOf(view, config, after, owners, planned),
-    imbalanceBefore,
     imbalanceAfter: imbalanceOf(after, owners),
   }
 }

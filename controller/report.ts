@@ -63,14 +63,18 @@ function changed(view: LeaderView, record: MigrationRecord, event: MigrationEven
 function ready(view: LeaderView, record: MigrationRecord, report: CheckedReport): Outcome {
   if (record.phase !== 'copying') return nothing
   if (record.paused) throw refused(`migration ${record.id} is paused: it is not committed before it is resumed`)
-  const { digest, attempt, bytes } = report
+  // A leader that has come since the files were ingested has not seen them.
+  const told = view.progressOf(record.id)
+  const attempt = Math.max(report.attempt, told.attempt)
+  const bytesTotal = report.bytes || told.bytesTotal
+  const { digest } = report
   return handOver(view, record, record.to, '', ({ configNumber, epochs }) => ({
     kind: 'commit',
     configNumber,
     epochs,
     digest,
     attempt,
-    bytesTotal: bytes,
+    bytesTotal,
   }))
 }
 

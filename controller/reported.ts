@@ -15,7 +15,12 @@ export class Reported {
 
   note({ group, sizes, progress }: CheckedHosted): void {
     if (sizes !== undefined) this.#sizes.set(group, sizes)
-    for (const one of progress) this.#progress.set(one.migration ?? 0, one)
+    for (const one of progress) {
+      const { bytesTotal, bytesCopied } = this.progressOf(one.migration ?? 0) ?? {}
+      // A leader that has come since the files were ingested does not know how many they were.
+      const isUnknown = one.catchingUp === true && !one.bytesTotal
+      this.#progress.set(one.migration ?? 0, isUnknown ? { ...one, bytesTotal: bytesTotal ?? 0, bytesCopied: bytesCopied ?? 0 } : one)
+    }
   }
 
   /** Bytes of a shard as the leader of its group told last; 0: not known. */

@@ -55,12 +55,19 @@ export function checkJoin(request: pb.v1.JoinRequest.$Properties): CheckedJoin {
 }
 
 /** Who asks, under which id, on which config. */
-export function checkAsked(request: { author?: string | null; requestId?: string | null; base?: number | null }): Asked {
+export function checkAsked(request: {
+  author?: string | null
+  requestId?: string | null
+  base?: number | null
+  baseMigrations?: number | null
+}): Asked {
   const author = request.author ?? ''
   check(author.length <= authorCharactersMax, `author is longer than ${authorCharactersMax} characters`)
   const requestId = utf8(request.requestId ?? '')
   check(requestId.length <= requestIdBytesMax, `request id is longer than ${requestIdBytesMax} bytes`)
-  return { author, requestId, base: checkNumber(request.base) }
+  const baseMigrations = request.baseMigrations ?? 0
+  check(Number.isSafeInteger(baseMigrations), `mark of migrations ${baseMigrations} is out of range`)
+  return { author, requestId, base: checkNumber(request.base), baseMigrations }
 }
 
 function checkGroup(group: pb.v1.JoinGroup.$Properties): CheckedGroup {

@@ -1,13 +1,14 @@
-import { must, unreachable } from '../base/assert.ts'
+import { unreachable } from '../base/assert.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { CheckedSteer } from './admin-checks.ts'
-import { type LeaderView, mustBeShard, type Outcome, ranges, refused } from './leader-view.ts'
+import { configToChange, type LeaderView, mustBeShard, type Outcome, ranges, refused } from './leader-view.ts'
 import { encodeRecord, type MigrationRecord } from './migration-record.ts'
 import { type MigrationEvent, transition } from './migration-transition.ts'
 
 /** What pausing, resuming or cancelling the migration of a shard would do, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
-export function computeSteer(view: LeaderView, { shard, steering, author, requestId }: CheckedSteer): Outcome {
-  const config = must(view.state.config, 'steering before the cluster is formed')
+export function computeSteer(view: LeaderView, steer: CheckedSteer): Outcome {
+  const { shard, steering, author, requestId } = steer
+  const config = configToChange(view, steer)
   mustBeShard(config, shard)
   const record = view.state.migrations.openOf(shard)
   if (record === undefined) throw new OstrakaError('NOT_FOUND', `shard ${shard} does not move`, true)
@@ -16,7 +17,7 @@ export function computeSteer(view: LeaderView, { shard, steering, author, reques
   const pinned = steering === 'cancel' ? record.shards.filter((one) => config.pins.has(one)) : []
   const pins = pinned.length === 0 ? '' : `; pinned still: ${ranges(pinned)}`
   const others = record.shards.length > 1 ? `, with shards ${ranges(record.shards)}` : ''
-  const change = { base: config.number, steps: [], requestId, changed: [encodeRecord(after)] }
+  const change = { base: config.number, steps: [], requestId, changed: [encodeRecord(after)], concerned: [record.id] }
   return { kind: 'change', change, note: `migration ${record.id}${others}${pins}` }
 }
 

@@ -31,10 +31,21 @@ describe('admin', () => {
           author: 'tester@here',
           once: true,
           base: 0,
+          baseMigrations: 0,
         },
         { timeoutMs: 10_000 },
       ],
     ])
+  })
+
+  it('joins nodes by their ids alone where the controllers know them', async () => {
+    expect((await world.run('admin', 'join', 'g3', '--nodes', 'n1,n2=h:2, n3')).code).toBe(0)
+    const members = [
+      { node: 'n1', address: '' },
+      { node: 'n2', address: 'h:2' },
+      { node: 'n3', address: '' },
+    ]
+    expect(world.fakeControllers.calls).toMatchObject([['join', { groups: [{ members }] }, {}]])
   })
 
   it('joins several groups with one request, the nodes in their order', async () => {
@@ -69,7 +80,9 @@ describe('admin', () => {
 
   it.each([
     [['join', 'g1']],
-    [['join', 'g1', '--nodes', 'n1']],
+    [['join', 'g1', '--nodes', 'n1,']],
+    [['join', 'g1', '--nodes', 'n1:7410']],
+    [['join', 'g1', '--nodes', 'n1,n1=h:1']],
     [['join', 'g1', '--nodes', 'n1=h']],
     [['join', 'g1', '--nodes', 'n1=h:1,n1=h:2']],
     [['join', 'g 1', '--nodes', 'n1=h:1']],

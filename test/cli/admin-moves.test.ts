@@ -41,17 +41,17 @@ describe('changes', () => {
   it.each([
     [
       ['leave', 'g3'],
-      ['leave', { group: 'g3', author: 'tester@here', abandonData: false, confirmShards: 0, base: 0 }],
+      ['leave', { group: 'g3', author: 'tester@here', abandonData: false, confirmShards: 0, base: 0, baseMigrations: 0 }],
     ],
     [
       ['move', '12', 'g2'],
-      ['move', { shard: 12, group: 'g2', author: 'tester@here', base: 0 }],
+      ['move', { shard: 12, group: 'g2', author: 'tester@here', base: 0, baseMigrations: 0 }],
     ],
     [
       ['unpin', '0'],
       ['unpin', { shard: 0, author: 'tester@here' }],
     ],
-    [['rebalance'], ['rebalance', { author: 'tester@here', base: 0 }]],
+    [['rebalance'], ['rebalance', { author: 'tester@here', base: 0, baseMigrations: 0 }]],
     [
       ['pause', '7'],
       ['steer', { shard: 7, steering: pb.v1.Steering.PAUSE, author: 'tester@here' }],
@@ -210,6 +210,7 @@ describe('plan', () => {
   ])('%j tells what would move and changes nothing; with --apply it does that on that config', async (words, name, request) => {
     const told = {
       configNumber: 7,
+      migrationsMark: 4,
       moves: [{ shard: 3, from: null, to: 'g3', bytes: 2048 }],
       bytes: 2048,
       imbalanceBefore: 0.5,
@@ -220,9 +221,9 @@ describe('plan', () => {
     const applied = await world.run('admin', 'plan', ...words, '--apply', '--json')
     expect(applied.json()).toEqual({ ...told, applied: { configNumber: 8, migrations: [] } })
     expect(names()).toEqual(['plan', 'plan', name])
-    expect(calls()[2]?.[1]).toMatchObject({ ...request, base: 7 })
+    expect(calls()[2]?.[1]).toMatchObject({ ...request, base: 7, baseMigrations: 4 })
     const text = (await world.run('admin', 'plan', ...words)).stdout.toString()
-    expect(text).toContain('on config 7: 1 shards, about 2.0 KiB')
+    expect(text).toContain('on config 7:4: 1 shards, about 2.0 KiB')
     expect(text).toContain('born in g3: 1 shards')
     expect(text).toContain('imbalance 50.0 % before, 25.0 % after')
   })
@@ -233,6 +234,9 @@ describe('plan', () => {
     expect(names()).toEqual(['plan'])
     expect((await world.run('admin', 'plan', 'leave', 'g3', '--apply', '--base', '7')).code).toBe(0)
     expect(names()).toEqual(['plan', 'plan', 'leave'])
+    const later = await world.run('admin', 'plan', 'leave', 'g3', '--apply', '--base', '7:3')
+    expect(later).toMatchObject({ code: 1, stderr: 'ostraka: config is 7:4, you planned on 7:3: look at a new plan first\n' })
+    expect((await world.run('admin', 'plan', 'leave', 'g3', '--apply', '--base', '7:4')).code).toBe(0)
   })
 
   it('--apply --wait waits for its migrations', async () => {

@@ -142,6 +142,7 @@ export class FakeControllers implements Controllers {
     this.#called('plan', request, options)
     return new pb.v1.PlanReply({
       configNumber: 7,
+      migrationsMark: 4,
       moves: [{ shard: 3, from: '', to: 'g3', bytes: 2048 }],
       imbalanceBefore: 0.5,
       imbalanceAfter: 0.25,

@@ -108,9 +108,13 @@ describe('controller server: moving shards', () => {
     expect(await shown()).toMatchObject({ id: 1, bytesCopied: 0 })
     await beat({ term: 3, progress: [{ migration: 1, attempt: 2, bytesCopied: 40, bytesTotal: 90, catchingUp: true }] })
     expect(await shown()).toMatchObject({ id: 1, attempt: 2, bytesCopied: 40, bytesTotal: 90, catchingUp: true })
+    // The next leader of the target came when the files were in.
+    await beat({ term: 4, progress: [{ migration: 1, attempt: 2, catchingUp: true }] })
+    expect(await shown()).toMatchObject({ bytesCopied: 40, bytesTotal: 90, catchingUp: true })
     await report(1, REPORT_READY)
     await report(1, REPORT_ACTIVE)
-    expect(await shown()).toMatchObject({ phase: pb.v1.MigrationPhase.DONE, catchingUp: false, fromConfirmed: false })
+    const ended = { phase: pb.v1.MigrationPhase.DONE, attempt: 2, bytesCopied: 90, bytesTotal: 90, catchingUp: false, fromConfirmed: false }
+    expect(await shown()).toMatchObject(ended)
   })
 
   it('tells of a migration that nobody remembers that it was aborted', async () => {

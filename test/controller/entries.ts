@@ -11,7 +11,14 @@ export const nonce = (value: number): Uint8Array => new Uint8Array(16).fill(valu
 
 /** A leader that knows no sizes and hears all nodes. */
 export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): LeaderView {
-  return { state, atMs: 1_700_000_000_000, sizeOf: () => 0, hasMajority: () => true, ...more }
+  return {
+    state,
+    atMs: 1_700_000_000_000,
+    sizeOf: () => 0,
+    progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
+    hasMajority: () => true,
+    ...more,
+  }
 }
 
 export function entryAt(index: number, entry: ControllerEntry | undefined, term = 1): Entry {
@@ -29,7 +36,7 @@ export function joined(
 ): ControllerEntry {
   const members = (options.nodes ?? ['n1', 'n2', 'n3']).map((node, at) => ({ node, address: `127.0.0.1:${7410 + at}` }))
   const groups = names.map((name) => ({ name, weight: 1, members }))
-  const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? ''), base: 0 }
+  const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? ''), base: 0, baseMigrations: 0 }
   const outcome = computeJoin(viewOf(state), join)
   if (outcome.kind === 'nothing') throw new Error('nothing to join')
   return { kind: 'change', change: outcome.change }

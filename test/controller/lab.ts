@@ -85,8 +85,8 @@ export class Lab {
     return this.#run(computeUnpin(this.view, checkUnpin({ shard })))
   }
 
-  rebalance(base = 0): readonly number[] {
-    return this.#run(computeRebalance(this.view, checkRebalance({ base })))
+  rebalance(base = 0, baseMigrations = 0): readonly number[] {
+    return this.#run(computeRebalance(this.view, checkRebalance({ base, baseMigrations })))
   }
 
   steer(shard: number, steering: keyof typeof steerings): readonly number[] {

@@ -183,6 +183,25 @@ describe('giving a lost group up', () => {
     for (const shard of first.shards) expect(lab.config.epochOf(shard)).toBe(3)
   })
 
+  it('is done also where a shard went on before the lost group had told that it was born there', () => {
+    const lab = pair()
+    lab.join(['g3'])
+    lab.completeAll()
+    lab.lost.add('g3')
+    const lost = lab.config.shardsOf(lab.uid('g3'))
+    lab.leave('g3', more(lost.length))
+    const [birth] = lab.state.migrations.births.values()
+    if (birth === undefined) throw new Error('a birth was expected')
+    const holder = lab.config.groupByUid(birth.group)?.name ?? ''
+    const [id] = lab.move(birth.shard, holder === 'g1' ? 'g2' : 'g1')
+    lab.complete(id ?? 0)
+    lab.lost.add(holder)
+    lab.leave(holder, more(lab.config.shardsOf(birth.group).length))
+    expect(lab.config.groupByName(holder)).toBeUndefined()
+    expect([...lab.state.migrations.births.values()].map(({ group }) => group)).not.toContain(birth.group)
+    expect(lab.state.migrations.births.has(birth.shard)).toBe(false)
+  })
+
   it('makes what it was handing over begin empty once the target has refused it', () => {
     const lab = pair()
     lab.leave('g1')
@@ -231,6 +250,43 @@ describe('move, unpin and rebalance', () => {
     expect(refusal(() => lab.unpin(99))).toContain('NOT_FOUND')
     lab.leave('g2')
     expect(refusal(() => lab.move(1, 'g2'))).toContain('group g2 is being drained')
+  })
+
+  it('of a plan is refused once a migration went on, though the config is the same', () => {
+    const lab = pair()
+    const away = lab.config.groupOf(3)?.name === 'g1' ? 'g2' : 'g1'
+    const [id] = lab.move(3, away)
+    lab.unpin(3)
+    const { configNumber, migrationsMark } = lab.plan({ rebalance: {} })
+    lab.report(id ?? 0, 'cannot')
+    expect(lab.config.number).toBe(configNumber)
+    const late = refusal(() => lab.rebalance(configNumber ?? 0, migrationsMark ?? 0))
+    expect(late).toBe('FAILED_PRECONDITION migrations went on since you planned: plan again')
+    const anew = lab.plan({ rebalance: {} })
+    expect(refusal(() => lab.rebalance(anew.configNumber ?? 0, anew.migrationsMark ?? 0))).toBe('done')
+    expect(new Lab().plan({ rebalance: {} }).migrationsMark).toBeGreaterThan(0)
+  })
+
+  it('tells who evens out of what goes on, and not of what it aborts: nobody waits for that', () => {
+    const unwanted = pair()
+      .config.shardsOf('g1@1')
+      .flatMap((shard) => {
+        const lab = pair()
+        const [id] = lab.move(shard, 'g2')
+        lab.unpin(shard)
+        const told = lab.rebalance()
+        return lab.state.migrations.byId.get(id ?? 0)?.phase === 'aborted' ? [{ told, note: lab.note }] : []
+      })
+    expect(unwanted.length).toBeGreaterThan(0)
+    for (const one of unwanted) expect(one).toEqual({ told: [], note: '1 migration under way no longer wanted: aborted' })
+    const lab = pair()
+    const [from, to] = [lab.config.shardsOf('g1@1'), lab.config.shardsOf('g2@2')]
+    const [there] = lab.move(from[1] ?? 0, 'g2')
+    const [back] = lab.move(to[1] ?? 0, 'g1')
+    const [more] = lab.move(from[2] ?? 0, 'g2')
+    const told = lab.rebalance()
+    expect(told.slice(0, 3)).toEqual([there, back, more])
+    expect(told.length).toBe(4)
   })
 
   it('tells what a change would do, and does none of it', () => {

@@ -16,6 +16,8 @@ import type { FileSet, FileSource } from './file-set.ts'
 const leaseMs = 60_000
 /** Sets held or being made at one time. */
 const setsMax = 16
+/** Where no more can be held, one that nobody asked for in this time makes room: who has a set asks far more often, and opens it again if it must. */
+const idleMsMin = 10_000
 /** Bytes of one reply. */
 export const chunkBytesMax = 1024 * 1024
 
@@ -45,7 +47,7 @@ interface Held {
 
 /**
  * Gives files to other nodes: `Open` has a source find or make a set and holds it under a token, `Read` gives pieces of it. A set is released
- * once it was not asked for in `leaseMs`. Who asks for what is being made waits for the same set.
+ * once it was not asked for in `leaseMs`, or earlier where another needs its place. Who asks for what is being made waits for the same set.
  */
 export class FileServer {
   readonly #options: FileServerOptions
@@ -120,7 +122,7 @@ export class FileServer {
       known.lastUsedMs = this.#options.clock.monotonicMs()
       return known
     }
-    if (this.#closed || this.#held.size >= setsMax) {
+    if (this.#closed || (this.#held.size >= setsMax && !this.#maybeMakeRoom())) {
       source.release(set)
       throw refused('UNAVAILABLE', 'too many sets of files are held: ask again later')
     }
@@ -154,6 +156,14 @@ export class FileServer {
   #release(held: Held): void {
     held.timer?.cancel()
     if (this.#held.delete(held.token)) held.source.release(held.set)
+  }
+
+  /** Lets go of the set that nobody has asked for the longest, if it is long enough. */
+  #maybeMakeRoom(): boolean {
+    const idle = [...this.#held.values()].filter(({ readers }) => readers === 0).sort((a, b) => a.lastUsedMs - b.lastUsedMs)[0]
+    if (idle === undefined || this.#options.clock.monotonicMs() - idle.lastUsedMs < idleMsMin) return false
+    this.#release(idle)
+    return true
   }
 
   async #readPiece(held: Held, request: pb.v1.ReadFileRequest): Promise<Uint8Array> {

@@ -30,6 +30,8 @@ interface Export {
   readonly folder: string
   /** Undefined: being made. */
   list: ExportList | undefined
+  /** The same object for all who ask, so that they share it. */
+  set: FileSet | undefined
   ended: boolean
 }
 
@@ -58,7 +60,7 @@ export class ShardExports implements FileSource {
     const { fileSystem, logger } = this.#options
     for (const found of await findAttempts(fileSystem, this.#folder, exportListName)) {
       if (found.list === undefined || !isWanted(found)) await removeAttempt(fileSystem, found.folder, logger)
-      else this.#exports.set(attemptName(found.id, found.attempt), { ...found, list: found.list, ended: false })
+      else this.#exports.set(attemptName(found.id, found.attempt), { ...found, list: found.list, set: undefined, ended: false })
     }
   }
 
@@ -66,7 +68,8 @@ export class ShardExports implements FileSource {
   begin(cut: ShardCut): void {
     this.end(cut.id)
     const name = attemptName(cut.id, cut.attempt)
-    const made: Export = { id: cut.id, attempt: cut.attempt, folder: joinPath(this.#folder, name), list: undefined, ended: false }
+    const folder = joinPath(this.#folder, name)
+    const made: Export = { id: cut.id, attempt: cut.attempt, folder, list: undefined, set: undefined, ended: false }
     this.#exports.set(name, made)
     this.#track(this.#make(made, cut))
   }
@@ -88,7 +91,8 @@ export class ShardExports implements FileSource {
     }
     const { list, folder } = made
     if (list === undefined) return Promise.reject(new OstrakaError('UNAVAILABLE', 'the export is being made', true, { waitMs: 50 }))
-    return Promise.resolve({ folder, description: encodeExportList(list), files: list.files })
+    made.set ??= { folder, description: encodeExportList(list), files: list.files }
+    return Promise.resolve(made.set)
   }
 
   /** Exports stay until their migration ends, whoever reads them. */

@@ -345,4 +345,23 @@ describe('the server of files', () => {
     expect(rig.source.released).toHaveLength(20)
     expect((await rig.world.settle(rig.server.open(snapshot(1)))).error?.code).toBe(pb.v1.ErrorCode.UNAVAILABLE)
   })
+
+  it('lets go of what nobody has asked for in ten seconds where another set needs its place', async () => {
+    const rig = new Rig(23)
+    const tokens: string[] = []
+    for (let i = 0; i < 16; i++) {
+      rig.source.current = undefined
+      tokens.push((await rig.world.settle(rig.server.open(snapshot(i + 1)))).set)
+    }
+    await rig.world.runFor(9000)
+    const read = (set = '') => rig.server.read(new pb.v1.ReadFileRequest({ clusterId: cluster, set, file: '000002.sst', length: 10 }))
+    expect((await rig.world.settle(read(tokens[0]))).data).toHaveLength(10)
+    await rig.world.runFor(2000)
+    rig.source.current = undefined
+    expect((await rig.world.settle(rig.server.open(snapshot(17)))).error).toBeFalsy()
+    expect(rig.server.held).toBe(16)
+    expect(rig.source.released.map(({ description }) => description)).toEqual([utf8('set 2')])
+    expect((await rig.world.settle(read(tokens[0]))).data).toHaveLength(10)
+    rig.server.close()
+  })
 })

@@ -231,6 +231,14 @@ describe('a shard on its way', () => {
     await expect(ask(1)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 
+  it('gives all who ask for a cut one set of files, so that they hold one place on their server', async () => {
+    const { a, mover } = await pair()
+    await mover.import()
+    await mover.export()
+    const set = await openExport(a.machine, 7, 1)
+    expect(await openExport(a.machine, 7, 1)).toBe(set)
+  })
+
   it('takes a second attempt, whose delta begins anew', async () => {
     const { a, b, mover, append } = await pair()
     await mover.import()

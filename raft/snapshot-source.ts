@@ -56,6 +56,7 @@ export class SnapshotSource implements FileSource {
     })
     const made = await this.#making
     if (made.index < minIndex) {
+      if (!made.isGiven) this.release(made.set)
       throw new OstrakaError('UNAVAILABLE', `this replica stands at entry ${made.index}, before ${minIndex}`, true)
     }
     return give(made)
@@ -82,7 +83,6 @@ export class SnapshotSource implements FileSource {
     try {
       const snapshot = await stateMachine.exportSnapshot(folder)
       const set = { folder, description: encodeDescription(snapshot), files: snapshot.files }
-      if (this.#newest?.isGiven === false) this.#remove(this.#newest.set)
       this.#newest = { set, index: snapshot.meta.index, isGiven: false }
       return this.#newest
     } catch (error) {

@@ -82,14 +82,9 @@ export class SnapshotInstall {
   #begin(): void {
     if (this.#running) return
     this.#running = true
-    this.#run().then(
-      () => {
-        this.#running = false
-      },
-      (error: unknown) => {
-        if (!this.#stopped) this.#options.onFailed(error instanceof Error ? error : new Error(String(error)))
-      },
-    )
+    this.#run().catch((error: unknown) => {
+      if (!this.#stopped) this.#options.onFailed(error instanceof Error ? error : new Error(String(error)))
+    })
   }
 
   get #stopped(): boolean {
@@ -109,6 +104,8 @@ export class SnapshotInstall {
       this.#retryMs = Math.min(2 * this.#retryMs, retryMsMax)
       if (!this.#isNeeded && !this.#stopped) this.#decline()
     }
+    // In the turn of the look at what is wanted: what comes later begins anew.
+    this.#running = false
   }
 
   async #fetchFromAny(): Promise<{ snapshot: ExportedSnapshot; folder: string } | undefined> {
@@ -143,6 +140,7 @@ export class SnapshotInstall {
       await stateMachine.installSnapshot(snapshot, folder)
       if (this.#stopped) return
       logger.info({ index: meta.index, files: snapshot.files.length }, 'installed a snapshot')
+      this.#retryMs = retryMsMin
       this.#done()
       this.#options.onInstalled(meta)
     }
@@ -160,6 +158,5 @@ export class SnapshotInstall {
     this.#wanted = 0
     this.#isNeeded = false
     this.#isOffered = false
-    this.#retryMs = retryMsMin
   }
 }

@@ -61,8 +61,9 @@ export const digestBytes = 16
 export const stepKinds = ['import', 'export', 'ingest', 'replay', 'release', 'activate', 'refuse', 'outcome'] as const
 const outcomes: readonly MigrationOutcome[] = ['aborted', 'given-back', 'done']
 
-/** The body. RangeError where the lists do not fit together. */
+/** The body. RangeError where a decoder would not take it: an entry that is in the log and cannot be read would stop every replica. */
 export function encodeStep(step: MigrationStep): Uint8Array {
+  mustBeNamed(step)
   const writer = new ByteWriter(64 + 3 * step.shards.length)
   writer.varint(step.id)
   writer.varint(step.shards.length)
@@ -75,6 +76,7 @@ export function encodeStep(step: MigrationStep): Uint8Array {
     writer.raw(step.digest)
   } else if (step.kind === 'replay' || step.kind === 'activate') {
     mustFit(step.deltas, step.shards)
+    for (const [i, { shard }] of step.deltas.entries()) mustBeInPlace(shard, step.shards[i])
     writer.varint(step.after)
     writer.varint(step.upTo)
     for (const delta of step.deltas) writer.bytes(pb.v1.ShardDelta.encode(delta).finish())
@@ -90,8 +92,8 @@ export function encodeStep(step: MigrationStep): Uint8Array {
 /** Reads a body to its end. Throws RangeError, or what protobufjs throws, on what is none. */
 export function decodeStep(kind: MigrationStep['kind'], reader: ByteReader): MigrationStep {
   const id = reader.varint()
-  if (id < 1) throw new RangeError('migrations count from 1')
   const shards = readShards(reader)
+  mustBeNamed({ id, shards })
   const step = decodeRest(kind, id, shards, reader)
   if (!reader.done) throw new RangeError('bytes behind the end')
   return step
@@ -125,7 +127,7 @@ function readReplayed(id: number, shards: readonly number[], reader: ByteReader)
   const upTo = reader.varint()
   const deltas = shards.map((shard) => {
     const delta = pb.v1.ShardDelta.decode(reader.bytes())
-    if (delta.shard !== shard) throw new RangeError(`a delta of shard ${delta.shard} in the place of ${shard}`)
+    mustBeInPlace(delta.shard, shard)
     return delta
   })
   return { id, shards, after, upTo, deltas }
@@ -133,14 +135,20 @@ function readReplayed(id: number, shards: readonly number[], reader: ByteReader)
 
 function readShards(reader: ByteReader): readonly number[] {
   const count = reader.varint()
-  if (count < 1 || count > limits.shardCountMax) throw new RangeError(`a migration of ${count} shards`)
-  const shards: number[] = []
-  for (let i = 0; i < count; i++) {
-    const shard = reader.varint()
-    if (shard >= limits.shardCountMax || shard <= (shards.at(-1) ?? -1)) throw new RangeError(`shard ${shard} out of order`)
-    shards.push(shard)
+  if (count > limits.shardCountMax) throw new RangeError(`a migration of ${count} shards`)
+  return Array.from({ length: count }, () => reader.varint())
+}
+
+function mustBeNamed({ id, shards }: { readonly id: number; readonly shards: readonly number[] }): void {
+  if (id < 1) throw new RangeError('migrations count from 1')
+  if (shards.length < 1 || shards.length > limits.shardCountMax) throw new RangeError(`a migration of ${shards.length} shards`)
+  for (const [i, shard] of shards.entries()) {
+    if (shard >= limits.shardCountMax || shard <= (shards[i - 1] ?? -1)) throw new RangeError(`shard ${shard} out of order`)
   }
-  return shards
+}
+
+function mustBeInPlace(given: number | null | undefined, shard: number | undefined): void {
+  if ((given ?? 0) !== shard) throw new RangeError(`a delta of shard ${given} in the place of ${shard}`)
 }
 
 function mustFit(list: readonly unknown[], shards: readonly number[]): void {

@@ -10,10 +10,18 @@ export function entryTimeMs({ replica, stateMachine }: MovingReplica): number {
 
 /**
  * Resolves once `step` is applied and was taken. Rejects with OstrakaError: FAILED_PRECONDITION where it was refused in `apply` (nothing
- * happened), NOT_LEADER, OVERLOADED or UNAVAILABLE where it is in no log, UNKNOWN where leadership was lost with it.
+ * happened), INVALID_ARGUMENT where it is no step (a peer sent nonsense), NOT_LEADER, OVERLOADED or UNAVAILABLE where it is in no log, UNKNOWN where leadership was lost with it.
  */
 export function proposeStep(node: MigrationNode, hosted: MovingReplica, step: MigrationStep): Promise<void> {
-  return propose(node, hosted, encodeMigration(entryTimeMs(hosted), step), `${step.kind} of migration ${step.id}`)
+  const what = `${step.kind} of migration ${step.id}`
+  let entry: Uint8Array
+  try {
+    entry = encodeMigration(entryTimeMs(hosted), step)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    return Promise.reject(new OstrakaError('INVALID_ARGUMENT', `${what}: ${error.message}`, true))
+  }
+  return propose(node, hosted, entry, what)
 }
 
 export function propose(node: MigrationNode, hosted: MovingReplica, entry: Uint8Array, what: string): Promise<void> {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { CorruptionError } from '../../base/errors.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { chainDelta, continues, decodeDelta, deltaKey, encodeDelta, indexOfDelta } from '../../shardserver/delta.ts'
-import { decodeEntry, EntryCode, encodeMigration, encodeRebirth, UnknownEntryError } from '../../shardserver/entry.ts'
+import { decodeEntry, EntryCode, encodeMigration, encodeRebirth, entryHeaderBytes, UnknownEntryError } from '../../shardserver/entry.ts'
 import { decodeExportList, encodeExportList } from '../../shardserver/export-list.ts'
 import type { MigrationStep } from '../../shardserver/migration-entry.ts'
 import { RecordDigest } from '../../shardserver/record-digest.ts'
@@ -46,12 +46,27 @@ describe('the entries of moving shards', () => {
       for (let length = 0; length < step.length; length++) expect(() => decodeEntry(step.subarray(0, length), 1)).toThrow(UnknownEntryError)
       expect(() => decodeEntry(new Uint8Array([...step, 0]), 1)).toThrow(UnknownEntryError)
     }
+    const release = (...body: number[]) => {
+      const header = encodeMigration(1, { kind: 'release', id: 1, shards: [1] }).subarray(0, entryHeaderBytes)
+      return () => decodeEntry(new Uint8Array([...header, ...body]), 1)
+    }
+    expect(release(1, 1, 5)()).toMatchObject({ kind: 'release', id: 1, shards: [5] })
+    expect(release(1, 0)).toThrow('0 shards')
+    expect(release(1, 2, 2, 1)).toThrow('out of order')
+    expect(release(1, 1, 0x80, 0x80, 1)).toThrow('out of order')
+    expect(release(0, 1, 1)).toThrow('count from 1')
+  })
+
+  it('are not made where no replica could read them: such an entry would stop the group', () => {
     const none = { kind: 'release', id: 1, shards: [] } as const
-    expect(() => decodeEntry(encodeMigration(1, none), 1)).toThrow('0 shards')
-    expect(() => decodeEntry(encodeMigration(1, { ...none, shards: [2, 1] }), 1)).toThrow('out of order')
-    expect(() => decodeEntry(encodeMigration(1, { ...none, shards: [16_384] }), 1)).toThrow('out of order')
-    expect(() => decodeEntry(encodeMigration(1, { ...none, id: 0, shards: [1] }), 1)).toThrow('count from 1')
+    expect(() => encodeMigration(1, none)).toThrow('0 shards')
+    expect(() => encodeMigration(1, { ...none, shards: [2, 1] })).toThrow('out of order')
+    expect(() => encodeMigration(1, { ...none, shards: [16_384] })).toThrow('out of order')
+    expect(() => encodeMigration(1, { ...none, id: 0, shards: [1] })).toThrow('count from 1')
     expect(() => encodeMigration(1, { kind: 'replay', ...names, after: 1, upTo: 2, deltas: [] })).toThrow(RangeError)
+    const swapped = [...deltas].reverse()
+    expect(() => encodeMigration(1, { kind: 'replay', ...names, after: 1, upTo: 2, deltas: swapped })).toThrow('in the place of')
+    expect(() => encodeMigration(1, { kind: 'activate', ...names, after: 1, upTo: 2, deltas, epochs: [] })).toThrow(RangeError)
   })
 
   it('never make the decoder fail in any other way, whatever their bytes (seed 3)', () => {

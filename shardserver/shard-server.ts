@@ -199,7 +199,7 @@ class ShardServer implements RunningShardServer {
     const pace = migrationBytesPerSecond === undefined ? undefined : new Pace(clock, migrationBytesPerSecond)
     return new Migrations({
       node,
-      world: { fileSystem, transport, pace },
+      world: { fileSystem, transport, pace, onFailure: (error) => host.fail(error) },
       slow: (group, shards) => kv.slow(group, shards),
       onRecords: (group, isImporting) => kv.shardsChanged(group, isImporting),
     })

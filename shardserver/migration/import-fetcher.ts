@@ -1,6 +1,6 @@
 import { AssertionError } from '../../base/assert.ts'
-import { sleep } from '../../base/clock.ts'
-import { CorruptionError } from '../../base/errors.ts'
+import { sleepUnless } from '../../base/clock.ts'
+import { CorruptionError, DiskError } from '../../base/errors.ts'
 import type { FileSystem } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
 import type { Transport } from '../../base/transport.ts'
@@ -20,6 +20,8 @@ export interface FetchWorld {
   readonly transport: Transport
   /** Of all copies into this node; undefined: as fast as it goes. */
   readonly pace: Pace | undefined
+  /** A sync failed: final for the process. */
+  onFailure(error: Error): void
 }
 
 export interface FetchStatus {
@@ -103,7 +105,7 @@ export class ImportFetcher {
     for (let round = 0; !this.#ending.signal.aborted; round++) {
       for (const source of this.#sources) if (await this.#maybeTake(source)) return
       const backoffMs = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(round, 10))
-      await sleep(this.#node.clock, backoffMs * (0.5 + this.#node.random.next()))
+      await sleepUnless(this.#node.clock, backoffMs * (0.5 + this.#node.random.next()), this.#ending.signal)
       if (this.#sources.length === 0) this.#sources.push(...this.#order().map((node) => ({ node, lost: false, unreachableMs: undefined })))
     }
   }
@@ -146,6 +148,11 @@ export class ImportFetcher {
   }
 
   #failed(source: SourceReplica, error: unknown): boolean {
+    // Not tried again, also where nobody wants the files any more: nothing may be assumed of what the sync covered.
+    if (error instanceof DiskError) {
+      this.#world.onFailure(error)
+      return true
+    }
     if (this.#ending.signal.aborted) return true
     if (error instanceof AssertionError) throw error
     if (error instanceof OstrakaError) {

@@ -40,6 +40,7 @@ interface GroupWork {
 export class Migrations {
   readonly #options: MigrationsOptions
   readonly #node: MigrationNode
+  readonly #world: FetchWorld
   readonly #server: MigrationServer
   readonly #work = new Map<string, GroupWork>()
   /** Imports proposed whose entries are not applied yet. */
@@ -51,6 +52,11 @@ export class Migrations {
   constructor(options: MigrationsOptions) {
     this.#options = options
     this.#node = options.node
+    const onFailure = (error: Error) => {
+      this.close()
+      options.world.onFailure(error)
+    }
+    this.#world = { ...options.world, onFailure }
     this.#server = new MigrationServer({
       node: options.node,
       fetchStatus: (group, id, attempt) => this.#fetchStatus(group, id, attempt),
@@ -189,7 +195,7 @@ export class Migrations {
         fetchers.delete(want.id)
         this.check()
       }
-      fetchers.set(want.id, new ImportFetcher(this.#node, hosted, this.#options.world, want, onEnd))
+      fetchers.set(want.id, new ImportFetcher(this.#node, hosted, this.#world, want, onEnd))
     }
   }
 
@@ -214,5 +220,6 @@ export class Migrations {
     this.#stopLeading(work)
     for (const fetcher of work.fetchers.values()) fetcher.close()
     work.hosted.stateMachine.onMigration = undefined
+    this.#options.onRecords(work.hosted.replica.group, false)
   }
 }

@@ -106,6 +106,8 @@ export class MigrationServer {
   async #delta(request: pb.v1.DeltaRequest): Promise<pb.v1.DeltaReply> {
     const hosted = this.#hosted(request)
     const shards = checkedShards(request.shards)
+    // Who does not lead may lag without end: the commit would be asked for with much left to replay. And only the leader can slow writes down.
+    mustLead(this.#node, hosted)
     if (request.slow) this.#parts.slow(request.group, shards)
     return await this.#read(hosted, request.migration, request.after, shards)
   }

@@ -135,7 +135,9 @@ export class MoveRig {
   readonly #breaks: ReadonlySet<MigrationBreak>
   /** Nodes that hear nothing new of the controllers. */
   readonly deaf = new Map<string, ReturnType<FakeControllers['list']>>()
-  slowed = 0
+  /** Where the wish to slow writes down came to. */
+  readonly slowed: string[] = []
+  readonly failures: Error[] = []
 
   constructor(seed: number, breaks: readonly MigrationBreak[] = []) {
     this.world = new World({ seed })
@@ -232,8 +234,8 @@ export class MoveRig {
     }
     const migrations = new Migrations({
       node,
-      world: { fileSystem, transport, pace: undefined },
-      slow: () => this.slowed++,
+      world: { fileSystem, transport, pace: undefined, onFailure: (error) => this.failures.push(error) },
+      slow: () => this.slowed.push(process.name),
       onRecords: () => {},
     })
     replica.onSoftState = () => migrations.check()

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { DiskError } from '../../../base/errors.ts'
 import { pb } from '../../../proto/messages.ts'
 import { MoveRig } from './move-rig.ts'
 
@@ -173,12 +174,41 @@ describe('moving shards between two groups', () => {
     const rig = new MoveRig(9)
     const writes = load(rig, 0.3)
     rig.controllers.plan(1, [3])
-    await rig.world.runUntil(() => rig.slowed > 0, 60_000)
+    await rig.world.runUntil(() => rig.slowed.length > 0, 60_000)
     expect(rig.controllers.phase(1)).toBe('copying')
     expect(reportsOf(rig, REPORT_READY)).toBe(0)
     writes.stop()
     await rig.runUntilSettled(1)
     expectMoved(rig, [3], writes.acknowledged)
+  })
+
+  it('reads what is left at the leader of the source, and has it slow the writes down, also after the leader changed', async () => {
+    const rig = new MoveRig(9)
+    const writes = load(rig, 0.3)
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.target.steps.includes('replay'), 60_000)
+    expect(rig.slowed).toEqual([])
+    rig.lead(rig.source, 's3')
+    await rig.world.runUntil(() => rig.slowed.length > 0, 60_000)
+    expect(new Set(rig.slowed)).toEqual(new Set(['s3']))
+    writes.stop()
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], writes.acknowledged)
+  })
+
+  it('takes a sync that fails under a copy for the end of the process, and does not try again', async () => {
+    const rig = new MoveRig(10)
+    const syncs: string[] = []
+    rig.machine('t2').process.disk.inject = ({ kind, path }) => {
+      if (kind !== 'sync' || !path.includes('records')) return undefined
+      syncs.push(path)
+      return 'EIO'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1)
+    expect(rig.failures).toEqual([expect.any(DiskError)])
+    expect(syncs).toHaveLength(1)
+    expectMoved(rig, [3], [])
   })
 
   it('does not begin while paused, makes no progress while paused, and goes on', async () => {

@@ -25,8 +25,8 @@ import { Peers } from './migration/peers.ts'
 import type { MigrationBreak } from './migration-break.ts'
 import { nodeStatus } from './node-status.ts'
 
-/** A start gives up when no controller has answered for so long. */
-const registerTimeoutMs = 30_000
+/** How often a start says that no controller answers. It goes on asking: controllers may start later, or have lost their majority for a while. */
+const registerTimeoutMs = 10_000
 /** For handing over, for what still waits then, and for connections to end: together less than the five seconds of a signal. */
 const handOverMs = 2000
 const answerMs = 500
@@ -51,7 +51,7 @@ export interface RunningShardServer extends RunningProcess {
 
 /**
  * Starts a node: recovers its log, opens its port, registers with the controllers, starts its replicas, then follows the config. Throws what
- * keeps it from starting: DataDirectoryMismatch, CorruptionError, a listen error, OstrakaError UNAVAILABLE (no controller answers).
+ * keeps it from starting: DataDirectoryMismatch, CorruptionError, a listen error. That no controller answers does not: it waits for one.
  */
 export async function startShardServer(
   settings: ShardServerSettings,
@@ -236,12 +236,21 @@ class ShardServer implements RunningShardServer {
       protocolVersion,
       groups: [...(await this.#directory.heldGroups())],
     }
-    const reply = await this.#client.register(request, { timeoutMs: registerTimeoutMs }).catch((error: unknown) => {
-      throw this.#refusal(error)
-    })
+    const reply = await this.#registered(request)
     await this.#directory.joinCluster(reply.clusterId)
     this.#watcher.offer(reply.config, reply.directory)
     return reply
+  }
+
+  async #registered(request: pb.v1.RegisterRequest.$Properties): ReturnType<ControllerClient['register']> {
+    for (;;) {
+      try {
+        return await this.#client.register(request, { timeoutMs: registerTimeoutMs })
+      } catch (error) {
+        if (!(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw this.#refusal(error)
+        this.#seams.logger.warn({ error: error.message }, 'no controller has taken the registration yet')
+      }
+    }
   }
 
   /** That these controllers will never take this directory (another cluster, another version) is no failure that another attempt mends. */

@@ -251,18 +251,9 @@ export class SimCluster implements NemesisTarget {
       if (this.#options.onFatal === undefined) this.#world.fail(error)
       else this.#options.onFatal(name, error)
     }
-    this.#open(name, process, onFatal).then(
-      (running) => {
-        machine.running = running
-      },
-      (error) => {
-        // No controller answered in time: a supervisor starts it again.
-        if (error.code === 'UNAVAILABLE') {
-          process.kill()
-          if (this.#machine(name).process === process) this.restart(name)
-        } else onFatal(error)
-      },
-    )
+    this.#open(name, process, onFatal).then((running) => {
+      machine.running = running
+    }, onFatal)
   }
 
   async #open(name: string, process: SimProcess, onFatal: (error: Error) => void): Promise<NonNullable<Machine['running']>> {

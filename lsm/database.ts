@@ -195,7 +195,9 @@ export class Database {
     try {
       let bytes = 0
       for (const version of [view.version, ...view.queue.map((element) => element.tables)]) {
-        for (const table of version?.tables() ?? []) bytes += await this.#bytesWithin(table, { lower, upper })
+        for (const table of version?.tables() ?? []) {
+          if (rangeOverlaps({ lower, upper }, table.lower, table.upper)) bytes += await this.#bytesWithin(table, { lower, upper })
+        }
       }
       return bytes
     } finally {
@@ -204,7 +206,6 @@ export class Database {
   }
 
   async #bytesWithin(table: TableMetadata, range: { readonly lower: Uint8Array; readonly upper: Uint8Array }): Promise<number> {
-    if (!rangeOverlaps(range, table.lower, table.upper)) return 0
     const lower = compareBytes(range.lower, table.lower) > 0 ? range.lower : table.lower
     const upper = compareBytes(range.upper, table.upper) < 0 ? range.upper : table.upper
     if (!table.clipped && lower === table.lower && upper === table.upper) return table.size

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../base/clock.ts'
+import { CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -9,6 +10,8 @@ import { serves } from './shard-state.ts'
 const everyMs = 500
 const timeoutMs = 1000
 const sizesEveryMs = 5000
+/** Sizes asked for in one turn. */
+const shardsPerTurn = 32
 
 export interface HeartbeatsOptions {
   readonly clock: Clock
@@ -76,10 +79,26 @@ export class Heartbeats {
     const leader = this.#options.nodeOf(group, replica.leader)
     if (replica.role !== 'leader') return { group, term, leader }
     const sizes: pb.v1.ShardSize.$Properties[] = []
+    let asked = 0
     for (const { shard, state } of tellsSizes ? stateMachine.status().shards : []) {
-      const bytes = serves(state) ? await stateMachine.shardBytes(shard) : 0
+      if (++asked % shardsPerTurn === 0) await new Promise<void>((resolve) => this.#options.clock.soon(resolve))
+      const bytes = serves(state) ? await this.#sizeOf(stateMachine, group, shard) : 0
       if (bytes > 0) sizes.push({ shard, bytes })
     }
     return { group, term, leader, sizes, tellsSizes, progress: this.#options.progressOf(group) }
+  }
+
+  /** Damage that is met here is a matter of the replica, which meets it too, and not of the node's heartbeats. */
+  async #sizeOf(stateMachine: HostedReplica['stateMachine'], group: string, shard: number): Promise<number> {
+    try {
+      return await stateMachine.shardBytes(shard)
+    } catch (error) {
+      if (!(error instanceof CorruptionError || error instanceof DiskError) && systemErrorCode(error) === undefined) throw error
+      this.#options.logger.warn(
+        { group, shard, error: error instanceof Error ? error.message : String(error) },
+        'the size of a shard is not known',
+      )
+      return 0
+    }
   }
 }

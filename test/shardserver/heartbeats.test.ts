@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { CorruptionError } from '../../base/errors.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import type { pb } from '../../proto/messages.ts'
 import type { HostedReplica } from '../../shardserver/group-host.ts'
@@ -17,7 +18,7 @@ function hosted(group: string, role: 'leader' | 'follower'): HostedReplica {
   return { replica: { group, role, term: 7, leader: 2 }, stateMachine } as unknown as HostedReplica
 }
 
-function setUp(removedGroups: readonly string[] = []) {
+function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'leader'), hosted('g2@1', 'follower')]) {
   const world = new World({ seed: 1 })
   const { clock, logger } = new SimProcess(world, { name: 'n1', network: new SimNetwork(world) })
   const beats: pb.v1.HeartbeatRequest.$Properties[] = []
@@ -36,7 +37,7 @@ function setUp(removedGroups: readonly string[] = []) {
         return { configNumber: 1, removedGroups }
       },
     },
-    hosted: () => [hosted('g1@1', 'leader'), hosted('g2@1', 'follower')],
+    hosted: () => hosts,
     nodeOf: (_group, replica) => `n${replica}`,
     progressOf: (group) => [{ migration: group === 'g1@1' ? 4 : 0 }],
     remove: async (group) => {
@@ -44,7 +45,7 @@ function setUp(removedGroups: readonly string[] = []) {
     },
     onFatal: (error) => fatal.push(error),
   })
-  return { world, heartbeats, beats, removed, fatal, state }
+  return { world, clock, heartbeats, beats, removed, fatal, state }
 }
 
 describe('the heartbeats of a node', () => {
@@ -79,6 +80,29 @@ describe('the heartbeats of a node', () => {
     await world.runFor(1000)
     expect(beats.at(-1)?.groups?.[0]?.tellsSizes).toBe(false)
     expect(fatal).toEqual([])
+  })
+
+  it('ask for the sizes of many shards in several turns, and go on where one cannot be read', async () => {
+    let inTurn = 0
+    let most = 0
+    const stateMachine = {
+      status: () => ({ shards: Array.from({ length: 200 }, (_, shard) => ({ shard, state: 'serving' })) }),
+      shardBytes: async (shard: number) => {
+        // The first beat begins while the rig is being set up.
+        await Promise.resolve()
+        if (shard === 5) throw new CorruptionError('000007.sst', 0, 'damaged')
+        if (inTurn++ === 0) clock.soon(() => (inTurn = 0))
+        most = Math.max(most, inTurn)
+        return 1
+      },
+    }
+    const many = { replica: { group: 'g1@1', role: 'leader', term: 7, leader: 2 }, stateMachine } as unknown as HostedReplica
+    const { world, clock, beats, fatal, heartbeats } = setUp([], [many])
+    await world.runFor(100)
+    expect(beats[0]?.groups?.[0]?.sizes).toHaveLength(199)
+    expect(most).toBeLessThan(50)
+    expect(fatal).toEqual([])
+    heartbeats.close()
   })
 
   it('have groups deleted that were removed from the cluster, and end with a bug of ours', async () => {

@@ -45,27 +45,9 @@ export async function moves(load: ClusterUnderLoad, random: SeededRandom, option
 
 /** leave, join, some moves, unpin of what was moved, rebalance; after each what has moved must be what had to move. */
 async function round(admin: AdminCli, history: HistoryOfOwners, random: SeededRandom, count: number): Promise<void> {
-  let before = await admin.config()
-  const step = async (what: string, command: () => Promise<unknown>, judge: (moved: ReadonlySet<number>, after: ConfigJson) => string) => {
-    await command()
-    const after = await admin.config()
-    const moved = changed(before, after)
-    const fault = judge(moved, after)
-    if (fault !== '') throw new Error(`${what}: ${fault}`)
-    history.expect(before.number, after.number, moved, what)
-    before = after
-  }
-  const own = before.assignment.filter((group) => group === mover).length
-  const leavers = new Set(before.assignment.flatMap((group, shard) => (group === mover ? [shard] : [])))
-  await step(
-    'leave',
-    () => admin.leave(mover),
-    (moved, after) => {
-      if (after.groups[mover] !== undefined) return `${mover} is still there`
-      return moved.size === own && [...moved].every((shard) => leavers.has(shard)) ? '' : `${moved.size} shards moved, ${mover} had ${own}`
-    },
-  )
-  await step(
+  const commands = new Commands(admin, history, await admin.config())
+  await leave(commands, admin)
+  await commands.give(
     'join',
     () => admin.join(mover),
     (moved, after) => {
@@ -74,30 +56,76 @@ async function round(admin: AdminCli, history: HistoryOfOwners, random: SeededRa
     },
   )
   const pinned = new Set<number>()
-  for (let i = 0; i < count; i++) {
-    const shard = random.below(before.shardCount)
-    const groups = Object.keys(before.groups).filter((group) => group !== before.assignment[shard])
-    const group = groups[random.below(groups.length)] ?? mover
-    pinned.add(shard)
-    await step(
-      `move ${shard} ${group}`,
-      () => admin.move(shard, group),
-      (moved, after) => (after.assignment[shard] === group && moved.size === 1 ? '' : `${[...moved]} moved`),
-    )
-  }
-  for (const shard of pinned)
-    await step(
+  for (let i = 0; i < count; i++) pinned.add(await moveOne(commands, admin, random))
+  for (const shard of pinned) {
+    await commands.give(
       `unpin ${shard}`,
       () => admin.unpin(shard),
       (moved) => (moved.size === 0 ? '' : `${[...moved]} moved`),
     )
-  const least = leastMoves(before)
-  await step(
+  }
+  const least = leastMoves(commands.config)
+  await commands.give(
     'rebalance',
     () => admin.rebalance(),
     (moved, after) =>
-      moved.size <= least + Object.keys(after.groups).length - 1 ? unfair(after) : `${moved.size} shards moved, ${least} had to`,
+      moved.size < least + Object.keys(after.groups).length ? unfair(after) : `${moved.size} shards moved, ${least} had to`,
   )
+}
+
+async function leave(commands: Commands, admin: AdminCli): Promise<void> {
+  const own = new Set(commands.config.assignment.flatMap((group, shard) => (group === mover ? [shard] : [])))
+  await commands.give(
+    'leave',
+    () => admin.leave(mover),
+    (moved, after) => {
+      if (after.groups[mover] !== undefined) return `${mover} is still there`
+      const isOwn = moved.size === own.size && [...moved].every((shard) => own.has(shard))
+      return isOwn ? '' : `${moved.size} shards moved, ${mover} had ${own.size}`
+    },
+  )
+}
+
+async function moveOne(commands: Commands, admin: AdminCli, random: SeededRandom): Promise<number> {
+  const { config } = commands
+  const shard = random.below(config.shardCount)
+  const groups = Object.keys(config.groups).filter((group) => group !== config.assignment[shard])
+  const group = groups[random.below(groups.length)] ?? mover
+  await commands.give(
+    `move ${shard} ${group}`,
+    () => admin.move(shard, group),
+    (moved, after) => (after.assignment[shard] === group && moved.size === 1 ? '' : `${[...moved]} moved`),
+  )
+  return shard
+}
+
+/** Gives commands one after the other and judges what each has moved. */
+class Commands {
+  /** After the newest command. */
+  config: ConfigJson
+  readonly #admin: AdminCli
+  readonly #history: HistoryOfOwners
+
+  constructor(admin: AdminCli, history: HistoryOfOwners, config: ConfigJson) {
+    this.#admin = admin
+    this.#history = history
+    this.config = config
+  }
+
+  /** `judge`: what is wrong, or ''. */
+  async give(
+    what: string,
+    command: () => Promise<unknown>,
+    judge: (moved: ReadonlySet<number>, after: ConfigJson) => string,
+  ): Promise<void> {
+    const before = this.config
+    await command()
+    this.config = await this.#admin.config()
+    const moved = changed(before, this.config)
+    const fault = judge(moved, this.config)
+    if (fault !== '') throw new Error(`${what}: ${fault}`)
+    this.#history.expect(before.number, this.config.number, moved, what)
+  }
 }
 
 function changed(before: ConfigJson, after: ConfigJson): Set<number> {

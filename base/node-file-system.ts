@@ -177,7 +177,8 @@ export class NodeFileSystem implements FileSystem {
   }
 
   removeFolder(path: string): Promise<void> {
-    return call((done) => fs.rm(path, { recursive: true, force: true }, done))
+    // What another call is still making in it would else end the removal: ENOTEMPTY.
+    return call((done) => fs.rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 }, done))
   }
 
   list(path: string): Promise<string[]> {

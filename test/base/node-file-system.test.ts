@@ -31,3 +31,26 @@ it.runIf(process.platform === 'linux')('a full disk fails a write with ENOSPC', 
   await expect(file.write([new Uint8Array(1)], 0)).rejects.toMatchObject({ code: 'ENOSPC' })
   await file.close()
 })
+
+it('a folder is removed also where a call under way still makes files in it', async () => {
+  const fileSystem = new NodeFileSystem()
+  const parent = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))
+  const folder = path.join(parent, 'fetch')
+  /** Makes files until the folder is gone, at most so many. */
+  const fill = async () => {
+    for (let i = 0; i < 40; i++) {
+      const file = await fileSystem.open(path.join(folder, String(i)), 'create').catch(() => undefined)
+      if (file === undefined) return
+      await file.close()
+    }
+  }
+  try {
+    for (let round = 0; round < 20; round++) {
+      await fileSystem.makeFolder(folder)
+      await Promise.all([fileSystem.removeFolder(folder), fill()])
+      expect(await fileSystem.exists(folder), `round ${round}`).toBe(false)
+    }
+  } finally {
+    await rm(parent, { recursive: true, force: true, maxRetries: 5 })
+  }
+})

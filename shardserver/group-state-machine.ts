@@ -293,9 +293,11 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
   ): Promise<HeldImport> {
     return this.#files.imports.stage(id, attempt, set, (list) => {
-      const isWanted = (record: ShardRecord) =>
-        record.state === 'importing' && record.newestId === id && record.attempt === attempt && !record.ingested
-      return list.id === id && list.attempt === attempt && list.shards.every((shard) => isWanted(this.shardRecord(shard)))
+      const local = this.migrations().find((each) => each.id === id && each.state === 'importing')
+      if (local === undefined || local.attempt !== attempt || local.ingested) return false
+      // Files of some of the shards would be held, and at the ingest of all of them every replica would lack files.
+      const sameShards = list.shards.length === local.shards.length && list.shards.every((shard, i) => shard === local.shards[i])
+      return list.id === id && list.attempt === attempt && sameShards
     })
   }
 

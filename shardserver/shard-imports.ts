@@ -59,7 +59,18 @@ export class ShardImports {
   }
 
   /** `isWanted` is asked before and after the files are read. See `ShardMigrations.stageImport`. */
-  async stage(
+  stage(
+    id: number,
+    attempt: number,
+    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
+    isWanted: (list: ExportList) => boolean,
+  ): Promise<HeldImport> {
+    const staging = this.#stage(id, attempt, set, isWanted)
+    this.#track(staging.then(ignore, ignore))
+    return staging
+  }
+
+  async #stage(
     id: number,
     attempt: number,
     set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
@@ -187,10 +198,12 @@ export class ShardImports {
     if (!isWhole) throw new CorruptionError(folder, undefined, 'the records are not those of the export')
   }
 
+  /** Throws where this replica is being closed. */
   #pauser(): Pause {
     const { clock } = this.#options
     let untilMs = clock.monotonicMs() + sliceMs
     return () => {
+      if (this.#closed) throw new OstrakaError('FAILED_PRECONDITION', 'this replica is being closed', true)
       if (clock.monotonicMs() < untilMs) return undefined
       return new Promise<void>((resolve) => clock.soon(resolve)).then(() => {
         untilMs = clock.monotonicMs() + sliceMs
@@ -203,6 +216,8 @@ export class ShardImports {
     void work.finally(() => this.#work.delete(work))
   }
 }
+
+function ignore(): void {}
 
 function fits(list: ExportList, step: IngestStep): boolean {
   const sameShards = list.shards.length === step.shards.length && list.shards.every((shard, i) => shard === step.shards[i])

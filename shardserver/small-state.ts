@@ -56,7 +56,8 @@ export class GroupSmallState {
   /** Those that are moving here, by id. */
   migrations(): readonly LocalMigration[] {
     const found = new Map<number, LocalMigration & { shards: number[] }>()
-    for (const { shard, record } of [...this.shards.values()].sort((a, b) => a.shard - b.shard)) {
+    const moving = [...this.shards.values()].filter(({ record }) => movingState(record.state) !== undefined)
+    for (const { shard, record } of moving.sort((a, b) => a.shard - b.shard)) {
       const { newestId: id, attempt, ingested, cursor, cut, releasedAt } = record
       const state = movingState(record.state)
       if (state === undefined) continue

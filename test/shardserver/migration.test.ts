@@ -3,6 +3,7 @@ import { utf8, utf8Text } from '../../base/bytes.ts'
 import { pb } from '../../proto/messages.ts'
 import { SnapshotNeeded } from '../../raft/state-machine.ts'
 import { encodeMigration, encodeRebirth } from '../../shardserver/entry.ts'
+import { decodeExportList, encodeExportList } from '../../shardserver/export-list.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { Caller, keyOf, openMachine, written } from './builders.ts'
 import { Mover, openExport, TestGroup } from './movers.ts'
@@ -306,12 +307,15 @@ describe('a shard on its way', () => {
     expect(b.machine.holdsImport(7, 1)).toMatchObject({ cut })
   })
 
-  it('does not hold files that are damaged, or of another migration', async () => {
+  it('does not hold files that are damaged, of another migration, or of some of its shards only', async () => {
     const { a, b, mover } = await pair()
     await mover.import()
     await mover.export()
     const set = await openExport(a.machine, 7, 1)
     await expect(b.machine.stageImport(8, 1, set)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+    const list = decodeExportList(set.description, 'LIST')
+    const description = encodeExportList({ ...list, shards: list.shards.slice(1) })
+    await expect(b.machine.stageImport(7, 1, { ...set, description })).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
     await expect(b.machine.stageImport(7, 1, { ...set, files: [] })).rejects.toThrow('files')
     await expect(b.machine.stageImport(7, 1, { ...set, description: set.description.slice(1) })).rejects.toThrow('list')
     expect(b.machine.holdsImport(7, 1)).toBeUndefined()

@@ -1,19 +1,8 @@
 import type { Clock } from '../base/clock.ts'
-import type { Logger } from '../base/logger.ts'
-import type { Random } from '../base/random.ts'
 import { AppliedWaiters } from './applied-waiters.ts'
 import { ApplyPump } from './apply-pump.ts'
-import { Raft } from './core/raft.ts'
-import {
-  type ConfState,
-  type CoreOptions,
-  type Entry,
-  type HardState,
-  type Message,
-  NONE,
-  type Ready,
-  type SnapshotMeta,
-} from './core/types.ts'
+import type { Raft } from './core/raft.ts'
+import { type ConfState, type Entry, type Message, NONE, type Ready, type SnapshotMeta } from './core/types.ts'
 import { GroupTime } from './group-time.ts'
 import { LeaderTransfer, type TransferOutcome } from './leader-transfer.ts'
 import type { GroupLog } from './log/group-log.ts'
@@ -22,50 +11,9 @@ import type { Envelope } from './message-codec.ts'
 import { PendingProposals } from './pending-proposals.ts'
 import { PendingReads } from './pending-reads.ts'
 import type { ReplicaApi } from './replica-api.ts'
-import { SnapshotInstall, type SnapshotPeers } from './snapshot-install.ts'
+import { makeCore, type ReplicaOptions } from './replica-options.ts'
+import { SnapshotInstall } from './snapshot-install.ts'
 import type { ProposalOutcome, ReadOutcome, StateMachine } from './state-machine.ts'
-
-/** Bytes of entries in one append, sent and not yet acknowledged by one follower, and proposed and not yet committed. */
-const maxAppendBytes = 1024 * 1024
-const maxInflightBytes = 16 * 1024 * 1024
-const maxUncommittedBytes = 64 * 1024 * 1024
-
-export interface ReplicaOptions<Result> {
-  /** Uid of the group. */
-  readonly group: string
-  /** This replica's number. */
-  readonly replica: number
-  readonly clock: Clock
-  readonly random: Random
-  readonly logger: Logger
-  /** Aligned with the state machine: `alignLog`. */
-  readonly log: GroupLog
-  readonly hardState: HardState
-  readonly stateMachine: StateMachine<Result>
-  readonly electionTicks: number
-  readonly heartbeatTicks: number
-  /** The log grows to about this before the state machine is flushed to free it. */
-  readonly snapshotLogBytes: number
-  /** Where snapshots come from. */
-  readonly peers: SnapshotPeers
-  /** Hands a message to the messenger. */
-  send(message: Message, envelope: Envelope): void
-  /** The role, the leader or the term changed. */
-  onSoftState(): void
-  /** The log's mark moved: space may be reclaimed. */
-  onTruncated(): void
-  /** This replica stopped for good: its state machine or its log failed. The node goes on. */
-  onStopped(error: Error): void
-  /** Bytes of entries in one append; one entry is always admitted. */
-  readonly maxAppendBytes?: number
-  readonly unsafe?: UnsafeReplica
-}
-
-/** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
-export type UnsafeReplica = NonNullable<CoreOptions['unsafe']> & {
-  /** Leaves the vote out of what is persisted. */
-  readonly forgetVote?: boolean
-}
 
 /**
  * Drives one replica: the pure core (`core/raft.ts`), the log, the state machine and the messenger. The duties numbered in raft/README.md
@@ -114,7 +62,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       onFailed: (error) => this.#stop(error),
     })
     this.#waiters = new AppliedWaiters(options.group, this.#pump.applied)
-    this.#core = this.#makeCore()
+    this.#core = makeCore(options, this.#pump)
     this.#transfer = new LeaderTransfer(this.#core, options.electionTicks)
     this.#install = this.#makeInstall()
     log.onLoaded = () => {
@@ -261,26 +209,6 @@ export class Replica<Result> implements ReplicaApi<Result> {
   /** Stops without a failure: what is pending is answered, nothing more is sent or applied. */
   stop(): void {
     this.#stop(new Error('the replica was stopped'))
-  }
-
-  #makeCore(): Raft {
-    const { log, random, stateMachine, unsafe } = this.#options
-    return new Raft({
-      self: this.#options.replica,
-      conf: stateMachine.durable.conf,
-      hardState: { ...this.#options.hardState, commit: this.#pump.commit },
-      applied: this.#pump.applied,
-      log,
-      random,
-      electionTicks: this.#options.electionTicks,
-      heartbeatTicks: this.#options.heartbeatTicks,
-      preVote: true,
-      checkQuorum: true,
-      maxInflightBytes,
-      maxAppendBytes: this.#options.maxAppendBytes ?? maxAppendBytes,
-      maxUncommittedBytes,
-      ...(unsafe === undefined ? {} : { unsafe }),
-    })
   }
 
   #wake(): void {

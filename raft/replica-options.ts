@@ -1,0 +1,72 @@
+import type { Clock } from '../base/clock.ts'
+import type { Logger } from '../base/logger.ts'
+import type { Random } from '../base/random.ts'
+import { Raft } from './core/raft.ts'
+import type { CoreOptions, HardState, Message } from './core/types.ts'
+import type { GroupLog } from './log/group-log.ts'
+import type { Envelope } from './message-codec.ts'
+import type { SnapshotPeers } from './snapshot-install.ts'
+import type { StateMachine } from './state-machine.ts'
+
+/** Bytes of entries in one append, sent and not yet acknowledged by one follower, and proposed and not yet committed. */
+const maxAppendBytes = 1024 * 1024
+const maxInflightBytes = 16 * 1024 * 1024
+const maxUncommittedBytes = 64 * 1024 * 1024
+
+export interface ReplicaOptions<Result> {
+  /** Uid of the group. */
+  readonly group: string
+  /** This replica's number. */
+  readonly replica: number
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  /** Aligned with the state machine: `alignLog`. */
+  readonly log: GroupLog
+  readonly hardState: HardState
+  readonly stateMachine: StateMachine<Result>
+  readonly electionTicks: number
+  readonly heartbeatTicks: number
+  /** The log grows to about this before the state machine is flushed to free it. */
+  readonly snapshotLogBytes: number
+  /** Where snapshots come from. */
+  readonly peers: SnapshotPeers
+  /** Hands a message to the messenger. */
+  send(message: Message, envelope: Envelope): void
+  /** The role, the leader or the term changed. */
+  onSoftState(): void
+  /** The log's mark moved: space may be reclaimed. */
+  onTruncated(): void
+  /** This replica stopped for good: its state machine or its log failed. The node goes on. */
+  onStopped(error: Error): void
+  /** Bytes of entries in one append; one entry is always admitted. */
+  readonly maxAppendBytes?: number
+  readonly unsafe?: UnsafeReplica
+}
+
+/** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
+export type UnsafeReplica = NonNullable<CoreOptions['unsafe']> & {
+  /** Leaves the vote out of what is persisted. */
+  readonly forgetVote?: boolean
+}
+
+/** The pure core of a replica whose state machine stands at `stands.applied`. */
+export function makeCore<Result>(options: ReplicaOptions<Result>, stands: { readonly applied: number; readonly commit: number }): Raft {
+  const { log, random, stateMachine, unsafe } = options
+  return new Raft({
+    self: options.replica,
+    conf: stateMachine.durable.conf,
+    hardState: { ...options.hardState, commit: stands.commit },
+    applied: stands.applied,
+    log,
+    random,
+    electionTicks: options.electionTicks,
+    heartbeatTicks: options.heartbeatTicks,
+    preVote: true,
+    checkQuorum: true,
+    maxInflightBytes,
+    maxAppendBytes: options.maxAppendBytes ?? maxAppendBytes,
+    maxUncommittedBytes,
+    ...(unsafe === undefined ? {} : { unsafe }),
+  })
+}

@@ -122,6 +122,8 @@ export class ImportDriver {
         return this.#catchUpOnce(migration, step.after)
       case 'take-over':
         return this.#takeOver(migration, step.after)
+      case 'refuse':
+        return this.#refuse(migration, 'the source was given up')
       case 'report-refused':
         return this.#report(migration, {
           kind: pb.v1.ReportKind.REPORT_REFUSED,

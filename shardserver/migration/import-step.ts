@@ -19,6 +19,8 @@ export type ImportStep =
   | { readonly kind: 'catch-up'; readonly after: number }
   /** Committed: release at the source, replay the rest, serve. */
   | { readonly kind: 'take-over'; readonly after: number }
+  /** Committed, but the source was given up before it released: its last commands never come. */
+  | { readonly kind: 'refuse' }
   | { readonly kind: 'report-refused' }
   | { readonly kind: 'report-active' }
 
@@ -51,7 +53,10 @@ export function nextImportStep(migration: Migration, records: readonly ShardReco
 }
 
 function importing(migration: Migration, { ingested, attempt, cursor }: ShardRecord): ImportStep {
-  if (migration.phase === 'committed') return ingested ? { kind: 'take-over', after: cursor } : { kind: 'wait', why: 'behind' }
+  if (migration.phase === 'committed') {
+    if (!ingested) return { kind: 'wait', why: 'behind' }
+    return migration.fromConfirmed ? { kind: 'refuse' } : { kind: 'take-over', after: cursor }
+  }
   if (migration.paused) return { kind: 'wait', why: 'paused' }
   return ingested ? { kind: 'catch-up', after: cursor } : { kind: 'copy', attempt }
 }

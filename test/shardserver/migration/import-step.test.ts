@@ -36,6 +36,12 @@ const cases: readonly Case[] = [
     records: [record({ state: 'absent', newestId: 6 }), record({ state: 'released', newestId: 6 })],
     next: { kind: 'wait', why: 'blocked' },
   },
+  {
+    what: 'a committed one whose source was given up is refused: nobody will ever release',
+    migration: { phase: 'committed', fromConfirmed: true },
+    records: both({ ...importing, ingested: true, cursor: 9 }),
+    next: { kind: 'refuse' },
+  },
   { what: 'the attempt of the log is copied', records: both(importing), next: { kind: 'copy', attempt: 2 } },
   { what: 'a paused copy waits', migration: { paused: true }, records: both(importing), next: { kind: 'wait', why: 'paused' } },
   {

@@ -211,6 +211,18 @@ describe('moving shards between two groups', () => {
     expectMoved(rig, [3], [])
   })
 
+  it('gives up what is committed where the source is given up before it has released', async () => {
+    const rig = new MoveRig(11)
+    rig.source.fate = (kind) => (kind === 'release' ? 'lost' : 'applied')
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'committed', 20_000)
+    for (const node of ['s1', 's2', 's3']) rig.kill(node)
+    rig.controllers.change(1, { fromConfirmed: true })
+    await rig.runUntilSettled(1)
+    expect(rig.controllers.phase(1)).toBe('given-back')
+    expect(rig.target.record(3).state).toBe('absent')
+  })
+
   it('does not begin while paused, makes no progress while paused, and goes on', async () => {
     const rig = new MoveRig(8)
     rig.controllers.plan(1, [3])

@@ -12,8 +12,9 @@ import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
 import type { GroupResult } from './apply-run.ts'
 import { Births } from './births.ts'
-import { type GroupStateMachine, openGroupStateMachine } from './group-state-machine.ts'
+import type { GroupStateMachine } from './group-state-machine.ts'
 import type { MigrationBreak } from './migration-break.ts'
+import { openGroupStateMachine } from './open-group.ts'
 
 const claimTimeoutMs = 10_000
 const retryMs = 500

@@ -1,9 +1,7 @@
-import { assert, must } from '../base/assert.ts'
+import { must } from '../base/assert.ts'
 import { type Clock, sleep } from '../base/clock.ts'
-import type { Executor } from '../base/executor.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { isShardCount } from '../base/slot.ts'
-import { type BlockCache, Database, type MemtableBudget, WriteBatch } from '../lsm/index.ts'
+import { WriteBatch } from '../lsm/index.ts'
 import type { ConfState, Entry, SnapshotMeta } from '../raft/core/types.ts'
 import type { FileEntry, FileSource } from '../raft/file-set.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
@@ -373,44 +371,4 @@ export async function loadGroupStateMachine(store: GroupStore, options: LoadOpti
   const files = new MigrationFiles(options, store)
   await files.reopen(state)
   return new GroupStateMachine(store, state, durable, files, options)
-}
-
-export interface GroupStateMachineOptions extends LoadOptions {
-  /** Its registry must hold `lsmJobs`. */
-  readonly executor: Executor
-  /** Of this replica; made if absent. */
-  readonly folder: string
-  /** The group's first membership: the mark of a folder that is made. */
-  readonly initialConf: ConfState
-  /** May be shared. */
-  readonly blockCache: BlockCache
-  /** May be shared. */
-  readonly memtableBudget: MemtableBudget
-  readonly shardCount: number
-  /** Called once, when the store takes no more writes: its disk failed, its files are damaged, or it has met a bug of ours. */
-  readonly onFailure?: (error: Error) => void
-}
-
-/** Opens or makes a replica's state. CorruptionError where its files are damaged. */
-export async function openGroupStateMachine(options: GroupStateMachineOptions): Promise<GroupStateMachine> {
-  const { fileSystem, executor, clock, logger, folder, blockCache, memtableBudget, onFailure } = options
-  assert(isShardCount(options.shardCount), `shard count ${options.shardCount}`)
-  const database = await Database.open({
-    fileSystem,
-    executor,
-    clock,
-    logger,
-    folder,
-    wal: false,
-    memtableBudget,
-    blockCache,
-    boundaryOf: { prefixBytes: 2 },
-    ...(onFailure === undefined ? {} : { onFailure }),
-  })
-  try {
-    return await loadGroupStateMachine(database, options)
-  } catch (error) {
-    await database.close()
-    throw error
-  }
 }

@@ -6,6 +6,9 @@ import { assert } from '../../base/assert.ts'
 import type { Random } from '../../base/random.ts'
 import { type Admin, type ChangeAnswer, type ConfigView, type MigrationView, NoAnswer, Refusal } from './admin.ts'
 
+/** How many moves must come about once all faults have ended. */
+const movesInPeace = 3
+
 export interface OperatorOptions {
   readonly shards: number
   /** All groups that ever join. */
@@ -70,7 +73,7 @@ export class Operator {
   }
 
   /**
-   * Brings the cluster to rest: nothing paused, everything joined, nothing pinned, balanced. To be called when it works again; asks until it
+   * Brings the cluster to rest: nothing paused, everything joined, some shards moved, nothing pinned, balanced. To be called when it works again; asks until it
    * is answered. `again` waits a little.
    */
   async settle(again: () => Promise<void>): Promise<void> {
@@ -89,11 +92,24 @@ export class Operator {
     await insist(() => this.#resumeAll())
     await this.#atRest(again)
     for (const group of this.#options.groups) await insist(() => this.#admin.join(group))
+    await this.#atRest(again)
+    for (let i = 0; i < movesInPeace; i++) await this.#moveInPeace(insist, again)
     const { pins } = await this.#newestConfig(again)
     for (const shard of pins.keys()) await insist(() => this.#admin.unpin(shard))
     await this.#atRest(again)
     await insist(() => this.#admin.rebalance())
     await this.#atRest(again)
+  }
+
+  /** Whatever came before: a move that is asked for now comes about. */
+  async #moveInPeace(insist: (change: () => Promise<unknown>) => Promise<void>, again: () => Promise<void>): Promise<void> {
+    const shard = this.#random.below(this.#options.shards)
+    const owner = (await this.#newestConfig(again)).assignment[shard]
+    const group = this.#pick(this.#options.groups.filter((one) => one !== owner))
+    await insist(() => this.#admin.move(shard, group))
+    await this.#atRest(again)
+    const arrived = (await this.#newestConfig(again)).assignment[shard]
+    assert(arrived === group, `shard ${shard} was moved to ${group} in peace, and is in ${arrived}`)
   }
 
   /** What must hold of a cluster at rest and of all that ever moved in it. Call it after `settle`. */

@@ -208,7 +208,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
 
   /** Stops without a failure: what is pending is answered, nothing more is sent or applied. */
   stop(): void {
-    this.#stop(new Error('the replica was stopped'))
+    this.#end(new Error('the replica was stopped'))
   }
 
   #wake(): void {
@@ -376,6 +376,12 @@ export class Replica<Result> implements ReplicaApi<Result> {
 
   #stop(error: Error): void {
     if (this.#stopped !== undefined) return
+    this.#end(error)
+    this.#options.onStopped(error)
+  }
+
+  #end(error: Error): void {
+    if (this.#stopped !== undefined) return
     this.#stopped = error
     this.#time.follow()
     this.#options.stateMachine.onDurable = undefined
@@ -387,6 +393,5 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#transfer.stop()
     this.#proposals.loseBehind(0)
     this.#wake()
-    this.#options.onStopped(error)
   }
 }

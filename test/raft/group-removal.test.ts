@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { joinPath, makeFolderDurably, replaceFile } from '../../base/file-system.ts'
+import { silentLogger } from '../../base/logger.ts'
 import type { SnapshotMeta } from '../../raft/core/types.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { RaftHost } from '../../raft/raft-host.ts'
@@ -36,6 +37,7 @@ class Rig {
   process: SimProcess
   directory: DataDirectory | undefined
   host: RaftHost | undefined
+  readonly errors: string[] = []
 
   constructor(seed: number) {
     this.world = new World({ seed })
@@ -43,7 +45,8 @@ class Rig {
   }
 
   async open() {
-    const { fileSystem, random, clock, transport, logger } = this.process
+    const { fileSystem, random, clock, transport } = this.process
+    const logger = { ...silentLogger, error: (_: object, message: string) => this.errors.push(message) }
     const directory = await this.world.settle(DataDirectory.open(fileSystem, random, 'data', 'server', 'n1'))
     const options = { fileSystem, random, clock, transport, logger, directory, electionTimeoutMs: 100, heartbeatMs: 20 }
     const host = await this.world.settle(
@@ -73,6 +76,14 @@ class Rig {
 }
 
 describe('a group that was removed from the cluster', () => {
+  it('is no fault: nothing is logged as one', async () => {
+    const rig = new Rig(1)
+    const { directory, host } = await rig.open()
+    await rig.start(removed, host, directory)
+    await rig.world.settle(host.remove(removed))
+    expect(rig.errors).toEqual([])
+  })
+
   it('leaves nothing behind, and the other groups as they are', async () => {
     const rig = new Rig(1)
     const { directory, host } = await rig.open()

@@ -30,24 +30,13 @@ export function parseListenAddress(text: string, allowPortZero: boolean): Listen
   return { name: parseName(text.slice(0, equals), 'listener'), address: parseAddress(text.slice(equals + 1), allowPortZero) }
 }
 
-/** ID=HOST:PORT,… of controllers. */
+/** ID=HOST:PORT,… */
 export function parseMembers(text: string): { id: string; address: string }[] {
-  return distinct(text.split(',').map(parseMember), text)
-}
-
-/** ID=HOST:PORT,… of nodes, or ID alone (its address is '') where the controllers know it. */
-export function parseNodes(text: string): { id: string; address: string }[] {
-  const nodes = text.split(',').map((part) => (/[=:]/.test(part) ? parseMember(part) : { id: parseName(part.trim(), 'id'), address: '' }))
-  return distinct(nodes, text)
-}
-
-function parseMember(part: string): { id: string; address: string } {
-  const equals = part.indexOf('=')
-  if (equals < 1) throw usageError(`'${part}' is no member: give ID=HOST:PORT, for example n1=127.0.0.1:7410`)
-  return { id: parseName(part.slice(0, equals).trim(), 'id'), address: parseAddress(part.slice(equals + 1).trim()) }
-}
-
-function distinct<T extends { readonly id: string }>(members: T[], text: string): T[] {
+  const members = text.split(',').map((part) => {
+    const equals = part.indexOf('=')
+    if (equals < 1) throw usageError(`'${part}' is no member: give ID=HOST:PORT, for example n1=127.0.0.1:7410`)
+    return { id: parseName(part.slice(0, equals).trim(), 'id'), address: parseAddress(part.slice(equals + 1).trim()) }
+  })
   const ids = new Set(members.map((member) => member.id))
   if (ids.size < members.length) throw usageError(`'${text}' names an id twice`)
   return members

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { limits } from '../proto/limits.ts'
 import type { pb } from '../proto/messages.ts'
-import { parseName, parseNodes } from './address.ts'
+import { parseMembers, parseName } from './address.ts'
 import { type PlannableChange, waitHelp } from './change.ts'
 import { usageError } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
@@ -12,11 +12,7 @@ import type { Controllers } from './world.ts'
 export function addJoinFlags(command: Command): Command {
   return command
     .argument('<group...>', 'name of the group; several join at once, before any shard is given away')
-    .requiredOption(
-      '--nodes <members>',
-      'ID=HOST:PORT,… of its nodes, ID alone for one that has registered; once for each group, in order',
-      collect,
-    )
+    .requiredOption('--nodes <members>', 'ID=HOST:PORT,… of its nodes; once for each group, in their order', collect)
     .option('--weight <number>', 'its share of the shards relative to the others', '1')
 }
 
@@ -53,7 +49,7 @@ function joinRequest(names: readonly string[], options: JoinFlags, author: strin
   const groups = names.map((name, at) => ({
     name: parseGroupName(name),
     weight,
-    members: parseNodes(options.nodes[at] ?? '').map(({ id, address }) => ({ node: id, address })),
+    members: parseMembers(options.nodes[at] ?? '').map(({ id, address }) => ({ node: id, address })),
   }))
   return { groups, author }
 }
@@ -73,7 +69,7 @@ export function addAdminJoin(admin: Command, registry: Registry): void {
       'after',
       examples(
         'admin join g1 --nodes n1=10.0.0.4:7410,n2=10.0.0.5:7410,n3=10.0.0.6:7410',
-        'admin join g2 --nodes n4 --weight 0.5 --wait',
+        'admin join g2 --nodes n4=10.0.0.7:7410 --weight 0.5 --wait',
         'admin join g1 g2 --nodes n1=10.0.0.4:7410 --nodes n2=10.0.0.5:7410 --once',
       ),
     )

@@ -157,7 +157,7 @@ describe('admin join and plan', () => {
     expect(await json('admin', 'join', 'g4', '--nodes', nodesFlag(), '--weight', '0.5', '--wait')).toMatchObject({
       configNumber: before.number + 1,
     })
-    expect(await json('admin', 'query')).toMatchObject({
+    expect(await json('admin', 'query', String(before.number + 1))).toMatchObject({
       number: before.number + 1,
       cause: 'join g4',
       groups: { g4: { weight: 0.5, state: 'active' } },

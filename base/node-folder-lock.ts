@@ -80,6 +80,14 @@ class Contender {
   }
 
   static async raise(folder: string): Promise<Contender> {
+    for (;;) {
+      const contender = await Contender.#tryRaise(folder)
+      if (contender !== undefined) return contender
+    }
+  }
+
+  /** Undefined: who took the folder meanwhile has swept this one away before it had its name. */
+  static async #tryRaise(folder: string): Promise<Contender | undefined> {
     const place = new SocketPlace(path.join(folder, 'lock'))
     const contender = new Contender(folder, place, randomBytes(8).toString('hex'))
     const starting = contender.#name.replace('lock', 'starting')
@@ -93,6 +101,7 @@ class Contender {
       return contender
     } catch (error) {
       contender.withdraw()
+      if (systemErrorCode(error) === 'ENOENT' && fs.existsSync(place.folder)) return undefined
       throw error
     }
   }
@@ -139,7 +148,7 @@ class Contender {
   /** Removes what processes left that died between `listen` and their rename. */
   #sweep(): void {
     for (const name of fs.readdirSync(this.#place.folder)) {
-      // A contender that is just starting finds its file gone, and fails; it would have been refused.
+      // A contender that is just starting finds its file gone, and begins again.
       if (name.startsWith('starting-')) remove(this.#place.file(name))
     }
   }

@@ -1,4 +1,5 @@
 import type { ChangeOutcome } from '../proto/controller-client.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import type { Change } from './change.ts'
 import { CommandError, exitCode } from './exit-code.ts'
 import type { Invocation } from './invocation.ts'
@@ -23,7 +24,7 @@ export async function waitForChange(
   const progress = new MoveProgress(invocation)
   let missing = ''
   try {
-    const reached = await pollUntil(timeoutMs, async (leftMs) => {
+    const look = async (leftMs: number): Promise<true | undefined> => {
       const migrations = await migrationsOf(controllers, outcome, leftMs)
       progress.update(migrations)
       const running = migrations.filter((migration) => !hasEnded(migration))
@@ -32,7 +33,8 @@ export async function waitForChange(
       if (aim?.plannedAnew !== true) mustNotBeAborted(migrations)
       missing = (await aim?.missing(controllers, leftMs)) ?? ''
       return missing === '' ? true : undefined
-    })
+    }
+    const reached = await pollUntil(timeoutMs, (leftMs) => answered(look(leftMs)))
     if (reached === true) return
   } finally {
     progress.stop()
@@ -40,6 +42,16 @@ export async function waitForChange(
   const seconds = Math.round(timeoutMs / 100) / 10
   const text = `accepted as config ${outcome.configNumber}, but after ${seconds} s ${missing || 'nothing is known of it'}`
   throw new CommandError(exitCode.unavailable, 'DEADLINE', text, false)
+}
+
+/** Undefined: no controller answered in the time that is left. The wait ends with what was seen last, not with how its last question ended. */
+async function answered<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked
+  } catch (error) {
+    if (error instanceof OstrakaError && error.code === 'UNAVAILABLE') return undefined
+    throw error
+  }
 }
 
 /** Those of the change; one that the controllers have forgotten ended long ago. */

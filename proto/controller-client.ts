@@ -261,7 +261,7 @@ export class ControllerClient {
     const addresses = [...new Set([...this.#parts.addresses, ...tried])].join(', ')
     return new OstrakaError(
       'UNAVAILABLE',
-      `no controller leader answered within ${timeoutMs} ms (tried ${addresses}; ${last})`,
+      `no controller leader answered within ${Math.round(timeoutMs)} ms (tried ${addresses}; ${last})`,
       !indefinite,
     )
   }

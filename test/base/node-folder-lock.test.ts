@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readdirSync, rmSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import net from 'node:net'
 import os from 'node:os'
@@ -105,6 +106,18 @@ describe('lockFolder', { timeout: 30_000 }, () => {
         else await outcome.value.release()
       }
     }
+  })
+
+  it('begins again where the holder swept it away before it had its name', async () => {
+    const locking = lockFolder(folder)
+    const lock = path.join(folder, 'lock')
+    const starting = readdirSync(lock).filter((name) => name.startsWith('starting-'))
+    expect(starting).toHaveLength(1)
+    // Between `listen` and the rename, as the holder's sweep does.
+    for (const name of starting) rmSync(path.join(lock, name))
+    const held = await locking
+    expect(await readdir(lock)).toHaveLength(1)
+    await held.release()
   })
 
   it('lets exactly one of several processes that start at the same moment have it, also over a dead one’s socket', async () => {

@@ -131,6 +131,14 @@ describe('--wait', () => {
     expect(outcome.json()).toMatchObject({ error: { code: 'DEADLINE', definite: false } })
   })
 
+  it('ends with what was seen last, not with how its last question ended', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
+    world.fakeControllers.migrationLists = [[migration(17, COPYING)], undefined]
+    const outcome = await world.run('admin', 'move', '5', 'g2', '--wait', '--timeout', '0.2')
+    expect(outcome.code).toBe(69)
+    expect(outcome.stderr).toMatch(/accepted as config 9, but after 0\.2 s 1 of its migrations still run: 17 /)
+  })
+
   it('of a leave returns when that group is gone, whatever became of its first migrations', async () => {
     world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
     world.fakeControllers.migrationLists = [[migration(17, ABORTED, { reason: 'cancelled' })]]

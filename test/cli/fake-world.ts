@@ -103,8 +103,8 @@ export class FakeControllers implements Controllers {
 
   /** Answered by every change. */
   outcome: ChangeOutcome = { configNumber: 8, note: '', migrations: [] }
-  /** Answered one after the other, the last again and again. */
-  migrationLists: pb.v1.Migration.$Properties[][] = [[]]
+  /** Answered one after the other, the last again and again; undefined: no controller answers. */
+  migrationLists: (pb.v1.Migration.$Properties[] | undefined)[] = [[]]
   groups: pb.v1.GroupSummary.$Properties[] = [{ name: 'g1', leader: 'n1', shards: 86 }]
 
   async join(request: object, options: object) {

@@ -1,4 +1,4 @@
-import { Config, checkedEpoch, decodeGroup, decodePins, encodeGroup, type Group, sortedGroups } from './config.ts'
+import { Config, checkedEpoch, decodeGroup, decodePins, encodeGroup, type Group, type Member, sortedGroups } from './config.ts'
 import type { pb } from './messages.ts'
 
 /**
@@ -95,6 +95,6 @@ function sameGroup(a: Group | undefined, b: Group): boolean {
   return a.members.length === b.members.length && a.members.every((member, i) => sameMember(member, b.members[i]))
 }
 
-function sameMember(a: { node: string; replica: number }, b: { node: string; replica: number } | undefined): boolean {
-  return b !== undefined && a.node === b.node && a.replica === b.replica
+function sameMember(a: Member, b: Member | undefined): boolean {
+  return b !== undefined && a.node === b.node && a.replica === b.replica && a.state === b.state
 }

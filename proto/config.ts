@@ -8,12 +8,16 @@ import { pb } from './messages.ts'
 
 export type GroupState = 'active' | 'draining'
 
+/** What the group's leader has to make of a replica; the group's own log is the truth about its members (docs/membership.md). */
+export type MemberState = 'voter' | 'joining' | 'leaving'
+
 /** One replica of a group. */
 export interface Member {
-  /** Id of the node that holds it. */
+  /** Id of the node that holds it. One node may hold one that leaves and one that joins. */
   readonly node: string
   /** Its number, handed out once in the life of the cluster; from 1. */
   readonly replica: number
+  readonly state: MemberState
 }
 
 export interface Group {
@@ -180,13 +184,25 @@ export function emptyConfig(shardCount: number): Config {
   })
 }
 
+const memberStates = {
+  voter: pb.v1.MemberState.VOTER,
+  joining: pb.v1.MemberState.JOINING,
+  leaving: pb.v1.MemberState.LEAVING,
+} as const satisfies Record<MemberState, pb.v1.MemberState>
+
+function decodeMemberState(state: pb.v1.MemberState, uid: string): MemberState {
+  const name = (Object.keys(memberStates) as MemberState[]).find((known) => memberStates[known] === state)
+  check(name !== undefined, `state of a member of ${uid}`)
+  return name
+}
+
 export function encodeGroup(group: Group): pb.v1.Group.$Properties {
   return {
     uid: group.uid,
     name: group.name,
     weight: group.weight,
     state: group.state === 'draining' ? pb.v1.GroupState.DRAINING : pb.v1.GroupState.ACTIVE,
-    members: group.members.map((member) => ({ node: member.node, replica: member.replica })),
+    members: group.members.map(({ node, replica, state }) => ({ node, replica, state: memberStates[state] })),
   }
 }
 
@@ -204,7 +220,7 @@ export function decodeGroup(message: pb.v1.Group.$Properties): Group {
     state: message.state === pb.v1.GroupState.DRAINING ? 'draining' : 'active',
     members: (message.members ?? []).map((member) => {
       check((member.node ?? '') !== '' && (member.replica ?? 0) > 0, `member of ${uid}`)
-      return { node: member.node ?? '', replica: member.replica ?? 0 }
+      return { node: member.node ?? '', replica: member.replica ?? 0, state: decodeMemberState(member.state ?? 0, uid) }
     }),
   }
 }

@@ -52,6 +52,28 @@ interface Reply {
  * addresses tried. Every call may be repeated by the client safely: reads change nothing, a change carries an id, registrations, claims and
  * heartbeats say the same again.
  */
+/** A replica by the uid of its group and its number. */
+export interface GroupReplica {
+  readonly group: string
+  readonly replica: number
+}
+
+export interface RegisterOutcome {
+  readonly clusterId: Uint8Array
+  readonly config: Config
+  readonly directory: Directory
+  readonly removedGroups: readonly string[]
+  readonly removedReplicas: readonly GroupReplica[]
+}
+
+export interface HeartbeatOutcome {
+  readonly configNumber: number
+  readonly removedGroups: readonly string[]
+  readonly removedReplicas: readonly GroupReplica[]
+  /** Groups that this node leads, by uid, and the node that should lead them. */
+  readonly transfers: readonly { readonly group: string; readonly node: string }[]
+}
+
 export class ControllerClient {
   readonly #parts: ControllerClientParts
   readonly #channels = new Map<string, Channel>()
@@ -100,6 +122,25 @@ export class ControllerClient {
     return this.#change(controllerMethods.steer, request, options)
   }
 
+  /**
+   * Adds, removes or replaces replicas of a group (docs/membership.md). NOT_FOUND: no such group, or a node that holds none of it.
+   * FAILED_PRECONDITION: a change of the group runs, a node holds one already, or too few of the voters that would be left are live.
+   */
+  changeMembers(request: pb.v1.ChangeMembersRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.changeMembers, request, options)
+  }
+
+  /** Replaces a node in all its groups, or a controller. As `changeMembers`. */
+  replaceNode(request: pb.v1.ReplaceNodeRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.replaceNode, request, options)
+  }
+
+  /** What a group's log says of its members, told by its leader. May be repeated. FAILED_PRECONDITION: that is not what the newest config wants. */
+  async reportMembers(request: pb.v1.ReportMembersRequest.$Properties, options: ControllerCallOptions): Promise<{ configNumber: number }> {
+    const { configNumber } = await this.#call(controllerMethods.reportMembers, request, options, true)
+    return { configNumber }
+  }
+
   /** Running migrations and the last ended ones, oldest first, with all that is for people. Linearizable. */
   async migrations(options: ControllerCallOptions): Promise<readonly pb.v1.Migration.$Properties[]> {
     const reply = await this.#call(controllerMethods.migrations, {}, options, false)
@@ -123,17 +164,15 @@ export class ControllerClient {
     return this.#call(controllerMethods.status, {}, options, false)
   }
 
-  /** `removedGroups`: those of the request's groups whose data is to be deleted before anything is served. */
-  async register(
-    request: pb.v1.RegisterRequest.$Properties,
-    options: ControllerCallOptions,
-  ): Promise<{ clusterId: Uint8Array; config: Config; directory: Directory; removedGroups: readonly string[] }> {
+  /** `removedGroups`, `removedReplicas`: those of the request whose data is to be deleted before anything is served. */
+  async register(request: pb.v1.RegisterRequest.$Properties, options: ControllerCallOptions): Promise<RegisterOutcome> {
     const reply = await this.#call(controllerMethods.register, request, options, true)
     return {
       clusterId: Uint8Array.from(reply.clusterId),
       config: decodeConfig(reply.config ?? {}),
       directory: decodeDirectory(reply.directory ?? {}),
       removedGroups: reply.removedGroups,
+      removedReplicas: reply.removedReplicas.map(decodeGroupReplica),
     }
   }
 
@@ -142,13 +181,20 @@ export class ControllerClient {
     await this.#call(controllerMethods.claimReplica, request, options, true)
   }
 
-  /** `removedGroups`: those of the request's groups whose data is to be deleted. */
-  async heartbeat(
-    request: pb.v1.HeartbeatRequest.$Properties,
-    options: ControllerCallOptions,
-  ): Promise<{ configNumber: number; removedGroups: readonly string[] }> {
-    const reply = await this.#call(controllerMethods.heartbeat, request, options, false)
-    return { configNumber: reply.configNumber, removedGroups: reply.removedGroups }
+  /** `removedGroups`, `removedReplicas`: those of the request whose data is to be deleted. */
+  async heartbeat(request: pb.v1.HeartbeatRequest.$Properties, options: ControllerCallOptions): Promise<HeartbeatOutcome> {
+    const { configNumber, removedGroups, removedReplicas, transfers } = await this.#call(
+      controllerMethods.heartbeat,
+      request,
+      options,
+      false,
+    )
+    return {
+      configNumber,
+      removedGroups,
+      removedReplicas: removedReplicas.map(decodeGroupReplica),
+      transfers: transfers.map(({ group, node }) => ({ group: group ?? '', node: node ?? '' })),
+    }
   }
 
   /** Running calls end with CANCELLED. */
@@ -294,4 +340,8 @@ export function pause(clock: Clock, delayMs: number, ...signals: readonly (Abort
     for (const signal of signals) signal?.addEventListener('abort', end)
     timer = clock.setTimer(delayMs, end)
   })
+}
+
+function decodeGroupReplica({ group, replica }: pb.v1.GroupReplica.$Properties): GroupReplica {
+  return { group: group ?? '', replica: replica ?? 0 }
 }

@@ -119,7 +119,7 @@ describe('admin', () => {
       cause: 'join g1',
       author: 'me',
       shardCount: 16,
-      groups: [{ uid: 'g1@1', name: 'g1', weight: 1, state: 'active', members: [{ node: 'n1', replica: 1 }] }],
+      groups: [{ uid: 'g1@1', name: 'g1', weight: 1, state: 'active', members: [{ node: 'n1', replica: 1, state: 'voter' }] }],
       owner: (shard) => (shard < 15 ? 'g1@1' : undefined),
       epoch: (shard) => (shard < 15 ? 1 : 0),
       pins: new Map([[12, 'g1']]),

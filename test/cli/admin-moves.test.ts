@@ -23,7 +23,13 @@ function migration(id: number, phase: pb.v1.MigrationPhase, more: pb.v1.Migratio
 
 /** `shards` of 16 belong to g3@3, the others to g1@1. */
 function config(number: number, shards: number): Config {
-  const group = (name: string, uid: string) => ({ uid, name, weight: 1, state: 'active' as const, members: [{ node: 'n1', replica: 1 }] })
+  const group = (name: string, uid: string) => ({
+    uid,
+    name,
+    weight: 1,
+    state: 'active' as const,
+    members: [{ node: 'n1', replica: 1, state: 'voter' as const }],
+  })
   return new Config({
     number,
     atMs: 0,

@@ -114,7 +114,7 @@ export class FakeCluster {
         name: `g${i + 1}`,
         weight: 1,
         state: 'active' as const,
-        members: this.#nodes.map((node, replica) => ({ node, replica: i * 10 + replica + 1 })),
+        members: this.#nodes.map((node, replica) => ({ node, replica: i * 10 + replica + 1, state: 'voter' as const })),
       })),
       owner,
       epoch: () => number,

@@ -3,7 +3,7 @@ import { Router } from '../../client/router.ts'
 import { Config } from '../../proto/config.ts'
 
 function configOf(number: number, owner: (shard: number) => string): Config {
-  const members = ['n1', 'n2', 'n3'].map((node, i) => ({ node, replica: i + 1 }))
+  const members = ['n1', 'n2', 'n3'].map((node, i) => ({ node, replica: i + 1, state: 'voter' as const }))
   const groups = ['g1', 'g2'].map((name) => ({ uid: `${name}@1`, name, weight: 1, state: 'active' as const, members }))
   return new Config({ number, atMs: 0, cause: '', author: '', shardCount: 16, groups, owner, epoch: () => 1, pins: new Map() })
 }

@@ -16,8 +16,8 @@ const small = new Config({
   author: 'me',
   shardCount: 16,
   groups: [
-    { uid: 'g2@3', name: 'g2', weight: 2, state: 'draining', members: [{ node: 'n4', replica: 4 }] },
-    { uid: 'g1@1', name: 'g1', weight: 1, state: 'active', members: [{ node: 'n1', replica: 1 }] },
+    { uid: 'g2@3', name: 'g2', weight: 2, state: 'draining', members: [{ node: 'n4', replica: 4, state: 'voter' }] },
+    { uid: 'g1@1', name: 'g1', weight: 1, state: 'active', members: [{ node: 'n1', replica: 1, state: 'voter' }] },
   ],
   owner: (shard) => (shard === 15 ? undefined : shard < 5 ? 'g2@3' : 'g1@1'),
   epoch: (shard) => (shard === 15 ? 0 : shard < 5 ? 2 : 1),

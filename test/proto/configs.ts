@@ -1,5 +1,7 @@
 import type { SeededRandom } from '../../base/random.ts'
-import { Config, type Group } from '../../proto/config.ts'
+import { Config, type Group, type MemberState } from '../../proto/config.ts'
+
+const memberStates: readonly MemberState[] = ['voter', 'joining', 'leaving']
 
 /** A config that might follow `previous`: some groups kept, changed, gone or new; some shards moved; some pins. */
 export function randomConfig(random: SeededRandom, shardCount: number, number: number, previous?: Config): Config {
@@ -11,7 +13,11 @@ export function randomConfig(random: SeededRandom, shardCount: number, number: n
   for (let i = random.below(4); i > 0; i--) {
     const name = `g${random.below(20)}`
     if (groups.some((group) => group.name === name)) continue
-    const members = Array.from({ length: 1 + random.below(3) }, (_, at) => ({ node: `n${at}`, replica: 1 + random.below(1000) }))
+    const members = Array.from({ length: 1 + random.below(3) }, (_, at) => ({
+      node: `n${at}`,
+      replica: 1 + random.below(1000),
+      state: memberStates[random.below(3)] ?? 'voter',
+    }))
     groups.push({ uid: `${name}@${number}`, name, weight: 0.5 + random.next(), state: 'active', members })
   }
   const owners = Array.from({ length: shardCount }, (_, shard) => {

@@ -90,8 +90,8 @@ export function configOf(number: number, owner = (shard: number) => (shard < 8 ?
     weight: 1,
     state: 'active' as const,
     members: [
-      { node: 'n1', replica: 1 },
-      { node: 'n2', replica: 2 },
+      { node: 'n1', replica: 1, state: 'voter' as const },
+      { node: 'n2', replica: 2, state: 'voter' as const },
     ],
   })
   return new Config({

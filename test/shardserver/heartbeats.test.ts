@@ -34,7 +34,7 @@ function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'l
       heartbeat: async (request) => {
         beats.push(request)
         if (state.failure !== undefined) throw state.failure
-        return { configNumber: 1, removedGroups }
+        return { configNumber: 1, removedGroups, removedReplicas: [], transfers: [] }
       },
     },
     hosted: () => hosts,

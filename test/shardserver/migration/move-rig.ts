@@ -274,7 +274,7 @@ const config = new Config({
     name: uid.slice(0, 2),
     weight: 1,
     state: 'active' as const,
-    members: nodes.map((node, i) => ({ node, replica: i + 1 })),
+    members: nodes.map((node, i) => ({ node, replica: i + 1, state: 'voter' as const })),
   })),
   owner: () => source,
   epoch: () => 1,

@@ -22,6 +22,7 @@ interface Options {
   readonly from: string
   readonly trace?: boolean
   readonly once?: boolean
+  readonly failFast?: boolean
   readonly break?: string
   readonly scenario?: string
   readonly workers: string
@@ -118,7 +119,7 @@ async function runSeeds(options: Options): Promise<number> {
       tellFailure(outcome, scenario, '')
     }
     if (totals.passed % 20 === 0 && totals.passed > 0) console.error(`${totals.passed} of ${tasks.length} seeds passed`)
-    return true
+    return outcome.ok || options.failFast !== true
   })
   console.log(totals.describe(twice, (performance.now() - start) / 1000))
   console.log(`${totals.passed} passed, ${totals.failed} failed`)
@@ -211,6 +212,7 @@ if (process.argv[2] === '--worker') {
     )
     .option('--break <name>', `deliberate breaks, separated by commas: ${breakNames.join(', ')}`)
     .option('--once', 'run each seed once')
+    .option('--fail-fast', 'begin no further seed once one has failed')
     .option('--trace', 'print every event of one seed')
     .option('--workers <n>', 'processes', String(availableParallelism()))
     .action(async (options: Options) => {

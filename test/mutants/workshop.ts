@@ -1,0 +1,141 @@
+/** A copy of the project in a temporary folder, in which the code is broken and the checks are run. */
+import { spawn } from 'node:child_process'
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative, sep } from 'node:path'
+import type { Check } from './mutant.ts'
+
+/** Not copied: what is big, and what is no part of the code. */
+const left = new Set(['node_modules', '.git', '.ostraka', 'docs'])
+/** A check that has not ended by then catches nothing. */
+const checkMsMax = 10 * 60_000
+
+export interface Verdict {
+  /** unclear: the check itself did not run to its end (it did not build, it hung). */
+  readonly result: 'passed' | 'failed' | 'unclear'
+  /** What failed first, one line. */
+  readonly by: string
+  /** Of the simulator: how many seeds it took. */
+  readonly seeds?: number
+}
+
+interface Ended {
+  readonly code: number
+  readonly output: string
+}
+
+export class Workshop {
+  readonly #folder: string
+
+  private constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  static async open(root: string): Promise<Workshop> {
+    const folder = await mkdtemp(join(tmpdir(), 'ostraka-mutants-'))
+    const wanted = (path: string) => !left.has(relative(root, path).split(sep)[0] ?? '')
+    await cp(root, folder, { recursive: true, filter: wanted })
+    await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
+    return new Workshop(folder)
+  }
+
+  close(): Promise<void> {
+    return rm(this.#folder, { recursive: true, force: true })
+  }
+
+  /** Throws Error where the patch does not fit the code. */
+  async apply(patch: string): Promise<void> {
+    await this.#patch(patch, [])
+  }
+
+  async revert(patch: string): Promise<void> {
+    await this.#patch(patch, ['--reverse'])
+  }
+
+  async run(check: Check): Promise<Verdict> {
+    return check.kind === 'test' ? this.#test(check.files) : this.#sim(check.options)
+  }
+
+  async #patch(patch: string, options: readonly string[]): Promise<void> {
+    const file = join(this.#folder, '.mutant.patch')
+    await writeFile(file, patch)
+    // Outside of any repository: else paths would be those of the repository around it.
+    const { code, output } = await this.#run('git', ['apply', ...options, file], {
+      GIT_CEILING_DIRECTORIES: this.#folder,
+      GIT_DIR: '/dev/null',
+    })
+    if (code !== 0) throw new Error(`the patch does not fit the code any more: ${output.trim().split('\n')[0]}`)
+  }
+
+  async #test(files: readonly string[]): Promise<Verdict> {
+    const report = join(this.#folder, '.mutant.json')
+    await rm(report, { force: true })
+    const { code } = await this.#node([
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      ...files,
+      '--bail=1',
+      '--reporter=json',
+      `--outputFile=${report}`,
+    ])
+    const results = await readResults(report)
+    if (results === undefined) return { result: 'unclear', by: 'the test runner made no report' }
+    const failed = results.find(({ status }) => status === 'failed')
+    if (failed !== undefined) return { result: 'failed', by: failed.name }
+    if (code !== 0) return { result: 'unclear', by: `the test runner ended with ${code}, and no test failed` }
+    if (!results.some(({ status }) => status === 'passed')) return { result: 'unclear', by: 'no test was run' }
+    return { result: 'passed', by: '' }
+  }
+
+  async #sim(options: readonly string[]): Promise<Verdict> {
+    const built = await this.#node(['scripts/build.mjs'])
+    if (built.code !== 0) return { result: 'unclear', by: `it does not build: ${built.output.trim().split('\n')[0]}` }
+    const { code, output } = await this.#node(['dist/test/sim/main.js', '--once', '--fail-fast', ...options])
+    const failure = /^seed (\d+) FAILED: (.*)$/m.exec(output)
+    const seeds = Number(/^(\d+) seeds/m.exec(output)?.[1] ?? 0)
+    if (code === 0) return { result: 'passed', by: '', seeds }
+    if (failure === null) return { result: 'unclear', by: `the simulator ended with ${code}: ${output.trim().split('\n').at(-1)}` }
+    return { result: 'failed', by: failure[2] ?? '', seeds: seeds + 1 }
+  }
+
+  #node(parameters: readonly string[]): Promise<Ended> {
+    return this.#run(process.execPath, parameters, {})
+  }
+
+  #run(command: string, parameters: readonly string[], environment: NodeJS.ProcessEnv): Promise<Ended> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(command, parameters, {
+        cwd: this.#folder,
+        env: { ...process.env, ...environment },
+        stdio: ['ignore', 'pipe', 'pipe'],
+        timeout: checkMsMax,
+      })
+      let output = ''
+      const take = (chunk: Buffer) => {
+        output += chunk.toString('utf8')
+      }
+      child.stdout.on('data', take)
+      child.stderr.on('data', take)
+      child.on('error', reject)
+      child.on('close', (code) => resolve({ code: code ?? -1, output }))
+    })
+  }
+}
+
+interface TestResult {
+  readonly status: string
+  readonly name: string
+}
+
+async function readResults(report: string): Promise<readonly TestResult[] | undefined> {
+  let text: string
+  try {
+    text = await readFile(report, 'utf8')
+  } catch {
+    return undefined
+  }
+  const { testResults } = JSON.parse(text) as {
+    testResults: readonly { assertionResults: readonly { status: string; fullName: string }[] }[]
+  }
+  return testResults.flatMap(({ assertionResults }) => assertionResults.map(({ status, fullName }) => ({ status, name: fullName })))
+}

@@ -59,6 +59,10 @@ export const MessageType = {
   SnapshotStatus: 10,
   /** Campaign at once: the leader hands its office to the receiver. reject: the answer of one that will not. */
   TimeoutNow: 11,
+  /** From a leader with nothing to do: go quiet if your log ends and is committed at (index, logTerm). context: the number of its attempt. */
+  Quiesce: 12,
+  /** The receiver of a Quiesce is quiet; context: as it came. reject: it is not, or no longer, and wants to hear heartbeats. */
+  QuiesceResponse: 13,
 } as const
 export type MessageType = (typeof MessageType)[keyof typeof MessageType]
 

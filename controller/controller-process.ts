@@ -39,8 +39,8 @@ export interface ControllerSettings extends ProcessSettings {
 export interface RunningController extends RunningProcess {
   /** What this controller has applied. The simulator's observers look at it. */
   readonly state: ConfigState | undefined
-  /** Whether it believes to lead, and in which term. */
-  readonly leadsTerm: number | undefined
+  /** Undefined until it takes part. The simulator's observers look at it, too. */
+  readonly replica: Replica<ConfigResult> | undefined
 }
 
 /**
@@ -132,8 +132,8 @@ class ControllerProcess implements RunningController {
     return this.#stateMachine?.state
   }
 
-  get leadsTerm(): number | undefined {
-    return this.#replica?.role === 'leader' ? this.#replica.term : undefined
+  get replica(): Replica<ConfigResult> | undefined {
+    return this.#replica
   }
 
   async status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {

@@ -453,7 +453,7 @@ describe('a replica that cannot apply an entry without a snapshot', () => {
     await rig.world.runUntil(() => waiting.outcome !== 'waits')
     expect(waiting.outcome).toBe('lost')
     let ledUnfit = false
-    rig.world.observe(() => {
+    const unobserve = rig.world.observe(() => {
       if (leader.replica?.role === 'leader' && machine.installs === 0) ledUnfit = true
     })
     await rig.world.runUntil(() => others.some(({ replica }) => replica?.role === 'leader'), 10_000)
@@ -468,7 +468,7 @@ describe('a replica that cannot apply an entry without a snapshot', () => {
     )
     await rig.fill(next, 100)
     await rig.world.runUntil(() => leader.replica?.applied === next.replica?.applied, 10_000)
-    rig.world.observe(undefined)
+    unobserve()
     expect(ledUnfit).toBe(false)
     // Fit again: it may lead when the others are gone one by one.
     machine.lacks = 0

@@ -5,9 +5,9 @@ import { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
 import { Workload } from '../workload/workload.ts'
 import { checkHistory, convergeAndCompare } from './convergence.ts'
-import { LeaderObserver } from './leader-observer.ts'
 import { Load } from './load.ts'
 import { Nemesis } from './nemesis.ts'
+import { RaftChecker } from './raft-checker.ts'
 import { SimCluster, type SimClusterOptions } from './sim-cluster.ts'
 import { World } from './world.ts'
 
@@ -43,7 +43,7 @@ export async function runCluster(options: ClusterRunOptions): Promise<ClusterRun
   const { seed, unsafe, faultsMs = 20_000, recordTrace = false } = options
   const world = new World({ seed, recordTrace })
   const cluster = new SimCluster(world, unsafe === undefined ? shape : { ...shape, unsafe })
-  const observer = new LeaderObserver(world, cluster)
+  const observer = new RaftChecker(world, cluster)
   await cluster.form()
   observer.start()
   const recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()

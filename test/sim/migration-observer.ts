@@ -27,6 +27,7 @@ export class MigrationObserver {
   readonly #followed = new Map<number, Followed>()
   /** Controllers' name → version of its list when it was looked at. */
   readonly #versions = new Map<string, number>()
+  #stop = () => {}
 
   /** `onStep` must not do anything at once: it may schedule events. */
   constructor(world: World, cluster: SimCluster, onStep: (event: StepEvent) => void) {
@@ -37,11 +38,11 @@ export class MigrationObserver {
   }
 
   start(): void {
-    this.#world.observe((owner) => this.#look(owner))
+    this.#stop = this.#world.observe((owner) => this.#look(owner))
   }
 
   stop(): void {
-    this.#world.observe(undefined)
+    this.#stop()
   }
 
   #look(owner: EventOwner | undefined): void {

@@ -14,11 +14,11 @@ import { AtStepNemesis } from './at-step-nemesis.ts'
 import type { ClusterRun } from './cluster-run.ts'
 import { checkHistory, convergeAndCompare } from './convergence.ts'
 import { Echo } from './echo.ts'
-import { LeaderObserver } from './leader-observer.ts'
 import { Load } from './load.ts'
 import { MigrationObserver } from './migration-observer.ts'
 import { checkConfigHistory, checkPlaces } from './moves-checks.ts'
 import { Nemesis } from './nemesis.ts'
+import { RaftChecker } from './raft-checker.ts'
 import { simAdmin } from './sim-admin.ts'
 import { SimCluster, type SimClusterOptions } from './sim-cluster.ts'
 import { World } from './world.ts'
@@ -76,7 +76,7 @@ export async function runMoves(options: MovesRunOptions): Promise<MovesRun> {
   const world = new World({ seed, recordTrace })
   const cluster = new SimCluster(world, shapeOf(seed, breaks))
   options.onWorld?.(world, cluster)
-  const leaders = new LeaderObserver(world, cluster)
+  const leaders = new RaftChecker(world, cluster)
   const strikes = new AtStepNemesis(world, cluster, { restMs: 1000, deadMsMax: 2000, partitionMsMax: 2500 })
   const observer = new MigrationObserver(world, cluster, (event) => strikes.stepped(event))
   observer.start()

@@ -18,8 +18,8 @@ export interface NemesisTarget {
   /** Asks whoever leads a group to hand it to machine `name`. */
   transferTo(name: string): void
   pause(name: string, durationMs: number): void
-  /** Some machine that leads a group now; of those that believe so the one in the newest term. */
-  leader(): string | undefined
+  /** The machine that leads a group now (of those that believe so the one in the newest term); `pick`, from 0 to 1, says which group. */
+  leader(pick: number): string | undefined
 }
 
 export interface NemesisOptions {
@@ -156,13 +156,13 @@ export class Nemesis {
         this.#bounce(victim)
         break
       case 'bounce-leader':
-        this.#bounce(this.#target.leader() ?? victim)
+        this.#bounce(this.#target.leader(this.#random.next()) ?? victim)
         break
       case 'pause':
         this.#pause(victim)
         break
       case 'pause-leader':
-        this.#pause(this.#target.leader() ?? victim)
+        this.#pause(this.#target.leader(this.#random.next()) ?? victim)
         break
       case 'shut-down':
         if (this.#target.isAlive(victim)) this.#target.shutDown(victim, () => this.#reviveLater(victim))
@@ -173,7 +173,7 @@ export class Nemesis {
       case 'depose':
         this.#deposing = true
         this.#network.setAllConditions(deposeDelays)
-        this.#depose(deposedMin + this.#random.below(deposedMax - deposedMin + 1), undefined)
+        this.#depose(deposedMin + this.#random.below(deposedMax - deposedMin + 1), this.#random.next(), undefined)
         break
       case 'partition':
         this.#partition(victim)
@@ -207,11 +207,11 @@ export class Nemesis {
    * Cuts off or kills one leader after the other, each a moment after its election, and brings it back when the next one goes. So entries of
    * several terms stay replicated in part, and who counts them wrongly commits what a later leader takes back (Raft, Figure 8).
    */
-  #depose(left: number, before: string | undefined): void {
+  #depose(left: number, pick: number, before: string | undefined): void {
     const sinceMs = this.#world.nowMs
     const look = () => {
       if (!this.#running) return
-      const leader = this.#target.leader()
+      const leader = this.#target.leader(pick)
       const elected = leader !== undefined && leader !== before
       if (left === 0 || (!elected && this.#world.nowMs - sinceMs > interregnumMsMax)) this.#endDepose(before)
       else if (!elected) this.#world.schedule(0.25, undefined, 'look for a leader', look)
@@ -222,7 +222,7 @@ export class Nemesis {
           if (before !== undefined) this.#bringBack(before)
           if (this.#random.next() < 0.75) this.#network.isolate(leader, this.#random.next() < 0.5 ? 'stall' : 'refuse')
           else if (this.#target.isAlive(leader)) this.#target.kill(leader)
-          this.#depose(left - 1, leader)
+          this.#depose(left - 1, pick, leader)
         })
       }
     }

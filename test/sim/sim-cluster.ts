@@ -8,6 +8,7 @@ import { lsmJobs } from '../../lsm/jobs.ts'
 import { ControllerClient } from '../../proto/controller-client.ts'
 import type { RunningProcess } from '../../raft/process.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
+import type { Replica } from '../../raft/replica.ts'
 import { groupName } from '../../raft/replica-status.ts'
 import type { HostedReplica } from '../../shardserver/group-host.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
@@ -57,7 +58,6 @@ export class SimCluster implements NemesisTarget {
   readonly #world: World
   readonly #options: SimClusterOptions
   readonly #maxAppendBytes: number
-  readonly #leaders = new Map<string, string>()
   readonly #machines = new Map<string, Machine>()
 
   constructor(world: World, options: SimClusterOptions) {
@@ -134,15 +134,16 @@ export class SimCluster implements NemesisTarget {
     this.#machine(name).process.pause(durationMs)
   }
 
-  /** A node that leads a group, of those that the observer saw last. */
-  leader(): string | undefined {
-    const leaders = [...this.#leaders.values()].filter((name) => this.isAlive(name))
-    return leaders[this.#world.nowMs % 2 < 1 ? 0 : leaders.length - 1]
-  }
-
-  /** The observer tells who leads. */
-  sawLeader(group: string, name: string): void {
-    this.#leaders.set(group, name)
+  /** `pick`, from 0 to 1, says of which group. */
+  leader(pick: number): string | undefined {
+    const leaders = new Map<string, { readonly name: string; readonly term: number }>()
+    for (const name of this.names) {
+      for (const { group, role, term } of this.replicas(name)) {
+        if (role === 'leader' && term > (leaders.get(group)?.term ?? -1)) leaders.set(group, { name, term })
+      }
+    }
+    const groups = [...leaders.keys()].sort()
+    return leaders.get(groups[Math.floor(pick * groups.length)] ?? '')?.name
   }
 
   /** The running server on `name`; undefined while it starts or is dead. */
@@ -158,6 +159,13 @@ export class SimCluster implements NemesisTarget {
     return process.alive && running !== undefined && 'node' in running ? running.node.hosted() : []
   }
 
+  /** All Raft replicas that run on machine `name`, a controller's included; none on a client's. */
+  replicas(name: string): readonly Replica<unknown>[] {
+    if (!this.#machines.has(name)) return []
+    const replica = this.#controllerReplica(name)
+    return replica === undefined ? this.hosted(name).map((hosted) => hosted.replica as Replica<unknown>) : [replica]
+  }
+
   /** What controller `name` has applied. */
   controllerState(name: string): ConfigState | undefined {
     const { process, running } = this.#machine(name)
@@ -169,11 +177,10 @@ export class SimCluster implements NemesisTarget {
     let leader: string | undefined
     let newest = -1
     for (const name of this.controllerNames) {
-      const { process, running } = this.#machine(name)
-      const term = process.alive && running !== undefined && 'controller' in running ? running.controller.leadsTerm : undefined
-      if (term === undefined || term <= newest) continue
+      const replica = this.#controllerReplica(name)
+      if (replica?.role !== 'leader' || replica.term <= newest) continue
       leader = name
-      newest = term
+      newest = replica.term
     }
     return leader
   }
@@ -288,6 +295,13 @@ export class SimCluster implements NemesisTarget {
     }
     const peers = this.controllerNames.map((id) => ({ id, address: `${id}:${controllerPort}` }))
     return { controller: await startController({ ...settings, peers, shards: this.#options.shards }, process, onFatal) }
+  }
+
+  #controllerReplica(name: string): Replica<unknown> | undefined {
+    const { process, running } = this.#machine(name)
+    return process.alive && running !== undefined && 'controller' in running
+      ? (running.controller.replica as Replica<unknown> | undefined)
+      : undefined
   }
 
   #machine(name: string): Machine {

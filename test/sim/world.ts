@@ -20,6 +20,9 @@ export class SimulationError extends Error {
   override readonly name = 'SimulationError'
 }
 
+/** Told whose event has just run. */
+export type Observer = (owner: EventOwner | undefined) => void
+
 export interface LogLine {
   readonly atMs: number
   readonly process: string
@@ -28,6 +31,8 @@ export interface LogLine {
   readonly message: string
 }
 
+/** Microtasks by way of a promise: `queueMicrotask` makes an async resource for each. */
+const settled = Promise.resolve()
 /** Events in a row without a turn of Node's own loop, in which it notices rejected promises: nextTick is six times as fast as setImmediate. */
 const EVENTS_PER_TURN = 256
 /** So many events at one moment are a loop that lets no time pass. */
@@ -53,7 +58,7 @@ export class World {
   #eventsOfMoment = 0
   #failure: unknown
   #running = false
-  #observer: ((owner: EventOwner | undefined) => void) | undefined
+  #observers: readonly Observer[] = []
 
   constructor(options: WorldOptions) {
     this.seed = options.seed
@@ -78,7 +83,8 @@ export class World {
   /** Runs `callback` after `delayMs` of virtual time. `what` goes into the trace: say little, and nothing that differs from run to run. */
   schedule(delayMs: number, owner: EventOwner | undefined, what: string, callback: () => void): WorldEvent {
     const event = new WorldEvent(this.#nowMs + Math.max(delayMs, 0), this.#sequence++, owner, what, callback)
-    this.#queue.push(event)
+    if (delayMs <= 0) this.#queue.pushLast(event)
+    else this.#queue.push(event)
     return event
   }
 
@@ -109,10 +115,13 @@ export class World {
 
   /**
    * Has `observer` called after each event, once all promises that can go on have: what one process did becomes visible to it before it can
-   * reach another. One observer at a time; it must not change the world but by scheduling events.
+   * reach another. It must not change the world but by scheduling events. Returns what ends it.
    */
-  observe(observer: ((owner: EventOwner | undefined) => void) | undefined): void {
-    this.#observer = observer
+  observe(observer: Observer): () => void {
+    this.#observers = [...this.#observers, observer]
+    return () => {
+      this.#observers = this.#observers.filter((other) => other !== observer)
+    }
   }
 
   /** Runs until `condition`, asked after each event, holds; rejects when it does not within `withinMs` or nothing is left to happen. */
@@ -174,7 +183,7 @@ export class World {
         const { owner } = executed
         executed = undefined
         try {
-          this.#observer?.(owner)
+          for (const look of this.#observers) look(owner)
         } catch (error) {
           this.fail(error)
         }
@@ -193,7 +202,7 @@ export class World {
           this.#execute(next)
           executed = next
           if (++steps % EVENTS_PER_TURN === 0) setImmediate(step)
-          else queueMicrotask(afterMicrotasks)
+          else settled.then(afterMicrotasks)
         }
       }
       setImmediate(step)

@@ -6,6 +6,7 @@ import { OstrakaError } from '../proto/errors.ts'
 import { protocolVersion } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { nodeMethods } from '../proto/methods.ts'
+import { initialConf } from '../raft/core/membership.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { checkFormedPeers, formController, helloRoute } from '../raft/formation.ts'
 import { LateReplica } from '../raft/late-replica.ts'
@@ -94,7 +95,7 @@ class ControllerProcess implements RunningController {
     const resolve = (id: string) => peers.find((peer) => peer.id === id)?.address
     const host = await openHost(this.#settings, this.#seams, this.#directory, resolve, this.#onFatal)
     this.#host = host
-    const conf = { voters: peers.map((_, i) => i + 1), votersOutgoing: [], learners: [] }
+    const conf = initialConf(peers.map((_, i) => i + 1))
     const ids = peers.map(({ id }) => id).sort()
     const number = ids.indexOf(this.#settings.id) + 1
     const stateMachine = await openConfigStateMachine({

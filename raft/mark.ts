@@ -24,6 +24,8 @@ export function encodeMark(meta: SnapshotMeta): Uint8Array {
     voters: [...meta.conf.voters],
     votersOutgoing: [...meta.conf.votersOutgoing],
     learners: [...meta.conf.learners],
+    learnersNext: [...meta.conf.learnersNext],
+    autoLeave: meta.conf.autoLeave,
   }).finish()
   const bytes = new Uint8Array(headerBytes + message.length)
   bytes[4] = version
@@ -43,8 +45,8 @@ export function decodeMark(bytes: Uint8Array, file: string): SnapshotMeta {
   } catch {
     throw broken('not a mark')
   }
-  const { index, term, voters, votersOutgoing, learners } = mark
-  const numbers = [...voters, ...votersOutgoing, ...learners]
+  const { index, term, voters, votersOutgoing, learners, learnersNext, autoLeave } = mark
+  const numbers = [...voters, ...votersOutgoing, ...learners, ...learnersNext]
   if (!Number.isSafeInteger(index) || !Number.isSafeInteger(term) || numbers.some((replica) => replica === 0)) throw broken('numbers')
-  return { index, term, conf: { voters, votersOutgoing, learners } }
+  return { index, term, conf: { voters, votersOutgoing, learners, learnersNext, autoLeave } }
 }

@@ -38,6 +38,8 @@ export function encodeMessage(message: Message, envelope: Envelope): pb.v1.RaftM
     snapshotVoters: [...(snapshot?.conf.voters ?? [])],
     snapshotVotersOutgoing: [...(snapshot?.conf.votersOutgoing ?? [])],
     snapshotLearners: [...(snapshot?.conf.learners ?? [])],
+    snapshotLearnersNext: [...(snapshot?.conf.learnersNext ?? [])],
+    snapshotAutoLeave: snapshot?.conf.autoLeave ?? false,
   })
 }
 
@@ -77,7 +79,13 @@ export function decodeMessage(wire: pb.v1.RaftMessage): Message | undefined {
         : {
             index: wire.snapshotIndex,
             term: wire.snapshotTerm,
-            conf: { voters: wire.snapshotVoters, votersOutgoing: wire.snapshotVotersOutgoing, learners: wire.snapshotLearners },
+            conf: {
+              voters: wire.snapshotVoters,
+              votersOutgoing: wire.snapshotVotersOutgoing,
+              learners: wire.snapshotLearners,
+              learnersNext: wire.snapshotLearnersNext,
+              autoLeave: wire.snapshotAutoLeave,
+            },
           },
   }
 }

@@ -64,6 +64,7 @@ export function makeCore<Result>(options: ReplicaOptions<Result>, stands: { read
     heartbeatTicks: options.heartbeatTicks,
     preVote: true,
     checkQuorum: true,
+    stepDownOnRemoval: true,
     maxInflightBytes,
     maxAppendBytes: options.maxAppendBytes ?? maxAppendBytes,
     maxUncommittedBytes,

@@ -7,6 +7,7 @@ import type { BlockCache, MemtableBudget } from '../lsm/index.ts'
 import type { Config, Group } from '../proto/config.ts'
 import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
+import { initialConf } from '../raft/core/membership.ts'
 import type { DataDirectory } from '../raft/data-directory.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
@@ -154,7 +155,7 @@ export class GroupHost {
       clock: seams.clock,
       logger: seams.logger.child({ group: group.uid }),
       folder: directory.replicaFolder(group.uid, number),
-      initialConf: { voters: group.members.map(({ replica }) => replica).sort((a, b) => a - b), votersOutgoing: [], learners: [] },
+      initialConf: initialConf(group.members.map(({ replica }) => replica).sort((a, b) => a - b)),
       blockCache,
       memtableBudget,
       breaks,

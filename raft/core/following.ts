@@ -45,6 +45,15 @@ export class Following {
     }
   }
 
+  /** The answer to an Append of one that can begin with a snapshot only. */
+  askForSnapshot(message: Message): void {
+    const answer = draftMessage(MessageType.AppendResponse, this.#self, message.from, message.term)
+    answer.reject = true
+    answer.index = message.index
+    answer.context = 1
+    this.#outbox.send(answer)
+  }
+
   handleHeartbeat(message: Message): void {
     this.#log.commitTo(message.commit)
     const answer = draftMessage(MessageType.HeartbeatResponse, this.#self, message.from, message.term)

@@ -1,4 +1,6 @@
 import { must } from '../../base/assert.ts'
+import { emptyBytes } from '../../base/bytes.ts'
+import { changeConf } from './conf-changer.ts'
 import type { Membership } from './membership.ts'
 import { draftMessage, ENTRY_OVERHEAD_BYTES, entryBytes, type Outbox } from './message.ts'
 import { Progress } from './progress.ts'
@@ -6,6 +8,7 @@ import type { RaftLog } from './raft-log.ts'
 import { ReadOnly } from './read-only.ts'
 import { Transfer } from './transfer.ts'
 import {
+  type ConfChange,
   type CoreOptions,
   EntryKind,
   type Message,
@@ -17,13 +20,12 @@ import {
 } from './types.ts'
 import { UncommittedBudget } from './uncommitted.ts'
 
-const NO_BYTES = new Uint8Array(0)
 /** For a follower that fetches a snapshot and was not heard for so many election timeouts the log is not kept. */
 const silentPeriodsMax = 30
 
 type LeaderOptions = Pick<
   CoreOptions,
-  'self' | 'electionTicks' | 'heartbeatTicks' | 'maxInflightBytes' | 'maxAppendBytes' | 'maxUncommittedBytes' | 'unsafe'
+  'self' | 'electionTicks' | 'heartbeatTicks' | 'checkQuorum' | 'maxInflightBytes' | 'maxAppendBytes' | 'maxUncommittedBytes' | 'unsafe'
 >
 
 /**
@@ -35,13 +37,15 @@ export class Leadership {
   readonly #term: number
   readonly #log: RaftLog
   readonly #outbox: Outbox
-  readonly #membership: Membership
+  #membership: Membership
   readonly #progress = new Map<ReplicaNumber, Progress>()
   readonly #reads = new ReadOnly()
   readonly #uncommitted: UncommittedBudget
   readonly #transfer: Transfer
   /** The index of this term's first entry: until it is committed the commit index may lag behind what earlier leaders committed. */
   readonly #firstOwnIndex: number
+  /** Behind the log's last change of the membership there is none up to the end. No other is appended before this index is applied. Only rises. */
+  #confChangeIndex: number
   #heartbeatElapsed = 0
   #quorumElapsed = 0
   /** Something may have to be sent when the next Ready is taken: entries, a new commit index, or a follower that can take more. */
@@ -62,13 +66,12 @@ export class Leadership {
     this.#membership = membership
     this.#uncommitted = new UncommittedBudget(options.maxUncommittedBytes)
     this.#transfer = new Transfer(options.electionTicks)
-    for (const replica of membership.replicas) {
-      const learner = !membership.isVoter(replica)
-      this.#progress.set(replica, new Progress(replica, learner, log.lastIndex + 1, options.maxInflightBytes))
-    }
+    for (const replica of membership.replicas) this.#addProgress(replica)
     this.#progress.get(options.self)?.selfStableTo(log.stableIndex)
     this.#firstOwnIndex = log.lastIndex + 1
-    this.#append(NO_BYTES)
+    // Also what earlier leaders appended may hold a change, and before an entry of this term is committed none is known to be.
+    this.#confChangeIndex = this.#firstOwnIndex
+    this.#append(EntryKind.Normal, emptyBytes)
   }
 
   /** Whether the next Ready would have something of the leader's. */
@@ -81,9 +84,10 @@ export class Leadership {
     this.#heartbeatElapsed++
     this.#quorumElapsed++
     this.#transfer.tick()
+    this.maybeLeaveJoint()
     if (this.#quorumElapsed >= this.#options.electionTicks) {
       this.#quorumElapsed = 0
-      if (this.#membership.quorum.index(this.#activityOf) < 1) return false
+      if (this.#options.checkQuorum && this.#membership.quorum.index(this.#activityOf) < 1) return false
       for (const peer of this.#progress.values()) peer.forgetActivity()
     }
     if (this.#heartbeatElapsed >= this.#options.heartbeatTicks) {
@@ -117,9 +121,52 @@ export class Leadership {
     for (const data of datas) if (data.length > 0) bytes += data.length + ENTRY_OVERHEAD_BYTES
     if (!this.#uncommitted.admits(bytes)) return undefined
     const first = this.#log.lastIndex + 1
-    for (const data of datas) this.#append(data)
+    for (const data of datas) this.#append(EntryKind.Normal, data)
     this.#uncommitted.add(this.#log.lastIndex, bytes)
     return first
+  }
+
+  /** Why `change` may not be appended now; undefined: it may. */
+  refusalOf(change: ConfChange): 'conf-change-pending' | 'joint' | 'not-joint' | 'invalid' | undefined {
+    if (this.#options.unsafe?.skipConfChangeChecks === true) return undefined
+    if (this.#log.applied < this.#confChangeIndex) return 'conf-change-pending'
+    const outcome = changeConf(this.#membership.conf, change)
+    if (outcome.ok) return undefined
+    return outcome.reason === 'joint' || outcome.reason === 'not-joint' ? outcome.reason : 'invalid'
+  }
+
+  /** Returns its index. Changes of the membership are outside the budget: there is one at a time, and it may be what helps an overloaded group. */
+  proposeConfChange(data: Uint8Array): number {
+    this.#append(EntryKind.ConfChange, data)
+    this.#confChangeIndex = this.#log.lastIndex
+    return this.#confChangeIndex
+  }
+
+  /** Once a configuration that is to be left by itself is applied here, and nothing is on its way that might leave it already. */
+  maybeLeaveJoint(): void {
+    if (!this.#membership.conf.autoLeave || this.#log.applied < this.#confChangeIndex || this.transferee !== NONE) return
+    this.proposeConfChange(emptyBytes)
+  }
+
+  /** The applied configuration is another: who came is probed, who went is forgotten, and what a quorum has reached is counted anew. */
+  changeMembership(membership: Membership): void {
+    this.#membership = membership
+    for (const replica of this.#progress.keys()) if (!membership.replicas.includes(replica)) this.#progress.delete(replica)
+    for (const replica of membership.replicas) {
+      // It had no time to be heard in this period of the quorum check.
+      if (!this.#progress.has(replica)) this.#addProgress(replica).heard()
+    }
+    if (!membership.conf.voters.includes(this.transferee)) this.#transfer.end()
+    this.#maybeCommit()
+    this.#reads.confirmTo(membership.quorum.index(this.#roundOf))
+    this.#maybeTellTransferee()
+    this.#replicationDue = true
+  }
+
+  /** Tells all, before this leader is none any more, how far the log is committed: so they know that it was removed, and elect another. */
+  sayFarewell(): void {
+    this.flush()
+    this.#sendHeartbeats()
   }
 
   readIndex(context: number): void {
@@ -155,7 +202,9 @@ export class Leadership {
     const peer = this.#progress.get(message.from)
     if (peer === undefined) return
     peer.heard()
-    if (message.reject) {
+    if (message.reject && message.context === 1) {
+      if (peer.match === 0 && peer.state !== 'snapshot') this.#maybeBeginSnapshot(peer)
+    } else if (message.reject) {
       // The follower's log has nothing of a term above hintTerm up to hintIndex, so entries of ours with a higher term need no try.
       const possible = message.hintTerm > 0 ? this.#log.lastWithTermAtMost(message.hintIndex, message.hintTerm) : message.hintIndex
       if (peer.reject(message.index, possible)) this.#replicationDue = true
@@ -223,9 +272,10 @@ export class Leadership {
   }
 
   status(): readonly ProgressStatus[] {
-    return [...this.#progress.values()].map((peer) =>
-      peer.replica === this.#options.self ? { ...peer.status(), state: 'replicate', active: true } : peer.status(),
-    )
+    return [...this.#progress.values()].map((peer) => {
+      const status = peer.status(!this.#membership.isVoter(peer.replica))
+      return peer.replica === this.#options.self ? { ...status, state: 'replicate', active: true } : status
+    })
   }
 
   get #canBeginRound(): boolean {
@@ -239,9 +289,15 @@ export class Leadership {
     else this.#sendHeartbeats()
   }
 
-  #append(data: Uint8Array): void {
-    this.#log.append({ term: this.#term, index: this.#log.lastIndex + 1, kind: EntryKind.Normal, data })
+  #append(kind: EntryKind, data: Uint8Array): void {
+    this.#log.append({ term: this.#term, index: this.#log.lastIndex + 1, kind, data })
     this.#replicationDue = true
+  }
+
+  #addProgress(replica: ReplicaNumber): Progress {
+    const peer = new Progress(replica, this.#log.lastIndex + 1, this.#options.maxInflightBytes)
+    this.#progress.set(replica, peer)
+    return peer
   }
 
   #sendHeartbeats(): void {
@@ -281,7 +337,7 @@ export class Leadership {
     return entries.length > 0
   }
 
-  /** The follower needs entries that the log no longer has. Offered only to one that was heard: an offer keeps the log from being truncated. */
+  /** The follower needs entries that the log no longer has, or where to begin. Offered only to one that was heard: an offer keeps the log from being truncated. */
   #maybeBeginSnapshot(peer: Progress): false {
     if (!peer.active) return false
     peer.becomeSnapshot(this.#newestSnapshot())

@@ -17,9 +17,19 @@ export class Membership {
     this.replicas = sortedUnion(this.voters, conf.learners)
   }
 
+  /** Nobody is known to belong to the group: this replica begins with a snapshot. */
+  get isEmpty(): boolean {
+    return this.replicas.length === 0
+  }
+
   isVoter(replica: ReplicaNumber): boolean {
     return this.voters.includes(replica)
   }
+}
+
+/** The configuration of a group that has known no other. */
+export function initialConf(voters: readonly ReplicaNumber[]): ConfState {
+  return { voters, votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 }
 
 function sortedUnion(a: readonly number[], b: readonly number[]): readonly number[] {

@@ -6,7 +6,6 @@ import type { ProgressState, ProgressStatus, ReplicaNumber, SnapshotMeta } from 
  */
 export class Progress {
   readonly replica: ReplicaNumber
-  readonly learner: boolean
   readonly #inflights: Inflights
   #state: ProgressState = 'probe'
   /** The replica durably agrees with the leader's log up to here. Only rises. */
@@ -29,9 +28,8 @@ export class Progress {
   /** The newest read round that the replica has confirmed. */
   #confirmedRound = 0
 
-  constructor(replica: ReplicaNumber, learner: boolean, next: number, maxInflightBytes: number) {
+  constructor(replica: ReplicaNumber, next: number, maxInflightBytes: number) {
     this.replica = replica
-    this.learner = learner
     this.#next = next
     this.#inflights = new Inflights(maxInflightBytes)
   }
@@ -181,10 +179,10 @@ export class Progress {
     this.#probeSent = true
   }
 
-  status(): ProgressStatus {
+  status(learner: boolean): ProgressStatus {
     return {
       replica: this.replica,
-      learner: this.learner,
+      learner,
       state: this.#state,
       match: this.#match,
       next: this.#next,

@@ -1,7 +1,7 @@
 import { assert, must } from '../../base/assert.ts'
 import { LogTail } from './log-tail.ts'
 import { NO_ENTRIES } from './message.ts'
-import type { Entry, LogView } from './types.ts'
+import { type Entry, EntryKind, type LogView } from './types.ts'
 
 /**
  * The whole log as the core sees it: the LogView, its tail in memory, and how far it is committed and applied.
@@ -14,10 +14,15 @@ export class RaftLog {
   #commit: number
   /** Only rises. */
   #applied: number
+  /** Up to here nobody knows of what kind the entries are: they were there before this process was. Only falls. */
+  #unreadTo: number
+  /** Behind that: the membership changes that are not applied, ascending. */
+  #confChanges: number[] = []
 
   constructor(view: LogView, commit: number, applied: number) {
     const last = view.lastIndex
     this.#view = view
+    this.#unreadTo = last
     this.#tail = new LogTail(last, must(view.term(last), `term of the last entry ${last}`))
     // What lies before the log was applied, and what was applied was committed, whatever the last hard state knew.
     this.#applied = Math.max(applied, view.firstIndex - 1)
@@ -50,6 +55,13 @@ export class RaftLog {
     return this.#applied
   }
 
+  /** An entry that is committed and not yet applied changes the membership, or may: nobody who is not sure of the voters asks for votes. */
+  get hasUnappliedConfChange(): boolean {
+    if (this.#applied >= this.#commit) return false
+    const first = this.#confChanges[0]
+    return this.#applied < this.#unreadTo || (first !== undefined && first <= this.#commit)
+  }
+
   get hasUnhanded(): boolean {
     return this.#tail.hasUnhanded
   }
@@ -72,9 +84,10 @@ export class RaftLog {
     return term > this.lastTerm || (term === this.lastTerm && index >= this.lastIndex)
   }
 
-  /** A leader's own entry. */
+  /** A leader's own entry, or one that it sent and that is news. */
   append(entry: Entry): void {
     this.#tail.append(entry)
+    if (entry.kind === EntryKind.ConfChange) this.#confChanges.push(entry.index)
   }
 
   /** Takes a leader's entries, which follow on one that agrees. Truncates at the first that conflicts (Raft, 5.3). */
@@ -89,8 +102,10 @@ export class RaftLog {
         `entry ${first.index} of term ${first.term} conflicts with a committed one (commit ${this.#commit})`,
       )
       this.#tail.truncateFrom(first.index, must(this.term(first.index - 1), 'term before a conflict'))
+      this.#unreadTo = Math.min(this.#unreadTo, first.index - 1)
+      while ((this.#confChanges.at(-1) ?? 0) >= first.index) this.#confChanges.pop()
     }
-    for (; i < entries.length; i++) this.#tail.append(entries[i] as Entry)
+    for (; i < entries.length; i++) this.append(entries[i] as Entry)
   }
 
   /** The largest index <= `index` whose term is at most `term`; one below what is known if none is. Terms never fall along a log. */
@@ -116,6 +131,7 @@ export class RaftLog {
   appliedTo(index: number): void {
     assert(index <= this.#commit, `applied ${index} behind the commit index ${this.#commit}`)
     if (index > this.#applied) this.#applied = index
+    while ((this.#confChanges[0] ?? Number.POSITIVE_INFINITY) <= this.#applied) this.#confChanges.shift()
   }
 
   handOut(): readonly Entry[] {
@@ -133,6 +149,8 @@ export class RaftLog {
     if (discard) {
       assert(index > this.#commit, `snapshot ${index} of term ${term} conflicts with a committed entry (commit ${this.#commit})`)
       this.#tail.reset(index, term)
+      this.#unreadTo = Math.min(this.#unreadTo, index)
+      this.#confChanges = []
     }
     this.commitTo(index)
     this.appliedTo(index)

@@ -1,4 +1,7 @@
 import { assert } from '../../base/assert.ts'
+import { Campaign } from './campaign.ts'
+import { encodeConfChange } from './conf-change-codec.ts'
+import { changeConf } from './conf-changer.ts'
 import { ElectionTimer } from './election-timer.ts'
 import { Following } from './following.ts'
 import { Leadership } from './leadership.ts'
@@ -7,6 +10,9 @@ import { draftMessage, Outbox } from './message.ts'
 import { RaftLog } from './raft-log.ts'
 import { NO_READ_STATES } from './read-only.ts'
 import {
+  type ConfChange,
+  type ConfChangeResult,
+  type ConfState,
   type CoreOptions,
   type HardState,
   type Message,
@@ -46,8 +52,8 @@ export class Raft {
   /** While this replica leads. */
   #leadership: Leadership | undefined
   #mayCampaign = true
-  /** While it campaigns: who has answered, and what. */
-  readonly #votes = new Map<ReplicaNumber, boolean>()
+  /** While this replica is a (pre-)candidate. */
+  #campaign: Campaign | undefined
 
   /** Confirmed before the office was lost, and not yet taken. */
   #readStates: readonly ReadState[] = NO_READ_STATES
@@ -133,7 +139,9 @@ export class Raft {
 
   /** Starts an election now, for example because the stream from the leader broke. With PreVote that disturbs nobody who still hears a leader. */
   campaign(): void {
-    if (this.#leadership === undefined && this.#promotable) this.#becomePreCandidate()
+    if (this.#leadership !== undefined || !this.#promotable) return
+    if (this.#options.preVote) this.#becomePreCandidate()
+    else this.#becomeCandidate()
   }
 
   /**
@@ -142,7 +150,7 @@ export class Raft {
    */
   allowCampaign(allowed: boolean): void {
     this.#mayCampaign = allowed
-    if (!allowed && (this.#role === 'preCandidate' || this.#role === 'candidate')) this.#becomeFollower(this.#term, NONE)
+    if (!allowed && this.#campaign !== undefined) this.#becomeFollower(this.#term, NONE)
   }
 
   /**
@@ -181,6 +189,37 @@ export class Raft {
   }
 
   /**
+   * Appends a change of the membership, one at a time. It takes effect where it is applied (`applyConfChange`), also here. `context` travels
+   * with it and means nothing to the core.
+   */
+  proposeConfChange(change: ConfChange, context: Uint8Array): ConfChangeResult {
+    if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.#leader }
+    if (this.transferee !== NONE) return { ok: false, reason: 'transferring', leader: this.#self }
+    const refusal = this.#leadership.refusalOf(change)
+    if (refusal !== undefined) return { ok: false, reason: refusal, leader: this.#self }
+    return { ok: true, term: this.#term, firstIndex: this.#leadership.proposeConfChange(encodeConfChange(change, context)) }
+  }
+
+  /**
+   * Takes the change of a committed entry: once for each, in the order of the log, in the same turn as the `applied` that covers it. Returns the
+   * configuration that holds from now on.
+   */
+  applyConfChange(change: ConfChange): ConfState {
+    const outcome = changeConf(this.#membership.conf, change)
+    assert(outcome.ok, `a committed membership change cannot be applied: ${outcome.ok ? '' : outcome.reason}`)
+    this.#enterMembership(outcome.conf)
+    return outcome.conf
+  }
+
+  /**
+   * A follower forgets whom it follows, as if it had not heard of its leader for an election timeout: it may grant votes at once. Term and election
+   * clock go on. For a driver that knows that the leader is gone.
+   */
+  forgetLeader(): void {
+    if (this.#role === 'follower') this.#leader = NONE
+  }
+
+  /**
    * Asks for an index to read at. A ReadState answers once a quorum has confirmed a heartbeat round sent after this call, or lostReads.
    * False: not the leader. The caller bounds how many it has open.
    */
@@ -198,6 +237,7 @@ export class Raft {
   /** The state machine stands at `index`. */
   applied(index: number): void {
     this.#log.appliedTo(index)
+    this.#leadership?.maybeLeaveJoint()
   }
 
   /** What `LogView.entries` could not give at once is in memory now. */
@@ -226,7 +266,7 @@ export class Raft {
       return false
     }
     const reset = this.#following.installed(meta, this.#leader, this.#term)
-    this.#membership = new Membership(meta.conf)
+    this.#enterMembership(meta.conf)
     this.#mustSync = true
     return reset
   }
@@ -310,7 +350,8 @@ export class Raft {
   /** Whoever hears a leader helps nobody to replace it, so that a replica that was cut off does not disturb the others (thesis, 4.2.3). */
   #heldByLease(message: Message): boolean {
     const forced = message.context === 1
-    return !forced && this.#leader !== NONE && (this.#leadership !== undefined || this.#timer.withinMinimum)
+    if (forced || !this.#options.checkQuorum) return false
+    return this.#leader !== NONE && (this.#leadership !== undefined || this.#timer.withinMinimum)
   }
 
   /** Older messages have no effect here, but their senders learn of the newer term, lest they stay stuck in the older one. */
@@ -348,7 +389,9 @@ export class Raft {
         break
       case MessageType.Append:
         this.#follow(message.from)
-        this.#following.handleAppend(message)
+        // Entries tell changes of the membership, not what it was before them.
+        if (this.#membership.isEmpty) this.#following.askForSnapshot(message)
+        else this.#following.handleAppend(message)
         break
       case MessageType.Heartbeat:
         this.#follow(message.from)
@@ -376,9 +419,15 @@ export class Raft {
 
   // ---- roles ----
 
-  /** A voter whose state machine is whole and not being replaced, and that may. */
+  /** A voter whose state machine is whole and not being replaced, that knows the voters as of what is committed, and that may. */
   get #promotable(): boolean {
-    return this.#mayCampaign && this.#fit && !this.#following.isInstalling && this.#membership.isVoter(this.#self)
+    return (
+      this.#mayCampaign &&
+      this.#fit &&
+      !this.#following.isInstalling &&
+      this.#membership.isVoter(this.#self) &&
+      !this.#log.hasUnappliedConfChange
+    )
   }
 
   #becomeFollower(term: number, leader: ReplicaNumber): void {
@@ -391,9 +440,10 @@ export class Raft {
 
   #becomePreCandidate(): void {
     this.#leave('preCandidate', NONE)
-    this.#requestVotes(MessageType.PreVote, this.#term + 1)
+    this.#campaign = new Campaign(this.#self, MessageType.PreVote, this.#term + 1, this.#membership)
+    this.#campaign.ask(this.#log, this.#outbox, false)
     // Nothing is promised by a pre-vote, so its own counts at once.
-    this.#countVote(this.#self, true)
+    this.#countVote(this.#campaign, this.#self, true)
   }
 
   /** `forced`: at the leader's own wish, so that no lease holds the votes back. */
@@ -401,7 +451,8 @@ export class Raft {
     this.#leave('candidate', NONE)
     this.#term++
     this.#vote = this.#self
-    this.#requestVotes(MessageType.Vote, this.#term, forced)
+    this.#campaign = new Campaign(this.#self, MessageType.Vote, this.#term, this.#membership)
+    this.#campaign.ask(this.#log, this.#outbox, forced)
     // Its own vote counts only when it is durable, like everyone's.
     this.#outbox.sendAfterAppend(draftMessage(MessageType.VoteResponse, this.#self, this.#self, this.#term))
   }
@@ -420,25 +471,11 @@ export class Raft {
     }
     this.#role = role
     this.#leader = leader
-    this.#votes.clear()
+    this.#campaign = undefined
     this.#timer.reset()
   }
 
   // ---- elections ----
-
-  #requestVotes(type: MessageType, term: number, forced = false): void {
-    for (const voter of this.#membership.voters) {
-      if (voter === this.#self) continue
-      const message = draftMessage(type, this.#self, voter, term)
-      message.index = this.#log.lastIndex
-      message.logTerm = this.#log.lastTerm
-      message.context = forced ? 1 : 0
-      // A vote is asked for with a log and in a term that a crash cannot take back: else a grant that comes late could
-      // elect, after a restart, a replica whose log is shorter than the one that was voted for.
-      if (type === MessageType.Vote) this.#outbox.sendAfterAppend(message)
-      else this.#outbox.send(message)
-    }
-  }
 
   #handleVote(message: Message): void {
     const pre = message.type === MessageType.PreVote
@@ -468,19 +505,27 @@ export class Raft {
   }
 
   #handleVoteResponse(message: Message): void {
-    const pre = message.type === MessageType.PreVoteResponse
-    if (this.#role !== (pre ? 'preCandidate' : 'candidate') || !this.#membership.isVoter(message.from)) return
-    // A grant for an earlier pre-campaign says nothing about this one.
-    if (pre && !message.reject && message.term !== this.#term + 1) return
-    this.#countVote(message.from, !message.reject)
+    if (this.#campaign?.isAnsweredBy(message)) this.#countVote(this.#campaign, message.from, !message.reject)
   }
 
-  #countVote(from: ReplicaNumber, granted: boolean): void {
-    if (!this.#votes.has(from)) this.#votes.set(from, granted)
-    const result = this.#membership.quorum.vote(this.#votes)
+  #countVote(campaign: Campaign, from: ReplicaNumber, granted: boolean): void {
+    const result = campaign.count(from, granted)
     if (result === 'lost') this.#becomeFollower(this.#term, NONE)
     else if (result === 'won' && this.#role === 'preCandidate') this.#becomeCandidate()
     else if (result === 'won') this.#becomeLeader()
+  }
+
+  // ---- membership ----
+
+  #enterMembership(conf: ConfState): void {
+    this.#membership = new Membership(conf)
+    // Votes were asked of others.
+    if (this.#campaign !== undefined) this.#becomeFollower(this.#term, NONE)
+    if (this.#leadership === undefined) return
+    this.#leadership.changeMembership(this.#membership)
+    if (this.#membership.isVoter(this.#self) || !this.#options.stepDownOnRemoval) return
+    this.#leadership.sayFarewell()
+    this.#becomeFollower(this.#term, NONE)
   }
 
   // ---- following ----

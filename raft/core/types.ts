@@ -23,11 +23,35 @@ export interface HardState {
   readonly commit: number
 }
 
-/** Who belongs to the group. `votersOutgoing` is empty outside a joint configuration. */
+/**
+ * Who belongs to the group. Invariant: voters and votersOutgoing together, learners, and nobody else; learnersNext are of votersOutgoing, and of no other list.
+ */
 export interface ConfState {
+  /** Joint: the incoming half. */
   readonly voters: readonly ReplicaNumber[]
+  /** Joint: those that voted before and must still agree. Empty outside a joint configuration. */
   readonly votersOutgoing: readonly ReplicaNumber[]
   readonly learners: readonly ReplicaNumber[]
+  /** Joint: voters of the outgoing half that become learners when it is left. */
+  readonly learnersNext: readonly ReplicaNumber[]
+  /** Joint: the leader leaves it by itself. */
+  readonly autoLeave: boolean
+}
+
+/** Adding a voter promotes a learner; adding a learner demotes a voter. */
+export interface ConfStep {
+  readonly type: 'add-voter' | 'add-learner' | 'remove'
+  readonly replica: ReplicaNumber
+}
+
+/**
+ * A change of the membership, what an entry of kind ConfChange says. No steps: leave the joint configuration.
+ * - auto: at once where at most one voter comes or goes, else as joint-implicit.
+ * - joint-implicit: by a joint configuration, which the leader leaves by itself. joint-explicit: which is left by a change without steps.
+ */
+export interface ConfChange {
+  readonly transition: 'auto' | 'joint-implicit' | 'joint-explicit'
+  readonly steps: readonly ConfStep[]
 }
 
 /** A state machine's state after applying `index`, with the membership as of there. */
@@ -47,7 +71,7 @@ export const MessageType = {
   VoteResponse: 4,
   /** `entries` follow the entry (index, logTerm); commit: the leader's commit index. */
   Append: 5,
-  /** Accepted: my log agrees with yours up to `index`, durably. Rejected: it has no (index, logTerm); hintIndex, hintTerm: the last entry of mine that may agree. */
+  /** Accepted: my log agrees with yours up to `index`, durably. Rejected: it has no (index, logTerm); hintIndex, hintTerm: the last entry of mine that may agree; context: 1 if no entry helps, only a snapshot. */
   AppendResponse: 6,
   /** commit: at most what the receiver is known to hold; context: the newest read round. */
   Heartbeat: 7,
@@ -108,8 +132,12 @@ export interface CoreOptions {
   /** T: a follower campaigns after [T, 1.5 T) ticks without a leader; a leader steps down after T without a quorum. */
   readonly electionTicks: number
   readonly heartbeatTicks: number
-  readonly preVote: true
-  readonly checkQuorum: true
+  /** A candidate asks first whether it would be elected, and raises no term before (thesis, 9.6). False only in tests. */
+  readonly preVote: boolean
+  /** A leader that has not heard a quorum for T steps down; who has heard a leader within T grants no vote (thesis, 4.2.3, 6.2). False only in tests. */
+  readonly checkQuorum: boolean
+  /** A leader that is no voter after a change steps down. False: it goes on leading, without counting itself, until another is elected. */
+  readonly stepDownOnRemoval: boolean
   /** Bytes of entries sent to one follower and not yet acknowledged. One entry is always admitted. */
   readonly maxInflightBytes: number
   /** Bytes of entries in one Append. One entry is always admitted. */
@@ -122,6 +150,8 @@ export interface CoreOptions {
     readonly countOldTermEntries?: boolean
     /** Answers reads without asking whether this is still the leader. */
     readonly readWithoutQuorum?: boolean
+    /** Proposes membership changes whatever may still be unapplied. */
+    readonly skipConfChangeChecks?: boolean
   }
 }
 
@@ -164,6 +194,20 @@ export interface Ready {
 export type ProposeResult =
   | { readonly ok: true; readonly term: number; readonly firstIndex: number }
   | { readonly ok: false; readonly reason: 'not-leader' | 'overloaded' | 'transferring'; readonly leader: ReplicaNumber }
+
+/**
+ * Further refusals of a membership change.
+ * - conf-change-pending: one before it may not be applied yet; try again when it is.
+ * - joint: only leaving is possible. not-joint: there is nothing to leave.
+ * - invalid: it would leave no voters.
+ */
+export type ConfChangeResult =
+  | ProposeResult
+  | {
+      readonly ok: false
+      readonly reason: 'conf-change-pending' | 'joint' | 'not-joint' | 'invalid'
+      readonly leader: ReplicaNumber
+    }
 
 /** begun: under way, also by an earlier call. leading: the target leads already, and what was under way is given up. */
 export type TransferResult = 'begun' | 'leading' | 'not-leader' | 'not-a-voter'

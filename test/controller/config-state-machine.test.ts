@@ -13,7 +13,7 @@ import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
 import { claimed, entryAt, formed, joined, randomEntry, registered } from './entries.ts'
 
-const initialConf = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
+const initialConf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 function newProcess(seed: number, name = 'c1'): SimProcess {
   const world = new World({ seed })

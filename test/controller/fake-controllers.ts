@@ -94,7 +94,7 @@ class FakeGroup {
 class FakeReplica implements ReplicaApi<ConfigResult> {
   readonly group = 'controller'
   readonly replica: number
-  readonly conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
+  readonly conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
   readonly machine: ConfigStateMachine
   server: ControllerServer | undefined
   readonly #shared: FakeGroup
@@ -155,7 +155,7 @@ export async function fakeControllers(options: { shardCount?: number; leader?: n
   const { world, clock, network } = memoryWorld(11)
   const group = new FakeGroup()
   const peers = ['c1', 'c2', 'c3'].map((id, at) => ({ id, address: `${id}:${7400 + at}` }))
-  const initial = { index: 0, term: 0, conf: { voters: [1, 2, 3], votersOutgoing: [], learners: [] } }
+  const initial = { index: 0, term: 0, conf: { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false } }
   for (const [at, { address }] of peers.entries()) {
     const machine = new ConfigStateMachine(new MemoryDatabase(), new ConfigState(), initial, options.shardCount ?? 16)
     const replica = new FakeReplica(group, at + 1, machine, (act) => clock.setTimer(1, act))

@@ -9,7 +9,7 @@ import { entryAt } from './entries.ts'
 import { MemoryDatabase } from './fake-controllers.ts'
 import { Lab, type Said } from './lab.ts'
 
-const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
+const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 /** A command or report that might come next; refusals are part of the game. */
 function act(lab: Lab, random: SeededRandom, names: string[]): void {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { CorruptionError } from '../../base/errors.ts'
 import { alignLog, type OpenedLog } from '../../raft/align-log.ts'
 
-const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
+const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 /** A log that begins behind (first - 1) and holds entries of these terms. */
 function logOf(

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { ApplyPump } from '../../raft/apply-pump.ts'
 import type { Entry } from '../../raft/core/types.ts'
 
-const conf = { voters: [1], votersOutgoing: [], learners: [] }
+const conf = { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 /** A log of 20 entries of which those from `inMemoryFrom` on are in memory, and a machine whose answers the test gives. */
 class Rig {

@@ -14,7 +14,11 @@ const other = 'g2@1'
 
 /** Keeps nothing. */
 class Machine implements StateMachine<number> {
-  readonly durable: SnapshotMeta = { index: 0, term: 0, conf: { voters: [1], votersOutgoing: [], learners: [] } }
+  readonly durable: SnapshotMeta = {
+    index: 0,
+    term: 0,
+    conf: { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
+  }
   onDurable: (() => void) | undefined
   closed = false
   apply(entries: readonly { index: number }[]) {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { SnapshotMeta } from '../../raft/core/types.ts'
 import { LogTruncation } from '../../raft/log-truncation.ts'
 
-const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
+const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 class Rig {
   firstIndex = 1

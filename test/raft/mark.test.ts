@@ -2,12 +2,15 @@ import { describe, expect, it } from 'vitest'
 import { CorruptionError } from '../../base/errors.ts'
 import { decodeMark, encodeMark } from '../../raft/mark.ts'
 
-const meta = { index: 2 ** 40 + 7, term: 12, conf: { voters: [1, 2, 3], votersOutgoing: [1, 2], learners: [9] } }
+const conf = { voters: [1, 2, 3], votersOutgoing: [1, 2], learners: [9], learnersNext: [], autoLeave: false }
+const meta = { index: 2 ** 40 + 7, term: 12, conf }
+const joint = { ...meta, conf: { ...conf, voters: [2, 3], learnersNext: [1], autoLeave: true } }
 
 describe('mark', () => {
   it('comes back as it was', () => {
     expect(decodeMark(encodeMark(meta), 'm')).toEqual(meta)
-    const first = { index: 0, term: 0, conf: { voters: [], votersOutgoing: [], learners: [] } }
+    expect(decodeMark(encodeMark(joint), 'm')).toEqual(joint)
+    const first = { index: 0, term: 0, conf: { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false } }
     expect(decodeMark(encodeMark(first), 'm')).toEqual(first)
   })
 

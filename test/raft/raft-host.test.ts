@@ -4,6 +4,7 @@ import { utf8, utf8Text } from '../../base/bytes.ts'
 import { crc32 } from '../../base/checksum.ts'
 import { CorruptionError, DiskError } from '../../base/errors.ts'
 import { type FileSystem, readFile, replaceFile } from '../../base/file-system.ts'
+import { initialConf } from '../../raft/core/membership.ts'
 import type { Entry, SnapshotMeta } from '../../raft/core/types.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { RaftHost } from '../../raft/raft-host.ts'
@@ -99,7 +100,7 @@ class Node {
   constructor(rig: Rig, name: string) {
     this.#rig = rig
     this.name = name
-    this.kept = { durable: { index: 0, term: 0, conf: { voters: rig.names.map((_, i) => i + 1), votersOutgoing: [], learners: [] } } }
+    this.kept = { durable: { index: 0, term: 0, conf: initialConf(rig.names.map((_, i) => i + 1)) } }
     this.process = new SimProcess(rig.world, { name, network: rig.network })
   }
 

@@ -8,7 +8,7 @@ import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
 
-const conf = { voters: [1, 2], votersOutgoing: [], learners: [] }
+const conf = { voters: [1, 2], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 function setAt(index: number): FileSet {
   const description = encodeDescription({ meta: { index, term: 1, conf }, description: utf8(''), files: [] })

@@ -7,7 +7,7 @@ import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
 
-const conf = { voters: [1], votersOutgoing: [], learners: [] }
+const conf = { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 /** Snapshots of a machine that stands at `at`. */
 function rig() {

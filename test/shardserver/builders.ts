@@ -12,7 +12,7 @@ import type { WriteResult } from '../../shardserver/session.ts'
 import { MemoryStore } from './memory-store.ts'
 
 export const shardCount = 16
-export const conf: ConfState = { voters: [1, 2, 3], votersOutgoing: [], learners: [] }
+export const conf: ConfState = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 /** Real turns and timers, and a monotonic clock that a test drives. */
 export class TestClock implements Clock {

@@ -1,6 +1,7 @@
 /** Three replicas of a map over the real driver, log and messenger, on simulated machines: the smallest thing that Raft can replicate. */
 import { must } from '../../base/assert.ts'
 import { utf8, utf8Text } from '../../base/bytes.ts'
+import { initialConf } from '../../raft/core/membership.ts'
 import type { ConfState, Entry, SnapshotMeta } from '../../raft/core/types.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { RaftHost, type UnsafeRaft } from '../../raft/raft-host.ts'
@@ -202,7 +203,7 @@ export class MapCluster implements NemesisTarget {
       ...(this.#unsafe === undefined ? {} : { unsafe: this.#unsafe }),
     })
     await transport.listen([{ name: 'default', address: `${name}:${port}` }], host.routes())
-    const machine = new MapMachine({ voters: [1, 2, 3], votersOutgoing: [], learners: [] }, (entry) => this.#observer.applied(group, entry))
+    const machine = new MapMachine(initialConf([1, 2, 3]), (entry) => this.#observer.applied(group, entry))
     const replica: Replica<string | undefined> = await host.start({
       group,
       replica: names.indexOf(name as (typeof names)[number]) + 1,

@@ -37,7 +37,7 @@ describe('inflights', () => {
 })
 
 describe('progress', () => {
-  const make = (next = 5) => new Progress(2, false, next, 100)
+  const make = (next = 5) => new Progress(2, next, 100)
 
   it('keeps match below next through every transition', () => {
     const peer = make()

@@ -1,10 +1,23 @@
+import { must } from '../../../base/assert.ts'
 import { SeededRandom } from '../../../base/random.ts'
+import { decodeConfChange } from '../../../raft/core/conf-change-codec.ts'
+import { initialConf } from '../../../raft/core/membership.ts'
 import { Raft } from '../../../raft/core/raft.ts'
-import type { ConfState, CoreOptions, Entry, HardState, Message, ReadState, Ready, SnapshotMeta } from '../../../raft/core/types.ts'
+import {
+  type ConfState,
+  type CoreOptions,
+  type Entry,
+  EntryKind,
+  type HardState,
+  type Message,
+  type ReadState,
+  type Ready,
+  type SnapshotMeta,
+} from '../../../raft/core/types.ts'
 import { MemoryLog } from './memory-log.ts'
 
 export function conf(voters: readonly number[], learners: readonly number[] = [], votersOutgoing: readonly number[] = []): ConfState {
-  return { voters, votersOutgoing, learners }
+  return { ...initialConf(voters), votersOutgoing, learners }
 }
 
 export function entry(index: number, term: number, text = ''): Entry {
@@ -45,6 +58,7 @@ const DEFAULTS = {
   heartbeatTicks: 1,
   preVote: true,
   checkQuorum: true,
+  stepDownOnRemoval: true,
   maxInflightBytes: 1 << 20,
   maxAppendBytes: 1 << 16,
   maxUncommittedBytes: 1 << 20,
@@ -111,11 +125,16 @@ export class TestReplica {
     for (let index = this.applied.index + 1; index <= this.#commit; index++) {
       const next = this.log.entry(index)
       if (next === undefined) throw new Error(`replica ${this.id}: entry ${index} to apply is not in the log`)
-      this.applied = { ...this.applied, index, term: next.term, digest: mix(this.applied.digest, next) }
+      const { conf } = next.kind === EntryKind.ConfChange ? { conf: this.#changeConf(next.data) } : this.applied
+      this.applied = { index, term: next.term, digest: mix(this.applied.digest, next), conf }
       this.committed.push(next)
       this.onApply?.(this.applied)
     }
     this.raft.applied(this.applied.index)
+  }
+
+  #changeConf(data: Uint8Array): ConfState {
+    return this.raft.applyConfChange(must(decodeConfChange(data), 'a membership change').change)
   }
 
   get unpersisted(): number {

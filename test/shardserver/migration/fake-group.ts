@@ -190,7 +190,7 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     this.#group = group
     this.#process = process
     this.replica = replica
-    this.conf = { voters: [...voters], votersOutgoing: [], learners: [] }
+    this.conf = { voters: [...voters], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
   }
 
   /** Its process was started again: what it holds on disk is still there. */

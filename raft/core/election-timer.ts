@@ -20,6 +20,18 @@ export class ElectionTimer {
     return this.#elapsed >= this.#timeout
   }
 
+  /** Goes on behind a time in which it stood: the leader was not heard for `silentTicks`, of which T count. */
+  resume(silentTicks: number): void {
+    this.reset()
+    this.#elapsed = Math.min(this.#ticks, silentTicks)
+  }
+
+  /** It is time to campaign after `ticks` from now on. */
+  dueIn(ticks: number): void {
+    this.#elapsed = 0
+    this.#timeout = ticks
+  }
+
   /** Fewer than T ticks since the last reset. */
   get withinMinimum(): boolean {
     return this.#elapsed < this.#ticks

@@ -61,6 +61,23 @@ export class Following {
     this.#outbox.send(answer)
   }
 
+  /** Returns whether this replica is quiet from now on: it has exactly what the leader has, durably and applied, and nothing is under way. `fit`: nor is it lacking anything. */
+  handleQuiesce(message: Message, fit: boolean): boolean {
+    const { lastIndex, lastTerm, commit, stableIndex, applied } = this.#log
+    const matches = lastIndex === message.index && lastTerm === message.logTerm
+    const agrees = fit && matches && commit === lastIndex && stableIndex === lastIndex && applied === lastIndex && !this.isInstalling
+    this.sayQuiet(message.from, message.term, message.context, agrees)
+    return agrees
+  }
+
+  /** `quiet` false: asks the leader for heartbeats. */
+  sayQuiet(leader: ReplicaNumber, term: number, attempt: number, quiet: boolean): void {
+    const answer = draftMessage(MessageType.QuiesceResponse, this.#self, leader, term)
+    answer.context = attempt
+    answer.reject = !quiet
+    this.#outbox.send(answer)
+  }
+
   handleSnapshot(message: Message): void {
     const meta = message.snapshot
     if (meta === undefined || this.#installing !== undefined) return

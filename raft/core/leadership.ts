@@ -4,6 +4,7 @@ import { changeConf } from './conf-changer.ts'
 import type { Membership } from './membership.ts'
 import { draftMessage, ENTRY_OVERHEAD_BYTES, entryBytes, type Outbox } from './message.ts'
 import { Progress } from './progress.ts'
+import { Quiescence } from './quiescence.ts'
 import type { RaftLog } from './raft-log.ts'
 import { ReadOnly } from './read-only.ts'
 import { Transfer } from './transfer.ts'
@@ -25,7 +26,15 @@ const silentPeriodsMax = 30
 
 type LeaderOptions = Pick<
   CoreOptions,
-  'self' | 'electionTicks' | 'heartbeatTicks' | 'checkQuorum' | 'maxInflightBytes' | 'maxAppendBytes' | 'maxUncommittedBytes' | 'unsafe'
+  | 'self'
+  | 'electionTicks'
+  | 'heartbeatTicks'
+  | 'checkQuorum'
+  | 'quiesce'
+  | 'maxInflightBytes'
+  | 'maxAppendBytes'
+  | 'maxUncommittedBytes'
+  | 'unsafe'
 >
 
 /**
@@ -42,12 +51,16 @@ export class Leadership {
   readonly #reads = new ReadOnly()
   readonly #uncommitted: UncommittedBudget
   readonly #transfer: Transfer
+  readonly #quiescence: Quiescence
   /** The index of this term's first entry: until it is committed the commit index may lag behind what earlier leaders committed. */
   readonly #firstOwnIndex: number
   /** Behind the log's last change of the membership there is none up to the end. No other is appended before this index is applied. Only rises. */
   #confChangeIndex: number
-  #heartbeatElapsed = 0
   #quorumElapsed = 0
+  /** Proposals and reads so far. */
+  #traffic = 0
+  /** A heartbeat has left since the last tick. */
+  #beaten = false
   /** Something may have to be sent when the next Ready is taken: entries, a new commit index, or a follower that can take more. */
   #replicationDue = false
 
@@ -66,6 +79,7 @@ export class Leadership {
     this.#membership = membership
     this.#uncommitted = new UncommittedBudget(options.maxUncommittedBytes)
     this.#transfer = new Transfer(options.electionTicks)
+    this.#quiescence = new Quiescence(options.electionTicks)
     for (const replica of membership.replicas) this.#addProgress(replica)
     this.#progress.get(options.self)?.selfStableTo(log.stableIndex)
     this.#firstOwnIndex = log.lastIndex + 1
@@ -79,9 +93,11 @@ export class Leadership {
     return this.#replicationDue || this.#reads.hasConfirmed || this.#canBeginRound
   }
 
-  /** Returns false if a quorum has not been heard for an election timeout: step down (thesis, 6.2). */
-  tick(): boolean {
-    this.#heartbeatElapsed++
+  /**
+   * `at`: the process's tick; heartbeats of all its groups leave in the same ticks, so that they travel together. Returns false if a quorum has
+   * not been heard for an election timeout: step down (thesis, 6.2).
+   */
+  tick(at: number): boolean {
     this.#quorumElapsed++
     this.#transfer.tick()
     this.maybeLeaveJoint()
@@ -90,12 +106,34 @@ export class Leadership {
       if (this.#options.checkQuorum && this.#membership.quorum.index(this.#activityOf) < 1) return false
       for (const peer of this.#progress.values()) peer.forgetActivity()
     }
-    if (this.#heartbeatElapsed >= this.#options.heartbeatTicks) {
+    if (this.#options.quiesce === true) this.#quiescence.tick(this.#isAtRest, this.#traffic)
+    if (at % this.#options.heartbeatTicks === 0) {
+      this.#beaten = false
       // Reads that wait go with this heartbeat, which is then sent already.
       if (this.#canBeginRound) this.#beginRound()
-      if (this.#heartbeatElapsed > 0) this.#sendHeartbeats()
+      if (this.#quiescence.asking) this.#askForQuiet()
+      else if (!this.#beaten) this.#sendHeartbeats()
     }
     return true
+  }
+
+  /** All followers have agreed to be quiet: this leader need not tick. */
+  get isQuiet(): boolean {
+    return this.#quiescence.asking && this.#followers.every((peer) => this.#quiescence.hasAgreed(peer.replica))
+  }
+
+  /** The quiet ends: who follows hears so at once, and the quorum is checked from now on. */
+  wake(): void {
+    this.#quiescence.restart()
+    this.#quorumElapsed = 0
+    for (const peer of this.#progress.values()) peer.forgetActivity()
+    this.#sendHeartbeats()
+  }
+
+  handleQuiesceResponse(message: Message): void {
+    this.#progress.get(message.from)?.heard()
+    if (message.reject) this.#quiescence.restart()
+    else this.#quiescence.agree(message.from, message.context)
   }
 
   /** To whom the office is being handed; NONE: to nobody. */
@@ -121,6 +159,7 @@ export class Leadership {
     for (const data of datas) if (data.length > 0) bytes += data.length + ENTRY_OVERHEAD_BYTES
     if (!this.#uncommitted.admits(bytes)) return undefined
     const first = this.#log.lastIndex + 1
+    this.#traffic++
     for (const data of datas) this.#append(EntryKind.Normal, data)
     this.#uncommitted.add(this.#log.lastIndex, bytes)
     return first
@@ -170,6 +209,7 @@ export class Leadership {
   }
 
   readIndex(context: number): void {
+    this.#traffic++
     this.#reads.add(context)
   }
 
@@ -300,8 +340,38 @@ export class Leadership {
     return peer
   }
 
+  get #followers(): Progress[] {
+    return [...this.#progress.values()].filter((peer) => peer.replica !== this.#options.self)
+  }
+
+  /** Everything is done, and every replica has all of it and knows that it is committed. */
+  get #isAtRest(): boolean {
+    const { lastIndex, commit, stableIndex, applied } = this.#log
+    if (commit < lastIndex || stableIndex < lastIndex || applied < lastIndex) return false
+    if (this.#transfer.target !== NONE || !this.#reads.isIdle) return false
+    const { voters, votersOutgoing, learners } = this.#membership.conf
+    if (votersOutgoing.length > 0 || learners.length > 0 || !voters.includes(this.#options.self)) return false
+    for (const peer of this.#progress.values()) {
+      if (peer.match < lastIndex || (peer.replica !== this.#options.self && peer.state !== 'replicate')) return false
+    }
+    return true
+  }
+
+  #askForQuiet(): void {
+    const { lastIndex, lastTerm, commit } = this.#log
+    for (const { replica } of this.#followers) {
+      if (this.#quiescence.hasAgreed(replica)) continue
+      const message = draftMessage(MessageType.Quiesce, this.#options.self, replica, this.#term)
+      message.index = lastIndex
+      message.logTerm = lastTerm
+      message.commit = commit
+      message.context = this.#quiescence.attempt
+      this.#outbox.send(message)
+    }
+  }
+
   #sendHeartbeats(): void {
-    this.#heartbeatElapsed = 0
+    this.#beaten = true
     for (const peer of this.#progress.values()) {
       if (peer.replica === this.#options.self) continue
       const message = draftMessage(MessageType.Heartbeat, this.#options.self, peer.replica, this.#term)

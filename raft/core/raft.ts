@@ -7,6 +7,7 @@ import { Following } from './following.ts'
 import { Leadership } from './leadership.ts'
 import { Membership } from './membership.ts'
 import { draftMessage, Outbox } from './message.ts'
+import { leavesQuiet } from './quiescence.ts'
 import { RaftLog } from './raft-log.ts'
 import { NO_READ_STATES } from './read-only.ts'
 import {
@@ -54,6 +55,10 @@ export class Raft {
   #mayCampaign = true
   /** While this replica is a (pre-)candidate. */
   #campaign: Campaign | undefined
+  /** Neither ticks nor sends until it is woken. A leader: all its followers have said the same. */
+  #quiet = false
+  /** The newest tick. */
+  #at = 0
 
   /** Confirmed before the office was lost, and not yet taken. */
   #readStates: readonly ReadState[] = NO_READ_STATES
@@ -129,19 +134,52 @@ export class Raft {
     return this.#leadership?.lowestPendingSnapshot()
   }
 
-  tick(): void {
+  /** `at`: the number of the tick, the same for all groups of a process; by default one more than the last. A quiet replica needs none. */
+  tick(at = this.#at + 1): void {
+    this.#at = at
+    if (this.#quiet) return
     if (this.#leadership !== undefined) {
-      if (!this.#leadership.tick()) this.#becomeFollower(this.#term, NONE)
+      if (!this.#leadership.tick(at)) this.#becomeFollower(this.#term, NONE)
+      else this.#quiet = this.#leadership.isQuiet
       return
     }
     if (this.#timer.tick() && this.#promotable) this.campaign()
   }
 
-  /** Starts an election now, for example because the stream from the leader broke. With PreVote that disturbs nobody who still hears a leader. */
+  /** Starts an election now. With PreVote that disturbs nobody who still hears a leader. */
   campaign(): void {
     if (this.#leadership !== undefined || !this.#promotable) return
     if (this.#options.preVote) this.#becomePreCandidate()
     else this.#becomeCandidate()
+  }
+
+  get quiet(): boolean {
+    return this.#quiet
+  }
+
+  /**
+   * Ends the quiet, here and by a message at the leader or its followers. For a follower the leader's node was not heard for `silentTicks`: as
+   * if its heartbeats had failed to come for as long. Whatever else reaches a quiet replica wakes it by itself, as if it had heard the leader just now.
+   */
+  wake(silentTicks = 0): void {
+    if (!this.#quiet) return
+    this.#quiet = false
+    if (this.#leadership !== undefined) {
+      this.#leadership.wake()
+    } else {
+      this.#timer.resume(silentTicks)
+      if (this.#leader !== NONE) this.#following.sayQuiet(this.#leader, this.#term, 0, false)
+    }
+  }
+
+  /**
+   * The process in which `leader` led is gone: what held this replica to it holds no more, and it campaigns after `delayTicks`. Not to be called on a
+   * guess: who still hears the leader refuses the pre-vote, but this replica would help others to replace it.
+   */
+  leaderLost(leader: ReplicaNumber, delayTicks: number): void {
+    if (leader === NONE || this.#leader !== leader || this.#role !== 'follower') return
+    this.forgetLeader()
+    this.#timer.dueIn(delayTicks)
   }
 
   /**
@@ -161,6 +199,7 @@ export class Raft {
   transferLeadership(to: ReplicaNumber): TransferResult {
     if (this.#leadership === undefined) return 'not-leader'
     if (!this.#membership.conf.voters.includes(to)) return 'not-a-voter'
+    this.wake()
     this.#leadership.transferTo(to)
     return to === this.#self ? 'leading' : 'begun'
   }
@@ -183,6 +222,7 @@ export class Raft {
     if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.#leader }
     if (this.transferee !== NONE) return { ok: false, reason: 'transferring', leader: this.#self }
     assert(datas.length > 0, 'a proposal has at least one entry')
+    this.wake()
     const firstIndex = this.#leadership.propose(datas)
     if (firstIndex === undefined) return { ok: false, reason: 'overloaded', leader: this.#self }
     return { ok: true, term: this.#term, firstIndex }
@@ -197,6 +237,7 @@ export class Raft {
     if (this.transferee !== NONE) return { ok: false, reason: 'transferring', leader: this.#self }
     const refusal = this.#leadership.refusalOf(change)
     if (refusal !== undefined) return { ok: false, reason: refusal, leader: this.#self }
+    this.wake()
     return { ok: true, term: this.#term, firstIndex: this.#leadership.proposeConfChange(encodeConfChange(change, context)) }
   }
 
@@ -216,7 +257,9 @@ export class Raft {
    * clock go on. For a driver that knows that the leader is gone.
    */
   forgetLeader(): void {
-    if (this.#role === 'follower') this.#leader = NONE
+    if (this.#role !== 'follower') return
+    this.#leader = NONE
+    this.#quiet = false
   }
 
   /**
@@ -225,6 +268,7 @@ export class Raft {
    */
   readIndex(context: number): boolean {
     if (this.#leadership === undefined) return false
+    this.wake()
     this.#leadership.readIndex(context)
     return true
   }
@@ -247,6 +291,7 @@ export class Raft {
 
   /** Messages to `peer` may have been lost. */
   reportUnreachable(peer: ReplicaNumber): void {
+    if (this.#leadership !== undefined) this.wake()
     this.#leadership?.reportUnreachable(peer)
   }
 
@@ -261,6 +306,7 @@ export class Raft {
    */
   snapshotInstalled(meta: SnapshotMeta): boolean {
     assert(this.#leadership === undefined, 'a leader installs no snapshot')
+    this.wake()
     if (meta.index <= this.#log.applied) {
       this.snapshotFailed()
       return false
@@ -280,6 +326,7 @@ export class Raft {
   step(message: Message): void {
     if (message.to !== this.#self || message.term < 1) return
     if (message.from === this.#self && message.type !== MessageType.VoteResponse) return
+    if (this.#quiet) this.#maybeWakeBy(message)
     if (message.term < this.#term) this.#handleOlderTerm(message)
     else if (message.term === this.#term || this.#enterNewerTerm(message)) this.#dispatch(message)
   }
@@ -341,9 +388,7 @@ export class Raft {
         if (this.#heldByLease(message)) return false
         break
     }
-    const fromLeader =
-      message.type === MessageType.Append || message.type === MessageType.Heartbeat || message.type === MessageType.Snapshot
-    this.#becomeFollower(message.term, fromLeader ? message.from : NONE)
+    this.#becomeFollower(message.term, isFromLeader(message) ? message.from : NONE)
     return true
   }
 
@@ -361,6 +406,7 @@ export class Raft {
       case MessageType.Append:
       case MessageType.Heartbeat:
       case MessageType.Snapshot:
+      case MessageType.Quiesce:
         type = MessageType.AppendResponse
         break
       case MessageType.PreVote:
@@ -409,6 +455,13 @@ export class Raft {
         break
       case MessageType.SnapshotStatus:
         this.#leadership?.handleSnapshotStatus(message)
+        break
+      case MessageType.Quiesce:
+        this.#follow(message.from)
+        this.#handleQuiesce(message)
+        break
+      case MessageType.QuiesceResponse:
+        this.#leadership?.handleQuiesceResponse(message)
         break
       case MessageType.TimeoutNow:
         if (message.reject) this.#leadership?.handleTransferRefused(message)
@@ -472,6 +525,7 @@ export class Raft {
     this.#role = role
     this.#leader = leader
     this.#campaign = undefined
+    this.#quiet = false
     this.#timer.reset()
   }
 
@@ -539,6 +593,19 @@ export class Raft {
     this.#timer.reset()
   }
 
+  #handleQuiesce(message: Message): void {
+    const wasQuiet = this.#quiet
+    this.#quiet = this.#following.handleQuiesce(message, this.#fit)
+    if (wasQuiet && !this.#quiet) this.#timer.reset()
+  }
+
+  /** The leader knows that it woke this replica; anybody else may have woken it alone, and then it asks the leader for heartbeats. */
+  #maybeWakeBy(message: Message): void {
+    if (leavesQuiet(message)) return
+    if (this.#leadership === undefined && message.from === this.#leader) this.#quiet = false
+    else this.wake()
+  }
+
   // ---- what the next Ready says ----
 
   #takeReadStates(): readonly ReadState[] {
@@ -558,4 +625,9 @@ export class Raft {
     const said = this.#saidSoftState
     return said.role !== this.#role || said.leader !== this.#leader || said.term !== this.#term
   }
+}
+
+/** Only who leads the message's term sends it. */
+function isFromLeader({ type }: Message): boolean {
+  return type === MessageType.Append || type === MessageType.Heartbeat || type === MessageType.Snapshot || type === MessageType.Quiesce
 }

@@ -31,6 +31,11 @@ export class ReadOnly {
     return this.#waiting.length > 0 && this.#rounds.length < MAX_ROUNDS
   }
 
+  /** No read waits, is being confirmed or was confirmed and not yet taken. */
+  get isIdle(): boolean {
+    return this.#waiting.length === 0 && this.#rounds.length === 0 && this.#confirmed.length === 0
+  }
+
   get hasConfirmed(): boolean {
     return this.#confirmed.length > 0
   }

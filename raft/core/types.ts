@@ -138,6 +138,8 @@ export interface CoreOptions {
   readonly checkQuorum: boolean
   /** A leader that is no voter after a change steps down. False: it goes on leading, without counting itself, until another is elected. */
   readonly stepDownOnRemoval: boolean
+  /** Whether the group goes quiet where it has nothing to do: its driver then watches over the leader's node in its place (`raft/README.md`). */
+  readonly quiesce?: boolean
   /** Bytes of entries sent to one follower and not yet acknowledged. One entry is always admitted. */
   readonly maxInflightBytes: number
   /** Bytes of entries in one Append. One entry is always admitted. */

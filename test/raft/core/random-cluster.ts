@@ -7,6 +7,8 @@ export interface Faults {
   readonly forgetVotes?: boolean
   /** Votes and acknowledgements leave before they are durable. */
   readonly answerBeforeDurable?: boolean
+  /** The group goes quiet where it rests, and its driver says all kinds of things of the leader's node. */
+  readonly quiesce?: boolean
   readonly unsafe?: CoreOptions['unsafe']
 }
 
@@ -19,7 +21,7 @@ export class RandomCluster {
   readonly random: SeededRandom
   readonly replicas: readonly TestReplica[]
   readonly faults: Faults
-  readonly counts = { committed: 0, leaders: 0, reads: 0, lostReads: 0, restarts: 0, snapshots: 0, transfers: 0 }
+  readonly counts = { committed: 0, leaders: 0, reads: 0, lostReads: 0, restarts: 0, snapshots: 0, transfers: 0, quiets: 0 }
   #transit: Message[] = []
   /** Chances per message, drawn per seed. */
   readonly #loss: number
@@ -64,6 +66,7 @@ export class RandomCluster {
         heartbeatTicks: 1 + this.random.below(2),
         maxAppendBytes,
         maxInflightBytes,
+        quiesce: faults.quiesce ?? false,
         unsafe: faults.unsafe ?? {},
       }
       const replica = new TestReplica(id, { conf: members, options })
@@ -82,24 +85,20 @@ export class RandomCluster {
     }
   }
 
+  /** Nothing is asked for and nothing fails for `rounds`. */
+  rest(rounds: number): void {
+    this.#cutOff = 0
+    for (let i = 0; i < rounds; i++) this.#calmRound()
+    this.counts.quiets += this.replicas.filter(({ raft }) => raft.quiet).length
+  }
+
   /** Without faults the group must elect a leader, commit, agree and answer a read. */
   converge(): void {
     const target = this.#nextValue++
     this.#cutOff = 0
     let proposed = false
     for (let round = 0; round < 400; round++) {
-      for (const replica of this.replicas) {
-        replica.raft.tick()
-        if (replica.log.wanted) this.#load(replica)
-        if (replica.offered !== undefined) this.#install(replica)
-        this.#transit.push(...replica.drain())
-      }
-      for (let i = 0; i < 20 && this.#transit.length > 0; i++) {
-        const batch = this.#transit
-        this.#transit = []
-        for (const message of batch) this.#transit.push(...this.#replica(message.to).step(message))
-        for (const replica of this.replicas) this.#checkReplica(replica)
-      }
+      this.#calmRound()
       const leader = this.replicas.find(({ raft }) => raft.role === 'leader')
       if (leader !== undefined && !proposed) proposed = leader.raft.propose([bytes(`last ${target}`)]).ok
       const [first] = this.replicas
@@ -117,6 +116,21 @@ export class RandomCluster {
     throw new Error(
       `no convergence: ${this.replicas.map(({ raft, applied }) => `${raft.role} term ${raft.term} applied ${applied.index} of ${raft.lastIndex}`).join('; ')}`,
     )
+  }
+
+  #calmRound(): void {
+    for (const replica of this.replicas) {
+      replica.raft.tick()
+      if (replica.log.wanted) this.#load(replica)
+      if (replica.offered !== undefined) this.#install(replica)
+      this.#transit.push(...replica.drain())
+    }
+    for (let i = 0; i < 20 && this.#transit.length > 0; i++) {
+      const batch = this.#transit
+      this.#transit = []
+      for (const message of batch) this.#transit.push(...this.#replica(message.to).step(message))
+      for (const replica of this.replicas) this.#checkReplica(replica)
+    }
   }
 
   #replica(id: number): TestReplica {
@@ -161,6 +175,13 @@ export class RandomCluster {
     else if (choice < 0.983) this.#cutOneOff()
     else if (choice < 0.983 + this.#crashes) this.#restart(replica)
     else if (choice > 0.996) this.#transfer(replica.id)
+    else if (choice > 0.993 && this.faults.quiesce === true) this.#nodeNews(replica)
+  }
+
+  /** What a driver says of the leader's node: it was silent for a while, or its process is gone; true or not, safety does not rest on it. */
+  #nodeNews({ raft }: TestReplica): void {
+    if (this.random.below(2) === 0) raft.wake(this.random.below(10))
+    else raft.leaderLost(raft.leader, 1 + this.random.below(3))
   }
 
   #tick(replica: TestReplica): void {

@@ -3,6 +3,7 @@ import { type Faults, RandomCluster } from './random-cluster.ts'
 
 const SEEDS = 400
 const STEPS = 6000
+const RESTING_SEEDS = 200
 
 function runSeed(seed: number, size: number, faults: Faults = {}): RandomCluster {
   const cluster = new RandomCluster(seed, size, faults)
@@ -32,6 +33,24 @@ describe('a group under random faults', () => {
       expect(sum.snapshots).toBeGreaterThan(SEEDS / 10)
     })
   }
+
+  it(`keeps every invariant and converges where it rests and goes quiet between: seeds 1 to ${RESTING_SEEDS}`, { timeout: 120_000 }, () => {
+    let quiets = 0
+    for (let seed = 1; seed <= RESTING_SEEDS; seed++) {
+      const cluster = new RandomCluster(seed, seed % 2 === 0 ? 3 : 5, { quiesce: true })
+      try {
+        for (let i = 0; i < 20; i++) {
+          cluster.run(STEPS / 40)
+          cluster.rest(40)
+        }
+        cluster.converge()
+      } catch (error) {
+        throw new Error(`seed ${seed}: ${(error as Error).message}`, { cause: error })
+      }
+      quiets += cluster.counts.quiets
+    }
+    expect(quiets).toBeGreaterThan(RESTING_SEEDS * 20)
+  })
 
   it('runs a seed the same way each time', () => {
     for (const seed of [3, 4, 5]) {

@@ -44,6 +44,8 @@ export interface FileSystem {
   list(path: string): Promise<string[]>
   exists(path: string): Promise<boolean>
   syncFolder(path: string): Promise<void>
+  /** Bytes that this process can still write in the file system that holds `path`, which is there. */
+  freeBytes(path: string): Promise<number>
 }
 
 export function joinPath(...parts: string[]): string {

@@ -198,6 +198,12 @@ export class NodeFileSystem implements FileSystem {
     }
   }
 
+  freeBytes(path: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      fs.statfs(path, (error, stats) => (error ? reject(error) : resolve(stats.bavail * stats.bsize)))
+    })
+  }
+
   async syncFolder(path: string): Promise<void> {
     const descriptor = await new Promise<number>((resolve, reject) => {
       fs.open(path, 'r', (error, opened) => (error ? reject(error) : resolve(opened)))

@@ -104,6 +104,7 @@ function settingsOf(flags: ProcessFlags, http: string): ProcessSettings {
     snapshotLogBytes: flags['snapshot-log-bytes'],
     memtableBytes: flags['memtable-bytes'],
     blockCacheBytes: flags['block-cache-bytes'],
+    diskReserveBytes: flags['disk-reserve-bytes'],
     readMode: flags['read-mode'],
   }
 }

@@ -54,6 +54,7 @@ const tuning = {
   'snapshot-log-bytes': integer(65_536, 1024 * GiB).default(67_108_864),
   'memtable-bytes': integer(1_048_576, 2 * GiB).default(67_108_864),
   'block-cache-bytes': integer(1_048_576, 64 * GiB).default(134_217_728),
+  'disk-reserve-bytes': integer(0, 64 * GiB).default(16_777_216),
   'migration-bytes-per-second': integer(1_024, 1024 * GiB).optional(),
   'max-migrations': integer(1, 64).default(2),
   'read-mode': z.enum(['linearizable', 'lease'], "give 'linearizable' or 'lease'").default('linearizable'),

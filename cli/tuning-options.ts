@@ -9,6 +9,7 @@ const tuningHelp: Readonly<Record<keyof TuningFlags, string>> = {
   'snapshot-log-bytes': 'log kept per group before it is cut (default: 67108864)',
   'memtable-bytes': 'memory for writes that wait to be flushed, per node (default: 67108864)',
   'block-cache-bytes': 'memory for blocks read, per node (default: 134217728)',
+  'disk-reserve-bytes': 'held back on the disk, given up when it is full, per process (default: 16777216)',
   'migration-bytes-per-second': 'limit of what a moving shard copies (default: none)',
   'max-migrations': 'moves at once, per node and direction (default: 2)',
   'read-mode': 'linearizable or lease (default: linearizable)',

@@ -1,4 +1,5 @@
 import { sleep } from '../base/clock.ts'
+import type { DiskSpace } from '../base/disk-space.ts'
 import type { Seams } from '../base/seams.ts'
 import { type Listener, unaryRoute } from '../base/transport.ts'
 import { ControllerClient } from '../proto/controller-client.ts'
@@ -10,13 +11,13 @@ import { initialConf } from '../raft/core/membership.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { checkFormedPeers, formController, helloRoute } from '../raft/formation.ts'
 import { LateReplica } from '../raft/late-replica.ts'
-import { openHost } from '../raft/open-host.ts'
+import { openHost, openSpace } from '../raft/open-host.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
 import { replicaStatus } from '../raft/replica-status.ts'
 import { transferLeader } from '../raft/transfer-request.ts'
-import { openConfigStateMachine } from './config-database.ts'
+import { memtableBytes, openConfigStateMachine } from './config-database.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
 import { type ConfigStateMachine, checkShardCount } from './config-state-machine.ts'
 import { ControllerServer } from './controller-server.ts'
@@ -73,6 +74,7 @@ class ControllerProcess implements RunningController {
   readonly #directory: DataDirectory
   readonly #onFatal: (error: Error) => void
   #client: ControllerClient | undefined
+  #space: DiskSpace | undefined
   #host: RaftHost | undefined
   #replica: Replica<ConfigResult> | undefined
   #stateMachine: ConfigStateMachine | undefined
@@ -93,7 +95,9 @@ class ControllerProcess implements RunningController {
     const { clock, random, fileSystem, executor, transport, logger } = this.#seams
     const { peers } = this.#settings
     const resolve = (id: string) => peers.find((peer) => peer.id === id)?.address
-    const host = await openHost(this.#settings, this.#seams, this.#directory, resolve, this.#onFatal)
+    const space = await openSpace(this.#settings, this.#seams, memtableBytes)
+    this.#space = space
+    const host = await openHost(this.#settings, this.#seams, this.#directory, space, resolve, this.#onFatal)
     this.#host = host
     const conf = initialConf(peers.map((_, i) => i + 1))
     const ids = peers.map(({ id }) => id).sort()
@@ -106,6 +110,7 @@ class ControllerProcess implements RunningController {
       folder: this.#directory.replicaFolder(group, number),
       initialConf: conf,
       shardCount: this.#settings.shards,
+      space,
       onFailure: (error) => host.fail(error),
     })
     this.#stateMachine = stateMachine
@@ -166,6 +171,7 @@ class ControllerProcess implements RunningController {
     this.#client?.close()
     this.#server?.close()
     await this.#listener?.close(closeGraceMs)
+    await this.#space?.close()
     await this.#host?.close()
     if (!this.#handedOver) await this.#stateMachine?.close()
   }

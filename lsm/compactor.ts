@@ -1,3 +1,4 @@
+import { isOutOfSpace } from '../base/disk-space.ts'
 import { type CompactionPlan, deeperRanges, pickCompaction, planRange, planRewrite } from './compaction-picker.ts'
 import type { Engine } from './engine.ts'
 import { type CompactionInput, compactionJobName } from './jobs.ts'
@@ -12,6 +13,8 @@ export class Compactor {
   readonly #engine: Engine
   #turn: Promise<void> = Promise.resolve()
   #automatic = false
+  /** What is due finds no room on the disk. */
+  #waitsForRoom = false
   #stopped = false
 
   constructor(engine: Engine) {
@@ -20,14 +23,43 @@ export class Compactor {
 
   /** Begins what is due, in the background. */
   maybeStart(): void {
-    if (this.#automatic || this.#isOver() || this.#pick() === undefined) return
+    if (this.#automatic || this.#waitsForRoom || this.#isOver() || this.#pick() === undefined) return
     this.#automatic = true
-    void this.#inTurn(async () => {
-      for (let plan = this.#pick(); plan !== undefined && !this.#isOver(); plan = this.#pick()) await this.#run(plan)
-    }).finally(() => {
+    void this.#inTurn(() => this.#runAll()).finally(() => {
       this.#automatic = false
       this.maybeStart()
     })
+  }
+
+  async #runAll(): Promise<void> {
+    for (let plan = this.#pick(); plan !== undefined && !this.#isOver(); plan = this.#pick()) {
+      if (!this.#fits(plan)) return this.#waitForRoom()
+      try {
+        await this.#run(plan)
+      } catch (error) {
+        // Its outputs are gone again.
+        if (this.#engine.options.space === undefined || !isOutOfSpace(error)) throw error
+        return this.#waitForRoom()
+      }
+    }
+  }
+
+  /** A compaction can wait: it must not take the room that flushes need. */
+  #fits(plan: CompactionPlan): boolean {
+    return plan.move || this.#engine.options.space?.fits(inputBytesOf(plan)) !== false
+  }
+
+  #waitForRoom(): void {
+    const { space } = this.#engine.options
+    if (space === undefined) return
+    this.#waitsForRoom = true
+    const goOn = () => {
+      this.#waitsForRoom = false
+    }
+    space.whenMore().then(() => {
+      goOn()
+      this.maybeStart()
+    }, goOn)
   }
 
   /** Brings all that overlaps `range` down to the deepest level that holds any of it, and rewrites there what holds tombstones or was clipped. */
@@ -101,7 +133,7 @@ export class Compactor {
 
   async #merge(plan: CompactionPlan, version: Version): Promise<void> {
     const { options, manifest, counters, writerOptions } = this.#engine
-    const inputBytes = plan.inputs.flat().reduce((sum, table) => sum + table.size, 0)
+    const inputBytes = inputBytesOf(plan)
     // Every table but the last has a quarter of the target size, and entries never grow much by being merged.
     const fileCount = 16 + Math.ceil((8 * inputBytes) / options.targetTableBytes)
     const written = await options.compactionExecutor.run<CompactionInput, WrittenTable[]>(compactionJobName, {
@@ -145,4 +177,8 @@ export class Compactor {
     const others = version.overlapping(plan.outputLevel, hull).filter((table) => !inputs.has(table.id))
     return others.some((other) => outputs.some((table) => rangeOverlaps(other, table.lower, table.upper)))
   }
+}
+
+function inputBytesOf(plan: CompactionPlan): number {
+  return plan.inputs.flat().reduce((sum, table) => sum + table.size, 0)
 }

@@ -1,4 +1,5 @@
 import { assert } from '../base/assert.ts'
+import { onceThereIsRoom } from '../base/disk-space.ts'
 import { joinPath } from '../base/file-system.ts'
 import type { Engine } from './engine.ts'
 import { DatabaseIterator } from './iterator.ts'
@@ -93,12 +94,14 @@ export class FlushQueue {
 
   #flush(memtable: Memtable): Promise<WrittenTable> {
     const { options, manifest, writerOptions } = this.#engine
-    return options.executor.run<FlushInput, WrittenTable>(flushJobName, {
-      folder: options.folder,
-      file: manifest.newNumber(),
-      image: memtable.image(),
-      writer: writerOptions,
-    })
+    return onceThereIsRoom(options.space, () =>
+      options.executor.run<FlushInput, WrittenTable>(flushJobName, {
+        folder: options.folder,
+        file: manifest.newNumber(),
+        image: memtable.image(),
+        writer: writerOptions,
+      }),
+    )
   }
 
   async #edit(state: DurableState, element: QueueElement, flushed: readonly TableMetadata[]): Promise<VersionEdit> {

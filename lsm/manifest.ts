@@ -1,4 +1,5 @@
 import { ByteReader, ByteWriter } from '../base/bytes.ts'
+import { isOutOfSpace, onceThereIsRoom, type Space } from '../base/disk-space.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { type FileSystem, joinPath, readFile, replaceFile } from '../base/file-system.ts'
 import { decodeRecordFile, encodeRecordFile, scanRecords } from '../base/framed-record.ts'
@@ -18,6 +19,7 @@ const rollBytes = 1024 * 1024
 export class Manifest {
   readonly #fileSystem: FileSystem
   readonly #folder: string
+  readonly #space: Space | undefined
   #state: DurableState
   #number = 0
   #writer: RecordWriter | undefined
@@ -25,9 +27,10 @@ export class Manifest {
   #wholeBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
 
-  private constructor(fileSystem: FileSystem, folder: string, state: DurableState) {
+  private constructor(fileSystem: FileSystem, folder: string, space: Space | undefined, state: DurableState) {
     this.#fileSystem = fileSystem
     this.#folder = folder
+    this.#space = space
     this.#state = state
   }
 
@@ -51,13 +54,13 @@ export class Manifest {
     return first
   }
 
-  /** Reads the state of `folder`. `names`: what is in it. Nothing is written: `roll` begins the new manifest. */
-  static async open(fileSystem: FileSystem, folder: string, names: readonly string[]): Promise<Manifest> {
+  /** Reads the state of `folder`. `names`: what is in it. Nothing is written: `roll` begins the new manifest. With `space` a full disk is waited for. */
+  static async open(fileSystem: FileSystem, folder: string, names: readonly string[], space?: Space): Promise<Manifest> {
     const currentPath = joinPath(folder, currentName)
     if (!names.includes(currentName)) {
       const foreign = names.find((name) => name.endsWith('.sst') || name.endsWith('.log'))
       if (foreign !== undefined) throw new CorruptionError(currentPath, undefined, `missing, though ${foreign} is there`)
-      const manifest = new Manifest(fileSystem, folder, emptyState)
+      const manifest = new Manifest(fileSystem, folder, space, emptyState)
       // A crash during the first open leaves manifests that nothing points to: their numbers must not be met again.
       manifest.skipNumbers(names)
       return manifest
@@ -70,7 +73,7 @@ export class Manifest {
     payloads.forEach((payload, i) => {
       state = applyEdit(state, decodeEdit(payload, path, offsets[i] as number))
     })
-    const manifest = new Manifest(fileSystem, folder, state)
+    const manifest = new Manifest(fileSystem, folder, space, state)
     manifest.#number = number
     manifest.skipNumbers(names)
     return manifest
@@ -94,15 +97,17 @@ export class Manifest {
     install: (state: DurableState) => void,
   ): Promise<boolean> {
     const done = this.#queue.then(async () => {
-      if (this.#writer === undefined) throw new Error('the manifest is closed')
+      const writer = this.#writer
+      if (writer === undefined) throw new Error('the manifest is closed')
       const edit = await build(this.#state)
       if (edit === undefined) return false
-      await this.#writer.append([encodeEdit({ ...edit, nextNumber: this.#state.nextNumber })])
-      await this.#writer.sync()
+      const record = encodeEdit({ ...edit, nextNumber: this.#state.nextNumber })
+      await onceThereIsRoom(this.#space, () => writer.append([record]))
+      await writer.sync()
       this.#state = applyEdit(this.#state, edit)
       install(this.#state)
-      if (this.#writer.end > Math.max(rollBytes, rollFactor * this.#wholeBytes)) await this.#roll()
-      else await this.#writer.mark()
+      if (writer.end > Math.max(rollBytes, rollFactor * this.#wholeBytes)) await this.#roll()
+      else await this.#mark(writer)
       return true
     })
     this.#queue = done
@@ -127,18 +132,29 @@ export class Manifest {
 
   async #roll(): Promise<void> {
     const old = this.#number
-    const number = this.newNumber()
-    const written = await writeManifest(this.#fileSystem, this.#folder, number, this.#state)
+    const { writer, number } = await onceThereIsRoom(this.#space, async () => {
+      const number = this.newNumber()
+      return { ...(await writeManifest(this.#fileSystem, this.#folder, number, this.#state)), number }
+    })
     await this.#writer?.close()
-    this.#writer = written.writer
-    this.#wholeBytes = written.writer.end
+    this.#writer = writer
+    this.#wholeBytes = writer.end
     this.#number = number
-    await this.#writer.mark()
+    await this.#mark(writer)
     if (old > 0) await this.#fileSystem.unlink(joinPath(this.#folder, manifestName(old)))
+  }
+
+  /** A mark is of use and not needed: it never waits for room. */
+  async #mark(writer: RecordWriter): Promise<void> {
+    try {
+      await writer.mark()
+    } catch (error) {
+      if (this.#space === undefined || !isOutOfSpace(error)) throw error
+    }
   }
 }
 
-/** Writes a manifest that holds `state` and points CURRENT to it, durably. */
+/** Writes a manifest that holds `state` and points CURRENT to it, durably. One that finds no room is an orphan: its number is not met again. */
 export async function writeManifest(
   fileSystem: FileSystem,
   folder: string,

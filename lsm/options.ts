@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import type { Space } from '../base/disk-space.ts'
 import type { Executor } from '../base/executor.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
@@ -41,11 +42,14 @@ export interface DatabaseOptions {
   readonly level1Bytes?: number
   /** A level's size by that of the level above it; default 10. */
   readonly levelFactor?: number
+  /** A full disk is waited for: flushes and edits are tried again, compactions begin when there is room. Not given: it is a failure as any other. */
+  readonly space?: Space
   /** Called once, when `failed` is set. */
   readonly onFailure?: (error: Error) => void
 }
 
-export type ResolvedOptions = Required<Omit<DatabaseOptions, 'onFailure' | 'memtableBytes'>> & Pick<DatabaseOptions, 'onFailure'>
+export type ResolvedOptions = Required<Omit<DatabaseOptions, 'onFailure' | 'space' | 'memtableBytes'>> &
+  Pick<DatabaseOptions, 'onFailure' | 'space'>
 
 const MiB = 1024 * 1024
 

@@ -20,13 +20,13 @@ export class RecordWriter {
     return this.#end
   }
 
-  /** Resolves when written, not durable. */
+  /** Resolves when written, not durable. Where it rejects nothing was appended: the next record goes to the same place. */
   async append(chunks: readonly Uint8Array[]): Promise<void> {
     let length = 0
     for (const chunk of chunks) length += chunk.length
     const offset = this.#end
-    this.#end += framedLength(length)
     await this.#file.write(frameRecord(chunks, offset, this.#syncedEnd, this.#salt), offset)
+    this.#end = offset + framedLength(length)
   }
 
   async sync(): Promise<void> {

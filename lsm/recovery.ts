@@ -21,7 +21,7 @@ export async function recover(options: ResolvedOptions): Promise<Recovered> {
   const { fileSystem, folder } = options
   await makeFolderDurably(fileSystem, folder)
   const names = await fileSystem.list(folder)
-  const manifest = await Manifest.open(fileSystem, folder, names)
+  const manifest = await Manifest.open(fileSystem, folder, names, options.space)
   try {
     return { manifest, logNumber: await bringUpToDate(options, manifest, names) }
   } catch (error) {

@@ -1,3 +1,4 @@
+import { DiskSpace, type Space } from '../base/disk-space.ts'
 import type { Seams } from '../base/seams.ts'
 import type { DataDirectory } from './data-directory.ts'
 import type { ProcessSettings } from './process.ts'
@@ -8,6 +9,7 @@ export function openHost(
   settings: ProcessSettings,
   seams: Seams,
   directory: DataDirectory,
+  space: Space,
   resolve: (node: string) => string | undefined,
   onFatal: (error: Error) => void,
 ): Promise<RaftHost> {
@@ -23,9 +25,17 @@ export function openHost(
     electionTimeoutMs,
     heartbeatMs,
     snapshotLogBytes,
+    space,
     resolve,
     onFatal,
     ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
     ...(unsafe === undefined ? {} : { unsafe }),
   })
+}
+
+/** Watches the disk of a server process's data directory, which is there. `memtableBytes`: what must still find room when nothing new is taken in. */
+export function openSpace({ data, diskReserveBytes }: ProcessSettings, seams: Seams, memtableBytes: number): Promise<DiskSpace> {
+  const { fileSystem, clock, logger } = seams
+  const lowBytes = memtableBytes + diskReserveBytes
+  return DiskSpace.open({ fileSystem, clock, logger, folder: data, reserveBytes: diskReserveBytes, lowBytes })
 }

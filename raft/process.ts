@@ -18,6 +18,8 @@ export interface ProcessSettings {
   readonly heartbeatMs: number
   readonly snapshotLogBytes: number
   readonly memtableBytes: number
+  /** Held in a file of no use, and given back when the disk is full. */
+  readonly diskReserveBytes: number
   readonly blockCacheBytes: number
   readonly readMode: 'linearizable' | 'lease'
   /** Bytes of entries in one Raft append; the simulator makes it small. */

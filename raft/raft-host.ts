@@ -1,5 +1,6 @@
 import { assert } from '../base/assert.ts'
 import type { Clock, Timer } from '../base/clock.ts'
+import type { Space } from '../base/disk-space.ts'
 import { CorruptionError, DiskError } from '../base/errors.ts'
 import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
@@ -27,6 +28,8 @@ const segmentBytesMin = 4 * 1024 * 1024
 const segmentBytesMax = 64 * 1024 * 1024
 /** Ticks are at most this long, so that timeouts are met closely. */
 const tickMsMax = 10
+/** Messages of at most so many bytes are taken also when the disk is all but full: a new leader's own entry, time marks. */
+const smallBytes = 4096
 
 export interface RaftHostOptions {
   readonly clock: Clock
@@ -44,6 +47,8 @@ export interface RaftHostOptions {
   onFatal(error: Error): void
   /** Bytes of entries in one append. */
   readonly maxAppendBytes?: number
+  /** A full disk is waited for, and entries from peers are turned away while what is left is for votes. Not given: nobody watches. */
+  readonly space?: Space
   /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
   readonly unsafe?: UnsafeRaft
 }
@@ -111,7 +116,7 @@ export class RaftHost {
 
   /** Recovers the log. Throws CorruptionError where acknowledged bytes of it are damaged: that replica must not vote again (exit code 65). */
   static async open(options: RaftHostOptions): Promise<RaftHost> {
-    const { clock, fileSystem, logger, directory, snapshotLogBytes, unsafe } = options
+    const { clock, fileSystem, logger, directory, snapshotLogBytes, space, unsafe } = options
     let host: RaftHost | undefined
     const log = await SharedLog.open({
       fileSystem,
@@ -121,6 +126,7 @@ export class RaftHost {
       // A segment is freed as a whole: where the groups' logs are kept short it must not be long either.
       segmentBytes: Math.max(segmentBytesMin, Math.min(segmentBytesMax, snapshotLogBytes)),
       onFailure: (error) => (host === undefined ? options.onFatal(error) : host.fail(error)),
+      ...(space === undefined ? {} : { space }),
       ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
     })
     const damage = log.damage[0]
@@ -342,6 +348,8 @@ export class RaftHost {
       this.#options.logger.warn({ group: wire.group, from: wire.from, type: wire.type }, 'dropped a malformed Raft message')
       return
     }
+    // As if it were lost: the leader sends it again.
+    if (this.#options.space?.isCritical === true && messageBytes(message) > smallBytes) return
     hosted.replica.step(message, wire)
   }
 

@@ -7,7 +7,7 @@ import type { Expiring } from './deadlines.ts'
 import { encodeWrite } from './entry.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import { ReadCall, type ReplyBudget } from './read-call.ts'
-import { deadlinePassed, isWrongGroup, lostOutcome, notHosted, refusalOf, shardRefusal } from './refusals.ts'
+import { deadlinePassed, diskFull, isWrongGroup, lostOutcome, notHosted, refusalOf, shardRefusal } from './refusals.ts'
 import { checkExecuteRequest, checkWriteBatch, invalidArgument, timeoutOf } from './request-checks.ts'
 import type { WriteResult } from './session.ts'
 
@@ -109,7 +109,10 @@ export class ExecuteCall implements Expiring {
     if (this.#finished) return
     const writes = this.#request.writes
     this.#pending = 1
-    if (writes && writes.length > 0) this.#propose(hosted, writes)
+    if (writes && writes.length > 0) {
+      if (this.#node.isDiskLow) this.#writesError = diskFull()
+      else this.#propose(hosted, writes)
+    }
     if ((this.#request.reads?.length ?? 0) > 0) {
       this.#pending++
       this.#reads = new ReadCall(this.#node, hosted, this.#request, this.#budget, () => this.#partDone())

@@ -1,5 +1,6 @@
 import { AssertionError } from '../base/assert.ts'
 import type { Timer } from '../base/clock.ts'
+import type { Space } from '../base/disk-space.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Seams } from '../base/seams.ts'
@@ -28,6 +29,7 @@ export interface GroupHostOptions {
   readonly blockCache: BlockCache
   /** Shared by the groups, as the cache is. */
   readonly memtableBudget: MemtableBudget
+  readonly space: Space
   /** Deliberate breaks, for proving that the simulator catches them. */
   readonly breaks: ReadonlySet<MigrationBreak>
   /** Newest config; undefined: none yet. */
@@ -147,7 +149,7 @@ export class GroupHost {
   }
 
   async #start(group: Group): Promise<void> {
-    const { seams, directory, host, blockCache, memtableBudget, breaks } = this.#options
+    const { seams, directory, host, blockCache, memtableBudget, space, breaks } = this.#options
     const number = await this.#claim(group)
     const stateMachine = await openGroupStateMachine({
       fileSystem: seams.fileSystem,
@@ -158,6 +160,7 @@ export class GroupHost {
       initialConf: initialConf(group.members.map(({ replica }) => replica).sort((a, b) => a - b)),
       blockCache,
       memtableBudget,
+      space,
       breaks,
       shardCount: this.#options.config()?.shardCount ?? 0,
       onFailure: (error) => this.#storeFailed(error),

@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import type { Space } from '../base/disk-space.ts'
 import type { Config } from '../proto/config.ts'
 import type { ReplicaApi } from '../raft/replica-api.ts'
 import type { GroupResult } from './apply-run.ts'
@@ -20,6 +21,8 @@ export interface KvNodeParts {
   readonly hosts: { get(group: string): HostedGroup | undefined }
   /** Node id of a replica. */
   readonly host: { nodeOf(group: string, replica: number): string | undefined }
+  /** The node's disk. Not given: nobody watches it. */
+  readonly space?: Pick<Space, 'isLow'>
   readonly watcher: {
     readonly config: Config | undefined
     /** Rejects with OstrakaError. */
@@ -81,6 +84,11 @@ export class KvNode {
       this.#isSeeking = false
     }
     this.fetchConfig(this.configNumber + 1, seekMs).then(ended, ended)
+  }
+
+  /** No writes are taken: what is left of the disk is needed for those that were. */
+  get isDiskLow(): boolean {
+    return this.#parts.space?.isLow === true
   }
 
   /** What the next entry of the group carries, ms. */

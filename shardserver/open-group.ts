@@ -1,4 +1,5 @@
 import { assert } from '../base/assert.ts'
+import type { Space } from '../base/disk-space.ts'
 import type { Executor } from '../base/executor.ts'
 import { isShardCount } from '../base/slot.ts'
 import { type BlockCache, Database, type MemtableBudget } from '../lsm/index.ts'
@@ -16,6 +17,8 @@ export interface GroupStateMachineOptions extends LoadOptions {
   readonly blockCache: BlockCache
   /** May be shared. */
   readonly memtableBudget: MemtableBudget
+  /** A full disk is waited for. Not given: it is a failed one. */
+  readonly space?: Space
   readonly shardCount: number
   /** Called once, when the store takes no more writes: its disk failed, its files are damaged, or it has met a bug of ours. */
   readonly onFailure?: (error: Error) => void
@@ -23,7 +26,7 @@ export interface GroupStateMachineOptions extends LoadOptions {
 
 /** Opens or makes a replica's state. CorruptionError where its files are damaged. */
 export async function openGroupStateMachine(options: GroupStateMachineOptions): Promise<GroupStateMachine> {
-  const { fileSystem, executor, clock, logger, folder, blockCache, memtableBudget, onFailure } = options
+  const { fileSystem, executor, clock, logger, folder, blockCache, memtableBudget, space, onFailure } = options
   assert(isShardCount(options.shardCount), `shard count ${options.shardCount}`)
   const database = await Database.open({
     fileSystem,
@@ -35,6 +38,7 @@ export async function openGroupStateMachine(options: GroupStateMachineOptions): 
     memtableBudget,
     blockCache,
     boundaryOf: { prefixBytes: 2 },
+    ...(space === undefined ? {} : { space }),
     ...(onFailure === undefined ? {} : { onFailure }),
   })
   try {

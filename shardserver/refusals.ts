@@ -8,6 +8,7 @@ import { movingWaitMs } from './write-refusals.ts'
 /** What a node answers where it does not serve: one place for the mapping of outcomes to typed errors. */
 const overloadedWaitMs = 20
 const startingWaitMs = 100
+const diskFullWaitMs = 1000
 
 /** The replica did not take it: in no log, no effect. `leaderHint`: node id, '' unknown. */
 export function replicaRefusal(reason: 'not-leader' | 'overloaded' | 'stopped', leaderHint: string): OstrakaError {
@@ -34,6 +35,11 @@ export function refusalOf(
 
 export function overloaded(what: string, waitMs = overloadedWaitMs): OstrakaError {
   return new OstrakaError('OVERLOADED', `${what}: try again after the wait`, true, { waitMs })
+}
+
+/** Nothing of it happened, and nothing will until the disk of this node has room again. */
+export function diskFull(): OstrakaError {
+  return overloaded('the disk of this node is full', diskFullWaitMs)
 }
 
 /** It was in the log when leadership was lost. */

@@ -1,3 +1,4 @@
+import type { DiskSpace } from '../base/disk-space.ts'
 import type { Seams } from '../base/seams.ts'
 import { type Listener, unaryRoute } from '../base/transport.ts'
 import { BlockCache, MemtableBudget } from '../lsm/index.ts'
@@ -10,7 +11,7 @@ import type { pb } from '../proto/messages.ts'
 import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { helloRoute } from '../raft/formation.ts'
-import { openHost } from '../raft/open-host.ts'
+import { openHost, openSpace } from '../raft/open-host.ts'
 import { Pace } from '../raft/pace.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
@@ -76,6 +77,7 @@ class ShardServer implements RunningShardServer {
   readonly #onFatal: (error: Error) => void
   readonly #client: ControllerClient
   readonly #watcher: ConfigWatcher
+  #space: DiskSpace | undefined
   #host: RaftHost | undefined
   #groups: GroupHost | undefined
   #kv: KvServer | undefined
@@ -97,11 +99,13 @@ class ShardServer implements RunningShardServer {
   async start(): Promise<void> {
     const { clock, transport, logger } = this.#seams
     const resolve = (node: string) => this.#watcher.directory.peerAddressOf(node)
-    const host = await openHost(this.#settings, this.#seams, this.#directory, resolve, this.#onFatal)
+    const space = await openSpace(this.#settings, this.#seams, this.#settings.memtableBytes)
+    this.#space = space
+    const host = await openHost(this.#settings, this.#seams, this.#directory, space, resolve, this.#onFatal)
     this.#host = host
-    const groups = this.#openGroups(host)
+    const groups = this.#openGroups(host, space)
     this.#groups = groups
-    const kv = new KvServer({ clock, logger, hosts: groups, host, watcher: this.#watcher })
+    const kv = new KvServer({ clock, logger, hosts: groups, host, space, watcher: this.#watcher })
     this.#kv = kv
     const migrations = this.#openMigrations(host, groups, kv)
     this.#migrations = migrations
@@ -159,10 +163,11 @@ class ShardServer implements RunningShardServer {
     this.#watcher.close()
     this.#client.close()
     await this.#listener?.close(closeGraceMs)
+    await this.#space?.close()
     await this.#host?.close()
   }
 
-  #openGroups(host: RaftHost): GroupHost {
+  #openGroups(host: RaftHost, space: DiskSpace): GroupHost {
     return new GroupHost({
       seams: this.#seams,
       directory: this.#directory,
@@ -170,6 +175,7 @@ class ShardServer implements RunningShardServer {
       client: this.#client,
       blockCache: new BlockCache(this.#settings.blockCacheBytes),
       memtableBudget: new MemtableBudget(this.#settings.memtableBytes),
+      space,
       breaks: this.#settings.breaks ?? noBreaks,
       config: () => this.#watcher.config,
       onChange: () => this.#migrations?.check(),

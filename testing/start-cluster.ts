@@ -84,6 +84,7 @@ function settings(id: string, folder: string, options: ClusterOptions): ProcessS
     snapshotLogBytes: 16 * 1024 * 1024,
     memtableBytes: 8 * 1024 * 1024,
     blockCacheBytes: 16 * 1024 * 1024,
+    diskReserveBytes: 1024 * 1024,
     readMode: 'linearizable',
   }
 }

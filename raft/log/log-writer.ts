@@ -1,5 +1,6 @@
 import { assert } from '../../base/assert.ts'
 import type { Clock, Timer } from '../../base/clock.ts'
+import { isOutOfSpace, type Space } from '../../base/disk-space.ts'
 import { DiskError } from '../../base/errors.ts'
 import { type FileSystem, joinPath } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
@@ -26,6 +27,8 @@ export interface WriterOptions {
   readonly idleMarkMs: number
   readonly noSync: boolean
   readonly onFailure: (error: Error) => void
+  /** A full disk is waited for. Not given: it is a failed write as any other. */
+  readonly space?: Space
 }
 
 export interface WriterStats {
@@ -207,33 +210,40 @@ export class LogWriter {
 
   async #writeBatch(): Promise<void> {
     let sealed = this.#seal(undefined)
-    let segment = await this.#segmentFor(sealed)
-    try {
-      await segment.file.write(sealed.chunks, segment.length)
-    } catch (error) {
-      ;[sealed, segment] = await this.#writeElsewhere(segment, sealed.batch, error)
+    for (let failures = 0; ; ) {
+      try {
+        const segment = await this.#segmentFor(sealed)
+        await segment.file.write(sealed.chunks, segment.length)
+        await this.#sync(segment)
+        this.#complete(sealed, segment)
+        return
+      } catch (error) {
+        if (error instanceof DiskError) throw error
+        await this.#leaveSegment(error)
+        // A full disk is no broken one: it is waited for, however long.
+        if (this.#options.space !== undefined && isOutOfSpace(error)) await this.#options.space.exhausted()
+        else if (++failures > 1) throw new DiskError(`cannot write to ${this.#options.folder}: ${text(error)}`, { cause: error })
+        sealed = this.#seal(sealed.batch)
+      }
     }
-    await this.#sync(segment)
-    this.#complete(sealed, segment)
   }
 
   /**
    * A failed or short write: the segment ends at its last good offset, which the next segment's first `syncedUpTo` says; nothing behind it
-   * was acknowledged, so the batch is written again there. A second failure is final.
+   * was acknowledged, so the batch is written again there. One that holds nothing yet is removed, so that a full disk is not filled with names.
    */
-  async #writeElsewhere(segment: Segment, batch: Batch, error: unknown): Promise<[Sealed, Segment]> {
+  async #leaveSegment(error: unknown): Promise<void> {
+    const segment = this.#active
+    this.#active = undefined
+    if (segment === undefined) return
     this.#options.logger.warn({ file: segment.path, offset: segment.length, error }, 'a write to the log failed; its segment is sealed')
+    if (segment.length === 0 && segment === this.#segments.newest) {
+      await this.#segments.removeNewest()
+      await this.#options.fileSystem.unlink(segment.path)
+      return
+    }
     this.stats.sealed++
     await segment.file.truncate(segment.length).catch(() => undefined)
-    this.#active = undefined
-    const sealed = this.#seal(batch)
-    const next = await this.#segmentFor(sealed)
-    try {
-      await next.file.write(sealed.chunks, next.length)
-    } catch (second) {
-      throw new DiskError(`cannot write ${next.path}: ${text(second)}`, { cause: second })
-    }
-    return [sealed, next]
   }
 
   /** Closes the queue and lays the batch out, after `failed` if that must be written again. Synchronous: the states are those behind it. */
@@ -278,12 +288,7 @@ export class LogWriter {
     const newest = this.#segments.newest
     const number = newest === undefined ? 1 : newest.number + 1
     const path = joinPath(this.#options.folder, segmentName(number))
-    try {
-      const file = await this.#options.fileSystem.open(path, 'create')
-      return this.#segments.add(number, path, file, 0)
-    } catch (error) {
-      throw new DiskError(`cannot make ${path}: ${text(error)}`, { cause: error })
-    }
+    return this.#segments.add(number, path, await this.#options.fileSystem.open(path, 'create'), 0)
   }
 
   async #sync(segment: Segment): Promise<void> {

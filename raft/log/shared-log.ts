@@ -1,5 +1,6 @@
 import { assert } from '../../base/assert.ts'
 import type { Clock } from '../../base/clock.ts'
+import type { Space } from '../../base/disk-space.ts'
 import { DiskError } from '../../base/errors.ts'
 import { type FileSystem, makeFolderDurably, parentFolder } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
@@ -32,6 +33,8 @@ export interface SharedLogOptions {
   readonly idleMarkMs?: number
   /** A DiskError is final: nothing further is acknowledged, the process ends with 74. A CorruptionError: an entry read back was damaged. */
   readonly onFailure: (error: Error) => void
+  /** A full disk is waited for: what is queued stays queued. Not given: it is a failed write as any other. */
+  readonly space?: Space
   /** For proving that tests catch it. Never set otherwise. */
   readonly unsafe?: { readonly noSync?: boolean }
 }

@@ -30,6 +30,11 @@ export function fileSystemContract(name: string, makeBench: () => Promise<FileSy
   }
 
   describe(`file system contract: ${name}`, () => {
+    check('tells how much can still be written where a path lies', async (fileSystem, folder) => {
+      expect(await fileSystem.freeBytes(folder)).toBeGreaterThan(0)
+      await expect(fileSystem.freeBytes(`${folder}/absent`)).rejects.toMatchObject({ code: 'ENOENT' })
+    })
+
     check('writes chunks one after the other, and reads them back', async (fileSystem, folder) => {
       const file = await fileSystem.open(`${folder}/a`, 'create')
       expect(file.path).toBe(`${folder}/a`)

@@ -31,6 +31,7 @@ describe('settings', () => {
       'snapshot-log-bytes': 67_108_864,
       'memtable-bytes': 67_108_864,
       'block-cache-bytes': 134_217_728,
+      'disk-reserve-bytes': 16_777_216,
       'max-migrations': 2,
       'read-mode': 'linearizable',
       'log-level': 'info',

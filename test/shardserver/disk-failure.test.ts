@@ -38,10 +38,10 @@ describe('a node whose disk fails under a group', () => {
     expect(String(fatal)).toContain('.sst')
   })
 
-  it('ends when there is no room for a table', async () => {
-    const fatal = await fatalOf(({ kind, path }) => (kind === 'write' && path.endsWith('.sst') ? 'ENOSPC' : undefined))
+  it('ends when a table cannot be written', async () => {
+    const fatal = await fatalOf(({ kind, path }) => (kind === 'write' && path.endsWith('.sst') ? 'EIO' : undefined))
     expect(fatal).toBeInstanceOf(DiskError)
-    expect(fatal).toMatchObject({ code: 'ENOSPC' })
+    expect(fatal).toMatchObject({ code: 'EIO' })
   })
 
   it('ends when a manifest cannot be synced', async () => {

@@ -55,6 +55,11 @@ export class MemoryFileSystem implements FileSystem {
     return [...names].sort()
   }
 
+  async freeBytes(path: string): Promise<number> {
+    if (!(await this.exists(path))) throw failure('ENOENT', path)
+    return Number.MAX_SAFE_INTEGER
+  }
+
   async exists(path: string): Promise<boolean> {
     return this.#files.has(path) || this.#folders.has(path)
   }

@@ -278,6 +278,7 @@ export class SimCluster implements NemesisTarget {
       snapshotLogBytes,
       memtableBytes,
       blockCacheBytes: 1024 * 1024,
+      diskReserveBytes: 64 * 1024,
       readMode: 'linearizable' as const,
       maxAppendBytes: this.#maxAppendBytes,
       ...(unsafe === undefined ? {} : { unsafe }),

@@ -23,6 +23,7 @@ export type OperationKind =
   | 'list'
   | 'exists'
   | 'syncFolder'
+  | 'freeBytes'
 
 export interface DiskOperation {
   /** 1, 2, … over the life of the disk. */

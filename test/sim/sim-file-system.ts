@@ -66,6 +66,18 @@ export class SimFileSystem implements FileSystem {
     return this.operate({ kind: 'exists', path, effect: () => this.#disk.find(path) !== undefined })
   }
 
+  freeBytes(path: string): Promise<number> {
+    return this.operate({
+      kind: 'freeBytes',
+      path,
+      effect: () => {
+        if (this.#disk.find(path) === undefined) throw new SystemError('ENOENT', path)
+        const { quotaBytes } = this.#disk
+        return quotaBytes === Number.POSITIVE_INFINITY ? Number.MAX_SAFE_INTEGER : Math.max(0, quotaBytes - this.#disk.usedBytes())
+      },
+    })
+  }
+
   async syncFolder(path: string): Promise<void> {
     // Covers what was there when it was asked for, even if that is nothing.
     let commit: (() => void) | undefined

@@ -36,6 +36,14 @@ export class MemoryLog implements LogView {
     return this.#durable.base.index + this.#durable.entries.length
   }
 
+  get durableFirstIndex(): number {
+    return this.#durable.base.index + 1
+  }
+
+  get durableEntries(): readonly Entry[] {
+    return this.#durable.entries
+  }
+
   get hardState(): HardState {
     return this.#durable.hardState
   }

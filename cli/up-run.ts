@@ -17,8 +17,8 @@ const START_MS = 120_000
 const CHILD_END_MS = 6_000
 
 /** A sync must never queue behind reads, and short-lived garbage is cheapest in a large nursery: both can be set only before Node starts. */
-const nodeFlags = ['--max-semi-space-size=64']
-const threadPoolSize = '8'
+export const nodeFlags = ['--max-semi-space-size=64']
+export const threadPoolSize = '8'
 
 /** One run of `ostraka up`. */
 export class Up {

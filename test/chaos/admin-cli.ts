@@ -1,6 +1,6 @@
 /** The admin's commands as a user types them, and what they print. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Up } from '../../testing/up.ts'
+import type { Cluster } from './cluster-under-load.ts'
 
 export interface ConfigJson {
   readonly number: number
@@ -37,12 +37,12 @@ const insistMsMax = 120_000
 export class AdminCli {
   /** Commands that had to be given again. */
   repeated = 0
-  readonly #up: Up
+  readonly #cluster: Cluster
   readonly #members: string
 
-  constructor(up: Up) {
-    this.#up = up
-    this.#members = up.ready.nodes.map(({ id, address }) => `${id}=${address}`).join(',')
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+    this.#members = cluster.ready.nodes.map(({ id, address }) => `${id}=${address}`).join(',')
   }
 
   join(group: string): Promise<unknown> {
@@ -77,7 +77,7 @@ export class AdminCli {
   async #insist(parameters: readonly string[]): Promise<unknown> {
     const end = performance.now() + insistMsMax
     for (;;) {
-      const { code, stdout, stderr } = await this.#up.run(['admin', ...parameters, '--json'])
+      const { code, stdout, stderr } = await this.#cluster.run(['admin', ...parameters, '--json'])
       if (code === 0) return JSON.parse(stdout) as unknown
       if ((code !== 1 && code !== 69) || performance.now() > end) {
         throw new AdminFailed(code, `admin ${parameters.join(' ')}`, `${stderr} ${stdout}`)

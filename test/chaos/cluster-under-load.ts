@@ -2,18 +2,28 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { SeededRandom } from '../../base/random.ts'
 import { type Client, connect } from '../../client/index.ts'
-import type { Up } from '../../testing/up.ts'
+import type { CommandResult } from '../../testing/up.ts'
 import { checkLinearizable, describeVerdict } from '../linearizability/checker.ts'
 import { HistoryRecorder } from '../linearizability/history.ts'
 import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
 import { UniqueWrites } from '../workload/unique-writes.ts'
 import { Workload } from '../workload/workload.ts'
 
+/** What the load needs to know of the cluster that it runs against. */
+export interface Cluster {
+  /** Where controllers and nodes are dialled. */
+  readonly ready: { readonly controllers: readonly string[]; readonly nodes: readonly { readonly id: string; readonly address: string }[] }
+  /** Runs `ostraka …` against it. */
+  run(parameters: readonly string[]): Promise<CommandResult>
+}
+
 export interface LoadOptions {
   readonly seed: number
   readonly clients: number
   readonly keys: number
   readonly deadlineMs: number
+  /** What a client waits after a call, ms; default 0. Else the processors are so busy that pauses are theirs. */
+  readonly thinkMs?: number
   /** Each client also writes values of its own, so many a second at most, to as many keys; they are read back in the end. */
   readonly uniqueWrites?: { readonly perSecond: number; readonly keys: number }
 }
@@ -31,7 +41,7 @@ interface NodeStatus {
 }
 
 export class ClusterUnderLoad {
-  readonly up: Up
+  readonly cluster: Cluster
   readonly workload: Workload
   readonly #options: LoadOptions
   readonly #recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
@@ -41,8 +51,8 @@ export class ClusterUnderLoad {
   #stopped = false
   #readBack = 0
 
-  constructor(up: Up, options: LoadOptions) {
-    this.up = up
+  constructor(cluster: Cluster, options: LoadOptions) {
+    this.cluster = cluster
     this.#options = options
     const nowMs = () => performance.now()
     this.workload = new Workload(this.#recorder, new SeededRandom(options.seed), { keys: options.keys, valueBytes: 100, nowMs })
@@ -50,7 +60,7 @@ export class ClusterUnderLoad {
 
   /** The clients begin. */
   async start(): Promise<void> {
-    const controllers = [...this.up.ready.controllers]
+    const controllers = [...this.cluster.ready.controllers]
     for (let i = 0; i < this.#options.clients; i++) {
       const db = await connect({ controllers, deadlineMs: this.#options.deadlineMs })
       this.#clients.push(db)
@@ -82,6 +92,13 @@ export class ClusterUnderLoad {
     await Promise.all(this.#clients.map((client) => client.close()))
   }
 
+  /** Ends at once: what is under way is given up. For a run that has failed. */
+  async abandon(): Promise<void> {
+    this.#stopped = true
+    await Promise.all(this.#clients.map((client) => client.close()))
+    await Promise.allSettled(this.#loops)
+  }
+
   /** What became of the unique values. */
   get uniqueWrites() {
     const unique = this.#unique
@@ -104,7 +121,7 @@ export class ClusterUnderLoad {
 
   async status(): Promise<ClusterStatus> {
     for (;;) {
-      const { code, stdout } = await this.up.run(['admin', 'status', '--json', '--timeout', '20'])
+      const { code, stdout } = await this.cluster.run(['admin', 'status', '--json', '--timeout', '20'])
       if (code === 0) return JSON.parse(stdout) as ClusterStatus
     }
   }
@@ -113,8 +130,8 @@ export class ClusterUnderLoad {
   async compareReplicas(): Promise<number> {
     for (let round = 0; round < 100; round++) {
       const seen = new Map<string, { applied: number; hash: string }[]>()
-      for (const { id } of this.up.ready.nodes) {
-        const { code, stdout } = await this.up.run(['admin', 'status', id, '--hash', '--json'])
+      for (const { id } of this.cluster.ready.nodes) {
+        const { code, stdout } = await this.cluster.run(['admin', 'status', id, '--hash', '--json'])
         if (code !== 0) continue
         for (const [group, { applied, stateHash = '' }] of Object.entries((JSON.parse(stdout) as NodeStatus).groups)) {
           seen.set(group, [...(seen.get(group) ?? []), { applied, hash: stateHash }])
@@ -134,7 +151,11 @@ export class ClusterUnderLoad {
   }
 
   async #drive(name: string, db: Client): Promise<void> {
-    while (!this.#stopped) await this.workload.one(name, db)
+    const { thinkMs = 0 } = this.#options
+    while (!this.#stopped) {
+      await this.workload.one(name, db)
+      if (thinkMs > 0) await delay(thinkMs)
+    }
   }
 
   async #writeUnique(name: string, db: Client, options: { perSecond: number; keys: number }): Promise<void> {

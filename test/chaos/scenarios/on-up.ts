@@ -1,0 +1,32 @@
+import { Up } from '../../../testing/up.ts'
+import { ClusterUnderLoad } from '../cluster-under-load.ts'
+import { type Figures, fail } from './stage.ts'
+
+const deadlineMs = 30_000
+
+/** Plays `act` on a cluster that `ostraka up` runs, under load; rejects where the history is wrong, a call failed or replicas differ. */
+export async function onUp(seed: number, act: (load: ClusterUnderLoad, up: Up) => Promise<Figures>): Promise<Figures> {
+  const up = await Up.start()
+  let load: ClusterUnderLoad | undefined
+  try {
+    load = new ClusterUnderLoad(up, { seed, clients: 8, keys: 150, deadlineMs, uniqueWrites: { perSecond: 50, keys: 20_000 } })
+    await load.start()
+    const acted = await Promise.race([act(load, up), load.failed])
+    await load.stop()
+    const replicas = await load.compareReplicas()
+    const operations = load.check()
+    const { ok, failed, unknown, lastError } = load.workload.counts
+    const unique = load.uniqueWrites
+    const writes = { uniqueWrites: unique.acknowledged, readBack: unique.readBack, longestWriteGapMs: Math.round(unique.longestGapMs) }
+    const failures = failed + unknown + unique.failed
+    const figures = { ...acted, operations, answered: ok, ...writes, failed: failures, equalReplicas: replicas }
+    if (failures > 0) fail(`${failures} calls failed, one of the last with: ${lastError || unique.lastError}`, figures)
+    return figures
+  } catch (error) {
+    console.log(up.stderr.split('\n').slice(-20).join('\n'))
+    await load?.abandon()
+    throw error
+  } finally {
+    await up.dispose()
+  }
+}

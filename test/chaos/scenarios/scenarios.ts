@@ -1,0 +1,94 @@
+/** All scenarios by name. */
+import { SeededRandom } from '../../../base/random.ts'
+import { noPowerCutsReason } from '../disks/disk-image.ts'
+import { noShimReason } from '../disks/fsync-shim.ts'
+import { noOwnersReason } from '../links/socket-owner.ts'
+import { moves } from '../moves.ts'
+import { type FaultKind, faults, kills, partitions, pauses, restarts } from './faults.ts'
+import { everything, leaders } from './kills.ts'
+import { onUp } from './on-up.ts'
+import { type Figures, onStage, type StageOptions } from './stage.ts'
+import { killTiming, transfers } from './timing.ts'
+
+/** What the command line asks for. */
+export interface Run {
+  readonly seed: number
+  readonly seconds: number
+  readonly everyMs: number
+  readonly moves: number
+  readonly rounds?: number
+}
+
+export interface Scenario {
+  /** Why it cannot be played here. */
+  skipReason?(): Promise<string | undefined>
+  play(run: Run): Promise<Figures>
+}
+
+/** Must-have of every run of faults. */
+const resumeTimeouts = { median: 2, max: 5 }
+
+/** Enough to be checked, too little to be in the way of what is measured. */
+const quiet = { clients: 2, thinkMs: 50 }
+
+function ofFaults(kinds: readonly FaultKind[], stage: Omit<StageOptions, 'seed'> = {}): Scenario {
+  return {
+    skipReason: noOwnersReason,
+    play: ({ seed, seconds }) => onStage({ seed, ...stage }, (on) => faults(on, { kinds, seconds, resumeTimeouts })),
+  }
+}
+
+/** Everything that this machine can do. */
+async function mixed({ seed, seconds }: Run): Promise<Figures> {
+  const noPower = await noPowerCutsReason()
+  const noShim = await noShimReason()
+  for (const [what, reason] of [
+    ['power cuts', noPower],
+    ['failing syncs', noShim],
+  ]) {
+    if (reason !== undefined) console.log(`mixed without ${what}: ${reason}`)
+  }
+  const disks: FaultKind[] = [
+    ...(noPower === undefined ? ['power-cut' as const] : []),
+    ...(noShim === undefined ? ['fsync-error' as const] : []),
+  ]
+  const kinds = [...kills, ...pauses, ...disks, ...restarts, ...partitions]
+  const stage = { seed, hasShim: noShim === undefined, images: noPower === undefined ? ['n1', 'n2', 'n3'] : [] }
+  return await onStage(stage, (on) => faults(on, { kinds, seconds, resumeTimeouts }))
+}
+
+async function firstOf(...reasons: (() => Promise<string | undefined>)[]): Promise<string | undefined> {
+  for (const reason of reasons) {
+    const found = await reason()
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  mixed: { skipReason: noOwnersReason, play: mixed },
+  kills: ofFaults(kills),
+  pauses: ofFaults(pauses),
+  partitions: ofFaults(partitions),
+  restart: ofFaults(restarts),
+  power: { ...ofFaults(['power-cut'], { images: ['n1', 'n2', 'n3'] }), skipReason: () => firstOf(noOwnersReason, noPowerCutsReason) },
+  fsync: { ...ofFaults(['fsync-error'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
+  'fsync-stall': { ...ofFaults(['fsync-stall'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
+  transfer: {
+    skipReason: noOwnersReason,
+    play: ({ seed, rounds = 30 }) => onStage({ seed, ...quiet }, (stage) => transfers(stage, rounds)),
+  },
+  'kill-timing': {
+    skipReason: noOwnersReason,
+    play: ({ seed, rounds = 30 }) => onStage({ seed, ...quiet }, (stage) => killTiming(stage, rounds)),
+  },
+  leaders: { play: ({ seed, seconds, everyMs }) => onUp(seed, (load) => leaders(load, new SeededRandom(seed), seconds, everyMs)) },
+  everything: { play: ({ seed, rounds = 2 }) => onUp(seed, (_, up) => everything(up, rounds)) },
+  moves: {
+    play: ({ seed, seconds, moves: count }) => onUp(seed, (load) => moves(load, new SeededRandom(seed), { seconds, moves: count })),
+  },
+  'moves-kills': {
+    play: ({ seed, seconds, moves: count, everyMs }) =>
+      onUp(seed, (load) => moves(load, new SeededRandom(seed), { seconds, moves: count, killEveryMs: everyMs })),
+  },
+}

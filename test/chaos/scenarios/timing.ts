@@ -1,0 +1,159 @@
+/** How long writes to one group are away: when its leader hands over, when its process is asked to end, when it is killed. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { GrpcTransport } from '../../../base/grpc-transport.ts'
+import { silentLogger } from '../../../base/logger.ts'
+import type { Transport } from '../../../base/transport.ts'
+import { type Client, connect } from '../../../client/index.ts'
+import { nodeMethods } from '../../../proto/methods.ts'
+import { pick } from '../faults/fault.ts'
+import { type Figures, fail, type Stage } from './stage.ts'
+
+const writers = 8
+/** Acknowledgements are looked at from so long before an event to so long after it. */
+const beforeMs = 100
+const afterMs = 1500
+
+/** Writers in closed loops, all to one group, and when they were answered. */
+class Writers {
+  readonly #db: Client
+  readonly #keys: readonly string[]
+  readonly #loops: Promise<void>[]
+  #ackedMs: number[] = []
+  #stopped = false
+
+  private constructor(db: Client, keys: readonly string[]) {
+    this.#db = db
+    this.#keys = keys
+    this.#loops = keys.map((_, i) => this.#write(i))
+  }
+
+  static async start(controllers: readonly string[], group: string): Promise<Writers> {
+    const db = await connect({ controllers, deadlineMs: 30_000 })
+    const keys: string[] = []
+    for (let i = 0; keys.length < writers; i++) if ((await db.explain(`pulse-${i}`)).group === group) keys.push(`pulse-${i}`)
+    return new Writers(db, keys)
+  }
+
+  /** The longest time between two acknowledgements around `ms`, until now. */
+  longestGapMs(ms: number): number {
+    const acked = this.#ackedMs.filter((each) => each >= ms - beforeMs)
+    this.#ackedMs = []
+    if (acked.length === 0) return Number.POSITIVE_INFINITY
+    return Math.max(...acked.map((each, i) => each - (acked[i - 1] ?? each)))
+  }
+
+  /** Rejects where a write failed. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await Promise.all(this.#loops)
+    await this.#db.close()
+  }
+
+  async #write(i: number): Promise<void> {
+    for (let n = 0; !this.#stopped; n++) {
+      await this.#db.put(this.#keys[i] ?? '', `${n}`)
+      this.#ackedMs.push(performance.now())
+    }
+  }
+}
+
+interface Event {
+  readonly name: string
+  /** Makes leader `leader` of `group` go, in favour of `target` where it has a say. Resolves when that has ended. */
+  happen(stage: Stage, group: string, leader: string, target: string): Promise<void>
+  /** Afterwards, when the gap was measured. */
+  repair?(stage: Stage, leader: string): Promise<void>
+}
+
+function transfer(transport: Transport): Event {
+  return {
+    name: 'transfer',
+    async happen({ cluster }, group, leader, target) {
+      const address = cluster.ready.nodes.find(({ id }) => id === leader)?.address ?? ''
+      const channel = transport.connect(address)
+      try {
+        const { error } = await channel.unary(nodeMethods.transferLeader, { group, node: target }, { timeoutMs: 10_000 })
+        if (error) throw new Error(`${leader} did not hand ${group} over to ${target}: ${error.message}`)
+      } finally {
+        channel.close()
+      }
+    },
+  }
+}
+
+const terminate: Event = {
+  name: 'SIGTERM',
+  async happen({ cluster }, _group, leader) {
+    const code = await cluster.process(leader).terminate()
+    if (code !== 0) throw new Error(`${leader} ended with ${code} after SIGTERM`)
+  },
+  repair: ({ cluster }, leader) => cluster.process(leader).start(),
+}
+
+const kill: Event = {
+  name: 'kill',
+  async happen({ cluster }, _group, leader) {
+    await cluster.process(leader).kill()
+  },
+  repair: ({ cluster }, leader) => cluster.process(leader).start(),
+}
+
+/** The longest gap of writes around each of `rounds` events, ms, ascending. */
+async function gaps(stage: Stage, event: Event, rounds: number): Promise<number[]> {
+  const { cluster, random } = stage
+  const measured: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    await cluster.healthy()
+    const leaders = await cluster.leaders()
+    const group = cluster.groups[round % cluster.groups.length] ?? ''
+    const leader = leaders.get(group) ?? ''
+    const others = cluster.nodes.map(({ id }) => id).filter((id) => id !== leader)
+    const writers = await Writers.start(cluster.ready.controllers, group)
+    await delay(1000)
+    const startMs = performance.now()
+    await event.happen(stage, group, leader, pick(random, others) ?? '')
+    // A leader that is killed is missed for at most two rounds of elections.
+    await delay(event === kill ? 4 * cluster.options.electionTimeoutMs : afterMs)
+    measured.push(writers.longestGapMs(startMs))
+    await writers.stop()
+    await event.repair?.(stage, leader)
+  }
+  console.log(`  ${event.name}: ${measured.map((ms) => Math.round(ms)).join(' ')} ms`)
+  return measured.sort((a, b) => a - b)
+}
+
+/** At most this long, in all but one of thirty. */
+const handOverMs = 50
+
+/** Planned: by a transfer, and by SIGTERM of the leader's process. */
+export async function transfers(stage: Stage, rounds: number): Promise<Figures> {
+  const byTransfer = await gaps(stage, transfer(new GrpcTransport({ logger: silentLogger })), rounds)
+  const bySignal = await gaps(stage, terminate, rounds)
+  const figures = { rounds, ...summary('transfer', byTransfer), ...summary('sigterm', bySignal) }
+  for (const measured of [byTransfer, bySignal]) {
+    const slow = measured.filter((ms) => ms > handOverMs).length
+    if (slow > rounds / 30) fail(`writes were away for more than ${handOverMs} ms in ${slow} of ${rounds}`, figures)
+  }
+  return figures
+}
+
+/** Not planned: kill -9. In units of the election timeout T: 1.3 T in the median, 2 T in 27 of 30, 4 T at most. */
+export async function killTiming(stage: Stage, rounds: number): Promise<Figures> {
+  const { electionTimeoutMs } = stage.cluster.options
+  const measured = await gaps(stage, kill, rounds)
+  const within = measured.filter((ms) => ms <= 2 * electionTimeoutMs).length
+  const figures = { rounds, electionTimeoutMs, ...summary('kill', measured), within2T: within }
+  if (at(measured, 0.5) > 1.3 * electionTimeoutMs) fail('the median is above 1.3 election timeouts', figures)
+  if (within < (27 / 30) * rounds) fail(`only ${within} of ${rounds} are within 2 election timeouts`, figures)
+  if (at(measured, 1) > 4 * electionTimeoutMs) fail('one is above 4 election timeouts', figures)
+  return figures
+}
+
+function summary(name: string, sorted: readonly number[]): Figures {
+  return { [`${name}MedianMs`]: at(sorted, 0.5), [`${name}P90Ms`]: at(sorted, 0.9), [`${name}MaxMs`]: at(sorted, 1) }
+}
+
+/** Rounded up. */
+function at(sorted: readonly number[], part: number): number {
+  return Math.ceil(sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0)
+}

@@ -42,6 +42,20 @@ export function parseMembers(text: string): { id: string; address: string }[] {
   return members
 }
 
+export interface MemberAddress {
+  /** Empty: given by its address alone. */
+  readonly id: string
+  /** HOST:PORT; empty: given by its id alone. */
+  readonly address: string
+}
+
+/** ID, ID=HOST:PORT or HOST:PORT. */
+export function parseMember(text: string): MemberAddress {
+  const equals = text.indexOf('=')
+  if (equals >= 0) return { id: parseName(text.slice(0, equals), 'id'), address: parseAddress(text.slice(equals + 1)) }
+  return text.includes(':') ? { id: '', address: parseAddress(text) } : { id: parseName(text, 'id'), address: '' }
+}
+
 /** Ids of nodes, names of groups and listeners. */
 export function parseName(text: string, what: string): string {
   if (!namePattern.test(text)) throw usageError(`'${text}' is no ${what}: 1 to 64 characters of a-z, A-Z, 0-9, '-', '_' and '.'`)

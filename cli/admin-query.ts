@@ -1,6 +1,6 @@
 import Table from 'cli-table3'
 import type { Command } from 'commander'
-import type { Config } from '../proto/config.ts'
+import type { Config, Member } from '../proto/config.ts'
 import type { Directory } from '../proto/directory.ts'
 import { usageError } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
@@ -27,10 +27,14 @@ function configText(config: Config, directory: Directory): string {
   const table = new Table({ head: ['group', 'shards', 'weight', 'state', 'nodes'], style: { head: [], border: [] } })
   const counts = config.shardCounts()
   for (const [index, group] of config.groups.entries()) {
-    const nodes = group.members.map(({ node }) => `${node}=${directory.addressOf(node) ?? '?'}`).join(' ')
+    const nodes = group.members.map((member) => memberText(member, directory)).join(' ')
     table.push([group.name, String(counts[index] ?? 0), String(group.weight), group.state, nodes])
   }
   const head = `config ${config.number}: ${config.cause || 'nothing yet'}${config.author ? `, by ${config.author}` : ''}, ${new Date(config.atMs).toISOString()}`
   const pins = [...config.pins].sort(([a], [b]) => a - b).map(([shard, group]) => `${shard} to ${group}`)
   return [head, table.toString(), ...(pins.length > 0 ? [`pinned: ${pins.join(', ')}`] : [])].join('\n')
+}
+
+function memberText({ node, state }: Member, directory: Directory): string {
+  return `${node}=${directory.addressOf(node) ?? '?'}${state === 'voter' ? '' : ` (${state})`}`
 }

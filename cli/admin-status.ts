@@ -4,7 +4,7 @@ import type { pb } from '../proto/messages.ts'
 import { parseAddress } from './address.ts'
 import { CommandError, exitCode, usageError } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
-import { clusterStatusJson, nodeStatusJson, stateOf } from './status-json.ts'
+import { changesText, clusterStatusJson, nodeStatusJson, stateOf } from './status-json.ts'
 
 export function addAdminStatus(admin: Command, registry: Registry): void {
   const command = admin
@@ -89,7 +89,10 @@ function clusterText(status: pb.v1.ClusterStatusReply): string {
   }
   for (const { id, address, pid, live } of status.nodes) processes.push(row(id ?? '', address ?? '', pid ?? 0, 'node', live ?? false))
   const groups = new Table({ ...plain, head: ['group', 'leader', 'shards', 'state'] })
-  for (const group of status.groups) groups.push([group.name ?? '', group.leader || '?', String(group.shards ?? 0), stateOf(group)])
+  for (const group of status.groups) {
+    const state = [stateOf(group), changesText(group)].filter((text) => text !== '').join('; ')
+    groups.push([group.name ?? '', group.leader || '?', String(group.shards ?? 0), state])
+  }
   return `config ${status.configNumber}\n${processes.toString()}\n${groups.toString()}`
 }
 

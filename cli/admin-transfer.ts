@@ -4,6 +4,7 @@ import type { pb } from '../proto/messages.ts'
 import { parseAddress, parseName } from './address.ts'
 import { CommandError, exitCode } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
+import { nodeAt } from './node-at.ts'
 import { pollUntil } from './poll.ts'
 
 /** The controllers' own group. */
@@ -38,7 +39,7 @@ async function transferLeader(invocation: Invocation, group: string, node: strin
       hint = ''
       if (leader === '') return undefined
       try {
-        const id = idOf(status, group, node)
+        const id = node.includes(':') ? nodeAt(status, group === controllerGroup ? 'controllers' : 'nodes', node) : node
         await invocation.world.transferLeader(addressOf(status, leader), { group, node: id }, leftMs)
         return id
       } catch (error) {
@@ -60,15 +61,6 @@ function leaderOf(status: pb.v1.ClusterStatusReply, group: string): string {
   if (found !== undefined) return found.leader ?? ''
   const known = [...status.groups.map(({ name }) => name), controllerGroup].join(', ')
   throw new CommandError(exitCode.failed, 'NOT_FOUND', `there is no group '${group}'; known are ${known}`)
-}
-
-function idOf(status: pb.v1.ClusterStatusReply, group: string, node: string): string {
-  if (!node.includes(':')) return node
-  const processes = group === controllerGroup ? status.controllers : status.nodes
-  const id = processes.find(({ address }) => address === node)?.id
-  if (id) return id
-  const known = processes.map((process) => process.address).join(', ')
-  throw new CommandError(exitCode.failed, 'NOT_FOUND', `nobody listens at ${node}; known are ${known}`)
 }
 
 function addressOf(status: pb.v1.ClusterStatusReply, id: string): string {

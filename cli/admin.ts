@@ -6,6 +6,7 @@ import { addAdminMove } from './admin-move.ts'
 import { addAdminPlan } from './admin-plan.ts'
 import { addAdminQuery } from './admin-query.ts'
 import { addAdminRebalance } from './admin-rebalance.ts'
+import { addAdminReplicas } from './admin-replicas.ts'
 import { addAdminStatus } from './admin-status.ts'
 import { addAdminSteer } from './admin-steer.ts'
 import { addAdminTransfer } from './admin-transfer.ts'
@@ -19,6 +20,7 @@ export function addAdmin(program: Command, registry: Registry): void {
   addAdminMove(admin, registry)
   addAdminPlan(admin, registry)
   addAdminRebalance(admin, registry)
+  addAdminReplicas(admin, registry)
   addAdminMigrations(admin, registry)
   addAdminSteer(admin, registry)
   addAdminQuery(admin, registry)

@@ -4,7 +4,7 @@ import { hasEnded, type MigrationJson, progressOf } from './migration-json.ts'
 
 const lineEveryMs = 5_000
 
-/** How far moves are, for who waits for them: a bar on a terminal, else now and then a line on stderr, with --json nothing. */
+/** How far a change is, for who waits for it: a bar on a terminal, else now and then a line on stderr, with --json nothing. */
 export class MoveProgress {
   readonly #invocation: Invocation
   #bar: SingleBar | undefined
@@ -21,11 +21,7 @@ export class MoveProgress {
     const moved = migrations.filter(hasEnded).reduce((sum, { shards }) => sum + shards.length, 0)
     const progress = migrations.reduce((sum, migration) => sum + progressOf(migration) * migration.shards.length, 0)
     if (this.#invocation.world.stderr.isTTY === true) this.#draw(total, moved, progress)
-    else this.#tell(`${moved} of ${total} shards have moved, ${Math.floor((progress / total) * 100)} %`)
-  }
-
-  stop(): void {
-    this.#bar?.stop()
+    else this.tell(`${moved} of ${total} shards have moved, ${Math.floor((progress / total) * 100)} %`)
   }
 
   #draw(total: number, moved: number, progress: number): void {
@@ -37,10 +33,15 @@ export class MoveProgress {
     this.#bar.update(progress, { moved })
   }
 
-  #tell(text: string): void {
-    if (text === this.#told || performance.now() - this.#toldMs < lineEveryMs) return
+  /** What is waited for, where there is nothing to draw. */
+  tell(text: string): void {
+    if (this.#invocation.json || text === this.#told || performance.now() - this.#toldMs < lineEveryMs) return
     this.#told = text
     this.#toldMs = performance.now()
     this.#invocation.say(`ostraka: ${text}`)
+  }
+
+  stop(): void {
+    this.#bar?.stop()
   }
 }

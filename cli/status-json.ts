@@ -1,4 +1,4 @@
-import type { Config, GroupState } from '../proto/config.ts'
+import type { Config, GroupState, MemberState } from '../proto/config.ts'
 import type { Directory } from '../proto/directory.ts'
 import { pb } from '../proto/messages.ts'
 
@@ -17,7 +17,12 @@ export function configJson(config: Config, directory: Directory): object {
         {
           weight: group.weight,
           state: group.state,
-          members: group.members.map((member) => ({ id: member.node, address: directory.addressOf(member.node) ?? null })),
+          members: group.members.map(({ node, replica, state }) => ({
+            id: node,
+            address: directory.addressOf(node) ?? null,
+            replica,
+            ...(state === 'voter' ? {} : { state }),
+          })),
         },
       ]),
     ),
@@ -32,9 +37,27 @@ export function clusterStatusJson(status: pb.v1.ClusterStatusReply): object {
     controllers: status.controllers.map(({ id, address, pid, role, live }) => ({ id, address, pid, role, live })),
     nodes: status.nodes.map(({ id, address, pid, live, http }) => ({ id, address, pid, live, ...(http ? { http } : {}) })),
     groups: Object.fromEntries(
-      status.groups.map((group) => [group.name, { leader: group.leader || null, shards: group.shards, state: stateOf(group) }]),
+      status.groups.map((group) => [
+        group.name,
+        { leader: group.leader || null, shards: group.shards, state: stateOf(group), ...changesJson(group) },
+      ]),
     ),
   }
+}
+
+/** The change of its members that is under way. */
+function changesJson({ changes }: pb.v1.GroupSummary.$Properties): object {
+  if (!changes || changes.length === 0) return {}
+  return { changes: changes.map(({ node, replica, state }) => ({ id: node, replica, state: changeOf(state) })) }
+}
+
+function changeOf(state: pb.v1.MemberState | null | undefined): MemberState {
+  return state === pb.v1.MemberState.JOINING ? 'joining' : 'leaving'
+}
+
+/** 'n4 joining, n1 leaving'; empty: nothing. */
+export function changesText({ changes }: pb.v1.GroupSummary.$Properties): string {
+  return (changes ?? []).map(({ node, state }) => `${node} ${changeOf(state)}`).join(', ')
 }
 
 export function stateOf(group: pb.v1.GroupSummary.$Properties): GroupState {

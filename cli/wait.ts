@@ -32,6 +32,7 @@ export async function waitForChange(
       if (running.length > 0) return undefined
       if (aim?.plannedAnew !== true) mustNotBeAborted(migrations)
       missing = (await aim?.missing(controllers, leftMs)) ?? ''
+      if (missing !== '' && migrations.length === 0) progress.tell(missing)
       return missing === '' ? true : undefined
     }
     const reached = await pollUntil(timeoutMs, (leftMs) => answered(look(leftMs)))

@@ -2,10 +2,13 @@ import type { CallContext } from '../base/transport.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin } from './admin-checks.ts'
+import { computeChangeMembers, computeReplaceNode } from './change-members.ts'
 import type { ChangeQueue } from './change-queue.ts'
 import { computeJoin } from './join.ts'
 import type { Asked, LeaderView, Outcome } from './leader-view.ts'
 import { computeLeave } from './leave.ts'
+import { checkChangeMembers, checkMembersReport, checkReplaceNode } from './member-checks.ts'
+import { computeMembersReport } from './members-report.ts'
 import { encodeRecord, type MigrationRecord } from './migration-record.ts'
 import { computeMove, computeRebalance, computeUnpin } from './move.ts'
 import { planReply } from './plan.ts'
@@ -26,7 +29,7 @@ const changesWaitingMax = 64
 /** Groups report without being asked, and each report counts. */
 const reportsWaitingMax = 1024
 
-/** Changes of groups and shards, and what groups report of migrations. Rejects with OstrakaErrors. */
+/** Changes of groups, their replicas and shards, and what groups report of them. Rejects with OstrakaErrors. */
 export class AdminService {
   readonly #parts: AdminServiceParts
 
@@ -56,6 +59,21 @@ export class AdminService {
 
   steer(request: pb.v1.SteerRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
     return this.#change(checkSteer(request), computeSteer, context)
+  }
+
+  changeMembers(request: pb.v1.ChangeMembersRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkChangeMembers(request), computeChangeMembers, context)
+  }
+
+  replaceNode(request: pb.v1.ReplaceNodeRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkReplaceNode(request), computeReplaceNode, context)
+  }
+
+  async reportMembers(request: pb.v1.ReportMembersRequest, context: CallContext): Promise<pb.v1.ReportMembersReply> {
+    const report = checkMembersReport(request)
+    const waiting = { hint: this.#parts.hint(context), waitingMax: reportsWaitingMax }
+    const { configNumber } = await this.#parts.queue.submit((view) => computeMembersReport(view, report), waiting)
+    return new pb.v1.ReportMembersReply({ configNumber })
   }
 
   async plan(request: pb.v1.PlanRequest, context: CallContext): Promise<pb.v1.PlanReply> {

@@ -1,4 +1,4 @@
-import type { Config } from '../proto/config.ts'
+import { type Config, encodeMember } from '../proto/config.ts'
 import { addressUnder } from '../proto/directory.ts'
 import { pb } from '../proto/messages.ts'
 import type { ConfigState } from './config-state.ts'
@@ -34,11 +34,12 @@ export function clusterStatus(view: {
       live: (state.nodes.get(id)?.nonce.length ?? 0) > 0 && liveness.isLive('node', id),
       http,
     })),
-    groups: config.groups.map(({ name, uid, state: groupState }, at) => ({
+    groups: config.groups.map(({ name, uid, state: groupState, members }, at) => ({
       name,
       leader: liveness.leaderOf(uid),
       shards: counts[at] ?? 0,
       state: groupState === 'draining' ? pb.v1.GroupState.DRAINING : pb.v1.GroupState.ACTIVE,
+      changes: members.filter(({ state }) => state !== 'voter').map(encodeMember),
     })),
   })
 }

@@ -2,6 +2,7 @@ import { must } from '../base/assert.ts'
 import type { Config } from '../proto/config.ts'
 import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
 import { limits } from '../proto/limits.ts'
+import { nextReplicaAfter } from './members.ts'
 
 /** Short enough for a key; what else a name may hold the leader has checked. */
 export function isName(name: string | null | undefined): name is string {
@@ -26,11 +27,9 @@ export function nextConfigs(
       const before = config.groupByUid(group.uid)
       if (!isName(group.name)) return undefined
       if (before === undefined && group.uid !== `${group.name}@${next.number}`) return undefined
-      for (const member of group.members) {
-        if (before?.members.some((old) => old.replica === member.replica)) continue
-        // Numbers are handed out in order, so that none is ever handed out twice.
-        if (member.replica !== nextReplica++) return undefined
-      }
+      const following = nextReplicaAfter(before?.members, group.members, nextReplica)
+      if (following === undefined) return undefined
+      nextReplica = following
     }
     configs.push(next)
     config = next

@@ -4,6 +4,7 @@ import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import { type CallContext, type Method, type Route, TransportError, type UnaryRoute, unaryRoute } from '../base/transport.ts'
 import { type Config, encodeConfig } from '../proto/config.ts'
+import { decodeGroupReplica } from '../proto/controller-client.ts'
 import { addressUnder, encodeDirectory, encodeNodeEntry } from '../proto/directory.ts'
 import { encodeError, OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
@@ -18,8 +19,9 @@ import type { LeaderView, Outcome } from './leader-view.ts'
 import { Liveness } from './liveness.ts'
 import { isOpen } from './migration-record.ts'
 import { mustBeDone, notLeader, Proposals } from './proposals.ts'
+import { removedGroups, removedReplicas } from './removed.ts'
 import { Reported } from './reported.ts'
-import { checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
+import { type CheckedLost, checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
 import { Steward } from './steward.ts'
 import { Watchers } from './watchers.ts'
 
@@ -127,6 +129,9 @@ export class ControllerServer {
       this.#route(methods.steer, (request, context) => admin.steer(request, context), v1.ChangeReply),
       this.#route(methods.plan, (request, context) => admin.plan(request, context), v1.PlanReply),
       this.#route(methods.migrations, (_, context) => admin.migrations(context), v1.MigrationsReply),
+      this.#route(methods.changeMembers, (request, context) => admin.changeMembers(request, context), v1.ChangeReply),
+      this.#route(methods.replaceNode, (request, context) => admin.replaceNode(request, context), v1.ChangeReply),
+      this.#route(methods.reportMembers, (request, context) => admin.reportMembers(request, context), v1.ReportMembersReply),
       this.#route(methods.report, (request, context) => admin.report(request, context), v1.ReportReply),
     ]
   }
@@ -219,8 +224,13 @@ export class ControllerServer {
     this.#liveness.heard(controller ? 'controller' : 'node', entry.id)
     const { config, directory, clusterId } = this.#state
     const known = config === undefined ? {} : { config: encodeConfig(config) }
-    const removedGroups = this.#removedOf(request.groups)
-    return new pb.v1.RegisterReply({ clusterId, ...known, directory: encodeDirectory(directory, context.listener), removedGroups })
+    return new pb.v1.RegisterReply({
+      clusterId,
+      ...known,
+      directory: encodeDirectory(directory, context.listener),
+      removedGroups: removedGroups(this.#state, request.groups),
+      removedReplicas: removedReplicas(this.#state, request.replicas.map(decodeGroupReplica)),
+    })
   }
 
   async #claim(request: pb.v1.ClaimReplicaRequest, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
@@ -244,7 +254,7 @@ export class ControllerServer {
   }
 
   async #heartbeat(request: pb.v1.HeartbeatRequest, context: CallContext): Promise<pb.v1.HeartbeatReply> {
-    const { id, nonce, controller, groups } = checkHeartbeat(request)
+    const { id, nonce, controller, groups, lost } = checkHeartbeat(request)
     if (this.#replica.role !== 'leader') throw notLeader(this.#hint(context)(this.#replica.leader))
     this.roleChanged()
     const registration = (controller ? this.#state.controllers : this.#state.nodes).get(id)
@@ -260,13 +270,25 @@ export class ControllerServer {
       this.#liveness.noteLeader(hosted.group, hosted.term, hosted.leader)
       if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted)
     }
-    const removedGroups = this.#removedOf(groups.map(({ group }) => group))
-    return new pb.v1.HeartbeatReply({ configNumber: this.#state.configNumber, removedGroups })
+    if (!controller) this.#noteLost(id, lost)
+    return new pb.v1.HeartbeatReply({
+      configNumber: this.#state.configNumber,
+      removedGroups: removedGroups(
+        this.#state,
+        groups.map(({ group }) => group),
+      ),
+      removedReplicas: removedReplicas(this.#state, groups),
+    })
   }
 
-  /** Those that were removed for good. One that is only missing may be new to this controller. */
-  #removedOf(uids: readonly string[]): string[] {
-    return uids.filter((uid) => this.#state.migrations.tombstones.has(uid))
+  /** Of other nodes' replicas a node has no say. */
+  #noteLost(node: string, told: readonly CheckedLost[]): void {
+    const lost = told.filter(({ group, replica }) => {
+      const members = this.#state.config?.groupByUid(group)?.members ?? []
+      return members.some((member) => member.replica === replica && member.node === node)
+    })
+    this.#reported.noteLost(node, lost, this.#clock.monotonicMs())
+    if (lost.length > 0) this.#steward.changed()
   }
 
   #view(): LeaderView {
@@ -286,12 +308,14 @@ export class ControllerServer {
         const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
       },
-      hasMajority: ({ members }) => {
-        // Who was only named in a join has never lived.
-        const lives = (node: string) => (this.#state.nodes.get(node)?.nonce.length ?? 0) > 0 && this.#liveness.isLive('node', node)
-        return members.filter(({ node }) => lives(node)).length * 2 > members.length
-      },
+      isLive: (group, { node, replica }) => this.#isLive(node) && !this.#reported.isLost(group.uid, replica),
+      lost: this.#reported.lost(),
     }
+  }
+
+  /** Who was only named in a join has never lived. */
+  #isLive(node: string): boolean {
+    return (this.#state.nodes.get(node)?.nonce.length ?? 0) > 0 && this.#liveness.isLive('node', node)
   }
 
   async #readView(hint: (replica: number) => string): Promise<LeaderView> {

@@ -1,6 +1,6 @@
 import { must } from '../base/assert.ts'
 import { type Config, encodeGroup, type Group } from '../proto/config.ts'
-import { encodeNodeEntry, type NodeEntry } from '../proto/directory.ts'
+import { guessedNodes } from './guesses.ts'
 import { configToChange, counted, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { type MovesPlan, placeShards, planMoves } from './planning.ts'
@@ -19,7 +19,10 @@ export function computeJoin(view: LeaderView, join: CheckedJoin): Outcome {
   const { requestId, author } = join
   const added = newGroups(view, base, join)
   if (added.length === 0) return { kind: 'nothing', note: 'nothing to do: the groups are there' }
-  const guesses = guessedNodes(view, added)
+  const guesses = guessedNodes(
+    view,
+    added.flatMap((group) => group.members),
+  )
   const steps = new Steps(base)
   let replica = state.nextReplica
   for (const [at, group] of added.entries()) {
@@ -40,7 +43,7 @@ export function computeJoin(view: LeaderView, join: CheckedJoin): Outcome {
     base: base.number,
     steps: steps.all,
     requestId,
-    guesses: guesses.map(encodeNodeEntry),
+    guesses,
     planned: plan.planned.map(encodeRecord),
     changed: plan.aborted.map(encodeRecord),
   }
@@ -68,19 +71,6 @@ function mustBeSame(present: Group, wanted: CheckedGroup): void {
   const given = wanted.members.map((member) => member.node).sort()
   if (nodes.length === given.length && nodes.every((node, at) => node === given[at])) return
   throw refused(`group ${present.name} is there with other nodes (${nodes.join(', ')}): choose another name`)
-}
-
-/** First guesses of where nodes are that have not registered yet. Throws where there is none. */
-function guessedNodes({ state }: LeaderView, added: readonly CheckedGroup[]): NodeEntry[] {
-  const guesses = new Map<string, NodeEntry>()
-  for (const { node, address } of added.flatMap((group) => group.members)) {
-    if (state.nodes.has(node) || guesses.has(node)) continue
-    const elsewhere = added.flatMap((group) => group.members).find((member) => member.node === node && member.address !== '')
-    const guess = address || elsewhere?.address
-    if (guess === undefined) throw refused(`node ${node} is not known: start it first, or give ${node}=HOST:PORT`)
-    guesses.set(node, { id: node, addresses: [{ name: 'default', address: guess }], pid: 0, http: '', version: 0 })
-  }
-  return [...guesses.values()]
 }
 
 /** The shards that nobody owns yet, dealt out among all groups, `joiner` included. */

@@ -1,5 +1,5 @@
 import { must } from '../base/assert.ts'
-import type { Config, Group } from '../proto/config.ts'
+import type { Config, Group, Member } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
 import type { ConfigState } from './config-state.ts'
@@ -14,8 +14,23 @@ export interface LeaderView {
   readonly sizeOf: (shard: number) => number
   /** What the target's leaders told last of a migration, for people. */
   readonly progressOf: (migration: number) => { readonly attempt: number; readonly bytesTotal: number }
-  /** Whether a majority of the group's nodes is live. */
-  readonly hasMajority: (group: Group) => boolean
+  /** Whether the node of a group's replica is live, and has not told that it cannot hold it. */
+  readonly isLive: (group: Group, member: Member) => boolean
+  /** Replicas that their nodes say they cannot hold. */
+  readonly lost: readonly LostReplica[]
+}
+
+/** A replica that its node says it cannot hold. */
+export interface LostReplica {
+  /** Uid. */
+  readonly group: string
+  readonly replica: number
+  /** The node that told of it. */
+  readonly node: string
+  /** One line. */
+  readonly reason: string
+  /** Since when it has told so, by this controller's monotonic clock. */
+  readonly sinceMs: number
 }
 
 export type Outcome =
@@ -33,11 +48,17 @@ export interface Asked {
   readonly baseMigrations: number
 }
 
+/** The newest config. There is one: nobody asks for a change, reports or keeps up before the cluster is formed. */
+export function configOf({ state }: LeaderView): Config {
+  return must(state.config, 'a change before the cluster is formed')
+}
+
 /** The newest config, if what was planned builds on it and on the migrations as they are. */
-export function configToChange({ state }: LeaderView, { base, baseMigrations }: Asked): Config {
-  const config = must(state.config, 'a change before the cluster is formed')
+export function configToChange(view: LeaderView, { base, baseMigrations }: Asked): Config {
+  const config = configOf(view)
   if (base !== 0 && base !== config.number) throw refused(`the config is ${config.number}, you planned on ${base}: plan again`)
-  if (baseMigrations !== 0 && baseMigrations !== migrationsMark(state)) throw refused('migrations went on since you planned: plan again')
+  if (baseMigrations !== 0 && baseMigrations !== migrationsMark(view.state))
+    throw refused('migrations went on since you planned: plan again')
   return config
 }
 

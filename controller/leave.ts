@@ -3,6 +3,7 @@ import { type Config, encodeGroup, type Group } from '../proto/config.ts'
 import type { ShardBirth } from '../proto/migration-list.ts'
 import type { CheckedLeave } from './admin-checks.ts'
 import { configToChange, counted, groupNamed, type LeaderView, type Outcome, ranges, refused } from './leader-view.ts'
+import { hasMajority } from './members.ts'
 import { encodeRecord, isSettled, type MigrationRecord } from './migration-record.ts'
 import { transition } from './migration-transition.ts'
 import { placeShards, planMoves, takers } from './planning.ts'
@@ -56,7 +57,7 @@ function pinsOf(config: Config, group: Group): number[] {
 
 function noteOf(view: LeaderView, group: Group, shards: readonly number[], planned: readonly MigrationRecord[]): string {
   if (shards.length === 0) return `${group.name} owns no shards: it will be removed at once`
-  if (!view.hasMajority(group)) {
+  if (!hasMajority(view, group)) {
     return `${group.name} has lost its majority: shards ${ranges(shards)} wait for it; start its nodes, or give the data up (--abandon-data)`
   }
   return `${counted(shards.length, 'shard')} will move, in ${counted(planned.length, 'migration')}; then ${group.name} is removed`
@@ -93,7 +94,7 @@ function abandon(view: LeaderView, config: Config, group: Group, leave: CheckedL
 }
 
 function mustBeLost(view: LeaderView, config: Config, group: Group, shards: readonly number[], confirmed: number): void {
-  if (view.hasMajority(group)) throw refused(`${group.name} has its majority: let it leave without giving its data up`)
+  if (hasMajority(view, group)) throw refused(`${group.name} has its majority: let it leave without giving its data up`)
   if (takers(config).every(({ uid }) => uid === group.uid))
     throw refused(`${group.name} is the last group that takes shards: join another one first`)
   if (confirmed === shards.length) return

@@ -4,7 +4,7 @@ import { OstrakaError } from '../proto/errors.ts'
 import { isEnded } from '../proto/migration.ts'
 import type { ShardBirth } from '../proto/migration-list.ts'
 import type { CheckedReport } from './admin-checks.ts'
-import { type LeaderView, type Outcome, refused } from './leader-view.ts'
+import { configOf, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord, type MigrationRecord } from './migration-record.ts'
 import { type MigrationEvent, transition } from './migration-transition.ts'
 import { Steps } from './step.ts'
@@ -123,10 +123,6 @@ function born(view: LeaderView, { group, births }: CheckedReport): Outcome {
   })
   if (confirmed.length === 0) return nothing
   return { kind: 'change', change: { base: configOf(view).number, born: confirmed }, note: '' }
-}
-
-function configOf(view: LeaderView): Config {
-  return must(view.state.config, 'a report before the cluster is formed')
 }
 
 function nameOf(config: Config, uid: string): string {

@@ -1,14 +1,19 @@
 import type { pb } from '../proto/messages.ts'
-import type { CheckedHosted } from './request-checks.ts'
+import type { LostReplica } from './leader-view.ts'
+import type { CheckedHosted, CheckedLost } from './request-checks.ts'
 
-/** What the groups' leaders tell in heartbeats, as the controllers' leader hears it; in memory only. Nothing but hints and what people see rest on it. */
+/** What nodes and the groups' leaders tell in heartbeats, as the controllers' leader hears it; in memory only. Hints, what people see, and the replacing of lost replicas rest on it. */
 export class Reported {
   /** Group uid → shard → bytes. */
   readonly #sizes = new Map<string, ReadonlyMap<number, number>>()
   readonly #progress = new Map<number, pb.v1.MigrationProgress.$Properties>()
 
+  /** Uid and number → what its node told. */
+  readonly #lost = new Map<string, LostReplica>()
+
   /** This controller leads from now on. */
   begin(): void {
+    this.#lost.clear()
     this.#sizes.clear()
     this.#progress.clear()
   }
@@ -21,6 +26,21 @@ export class Reported {
       const isUnknown = one.catchingUp === true && !one.bytesTotal
       this.#progress.set(one.migration ?? 0, isUnknown ? { ...one, bytesTotal: bytesTotal ?? 0, bytesCopied: bytesCopied ?? 0 } : one)
     }
+  }
+
+  /** All replicas that `node` cannot hold, as it says now. */
+  noteLost(node: string, lost: readonly CheckedLost[], nowMs: number): void {
+    const told = new Map(lost.map((one) => [keyOf(one), one]))
+    for (const [key, { node: teller }] of this.#lost) if (teller === node && !told.has(key)) this.#lost.delete(key)
+    for (const [key, one] of told) this.#lost.set(key, { ...one, node, sinceMs: this.#lost.get(key)?.sinceMs ?? nowMs })
+  }
+
+  isLost(group: string, replica: number): boolean {
+    return this.#lost.has(keyOf({ group, replica }))
+  }
+
+  lost(): LostReplica[] {
+    return [...this.#lost.values()]
   }
 
   /** Bytes of a shard as the leader of its group told last; 0: not known. */
@@ -37,4 +57,8 @@ export class Reported {
     for (const uid of this.#sizes.keys()) if (!isPresent(uid)) this.#sizes.delete(uid)
     for (const id of this.#progress.keys()) if (!isOpen(id)) this.#progress.delete(id)
   }
+}
+
+function keyOf({ group, replica }: { readonly group: string; readonly replica: number }): string {
+  return `${group} ${replica}`
 }

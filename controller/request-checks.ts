@@ -10,8 +10,13 @@ import type { Asked } from './leader-view.ts'
 export interface CheckedGroup {
   readonly name: string
   readonly weight: number
-  /** `address` empty: none given. */
-  readonly members: readonly { readonly node: string; readonly address: string }[]
+  readonly members: readonly CheckedMember[]
+}
+
+export interface CheckedMember {
+  readonly node: string
+  /** Empty: none given. */
+  readonly address: string
 }
 
 export interface CheckedJoin extends Asked {
@@ -27,10 +32,21 @@ export interface CheckedHosted {
   /** undefined: not told this time. */
   readonly sizes: ReadonlyMap<number, number> | undefined
   readonly progress: readonly pb.v1.MigrationProgress.$Properties[]
+  /** Number of the replica; 0: not told. */
+  readonly replica: number
+}
+
+/** A replica that its node cannot hold. */
+export interface CheckedLost {
+  /** Uid. */
+  readonly group: string
+  readonly replica: number
+  /** One line. */
+  readonly reason: string
 }
 
 const joinGroupsMax = 256
-const membersMax = 15
+export const membersMax = 15
 const weightMin = 1e-3
 const weightMax = 1e6
 const authorCharactersMax = 256
@@ -74,10 +90,7 @@ function checkGroup(group: pb.v1.JoinGroup.$Properties): CheckedGroup {
   const name = checkName(group.name, 'group name')
   const weight = group.weight || 1
   check(weight >= weightMin && weight <= weightMax, `weight ${weight} of group ${name}: from ${weightMin} to ${weightMax}`)
-  const members = (group.members ?? []).map((member) => {
-    const node = checkName(member.node, 'node id')
-    return { node, address: member.address ? checkAddress(member.address, `address of node ${node}`) : '' }
-  })
+  const members = (group.members ?? []).map(checkMember)
   check(members.length > 0, `group ${name} has no nodes`)
   check(members.length <= membersMax, `group ${name} has ${members.length} nodes: at most ${membersMax}`)
   mustDiffer(
@@ -85,6 +98,12 @@ function checkGroup(group: pb.v1.JoinGroup.$Properties): CheckedGroup {
     `group ${name}: node`,
   )
   return { name, weight, members }
+}
+
+/** What is checked of a node that is to hold a replica. */
+export function checkMember(member: pb.v1.JoinMember.$Properties): CheckedMember {
+  const node = checkName(member.node, 'node id')
+  return { node, address: member.address ? checkAddress(member.address, `address of node ${node}`) : '' }
 }
 
 /** The entry's version is 0: the state machine gives it. */
@@ -130,23 +149,31 @@ export function checkHeartbeat(request: pb.v1.HeartbeatRequest.$Properties): {
   nonce: Uint8Array
   controller: boolean
   groups: CheckedHosted[]
+  lost: CheckedLost[]
 } {
   const id = checkName(request.id, 'id')
   const groups = request.groups ?? []
-  check(groups.length <= hostedGroupsMax, `${groups.length} groups hosted by ${id}`)
+  const lost = request.lost ?? []
+  check(groups.length <= hostedGroupsMax && lost.length <= hostedGroupsMax, `${groups.length} groups hosted by ${id}, ${lost.length} lost`)
   return {
     id,
     nonce: checkNonce(request.nonce, id),
     controller: request.controller ?? false,
     groups: groups.map(checkHosted),
+    lost: lost.map(checkLost),
   }
+}
+
+function checkLost({ group, replica, reason }: pb.v1.LostReplica.$Properties): CheckedLost {
+  check((replica ?? 0) > 0, 'a lost replica of number 0: they begin at 1')
+  return { group: checkUid(group), replica: replica ?? 0, reason: shown(reason ?? '') }
 }
 
 function checkHosted(hosted: pb.v1.HostedGroup.$Properties): CheckedHosted {
   const { group, term, leader, tellsSizes, progress } = hosted
   check(Number.isSafeInteger(term ?? 0), `term ${term} of group ${shown(group ?? '')}`)
   const sizes = tellsSizes ? new Map((hosted.sizes ?? []).map(({ shard, bytes }) => [shard ?? 0, bytes ?? 0])) : undefined
-  return { group: group ?? '', term: term ?? 0, leader: leader ?? '', sizes, progress: progress ?? [] }
+  return { group: group ?? '', term: term ?? 0, leader: leader ?? '', sizes, progress: progress ?? [], replica: hosted.replica ?? 0 }
 }
 
 export function checkUid(given: string | null | undefined): string {
@@ -180,7 +207,7 @@ function checkNonce(nonce: Uint8Array | null | undefined, of: string): Uint8Arra
   return Uint8Array.from(nonce ?? [])
 }
 
-function mustDiffer(names: readonly string[], what: string): void {
+export function mustDiffer(names: readonly string[], what: string): void {
   const twice = names.find((name, at) => names.indexOf(name) !== at)
   check(twice === undefined, `${what} ${twice} is given twice`)
 }

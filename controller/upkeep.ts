@@ -1,8 +1,7 @@
-import { must } from '../base/assert.ts'
-import type { Config, Group } from '../proto/config.ts'
+import type { Group } from '../proto/config.ts'
 import type { ConfigDifference } from '../proto/config-difference.ts'
 import { pb } from '../proto/messages.ts'
-import type { LeaderView, Outcome } from './leader-view.ts'
+import { configOf, type LeaderView, type Outcome } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { newMigrations, placeShards } from './planning.ts'
 import { Steps } from './step.ts'
@@ -60,8 +59,4 @@ function leaverOf({ state }: LeaderView, group: Group): string {
   const isLeave = (step: ConfigDifference) =>
     (step.groups ?? []).some(({ uid, state: now }) => uid === group.uid && now === pb.v1.GroupState.DRAINING)
   return state.recent.findLast(isLeave)?.to?.author ?? ''
-}
-
-function configOf({ state }: LeaderView): Config {
-  return must(state.config, 'upkeep before the cluster is formed')
 }

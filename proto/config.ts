@@ -196,13 +196,17 @@ function decodeMemberState(state: pb.v1.MemberState, uid: string): MemberState {
   return name
 }
 
+export function encodeMember({ node, replica, state }: Member): pb.v1.Member.$Properties {
+  return { node, replica, state: memberStates[state] }
+}
+
 export function encodeGroup(group: Group): pb.v1.Group.$Properties {
   return {
     uid: group.uid,
     name: group.name,
     weight: group.weight,
     state: group.state === 'draining' ? pb.v1.GroupState.DRAINING : pb.v1.GroupState.ACTIVE,
-    members: group.members.map(({ node, replica, state }) => ({ node, replica, state: memberStates[state] })),
+    members: group.members.map(encodeMember),
   }
 }
 

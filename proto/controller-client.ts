@@ -46,12 +46,6 @@ interface Reply {
   error?: pb.v1.Error.$Properties | null
 }
 
-/**
- * Calls the controllers' leader: tries the controllers in turn beginning with the one that answered last, follows hints, backs off with
- * jitter between rounds. A typed refusal is thrown as the OstrakaError that it is; what ends with the timeout is UNAVAILABLE and names the
- * addresses tried. Every call may be repeated by the client safely: reads change nothing, a change carries an id, registrations, claims and
- * heartbeats say the same again.
- */
 /** A replica by the uid of its group and its number. */
 export interface GroupReplica {
   readonly group: string
@@ -74,6 +68,12 @@ export interface HeartbeatOutcome {
   readonly transfers: readonly { readonly group: string; readonly node: string }[]
 }
 
+/**
+ * Calls the controllers' leader: tries the controllers in turn beginning with the one that answered last, follows hints, backs off with
+ * jitter between rounds. A typed refusal is thrown as the OstrakaError that it is; what ends with the timeout is UNAVAILABLE and names the
+ * addresses tried. Every call may be repeated by the client safely: reads change nothing, a change carries an id, registrations, claims and
+ * heartbeats say the same again.
+ */
 export class ControllerClient {
   readonly #parts: ControllerClientParts
   readonly #channels = new Map<string, Channel>()
@@ -342,6 +342,6 @@ export function pause(clock: Clock, delayMs: number, ...signals: readonly (Abort
   })
 }
 
-function decodeGroupReplica({ group, replica }: pb.v1.GroupReplica.$Properties): GroupReplica {
+export function decodeGroupReplica({ group, replica }: pb.v1.GroupReplica.$Properties): GroupReplica {
   return { group: group ?? '', replica: replica ?? 0 }
 }

@@ -91,14 +91,17 @@ function textOf(key: Bytes): string {
 export class FakeControllers implements Controllers {
   readonly calls: unknown[][] = []
   config: Config | undefined
+  /** Answered one after the other, the last again and again, where there are any. */
+  configs: Config[] = []
   failure: Error | undefined
   addresses: readonly string[] = []
 
   async query(number: number, options: object) {
     this.#called('query', number, options)
-    if (this.config === undefined) throw new OstrakaError('NOT_FOUND', `there is no config ${number}`, true)
+    const config = (this.configs.length > 1 ? this.configs.shift() : this.configs[0]) ?? this.config
+    if (config === undefined) throw new OstrakaError('NOT_FOUND', `there is no config ${number}`, true)
     const node = { id: 'n1', addresses: [{ name: 'default', address: '127.0.0.1:7410' }], pid: 7, http: '', version: 1 }
-    return { config: this.config, directory: new Directory(1, 'default', new Map([['n1', node]])) }
+    return { config, directory: new Directory(1, 'default', new Map([['n1', node]])) }
   }
 
   /** Answered by every change. */
@@ -129,6 +132,14 @@ export class FakeControllers implements Controllers {
 
   async steer(request: object, options: object) {
     return this.#changed('steer', request, options)
+  }
+
+  async changeMembers(request: object, options: object) {
+    return this.#changed('changeMembers', request, options)
+  }
+
+  async replaceNode(request: object, options: object) {
+    return this.#changed('replaceNode', request, options)
   }
 
   async migrations(options: object) {

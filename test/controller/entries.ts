@@ -16,7 +16,8 @@ export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): Lead
     atMs: 1_700_000_000_000,
     sizeOf: () => 0,
     progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
-    hasMajority: () => true,
+    isLive: () => true,
+    lost: [],
     ...more,
   }
 }

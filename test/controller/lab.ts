@@ -1,9 +1,14 @@
 import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin } from '../../controller/admin-checks.ts'
+import { computeChangeMembers, computeReplaceNode } from '../../controller/change-members.ts'
 import { ConfigState } from '../../controller/config-state.ts'
 import { type ControllerEntry, decodeEntry, encodeEntry } from '../../controller/entry.ts'
 import { computeJoin } from '../../controller/join.ts'
 import type { LeaderView, Outcome } from '../../controller/leader-view.ts'
 import { computeLeave } from '../../controller/leave.ts'
+import { computeReplacements } from '../../controller/lost-replicas.ts'
+import { checkChangeMembers, checkReplaceNode } from '../../controller/member-checks.ts'
+import { staying } from '../../controller/members.ts'
+import { computeMembersReport } from '../../controller/members-report.ts'
 import type { MigrationRecord } from '../../controller/migration-record.ts'
 import { computeMove, computeRebalance, computeUnpin } from '../../controller/move.ts'
 import { planReply } from '../../controller/plan.ts'
@@ -11,6 +16,7 @@ import { computeReport } from '../../controller/report.ts'
 import { checkJoin } from '../../controller/request-checks.ts'
 import { computeSteer } from '../../controller/steer.ts'
 import { computeDrains, computeRemovals } from '../../controller/upkeep.ts'
+import type { Member } from '../../proto/config.ts'
 import { pb } from '../../proto/messages.ts'
 import { formed, viewOf } from './entries.ts'
 
@@ -30,6 +36,10 @@ export class Lab {
   readonly state = new ConfigState()
   /** Names of groups without a majority. */
   readonly lost = new Set<string>()
+  /** Ids of nodes that are not live. */
+  readonly dead = new Set<string>()
+  /** Replicas that their nodes cannot hold, by number. */
+  readonly lostReplicas = new Map<number, string>()
   readonly sizes = new Map<number, number>()
   /** All entries so far. */
   readonly log: ControllerEntry[] = []
@@ -44,7 +54,12 @@ export class Lab {
   get view(): LeaderView {
     return viewOf(this.state, {
       sizeOf: (shard) => this.sizes.get(shard) ?? 0,
-      hasMajority: (group) => !this.lost.has(group.name),
+      isLive: (group, { node, replica }) => !this.lost.has(group.name) && !this.dead.has(node) && !this.lostReplicas.has(replica),
+      lost: [...this.lostReplicas].map(([replica, reason]) => {
+        const group = this.config.groups.find(({ members }) => members.some((member) => member.replica === replica))
+        const node = group?.members.find((member) => member.replica === replica)?.node ?? ''
+        return { group: group?.uid ?? '', replica, node, reason, sinceMs: 0 }
+      }),
     })
   }
 
@@ -91,6 +106,45 @@ export class Lab {
 
   steer(shard: number, steering: keyof typeof steerings): readonly number[] {
     return this.#run(computeSteer(this.view, checkSteer({ shard, steering: steerings[steering], author: 'op' })))
+  }
+
+  changeMembers(group: string, add: readonly string[], remove: readonly string[]): void {
+    const members = add.map((node) => ({ node, address: `${node}:7410` }))
+    this.#run(computeChangeMembers(this.view, checkChangeMembers({ group, add: members, remove: [...remove], author: 'op' })))
+  }
+
+  replaceNode(old: string, node: string): void {
+    this.#run(computeReplaceNode(this.view, checkReplaceNode({ old, new: { node, address: `${node}:7410` }, author: 'op' })))
+  }
+
+  /** What the group's log says of its members. */
+  reportMembers(group: string, voters: readonly number[], learners: readonly number[] = []): void {
+    this.#run(computeMembersReport(this.view, { group, voters, learners }))
+  }
+
+  /** The group's log does what its config wants, and its leader tells. */
+  settle(name: string): void {
+    this.reportMembers(
+      this.uid(name),
+      staying(this.members(name)).map(({ replica }) => replica),
+    )
+  }
+
+  /** The steward's part, for all groups. */
+  replaceLost(): void {
+    this.#run(computeReplacements(this.view, new Set(this.config.groups.map(({ uid }) => uid))))
+  }
+
+  members(name: string): readonly Member[] {
+    return this.config.groupByName(name)?.members ?? []
+  }
+
+  /** 'n1#1 n4#7+ n2#2-': who joins has a plus, who leaves a minus. */
+  shown(name: string): string {
+    const marks = { voter: '', joining: '+', leaving: '-' } as const
+    return this.members(name)
+      .map(({ node, replica, state }) => `${node}#${replica}${marks[state]}`)
+      .join(' ')
   }
 
   /** `group`: uid; the target where none is given. */

@@ -116,7 +116,7 @@ export interface LogView {
   readonly lastIndex: number
   /** Known for firstIndex - 1 to lastIndex, else undefined. */
   term(index: number): number | undefined
-  /** From `from` to before `to`, at least one, about `maxBytes`. Undefined: not in memory; loading has begun and `Raft.entriesLoaded()` will be called. */
+  /** From `from` to before `to`, at least one, up to `maxBytes` as windows count them (`entryBytes`). Undefined: not in memory; loading has begun and `Raft.entriesLoaded()` will be called. */
   entries(from: number, to: number, maxBytes: number): readonly Entry[] | undefined
 }
 

@@ -1,5 +1,6 @@
 import { assert } from '../../base/assert.ts'
 import { copyBytes } from '../../base/bytes.ts'
+import { entryBytes } from '../core/message.ts'
 import type { Entry, HardState, LogView } from '../core/types.ts'
 import type { Batch, PlacementOwner } from './batch.ts'
 import type { EntryCache } from './entry-cache.ts'
@@ -108,7 +109,7 @@ export class GroupLog implements LogView, PlacementOwner {
     for (let i = from; i < to; i++) {
       const entry = this.#index.cached(i)
       if (entry === undefined) break
-      bytes += entry.data.length
+      bytes += entryBytes(entry)
       if (result.length > 0 && bytes > maxBytes) break
       result.push(entry)
     }

@@ -1,3 +1,4 @@
+import { entryBytes } from '../../../raft/core/message.ts'
 import type { Entry, HardState, LogView, SnapshotMeta } from '../../../raft/core/types.ts'
 
 /** One batch on its way to the disk: all of it becomes durable at once, or a crash loses all of it and all behind it. */
@@ -71,7 +72,7 @@ export class MemoryLog implements LogView {
     let bytes = 0
     for (let index = from; index < to; index++) {
       const entry = this.entry(index) as Entry
-      bytes += entry.data.length
+      bytes += entryBytes(entry)
       if (result.length > 0 && bytes > maxBytes) break
       result.push(entry)
     }

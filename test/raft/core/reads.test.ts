@@ -48,6 +48,30 @@ describe('ReadIndex (thesis, 6.4)', () => {
     expect(replica.readStates.map(({ context }) => context)).toEqual([1, 2, 3, 4])
   })
 
+  it('a context that is used again is another read: each is answered by a round sent after it came', () => {
+    const replica = ready()
+    replica.raft.readIndex(7)
+    const first = ofType(replica.drain(), MessageType.Heartbeat)
+    replica.raft.readIndex(7)
+    const second = ofType(replica.drain(), MessageType.Heartbeat)
+    for (const from of [0, 1]) replica.step(confirm(first[from]))
+    expect(replica.readStates).toEqual([{ context: 7, index: 1 }])
+    replica.step(confirm(second[0]))
+    expect(replica.readStates).toHaveLength(2)
+  })
+
+  it('what was answered is not remembered: a leader that loses its office afterwards has nothing to report', () => {
+    const replica = ready()
+    for (let context = 1; context <= 100; context++) {
+      replica.raft.readIndex(context)
+      replica.step(confirm(ofType(replica.drain(), MessageType.Heartbeat)[0]))
+    }
+    expect(replica.readStates).toHaveLength(100)
+    replica.step(message(MessageType.Append, 2, 2))
+    expect(replica.lostReads).toEqual([])
+    expect(replica.readStates).toHaveLength(100)
+  })
+
   it('a lost round is tried again by the next heartbeat', () => {
     const replica = ready()
     replica.raft.readIndex(1)

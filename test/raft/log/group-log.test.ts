@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { writeU32 } from '../../../base/bytes.ts'
 import { crc32 } from '../../../base/checksum.ts'
 import { CorruptionError, DiskError } from '../../../base/errors.ts'
+import { ENTRY_OVERHEAD_BYTES } from '../../../raft/core/message.ts'
 import type { Entry } from '../../../raft/core/types.ts'
 import { LogWorld, makeEntries } from './log-world.ts'
 
@@ -127,6 +128,15 @@ describe('entries in memory', () => {
     expect(seen).toEqual(all)
     expect(loaded).toBeGreaterThan(3)
     expect(log.stats().cachedBytes).toBeLessThanOrEqual(25_000)
+  })
+
+  it('small entries are counted with what each costs beside its bytes, so that a window bounds their number', async () => {
+    const world = new LogWorld()
+    const log = await world.open({})
+    const group = log.group(a)
+    group.append(makeEntries(1, 100, 1, 1), undefined, undefined)
+    expect(group.entries(1, 101, 10 * (1 + ENTRY_OVERHEAD_BYTES))).toHaveLength(10)
+    expect(group.entries(1, 101, 1)).toHaveLength(1)
   })
 
   it('an entry larger than the whole budget can be read', async () => {

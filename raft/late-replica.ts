@@ -1,6 +1,6 @@
 import type { ConfState } from './core/types.ts'
 import type { ReplicaApi } from './replica-api.ts'
-import type { ProposalOutcome, ReadOutcome } from './state-machine.ts'
+import type { ProposalOutcome, ReadKind, ReadOutcome } from './state-machine.ts'
 
 /** Stands for a replica that is not started yet: until `attach` it follows nobody and refuses everything. */
 export class LateReplica<Result> implements ReplicaApi<Result> {
@@ -51,8 +51,12 @@ export class LateReplica<Result> implements ReplicaApi<Result> {
     else this.#soon(() => done({ kind: 'refused', reason: 'not-leader', leader: 0 }))
   }
 
-  readIndex(done: (outcome: ReadOutcome) => void): void {
-    if (this.#attached !== undefined) this.#attached.readIndex(done)
+  get freshAsOfMs(): number {
+    return this.#attached?.freshAsOfMs ?? Number.NEGATIVE_INFINITY
+  }
+
+  readIndex(done: (outcome: ReadOutcome) => void, kind?: ReadKind): void {
+    if (this.#attached !== undefined) this.#attached.readIndex(done, kind)
     else this.#soon(() => done({ kind: 'refused', reason: 'not-leader', leader: 0 }))
   }
 }

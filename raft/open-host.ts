@@ -14,7 +14,7 @@ export function openHost(
   onFatal: (error: Error) => void,
 ): Promise<RaftHost> {
   const { clock, random, fileSystem, transport, logger } = seams
-  const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, maxAppendBytes, unsafe } = settings
+  const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, readMode, maxAppendBytes, unsafe } = settings
   return RaftHost.open({
     clock,
     random,
@@ -26,6 +26,7 @@ export function openHost(
     heartbeatMs,
     snapshotLogBytes,
     space,
+    leases: readMode === 'lease',
     resolve,
     onFatal,
     ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),

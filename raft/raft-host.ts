@@ -15,6 +15,7 @@ import { fetchFiles } from './file-fetch.ts'
 import { FileServer } from './file-server.ts'
 import type { FileSource } from './file-set.ts'
 import { atMost, handOverReplica } from './hand-over.ts'
+import { leaseMs } from './lease.ts'
 import { SharedLog } from './log/shared-log.ts'
 import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
@@ -41,6 +42,8 @@ export interface RaftHostOptions {
   readonly electionTimeoutMs: number
   readonly heartbeatMs: number
   readonly snapshotLogBytes: number
+  /** Reads may rely on a leader's lease. Default: off. */
+  readonly leases?: boolean
   /** Where a node can be reached by its peers. */
   resolve(node: string): string | undefined
   /** The process cannot go on: its log failed, or a disk under a state machine. Its replicas have stopped: nothing is acknowledged any more. */
@@ -253,6 +256,7 @@ export class RaftHost {
     const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
     const { group, replica: number, members, stateMachine } = start
     const log = this.#log.group({ uid: group, replica: number })
+    const electionTicks = Math.round(electionTimeoutMs / this.#tickMs)
     const replica = new Replica<Result>({
       group,
       replica: number,
@@ -262,7 +266,7 @@ export class RaftHost {
       log,
       hardState: alignLog(log, stateMachine.durable, directory.replicaFolder(group, number)),
       stateMachine,
-      electionTicks: Math.round(electionTimeoutMs / this.#tickMs),
+      electionTicks,
       heartbeatTicks: Math.max(1, Math.round(heartbeatMs / this.#tickMs)),
       snapshotLogBytes,
       peers: this.#peers(start),
@@ -270,6 +274,7 @@ export class RaftHost {
       onSoftState: start.onSoftState,
       onTruncated: () => this.#reclaim(),
       onStopped: (error) => this.#replicaStopped(group, number, error),
+      ...(this.#options.leases === true ? { leaseMs: leaseMs(electionTicks, this.#tickMs) } : {}),
       ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })

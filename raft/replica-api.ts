@@ -1,5 +1,5 @@
 import type { ConfState } from './core/types.ts'
-import type { ProposalOutcome, ReadOutcome } from './state-machine.ts'
+import type { ProposalOutcome, ReadKind, ReadOutcome } from './state-machine.ts'
 
 /** A replica as servers see it; `raft/replica.ts` drives it. Tests of servers use a fake. */
 export interface ReplicaApi<Result> {
@@ -21,6 +21,11 @@ export interface ReplicaApi<Result> {
   groupTimeMs(): number
   /** Puts an entry into the log if this replica leads. `done` is called exactly once, never within this call; `data` must not change afterwards. */
   propose(data: Uint8Array, done: (outcome: ProposalOutcome<Result>) => void): void
-  /** Confirms leadership by a round begun after this call and waits until what was committed then is applied. `done` is called exactly once, never within this call. */
-  readIndex(done: (outcome: ReadOutcome) => void): void
+  /**
+   * Waits until all that was committed at some moment after this call is applied here; how that moment's index is had, `kind` says (default:
+   * 'quorum'). `done` is called exactly once, never within this call. Refused as 'not-leader' also where the leader that was asked did not answer.
+   */
+  readIndex(done: (outcome: ReadOutcome) => void, kind?: ReadKind): void
+  /** All that the group acknowledged before this time of this process's monotonic clock is applied here; -Infinity: nothing is known. */
+  readonly freshAsOfMs: number
 }

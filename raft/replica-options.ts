@@ -27,6 +27,8 @@ export interface ReplicaOptions<Result> {
   readonly stateMachine: StateMachine<Result>
   readonly electionTicks: number
   readonly heartbeatTicks: number
+  /** How long a lease lasts, for reads that rely on one; undefined: there are none. All replicas of the group should be told the same. */
+  readonly leaseMs?: number
   /** The log grows to about this before the state machine is flushed to free it. */
   readonly snapshotLogBytes: number
   /** Where snapshots come from. */
@@ -65,6 +67,7 @@ export function makeCore<Result>(options: ReplicaOptions<Result>, stands: { read
     preVote: true,
     checkQuorum: true,
     stepDownOnRemoval: true,
+    leases: options.leaseMs !== undefined,
     maxInflightBytes,
     maxAppendBytes: options.maxAppendBytes ?? maxAppendBytes,
     maxUncommittedBytes,

@@ -5,6 +5,7 @@ import type { Raft } from './core/raft.ts'
 import { type ConfState, type Entry, type Message, NONE, type Ready, type SnapshotMeta } from './core/types.ts'
 import { GroupTime } from './group-time.ts'
 import { LeaderTransfer, type TransferOutcome } from './leader-transfer.ts'
+import { Lease } from './lease.ts'
 import type { GroupLog } from './log/group-log.ts'
 import { LogTruncation } from './log-truncation.ts'
 import type { Envelope } from './message-codec.ts'
@@ -13,7 +14,7 @@ import { PendingReads } from './pending-reads.ts'
 import type { ReplicaApi } from './replica-api.ts'
 import { makeCore, type ReplicaOptions } from './replica-options.ts'
 import { SnapshotInstall } from './snapshot-install.ts'
-import type { ProposalOutcome, ReadOutcome, StateMachine } from './state-machine.ts'
+import type { ProposalOutcome, ReadKind, ReadOutcome, StateMachine } from './state-machine.ts'
 
 /**
  * Drives one replica: the pure core (`core/raft.ts`), the log, the state machine and the messenger. The duties numbered in raft/README.md
@@ -27,6 +28,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #time: GroupTime
   readonly #proposals = new PendingProposals<Result>()
   readonly #reads = new PendingReads()
+  readonly #lease: Lease | undefined
   /** Messages that wait for the durability of an append, behind which they were made; the last list is the newest append's. */
   readonly #unsynced: Message[][] = []
   readonly #pump: ApplyPump<Result>
@@ -41,6 +43,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#options = options
     const { clock, log, stateMachine } = options
     this.#log = log
+    this.#lease = options.leaseMs === undefined ? undefined : new Lease(clock, options.leaseMs)
     this.#time = new GroupTime(clock, stateMachine.timeMs ?? 0)
     this.#pump = new ApplyPump({
       clock,
@@ -140,9 +143,13 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#wake()
   }
 
-  readIndex(done: (outcome: ReadOutcome) => void): void {
-    this.#reads.queue(done)
+  readIndex(done: (outcome: ReadOutcome) => void, kind: ReadKind = 'quorum'): void {
+    this.#reads.queue(done, kind)
     this.#wake()
+  }
+
+  get freshAsOfMs(): number {
+    return this.#reads.freshAsOfMs
   }
 
   /** Hands the office to replica `to`. `done` is called exactly once, at the latest after two election timeouts. */
@@ -230,17 +237,26 @@ export class Replica<Result> implements ReplicaApi<Result> {
       this.#transfer.check()
       const keepBack = this.#transfer.underWay
       if (!keepBack) this.#proposals.submit((datas) => this.#core.propose(datas))
-      if (!keepBack || this.#core.role === 'leader') this.#reads.submit((context) => this.#core.readIndex(context), this.#core.leader)
+      if (!keepBack || this.#core.role === 'leader') this.#submitReads()
       while (this.#core.hasReady()) this.#handle(this.#core.ready())
       this.#transfer.check()
       if (keepBack && !this.#transfer.underWay) this.#wake()
     })
   }
 
+  #submitReads(): void {
+    const { term, office, leader } = this.#core
+    const nowMs = this.#options.clock.monotonicMs()
+    this.#reads.submitLeased(this.#lease?.index(term, office), nowMs)
+    this.#reads.submit(this.#core, leader, nowMs)
+    this.#reads.release(this.#pump.applied)
+  }
+
   /** raft/README.md, duties of the driver. */
   #handle(ready: Ready): void {
     if (ready.softState !== undefined) this.#softStateChanged()
     this.#persist(ready)
+    this.#lease?.sending(this.#core.term, this.#core.office, ready.messages)
     this.#sendAll(ready.messages)
     this.#pump.commitTo(ready.commit)
     if (ready.snapshot !== undefined) this.#install.offered(ready.snapshot.index)

@@ -66,6 +66,12 @@ export type ProposalOutcome<Result> =
   /** Indefinite: it was in this replica's log when leadership was lost, or the replica stopped. */
   | { readonly kind: 'lost' }
 
+/**
+ * How a read learns where it may be served. quorum: this replica leads and confirms it by a round; lease: or by its lease, where it holds one;
+ * follower: this replica leads, or asks its leader.
+ */
+export type ReadKind = 'quorum' | 'lease' | 'follower'
+
 export type ReadOutcome =
   /** Everything acknowledged before the call is applied here: read now, in this turn. */
   | { readonly kind: 'ready' }

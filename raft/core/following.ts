@@ -7,13 +7,16 @@ export class Following {
   readonly #self: ReplicaNumber
   readonly #log: RaftLog
   readonly #outbox: Outbox
+  readonly #promises: boolean
   /** An offered snapshot that the driver is fetching or installing. */
   #installing: SnapshotMeta | undefined
   /** The same, as long as no Ready has shown it. */
   #offer: SnapshotMeta | undefined
 
-  constructor(self: ReplicaNumber, log: RaftLog, outbox: Outbox) {
+  /** `promises`: its answers to heartbeats say that a lease may rest on them. */
+  constructor(self: ReplicaNumber, log: RaftLog, outbox: Outbox, promises: boolean) {
     this.#self = self
+    this.#promises = promises
     this.#log = log
     this.#outbox = outbox
   }
@@ -58,6 +61,7 @@ export class Following {
     this.#log.commitTo(message.commit)
     const answer = draftMessage(MessageType.HeartbeatResponse, this.#self, message.from, message.term)
     answer.context = message.context
+    answer.hintIndex = this.#promises ? 1 : 0
     this.#outbox.send(answer)
   }
 

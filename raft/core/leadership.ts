@@ -6,17 +6,18 @@ import { draftMessage, ENTRY_OVERHEAD_BYTES, entryBytes, type Outbox } from './m
 import { Progress } from './progress.ts'
 import { Quiescence } from './quiescence.ts'
 import type { RaftLog } from './raft-log.ts'
+import type { ReadAnswers } from './read-answers.ts'
 import { ReadOnly } from './read-only.ts'
 import { Transfer } from './transfer.ts'
 import {
   type ConfChange,
   type CoreOptions,
   EntryKind,
+  type LeaseBasis,
   type Message,
   MessageType,
   NONE,
   type ProgressStatus,
-  type ReadState,
   type ReplicaNumber,
 } from './types.ts'
 import { UncommittedBudget } from './uncommitted.ts'
@@ -30,6 +31,7 @@ type LeaderOptions = Pick<
   | 'electionTicks'
   | 'heartbeatTicks'
   | 'checkQuorum'
+  | 'leases'
   | 'quiesce'
   | 'maxInflightBytes'
   | 'maxAppendBytes'
@@ -41,7 +43,7 @@ type LeaderOptions = Pick<
  * What a replica knows and does only while it leads one term: replication, the commit rule, the quorum check and reads. Made when an
  * election is won, dropped when the office is lost.
  */
-export class Leadership {
+export class Leadership implements LeaseBasis {
   readonly #options: LeaderOptions
   readonly #term: number
   readonly #log: RaftLog
@@ -49,6 +51,7 @@ export class Leadership {
   #membership: Membership
   readonly #progress = new Map<ReplicaNumber, Progress>()
   readonly #reads = new ReadOnly()
+  readonly #answers: ReadAnswers
   readonly #uncommitted: UncommittedBudget
   readonly #transfer: Transfer
   readonly #quiescence: Quiescence
@@ -68,14 +71,17 @@ export class Leadership {
   readonly #matchOf = (replica: ReplicaNumber): number => this.#progress.get(replica)?.match ?? 0
   readonly #roundOf = (replica: ReplicaNumber): number =>
     replica === this.#options.self ? Number.POSITIVE_INFINITY : (this.#progress.get(replica)?.confirmedRound ?? 0)
+  readonly #promisedRoundOf = (replica: ReplicaNumber): number =>
+    replica === this.#options.self ? this.#reads.lastRound : (this.#progress.get(replica)?.promisedRound ?? 0)
   readonly #activityOf = (replica: ReplicaNumber): number =>
     replica === this.#options.self || this.#progress.get(replica)?.active === true ? 1 : 0
 
-  constructor(options: LeaderOptions, term: number, log: RaftLog, outbox: Outbox, membership: Membership) {
+  constructor(options: LeaderOptions, term: number, log: RaftLog, outbox: Outbox, answers: ReadAnswers, membership: Membership) {
     this.#options = options
     this.#term = term
     this.#log = log
     this.#outbox = outbox
+    this.#answers = answers
     this.#membership = membership
     this.#uncommitted = new UncommittedBudget(options.maxUncommittedBytes)
     this.#transfer = new Transfer(options.electionTicks)
@@ -90,7 +96,7 @@ export class Leadership {
 
   /** Whether the next Ready would have something of the leader's. */
   get hasWork(): boolean {
-    return this.#replicationDue || this.#reads.hasConfirmed || this.#canBeginRound
+    return this.#replicationDue || this.#canBeginRound
   }
 
   /**
@@ -110,7 +116,7 @@ export class Leadership {
     if (at % this.#options.heartbeatTicks === 0) {
       this.#beaten = false
       // Reads that wait go with this heartbeat, which is then sent already.
-      if (this.#canBeginRound) this.#beginRound()
+      if (this.#canBeginRound || this.#canExtendLease) this.#beginRound()
       if (this.#quiescence.asking) this.#askForQuiet()
       else if (!this.#beaten) this.#sendHeartbeats()
     }
@@ -197,7 +203,7 @@ export class Leadership {
     }
     if (!membership.conf.voters.includes(this.transferee)) this.#transfer.end()
     this.#maybeCommit()
-    this.#reads.confirmTo(membership.quorum.index(this.#roundOf))
+    this.#confirmTo(membership.quorum.index(this.#roundOf))
     this.#maybeTellTransferee()
     this.#replicationDue = true
   }
@@ -210,7 +216,33 @@ export class Leadership {
 
   readIndex(context: number): void {
     this.#traffic++
-    this.#reads.add(context)
+    this.#reads.add(this.#options.self, context)
+  }
+
+  /** A follower asks where it may read. */
+  handleReadIndex(message: Message): void {
+    const peer = this.#progress.get(message.from)
+    if (peer === undefined) return
+    peer.heard()
+    this.#traffic++
+    this.#reads.add(message.from, message.context)
+  }
+
+  get lastRound(): number {
+    return this.#reads.lastRound
+  }
+
+  get promisedRound(): number {
+    return this.#membership.quorum.index(this.#promisedRoundOf)
+  }
+
+  get safeIndex(): number | undefined {
+    return this.#mayRead ? this.#log.commit : undefined
+  }
+
+  /** It no longer leads. Reads forwarded by others are theirs to lose. */
+  end(): void {
+    for (const { replica, context } of this.#reads.unconfirmed()) if (replica === this.#options.self) this.#answers.lose(context)
   }
 
   /** More of the leader's own log is durable. */
@@ -263,8 +295,8 @@ export class Leadership {
     // An offer may have been lost; the follower ignores it while it fetches.
     if (peer.state === 'snapshot') this.#offerSnapshot(peer)
     if (message.context > 0) {
-      peer.confirmRound(message.context)
-      this.#reads.confirmTo(this.#membership.quorum.index(this.#roundOf))
+      peer.confirmRound(message.context, message.hintIndex === 1)
+      this.#confirmTo(this.#membership.quorum.index(this.#roundOf))
     }
     this.#transfer.tellAgain(message.from)
     this.#maybeTellTransferee()
@@ -284,14 +316,6 @@ export class Leadership {
     for (const peer of this.#progress.values()) {
       if (peer.replica !== this.#options.self) while (this.#maybeSendAppend(peer)) {}
     }
-  }
-
-  takeReadStates(): readonly ReadState[] {
-    return this.#reads.takeConfirmed()
-  }
-
-  unconfirmedReads(): readonly number[] {
-    return this.#reads.unconfirmed()
   }
 
   /** Every replica, learners included, durably agrees up to here. */
@@ -318,15 +342,44 @@ export class Leadership {
     })
   }
 
+  /**
+   * An entry of this term is committed, and the membership applied here is the newest that is: others may have applied a newer one already, and
+   * elected another leader by it.
+   */
+  get #mayRead(): boolean {
+    const { applied, commit } = this.#log
+    return commit >= this.#firstOwnIndex && (applied >= this.#confChangeIndex || commit < this.#confChangeIndex)
+  }
+
   get #canBeginRound(): boolean {
-    return this.#reads.canBegin && this.#log.commit >= this.#firstOwnIndex
+    return this.#reads.hasWaiting && this.#reads.hasRoom && this.#mayRead
+  }
+
+  get #canExtendLease(): boolean {
+    return this.#options.leases === true && !this.#quiescence.asking && this.#reads.hasRoom && this.#mayRead
   }
 
   #beginRound(): void {
     this.#reads.begin(this.#log.commit)
     const alone = this.#membership.quorum.index(this.#roundOf) >= this.#reads.lastRound
-    if (alone || this.#options.unsafe?.readWithoutQuorum === true) this.#reads.confirmTo(this.#reads.lastRound)
+    if (alone || this.#options.unsafe?.readWithoutQuorum === true) this.#confirmTo(this.#reads.lastRound)
     else this.#sendHeartbeats()
+  }
+
+  #confirmTo(round: number): void {
+    for (const { index, reads } of this.#reads.confirmTo(round)) {
+      for (const { replica, context } of reads) {
+        if (replica === this.#options.self) this.#answers.confirm(context, index)
+        else this.#answerFollower(replica, context, index)
+      }
+    }
+  }
+
+  #answerFollower(replica: ReplicaNumber, context: number, index: number): void {
+    const message = draftMessage(MessageType.ReadIndexResponse, this.#options.self, replica, this.#term)
+    message.context = context
+    message.index = index
+    this.#outbox.send(message)
   }
 
   #append(kind: EntryKind, data: Uint8Array): void {

@@ -27,6 +27,8 @@ export class Progress {
   #silentPeriods = 0
   /** The newest read round that the replica has confirmed. */
   #confirmedRound = 0
+  /** The newest that it has confirmed under its promise not to vote. */
+  #promisedRound = 0
 
   constructor(replica: ReplicaNumber, next: number, maxInflightBytes: number) {
     this.replica = replica
@@ -56,6 +58,10 @@ export class Progress {
 
   get confirmedRound(): number {
     return this.#confirmedRound
+  }
+
+  get promisedRound(): number {
+    return this.#promisedRound
   }
 
   get pendingSnapshot(): SnapshotMeta | undefined {
@@ -92,8 +98,9 @@ export class Progress {
     this.#active = false
   }
 
-  confirmRound(round: number): void {
+  confirmRound(round: number, promised: boolean): void {
     if (round > this.#confirmedRound) this.#confirmedRound = round
+    if (promised && round > this.#promisedRound) this.#promisedRound = round
   }
 
   /** This leader's own log is durable up to `index`. */

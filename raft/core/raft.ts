@@ -4,24 +4,25 @@ import { encodeConfChange } from './conf-change-codec.ts'
 import { changeConf } from './conf-changer.ts'
 import { ElectionTimer } from './election-timer.ts'
 import { Following } from './following.ts'
+import { ForwardedReads } from './forwarded-reads.ts'
 import { Leadership } from './leadership.ts'
 import { Membership } from './membership.ts'
 import { draftMessage, Outbox } from './message.ts'
 import { leavesQuiet } from './quiescence.ts'
 import { RaftLog } from './raft-log.ts'
-import { NO_READ_STATES } from './read-only.ts'
+import { ReadAnswers } from './read-answers.ts'
 import {
   type ConfChange,
   type ConfChangeResult,
   type ConfState,
   type CoreOptions,
   type HardState,
+  type LeaseBasis,
   type Message,
   MessageType,
   NONE,
   type ProgressStatus,
   type ProposeResult,
-  type ReadState,
   type Ready,
   type ReplicaNumber,
   type Role,
@@ -29,8 +30,7 @@ import {
   type SoftState,
   type TransferResult,
 } from './types.ts'
-
-const NO_CONTEXTS: readonly number[] = []
+import { VotePromise } from './vote-promise.ts'
 
 /** One replica of one group: synchronous, without clock, disk or network. `raft/README.md` states what its driver owes it. */
 export class Raft {
@@ -60,9 +60,9 @@ export class Raft {
   /** The newest tick. */
   #at = 0
 
-  /** Confirmed before the office was lost, and not yet taken. */
-  #readStates: readonly ReadState[] = NO_READ_STATES
-  #lostReads: readonly number[] = NO_CONTEXTS
+  readonly #reads = new ReadAnswers()
+  readonly #forwarded: ForwardedReads
+  readonly #promise: VotePromise
 
   // What the last Ready said.
   #saidHardState: HardState
@@ -79,7 +79,9 @@ export class Raft {
     this.#term = options.hardState.term
     this.#vote = options.hardState.vote
     this.#log = new RaftLog(options.log, options.hardState.commit, options.applied)
-    this.#following = new Following(this.#self, this.#log, this.#outbox)
+    this.#promise = new VotePromise(options)
+    this.#following = new Following(this.#self, this.#log, this.#outbox, this.#promise.isGiven)
+    this.#forwarded = new ForwardedReads(options, this.#outbox, this.#reads)
     this.#timer = new ElectionTimer(options.electionTicks, options.random)
     this.#saidHardState = options.hardState
     this.#saidSoftState = { role: 'follower', leader: NONE, term: this.#term }
@@ -138,6 +140,8 @@ export class Raft {
   tick(at = this.#at + 1): void {
     this.#at = at
     if (this.#quiet) return
+    this.#promise.tick()
+    this.#forwarded.tick(this.#leader, this.#term)
     if (this.#leadership !== undefined) {
       if (!this.#leadership.tick(at)) this.#becomeFollower(this.#term, NONE)
       else this.#quiet = this.#leadership.isQuiet
@@ -148,7 +152,7 @@ export class Raft {
 
   /** Starts an election now. With PreVote that disturbs nobody who still hears a leader. */
   campaign(): void {
-    if (this.#leadership !== undefined || !this.#promotable) return
+    if (this.#leadership !== undefined || !this.#promotable || this.#promise.holds) return
     if (this.#options.preVote) this.#becomePreCandidate()
     else this.#becomeCandidate()
   }
@@ -168,6 +172,7 @@ export class Raft {
       this.#leadership.wake()
     } else {
       this.#timer.resume(silentTicks)
+      this.#promise.tick(silentTicks)
       if (this.#leader !== NONE) this.#following.sayQuiet(this.#leader, this.#term, 0, false)
     }
   }
@@ -258,6 +263,7 @@ export class Raft {
    */
   forgetLeader(): void {
     if (this.#role !== 'follower') return
+    this.#forwarded.loseAll()
     this.#leader = NONE
     this.#quiet = false
   }
@@ -271,6 +277,22 @@ export class Raft {
     this.wake()
     this.#leadership.readIndex(context)
     return true
+  }
+
+  /**
+   * The same from a replica that follows: the leader is asked, and the read may be served here at the index that it names. False: no leader is
+   * known here.
+   */
+  forwardReadIndex(context: number): boolean {
+    if (this.#role !== 'follower' || this.#leader === NONE) return false
+    this.wake()
+    this.#forwarded.ask(context, this.#leader, this.#term)
+    return true
+  }
+
+  /** What a driver's lease rests on; undefined unless this replica leads. */
+  get office(): LeaseBasis | undefined {
+    return this.#leadership
   }
 
   /** The entries of a Ready that ended with (term, index) are durable. Once per Ready with entries, in their order. */
@@ -328,6 +350,7 @@ export class Raft {
     if (message.from === this.#self && message.type !== MessageType.VoteResponse) return
     if (this.#quiet) this.#maybeWakeBy(message)
     if (message.term < this.#term) this.#handleOlderTerm(message)
+    else if (this.#promise.forbids(message)) return
     else if (message.term === this.#term || this.#enterNewerTerm(message)) this.#dispatch(message)
   }
 
@@ -338,8 +361,7 @@ export class Raft {
       this.#leadership?.hasWork === true ||
       this.#saidCommit < this.#log.commit ||
       this.#following.offer !== undefined ||
-      this.#lostReads.length > 0 ||
-      this.#readStates.length > 0 ||
+      !this.#reads.isEmpty ||
       this.#mustSync ||
       this.#hardStateMoved ||
       this.#softStateMoved
@@ -360,8 +382,8 @@ export class Raft {
       entries,
       snapshot: this.#following.offer,
       commit: this.#log.commit,
-      readStates: this.#takeReadStates(),
-      lostReads: this.#lostReads,
+      readStates: this.#reads.takeStates(),
+      lostReads: this.#reads.takeLost(),
       softState,
     }
     if (hardState !== undefined) this.#saidHardState = hardState
@@ -369,7 +391,6 @@ export class Raft {
     this.#saidCommit = this.#log.commit
     this.#mustSync = false
     this.#following.offerShown()
-    this.#lostReads = NO_CONTEXTS
     return ready
   }
 
@@ -453,6 +474,12 @@ export class Raft {
       case MessageType.HeartbeatResponse:
         this.#leadership?.handleHeartbeatResponse(message)
         break
+      case MessageType.ReadIndex:
+        this.#leadership?.handleReadIndex(message)
+        break
+      case MessageType.ReadIndexResponse:
+        if (message.from === this.#leader) this.#forwarded.handleResponse(message)
+        break
       case MessageType.SnapshotStatus:
         this.#leadership?.handleSnapshotStatus(message)
         break
@@ -512,16 +539,13 @@ export class Raft {
 
   #becomeLeader(): void {
     this.#leave('leader', this.#self)
-    this.#leadership = new Leadership(this.#options, this.#term, this.#log, this.#outbox, this.#membership)
+    this.#leadership = new Leadership(this.#options, this.#term, this.#log, this.#outbox, this.#reads, this.#membership)
   }
 
   #leave(role: Role, leader: ReplicaNumber): void {
-    if (this.#leadership !== undefined) {
-      // What a quorum confirmed while this replica led stays an answer.
-      this.#readStates = this.#takeReadStates()
-      this.#lostReads = this.#lostReads.concat(this.#leadership.unconfirmedReads())
-      this.#leadership = undefined
-    }
+    this.#leadership?.end()
+    this.#leadership = undefined
+    this.#forwarded.loseAll()
     this.#role = role
     this.#leader = leader
     this.#campaign = undefined
@@ -591,11 +615,12 @@ export class Raft {
     if (this.#role !== 'follower') this.#leave('follower', leader)
     this.#leader = leader
     this.#timer.reset()
+    this.#promise.renew()
   }
 
   #handleQuiesce(message: Message): void {
     const wasQuiet = this.#quiet
-    this.#quiet = this.#following.handleQuiesce(message, this.#fit)
+    this.#quiet = this.#following.handleQuiesce(message, this.#fit && this.#forwarded.isEmpty)
     if (wasQuiet && !this.#quiet) this.#timer.reset()
   }
 
@@ -607,14 +632,6 @@ export class Raft {
   }
 
   // ---- what the next Ready says ----
-
-  #takeReadStates(): readonly ReadState[] {
-    const left = this.#readStates
-    const current = this.#leadership?.takeReadStates() ?? NO_READ_STATES
-    if (left.length === 0) return current
-    this.#readStates = NO_READ_STATES
-    return left.concat(current)
-  }
 
   get #hardStateMoved(): boolean {
     const said = this.#saidHardState

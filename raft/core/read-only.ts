@@ -1,13 +1,20 @@
-import type { ReadState } from './types.ts'
+import type { ReplicaNumber } from './types.ts'
 
-interface Round {
+/** A read of the leader's own, or one that a follower has forwarded. */
+export interface PendingRead {
+  readonly replica: ReplicaNumber
+  /** A number of that replica's. */
+  readonly context: number
+}
+
+export interface ReadRound {
   readonly round: number
   /** The commit index when the round was sent. */
   readonly index: number
-  readonly contexts: readonly number[]
+  readonly reads: readonly PendingRead[]
 }
 
-export const NO_READ_STATES: readonly ReadState[] = []
+const NO_ROUNDS: readonly ReadRound[] = []
 
 /** Rounds beyond this wait for one to come back, so that a leader that was cut off does not collect them. */
 const MAX_ROUNDS = 64
@@ -17,59 +24,49 @@ const MAX_ROUNDS = 64
  * before it. A round confirms only reads that arrived before it was sent.
  */
 export class ReadOnly {
-  #waiting: number[] = []
-  #rounds: Round[] = []
+  #waiting: PendingRead[] = []
+  #rounds: ReadRound[] = []
   #lastRound = 0
-  #confirmed: ReadState[] = []
 
   /** The newest round sent; every heartbeat carries it, so that a lost one is tried again. */
   get lastRound(): number {
     return this.#lastRound
   }
 
-  get canBegin(): boolean {
-    return this.#waiting.length > 0 && this.#rounds.length < MAX_ROUNDS
+  get hasWaiting(): boolean {
+    return this.#waiting.length > 0
   }
 
-  /** No read waits, is being confirmed or was confirmed and not yet taken. */
+  /** No read waits or is being confirmed. */
   get isIdle(): boolean {
-    return this.#waiting.length === 0 && this.#rounds.length === 0 && this.#confirmed.length === 0
+    return this.#waiting.length === 0 && this.#rounds.every(({ reads }) => reads.length === 0)
   }
 
-  get hasConfirmed(): boolean {
-    return this.#confirmed.length > 0
+  get hasRoom(): boolean {
+    return this.#rounds.length < MAX_ROUNDS
   }
 
-  add(context: number): void {
-    this.#waiting.push(context)
+  /** One that waits already is not added again: a follower repeats what may have been lost. */
+  add(replica: ReplicaNumber, context: number): void {
+    if (this.#waiting.some((read) => read.replica === replica && read.context === context)) return
+    this.#waiting.push({ replica, context })
   }
 
   begin(commit: number): void {
     this.#lastRound++
-    this.#rounds.push({ round: this.#lastRound, index: commit, contexts: this.#waiting })
+    this.#rounds.push({ round: this.#lastRound, index: commit, reads: this.#waiting })
     this.#waiting = []
   }
 
-  /** A quorum has confirmed all rounds up to this. */
-  confirmTo(round: number): void {
+  /** A quorum has confirmed all rounds up to this. Returns those that were not confirmed before. */
+  confirmTo(round: number): readonly ReadRound[] {
     let done = 0
-    for (const sent of this.#rounds) {
-      if (sent.round > round) break
-      for (const context of sent.contexts) this.#confirmed.push({ context, index: sent.index })
-      done++
-    }
-    if (done > 0) this.#rounds.splice(0, done)
+    while (done < this.#rounds.length && (this.#rounds[done] as ReadRound).round <= round) done++
+    return done === 0 ? NO_ROUNDS : this.#rounds.splice(0, done)
   }
 
-  takeConfirmed(): readonly ReadState[] {
-    if (this.#confirmed.length === 0) return NO_READ_STATES
-    const taken = this.#confirmed
-    this.#confirmed = []
-    return taken
-  }
-
-  /** Contexts not yet confirmed. */
-  unconfirmed(): readonly number[] {
-    return [...this.#rounds.flatMap((round) => round.contexts), ...this.#waiting]
+  /** Not yet confirmed. */
+  unconfirmed(): readonly PendingRead[] {
+    return [...this.#rounds.flatMap(({ reads }) => reads), ...this.#waiting]
   }
 }

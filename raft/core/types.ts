@@ -75,7 +75,7 @@ export const MessageType = {
   AppendResponse: 6,
   /** commit: at most what the receiver is known to hold; context: the newest read round. */
   Heartbeat: 7,
-  /** context: as it came. */
+  /** context: as it came; hintIndex: 1 if the sender's `VotePromise` goes with it, so that a lease may rest on it. */
   HeartbeatResponse: 8,
   /** The leader no longer has the entries that the receiver needs: fetch `snapshot`. Carries no state itself. */
   Snapshot: 9,
@@ -87,6 +87,10 @@ export const MessageType = {
   Quiesce: 12,
   /** The receiver of a Quiesce is quiet; context: as it came. reject: it is not, or no longer, and wants to hear heartbeats. */
   QuiesceResponse: 13,
+  /** From a follower: at which index may I read? context: a number of its own. */
+  ReadIndex: 14,
+  /** index: where the read of that context may be served; it was confirmed by a round begun after it came. */
+  ReadIndexResponse: 15,
 } as const
 export type MessageType = (typeof MessageType)[keyof typeof MessageType]
 
@@ -140,6 +144,8 @@ export interface CoreOptions {
   readonly stepDownOnRemoval: boolean
   /** Whether the group goes quiet where it has nothing to do: its driver then watches over the leader's node in its place (`raft/README.md`). */
   readonly quiesce?: boolean
+  /** Keeps the `VotePromise`, and as a leader begins a round with each heartbeat, on whose confirmation its driver may rest a lease. Default: off. */
+  readonly leases?: boolean
   /** Bytes of entries sent to one follower and not yet acknowledged. One entry is always admitted. */
   readonly maxInflightBytes: number
   /** Bytes of entries in one Append. One entry is always admitted. */
@@ -154,6 +160,8 @@ export interface CoreOptions {
     readonly readWithoutQuorum?: boolean
     /** Proposes membership changes whatever may still be unapplied. */
     readonly skipConfChangeChecks?: boolean
+    /** Votes at once after a start and after hearing a leader, though it said that a lease may rest on it. */
+    readonly breakPromise?: boolean
   }
 }
 
@@ -169,6 +177,16 @@ export interface SoftState {
 export interface ReadState {
   readonly context: number
   readonly index: number
+}
+
+/** What a leader knows that a lease may rest on. */
+export interface LeaseBasis {
+  /** The newest heartbeat round sent, by a Ready taken or by the next one; 0: none. */
+  readonly lastRound: number
+  /** All rounds up to this were answered by a quorum whose members help nobody into office for an election timeout after it. */
+  readonly promisedRound: number
+  /** Where a read may be served as long as no other can lead; undefined: nowhere before an entry of this term is committed. */
+  readonly safeIndex: number | undefined
 }
 
 /** What the driver has to do; `raft/README.md` has the order. */
@@ -187,7 +205,7 @@ export interface Ready {
   /** Apply up to here. Never goes back. */
   readonly commit: number
   readonly readStates: readonly ReadState[]
-  /** Contexts of reads that will never be answered: leadership was lost. */
+  /** Contexts of reads that will never be answered: leadership was lost, or the leader that was asked did not answer. */
   readonly lostReads: readonly number[]
   /** When changed. */
   readonly softState: SoftState | undefined

@@ -142,6 +142,8 @@ class FakeReplica implements ReplicaApi<ConfigResult> {
     })
   }
 
+  readonly freshAsOfMs = Number.NEGATIVE_INFINITY
+
   readIndex(done: (outcome: ReadOutcome) => void): void {
     this.#later(() => {
       if (this.role === 'leader') done({ kind: 'ready' })

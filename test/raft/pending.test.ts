@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Entry } from '../../raft/core/types.ts'
 import { PendingProposals } from '../../raft/pending-proposals.ts'
 import { PendingReads } from '../../raft/pending-reads.ts'
+import type { ReadKind } from '../../raft/state-machine.ts'
 
 const data = new Uint8Array(1)
 const entry = (index: number, term: number): Entry => ({ index, term, kind: 0, data })
@@ -96,17 +97,28 @@ class Reads {
   readonly pending = new PendingReads()
   readonly outcomes: string[] = []
   readonly begun: number[] = []
+  readonly forwarded: number[] = []
   leads = true
+  /** A leader is known to whom reads can be forwarded. */
+  follows = false
+  nowMs = 0
 
-  queue(name: string): void {
-    this.pending.queue((outcome) => this.outcomes.push(outcome.kind === 'ready' ? name : `${name} ${outcome.reason}`))
+  queue(name: string, kind: ReadKind = 'quorum'): void {
+    this.pending.queue((outcome) => this.outcomes.push(outcome.kind === 'ready' ? name : `${name} ${outcome.reason}`), kind)
   }
 
   submit(): void {
-    this.pending.submit((context) => {
-      this.begun.push(context)
-      return this.leads
-    }, 2)
+    const core = {
+      readIndex: (context: number) => {
+        if (this.leads) this.begun.push(context)
+        return this.leads
+      },
+      forwardReadIndex: (context: number) => {
+        if (this.follows) this.forwarded.push(context)
+        return this.follows
+      },
+    }
+    this.pending.submit(core, 2, this.nowMs)
   }
 }
 
@@ -176,6 +188,73 @@ describe('pending reads', () => {
     reads.pending.confirmed(reads.begun.at(-1) as number, 5)
     reads.pending.release(100)
     expect(reads.outcomes.at(-1)).toBe('d')
+  })
+
+  it('of a replica that does not lead: those that may be forwarded are, together; the others are refused', () => {
+    const reads = new Reads()
+    reads.leads = false
+    reads.follows = true
+    reads.queue('a')
+    reads.queue('b', 'follower')
+    reads.queue('c', 'follower')
+    reads.queue('d', 'quorum')
+    reads.submit()
+    expect(reads.outcomes).toEqual(['a not-leader', 'd not-leader'])
+    expect(reads.forwarded).toHaveLength(1)
+    reads.pending.confirmed(reads.forwarded[0] as number, 3)
+    reads.pending.release(3)
+    expect(reads.outcomes.slice(2)).toEqual(['b', 'c'])
+  })
+
+  it('none can be forwarded where no leader is known', () => {
+    const reads = new Reads()
+    reads.leads = false
+    reads.queue('a', 'follower')
+    reads.submit()
+    expect(reads.outcomes).toEqual(['a not-leader'])
+  })
+
+  it('under a lease need no round and no place among the rounds; without one they join the next', () => {
+    const reads = new Reads()
+    for (const name of ['a', 'b']) {
+      reads.queue(name)
+      reads.submit()
+    }
+    reads.queue('leased', 'lease')
+    reads.pending.submitLeased(7, 0)
+    reads.pending.release(6)
+    expect(reads.outcomes).toEqual([])
+    reads.pending.release(7)
+    expect(reads.outcomes).toEqual(['leased'])
+    reads.queue('c', 'lease')
+    reads.pending.submitLeased(undefined, 0)
+    reads.submit()
+    expect(reads.begun).toHaveLength(2)
+    reads.pending.confirmed(reads.begun[0] as number, 7)
+    reads.submit()
+    expect(reads.begun).toHaveLength(3)
+    reads.pending.confirmed(reads.begun[2] as number, 7)
+    reads.pending.release(7)
+    expect(reads.outcomes).toEqual(['leased', 'a', 'c'])
+  })
+
+  it('are fresh as of when the newest round that was released was asked for, and never as of less', () => {
+    const reads = new Reads()
+    expect(reads.pending.freshAsOfMs).toBe(Number.NEGATIVE_INFINITY)
+    reads.nowMs = 10
+    reads.queue('a')
+    reads.submit()
+    reads.nowMs = 20
+    reads.queue('b')
+    reads.submit()
+    for (const context of reads.begun) reads.pending.confirmed(context, 5)
+    expect(reads.pending.freshAsOfMs).toBe(Number.NEGATIVE_INFINITY)
+    reads.pending.release(5)
+    expect(reads.pending.freshAsOfMs).toBe(20)
+    reads.queue('c', 'lease')
+    reads.pending.submitLeased(5, 15)
+    reads.pending.release(5)
+    expect(reads.pending.freshAsOfMs).toBe(20)
   })
 
   it('a stop answers all: queued, in a round, and waiting for apply; each once', () => {

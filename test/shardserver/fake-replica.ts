@@ -71,6 +71,8 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
     for (const done of this.#held.splice(0)) done({ kind: 'ready' })
   }
 
+  readonly freshAsOfMs = Number.NEGATIVE_INFINITY
+
   readIndex(done: (outcome: ReadOutcome) => void): void {
     this.readIndexes++
     const { readMode } = this

@@ -64,7 +64,11 @@ describe('a group under random faults', () => {
 describe('the checkers catch a broken core', () => {
   const mutants: readonly [string, Faults, RegExp][] = [
     ['a vote that is not persisted', { forgetVotes: true }, /election safety|lead term/],
-    ['answers that leave before they are durable', { answerBeforeDurable: true }, /leader completeness|state machine safety|lost a part/],
+    [
+      'answers that leave before they are durable',
+      { answerBeforeDurable: true },
+      /election safety|leader completeness|state machine safety|lost a part/,
+    ],
     [
       'entries of an old term committed by counting',
       { unsafe: { countOldTermEntries: true } },

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { SeededRandom } from '../../../base/random.ts'
 import { type Message, MessageType } from '../../../raft/core/types.ts'
 import { leader, message, ofType } from './messages.ts'
 import { Network } from './network.ts'
@@ -182,6 +183,32 @@ describe('ReadIndex (thesis, 6.4)', () => {
       network.deliver()
       expect(network.get(1).readStates).toEqual(readWithoutQuorum ? [{ context: 1, index: 1 }] : [])
       expect(other.raft.commit).toBe(3)
+    }
+  })
+
+  it('a leader that has not applied a committed change of the membership answers none: others may have elected another by it', () => {
+    // Replica 1 is slow to apply what the others have.
+    for (const leases of [false, true]) {
+      const network = Network.of(4, (id) => ({ conf: conf([1, 2, 3], [4]), options: { leases, random: new SeededRandom(id) } }))
+      network.tick(10)
+      network.campaign(1)
+      network.tick()
+      const old = network.get(1)
+      old.apply = () => undefined
+      const { raft } = old
+      raft.proposeConfChange({ transition: 'auto', steps: [{ type: 'add-voter', replica: 4 }] }, new Uint8Array(0))
+      network.deliver()
+      expect(raft.commit).toBe(2)
+      expect(network.get(4).raft.membership.conf.voters).toEqual([1, 2, 3, 4])
+      raft.readIndex(1)
+      network.deliver()
+      expect(old.readStates).toEqual([])
+      expect(raft.office?.safeIndex).toBeUndefined()
+      Reflect.deleteProperty(old, 'apply')
+      old.apply()
+      network.deliver()
+      expect(old.readStates).toEqual([{ context: 1, index: 2 }])
+      expect(raft.office?.safeIndex).toBe(2)
     }
   })
 

@@ -227,6 +227,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     })
   }
 
+  readonly freshAsOfMs = Number.NEGATIVE_INFINITY
+
   readIndex(done: (outcome: ReadOutcome) => void): void {
     this.#process.clock.setTimer(1, () =>
       done(this.role === 'leader' ? { kind: 'ready' } : { kind: 'refused', reason: 'not-leader', leader: this.leader }),

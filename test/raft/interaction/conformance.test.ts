@@ -28,6 +28,7 @@ const scripts = {
   confchange_v2_replace_leader_stepdown: 28,
   forget_leader: 13,
   forget_leader_prevote_checkquorum: 21,
+  forget_leader_read_only_lease_based: 3,
   heartbeat_resp_recovers_from_probing: 9,
   lagging_commit: 11,
   prevote: 31,

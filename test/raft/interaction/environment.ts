@@ -14,7 +14,8 @@
  * | a refused conf change becomes an empty entry | it is refused, and nothing is appended | the refusal is compared, then an empty entry is proposed, so that indexes stay the same |
 | a new leader changes the membership at once | not before an entry of its term is applied | the change is tried again after each step until it is taken; `deviations.ts` where that moves what a script sees |
 | a request for votes leaves before the candidate's own vote is durable | it waits for the disk | with `async-storage-writes` the driver of the script lets it go at once |
- * | bytes applied for one Ready are bounded by the core | by the driver | `max-committed-size-per-ready` bounds the driver of the script |
+ * | with leases a replica votes at once after its start | not before an election timeout has passed | `add-nodes` lets it pass |
+| bytes applied for one Ready are bounded by the core | by the driver | `max-committed-size-per-ready` bounds the driver of the script |
  * | two versions of conf change entries | one | both are read as one kind |
  */
 import { must } from '../../../base/assert.ts'
@@ -134,6 +135,7 @@ export class Environment {
     const usual = !this.#likeOthers
     const number = (name: string, otherwise: number) => Number(options.get(name)?.[0] ?? otherwise)
     const conf = { voters: list('voters'), votersOutgoing: [], learners: list('learners'), learnersNext: [], autoLeave: false }
+    const leases = options.get('read-only')?.[0] === 'lease-based'
     const window = options.has('inflight') ? number('inflight', 0) * scriptEntryBytes : number('window', 1 << 20)
     for (let i = 0; i < Number(args[0]); i++) {
       const id = this.replicas.size + 1
@@ -145,6 +147,7 @@ export class Environment {
           preVote: flag('prevote', usual),
           checkQuorum: flag('checkquorum', usual),
           stepDownOnRemoval: flag('step-down-on-removal', usual),
+          leases,
           maxInflightBytes: window,
           maxAppendBytes: 1 << 16,
           maxUncommittedBytes: 1 << 20,
@@ -157,6 +160,7 @@ export class Environment {
         maxApplyBytes: number('max-committed-size-per-ready', 1 << 20),
       })
       this.replicas.set(id, replica)
+      if (this.#likeOthers && leases) for (let tick = 0; tick < electionTicks; tick++) replica.raft.tick()
       this.#print(`${id}: ${renderConf(replica.conf)} term ${replica.raft.term} commit ${replica.raft.commit}`)
     }
   }

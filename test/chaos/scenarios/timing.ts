@@ -8,17 +8,17 @@ import { nodeMethods } from '../../../proto/methods.ts'
 import { pick } from '../faults/fault.ts'
 import { type Figures, fail, type Stage } from './stage.ts'
 
-const writers = 8
-/** Acknowledgements are looked at from so long before an event to so long after it. */
-const beforeMs = 100
-const afterMs = 1500
+const writerCount = 8
+/** How long the writers run before and after an event. */
+const beforeMs = 1000
+const afterMs = 500
 
 /** Writers in closed loops, all to one group, and when they were answered. */
 class Writers {
   readonly #db: Client
   readonly #keys: readonly string[]
   readonly #loops: Promise<void>[]
-  #ackedMs: number[] = []
+  readonly #ackedMs: number[] = []
   #stopped = false
 
   private constructor(db: Client, keys: readonly string[]) {
@@ -30,16 +30,24 @@ class Writers {
   static async start(controllers: readonly string[], group: string): Promise<Writers> {
     const db = await connect({ controllers, deadlineMs: 30_000 })
     const keys: string[] = []
-    for (let i = 0; keys.length < writers; i++) if ((await db.explain(`pulse-${i}`)).group === group) keys.push(`pulse-${i}`)
+    for (let i = 0; keys.length < writerCount; i++) if ((await db.explain(`pulse-${i}`)).group === group) keys.push(`pulse-${i}`)
     return new Writers(db, keys)
   }
 
-  /** The longest time between two acknowledgements around `ms`, until now. */
-  longestGapMs(ms: number): number {
-    const acked = this.#ackedMs.filter((each) => each >= ms - beforeMs)
-    this.#ackedMs = []
-    if (acked.length === 0) return Number.POSITIVE_INFINITY
-    return Math.max(...acked.map((each, i) => each - (acked[i - 1] ?? each)))
+  /** Resolves when a write is acknowledged that was not before. */
+  async another(): Promise<void> {
+    const { length } = this.#ackedMs
+    while (this.#ackedMs.length === length) await delay(1)
+  }
+
+  /** The longest time between two acknowledgements of which the later came after `fromMs` and the earlier before `toMs`. */
+  longestGapMs(fromMs: number, toMs: number): number {
+    let longestMs = 0
+    for (const [i, ackedMs] of this.#ackedMs.entries()) {
+      const lastMs = this.#ackedMs[i - 1] ?? ackedMs
+      if (ackedMs >= fromMs && lastMs <= toMs) longestMs = Math.max(longestMs, ackedMs - lastMs)
+    }
+    return longestMs
   }
 
   /** Rejects where a write failed. */
@@ -98,7 +106,7 @@ const kill: Event = {
   repair: ({ cluster }, leader) => cluster.process(leader).start(),
 }
 
-/** The longest gap of writes around each of `rounds` events, ms, ascending. */
+/** The longest time without an acknowledged write that has to do with the event, of each of `rounds`, ms, ascending. */
 async function gaps(stage: Stage, event: Event, rounds: number): Promise<number[]> {
   const { cluster, random } = stage
   const measured: number[] = []
@@ -109,12 +117,13 @@ async function gaps(stage: Stage, event: Event, rounds: number): Promise<number[
     const leader = leaders.get(group) ?? ''
     const others = cluster.nodes.map(({ id }) => id).filter((id) => id !== leader)
     const writers = await Writers.start(cluster.ready.controllers, group)
-    await delay(1000)
+    await delay(beforeMs)
     const startMs = performance.now()
     await event.happen(stage, group, leader, pick(random, others) ?? '')
-    // A leader that is killed is missed for at most two rounds of elections.
-    await delay(event === kill ? 4 * cluster.options.electionTimeoutMs : afterMs)
-    measured.push(writers.longestGapMs(startMs))
+    const endMs = performance.now()
+    await delay(afterMs)
+    await writers.another()
+    measured.push(writers.longestGapMs(startMs, endMs))
     await writers.stop()
     await event.repair?.(stage, leader)
   }

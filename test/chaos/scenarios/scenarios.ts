@@ -2,11 +2,14 @@
 import { SeededRandom } from '../../../base/random.ts'
 import { noPowerCutsReason } from '../disks/disk-image.ts'
 import { noShimReason } from '../disks/fsync-shim.ts'
+import { noSmallDisksReason } from '../disks/small-disk.ts'
 import { noOwnersReason } from '../links/socket-owner.ts'
 import { moves } from '../moves.ts'
+import { diskBytes, diskFull, smallFlags } from './disk-full.ts'
 import { type FaultKind, faults, kills, partitions, pauses, restarts } from './faults.ts'
 import { everything, leaders } from './kills.ts'
 import { onUp } from './on-up.ts'
+import { replace } from './replace.ts'
 import { type Figures, onStage, type StageOptions } from './stage.ts'
 import { killTiming, transfers } from './timing.ts'
 
@@ -74,6 +77,17 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   power: { ...ofFaults(['power-cut'], { images: ['n1', 'n2', 'n3'] }), skipReason: () => firstOf(noOwnersReason, noPowerCutsReason) },
   fsync: { ...ofFaults(['fsync-error'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
   'fsync-stall': { ...ofFaults(['fsync-stall'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
+  'disk-full': {
+    skipReason: () => firstOf(noOwnersReason, noSmallDisksReason),
+    play: ({ seed, seconds }) => {
+      const smallDisks = { nodes: ['n1', 'n2', 'n3'], bytes: diskBytes }
+      return onStage({ seed, smallDisks, cluster: { flags: smallFlags } }, (stage) => diskFull(stage, seconds))
+    },
+  },
+  replace: {
+    skipReason: noOwnersReason,
+    play: ({ seed, rounds = 1 }) => onStage({ seed, cluster: { nodes: 6, groups: 1 } }, (stage) => replace(stage, rounds)),
+  },
   transfer: {
     skipReason: noOwnersReason,
     play: ({ seed, rounds = 30 }) => onStage({ seed, ...quiet }, (stage) => transfers(stage, rounds)),

@@ -7,6 +7,7 @@ import { type Client, connect } from '../../../client/index.ts'
 import { ClusterUnderLoad } from '../cluster-under-load.ts'
 import { DiskImage } from '../disks/disk-image.ts'
 import { FsyncShim } from '../disks/fsync-shim.ts'
+import { SmallDisk } from '../disks/small-disk.ts'
 import { Prober } from '../prober.ts'
 import { ClusterOfProcesses, type ClusterOfProcessesOptions } from '../processes/cluster-of-processes.ts'
 
@@ -18,6 +19,8 @@ export interface StageOptions {
   readonly seed: number
   /** Nodes whose data is on a disk of their own that can lose its power. */
   readonly images?: readonly string[]
+  /** Nodes whose data is on a disk of so many bytes. */
+  readonly smallDisks?: { readonly nodes: readonly string[]; readonly bytes: number }
   /** Whether syncs can be made to fail. */
   readonly hasShim?: boolean
   readonly cluster?: Partial<ClusterOfProcessesOptions>
@@ -31,8 +34,11 @@ export interface Stage {
   readonly prober: Prober
   readonly random: SeededRandom
   readonly images: ReadonlyMap<string, DiskImage>
+  readonly disks: ReadonlyMap<string, SmallDisk>
   readonly shim: FsyncShim | undefined
 }
+
+type Props = Pick<Stage, 'images' | 'disks' | 'shim'>
 
 /** What is asked of every scenario. */
 export class ScenarioFailed extends Error {
@@ -50,26 +56,29 @@ const deadlineMs = 30_000
 export async function onStage(options: StageOptions, act: (stage: Stage) => Promise<Figures>): Promise<Figures> {
   const folder = await mkdtemp(join(tmpdir(), 'ostraka-disks-'))
   const images = new Map<string, DiskImage>()
+  const disks = new Map<string, SmallDisk>()
   let cluster: ClusterOfProcesses | undefined
   try {
     for (const id of options.images ?? []) images.set(id, await DiskImage.make(folder, id))
+    const { nodes = [], bytes = 0 } = options.smallDisks ?? {}
+    for (const id of nodes) disks.set(id, await SmallDisk.make(folder, id, bytes))
     const shim = options.hasShim === true ? await FsyncShim.build(folder) : undefined
     cluster = await ClusterOfProcesses.start({
       nodes: 3,
       groups: 3,
       shards: 64,
       electionTimeoutMs,
-      folders: new Map([...images].map(([id, image]) => [id, join(image.folder, 'data')])),
+      folders: new Map([...images, ...disks].map(([id, disk]) => [id, join(disk.folder, 'data')])),
       environment: (id) => shim?.environment(id) ?? {},
       ...options.cluster,
     })
-    return await underLoad(cluster, options, images, shim, act)
+    return await underLoad(cluster, options, { images, disks, shim }, act)
   } catch (error) {
     await tellLastWords(cluster)
     throw error
   } finally {
     await cluster?.dispose()
-    for (const image of images.values()) await image.dispose()
+    for (const disk of [...images.values(), ...disks.values()]) await disk.dispose()
     await rm(folder, { recursive: true, force: true })
   }
 }
@@ -77,8 +86,7 @@ export async function onStage(options: StageOptions, act: (stage: Stage) => Prom
 async function underLoad(
   cluster: ClusterOfProcesses,
   options: StageOptions,
-  images: ReadonlyMap<string, DiskImage>,
-  shim: FsyncShim | undefined,
+  props: Props,
   act: (stage: Stage) => Promise<Figures>,
 ): Promise<Figures> {
   const { seed, clients = 6, thinkMs = 8 } = options
@@ -94,7 +102,7 @@ async function underLoad(
   try {
     await load.start()
     const prober = await Prober.start(db, cluster.groups)
-    const acting = act({ cluster, load, prober, random: new SeededRandom(seed), images, shim })
+    const acting = act({ cluster, load, prober, random: new SeededRandom(seed), ...props })
     const figures = await Promise.race([acting, load.failed]).finally(() => prober.stop())
     await load.stop()
     return await check(cluster, load, prober, figures)

@@ -36,7 +36,10 @@ export function addController(program: Command, registry: Registry): void {
     return runProcess(invocation.world, {
       flags,
       ...shellFlags(command),
-      start: (settings, seams, onFatal) => startController({ ...settings, peers: flags.peers, shards: flags.shards }, seams, onFatal),
+      start: (settings, seams, onFatal) => {
+        const { peers, shards, 'balance-leaders': balanceLeaders } = flags
+        return startController({ ...settings, peers, shards, balanceLeaders }, seams, onFatal)
+      },
     })
   })
 }

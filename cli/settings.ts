@@ -57,6 +57,7 @@ const tuning = {
   'disk-reserve-bytes': integer(0, 64 * GiB).default(16_777_216),
   'migration-bytes-per-second': integer(1_024, 1024 * GiB).optional(),
   'max-migrations': integer(1, 64).default(2),
+  'balance-leaders': boolean.default(true),
   'read-mode': z.enum(['linearizable', 'lease'], "give 'linearizable' or 'lease'").default('linearizable'),
   'log-level': z.enum(['debug', 'info', 'warn', 'error', 'silent'], "give 'debug', 'info', 'warn', 'error' or 'silent'").default('info'),
 }

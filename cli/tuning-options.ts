@@ -12,6 +12,7 @@ const tuningHelp: Readonly<Record<keyof TuningFlags, string>> = {
   'disk-reserve-bytes': 'held back on the disk, given up when it is full, per process (default: 16777216)',
   'migration-bytes-per-second': 'limit of what a moving shard copies (default: none)',
   'max-migrations': 'moves at once, per node and direction (default: 2)',
+  'balance-leaders': 'true: the leaders of the groups are spread over the nodes (default: true)',
   'read-mode': 'linearizable or lease (default: linearizable)',
   'log-level': 'debug, info, warn, error or silent (default: info)',
 }

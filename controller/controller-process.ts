@@ -36,6 +36,8 @@ export interface ControllerSettings extends ProcessSettings {
   readonly peers: readonly { readonly id: string; readonly address: string }[]
   /** Shard count to form a cluster with. */
   readonly shards: number
+  /** Spreads the leaders of the groups over the nodes. */
+  readonly balanceLeaders: boolean
 }
 
 export interface RunningController extends RunningProcess {
@@ -116,7 +118,8 @@ class ControllerProcess implements RunningController {
     this.#stateMachine = stateMachine
     const late = new LateReplica<ConfigResult>(group, number, conf, (callback) => clock.soon(callback))
     const sorted = ids.map((id) => ({ id, address: peers.find((peer) => peer.id === id)?.address ?? '' }))
-    this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers: sorted })
+    const { balanceLeaders } = this.#settings
+    this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers: sorted, balanceLeaders })
     const own = [
       unaryRoute(nodeMethods.status, (request) => this.status(request)),
       unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),

@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import { type CallContext, type Method, type Route, TransportError, type UnaryRoute, unaryRoute } from '../base/transport.ts'
-import { type Config, encodeConfig } from '../proto/config.ts'
+import { type Config, encodeConfig, type Group, type Member } from '../proto/config.ts'
 import { decodeGroupReplica } from '../proto/controller-client.ts'
 import { addressUnder, encodeDirectory, encodeNodeEntry } from '../proto/directory.ts'
 import { encodeError, OstrakaError } from '../proto/errors.ts'
@@ -15,6 +15,7 @@ import { ChangeQueue } from './change-queue.ts'
 import { clusterStatus } from './cluster-status.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
 import type { ConfigStateMachine } from './config-state-machine.ts'
+import { LeaderBalancer } from './leader-balancer.ts'
 import type { LeaderView, Outcome } from './leader-view.ts'
 import { Liveness } from './liveness.ts'
 import { isOpen } from './migration-record.ts'
@@ -33,6 +34,8 @@ export interface ControllerServerParts {
   readonly logger: Logger
   /** All controllers, this one included, with the address of --peers. Sorted by id their places are their replica numbers, from 1. */
   readonly peers: readonly { readonly id: string; readonly address: string }[]
+  /** Whether it spreads the leaders of the groups over the nodes. */
+  readonly balanceLeaders: boolean
 }
 
 const clusterIdBytes = 16
@@ -58,6 +61,7 @@ export class ControllerServer {
   readonly #queue: ChangeQueue
   readonly #admin: AdminService
   readonly #steward: Steward
+  readonly #balancer: LeaderBalancer | undefined
   readonly #stopListening: () => void
   /** The term in which this controller was last seen leading. */
   #leadingTerm = 0
@@ -91,6 +95,9 @@ export class ControllerServer {
       isLeader: () => this.#replica.role === 'leader' && this.#state.config !== undefined,
       submit: (compute) => this.#upkeep(compute),
     })
+    const isLive = (group: Group, member: Member) => this.#isLive(group, member)
+    const balancing = { clock: parts.clock, state: () => this.#state, liveness: this.#liveness, isLive }
+    this.#balancer = parts.balanceLeaders ? new LeaderBalancer(balancing) : undefined
     this.#stopListening = this.#machine.onChange(() => {
       this.#watchers.changed()
       this.#steward.changed()
@@ -221,7 +228,7 @@ export class ControllerServer {
     }
     const registration = { entry: encodeNodeEntry(entry), controller, nonce }
     mustBeDone(await this.#proposals.propose({ kind: 'register', registration }, this.#hint(context)))
-    this.#liveness.heard(controller ? 'controller' : 'node', entry.id)
+    this.#liveness.started(controller ? 'controller' : 'node', entry.id)
     const { config, directory, clusterId } = this.#state
     const known = config === undefined ? {} : { config: encodeConfig(config) }
     return new pb.v1.RegisterReply({
@@ -278,6 +285,7 @@ export class ControllerServer {
         groups.map(({ group }) => group),
       ),
       removedReplicas: removedReplicas(this.#state, groups),
+      transfers: controller ? [] : (this.#balancer?.transfersOf(id) ?? []),
     })
   }
 
@@ -308,14 +316,15 @@ export class ControllerServer {
         const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
       },
-      isLive: (group, { node, replica }) => this.#isLive(node) && !this.#reported.isLost(group.uid, replica),
+      isLive: (group, member) => this.#isLive(group, member),
       lost: this.#reported.lost(),
     }
   }
 
   /** Who was only named in a join has never lived. */
-  #isLive(node: string): boolean {
-    return (this.#state.nodes.get(node)?.nonce.length ?? 0) > 0 && this.#liveness.isLive('node', node)
+  #isLive({ uid }: Group, { node, replica }: Member): boolean {
+    const hasRegistered = (this.#state.nodes.get(node)?.nonce.length ?? 0) > 0
+    return hasRegistered && this.#liveness.isLive('node', node) && !this.#reported.isLost(uid, replica)
   }
 
   async #readView(hint: (replica: number) => string): Promise<LeaderView> {

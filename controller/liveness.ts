@@ -9,8 +9,9 @@ const liveMs = 2500
  */
 export class Liveness {
   readonly #clock: Pick<Clock, 'monotonicMs'>
-  readonly #heard = new Map<string, number>()
-  readonly #leaders = new Map<string, { readonly term: number; readonly leader: string }>()
+  /** Since when it has been heard without a break, and when last. */
+  readonly #heard = new Map<string, { readonly sinceMs: number; readonly lastMs: number }>()
+  readonly #leaders = new Map<string, { readonly term: number; readonly leader: string; readonly sinceMs: number }>()
   #graceFrom = Number.NEGATIVE_INFINITY
 
   constructor(clock: Pick<Clock, 'monotonicMs'>) {
@@ -24,26 +25,50 @@ export class Liveness {
     this.#graceFrom = this.#clock.monotonicMs()
   }
 
+  /** Since when this controller leads. */
+  get leadingSinceMs(): number {
+    return this.#graceFrom
+  }
+
   heard(kind: 'node' | 'controller', id: string): void {
-    this.#heard.set(`${kind} ${id}`, this.#clock.monotonicMs())
+    const nowMs = this.#clock.monotonicMs()
+    this.#heard.set(`${kind} ${id}`, { sinceMs: this.liveSinceMs(kind, id) ?? nowMs, lastMs: nowMs })
+  }
+
+  /** It has begun anew. */
+  started(kind: 'node' | 'controller', id: string): void {
+    this.#heard.delete(`${kind} ${id}`)
+    this.heard(kind, id)
   }
 
   isLive(kind: 'node' | 'controller', id: string): boolean {
-    const last = Math.max(this.#graceFrom, this.#heard.get(`${kind} ${id}`) ?? Number.NEGATIVE_INFINITY)
+    const last = Math.max(this.#graceFrom, this.#heard.get(`${kind} ${id}`)?.lastMs ?? Number.NEGATIVE_INFINITY)
     return this.#clock.monotonicMs() - last < liveMs
+  }
+
+  /** Since when it has been heard without a break; undefined: not heard now. */
+  liveSinceMs(kind: 'node' | 'controller', id: string): number | undefined {
+    const heard = this.#heard.get(`${kind} ${id}`)
+    return heard !== undefined && this.#clock.monotonicMs() - heard.lastMs < liveMs ? heard.sinceMs : undefined
   }
 
   /** What a replica of group `uid` says of its leader: the highest term counts. */
   noteLeader(uid: string, term: number, leader: string): void {
     const known = this.#leaders.get(uid)
     if (known !== undefined && (term < known.term || (term === known.term && leader === ''))) return
-    this.#leaders.set(uid, { term, leader })
+    const isSame = known?.term === term && known.leader === leader
+    this.#leaders.set(uid, { term, leader, sinceMs: isSame ? known.sinceMs : this.#clock.monotonicMs() })
   }
 
   /** The node that leads group `uid`; '' where it is not known or no longer lives. */
   leaderOf(uid: string): string {
     const leader = this.#leaders.get(uid)?.leader ?? ''
     return leader !== '' && this.isLive('node', leader) ? leader : ''
+  }
+
+  /** Since when `leaderOf` has been so, as far as it was told. */
+  leaderSinceMs(uid: string): number {
+    return this.#leaders.get(uid)?.sinceMs ?? this.#graceFrom
   }
 
   /** Forgets groups that are no more. */

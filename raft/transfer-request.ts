@@ -1,3 +1,4 @@
+import type { Logger } from '../base/logger.ts'
 import { encodeError, OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import type { TransferOutcome } from './leader-transfer.ts'
@@ -17,6 +18,16 @@ export async function transferLeader(
     if (!(error instanceof OstrakaError)) throw error
     return new pb.v1.TransferLeaderReply({ error: encodeError(error) })
   }
+}
+
+/** Hands the leadership of the group with this uid over to `node` where that can be done; what becomes of it is only logged. */
+export function maybeTransferLeader(host: RaftHost, logger: Logger, uid: string, node: string): void {
+  const replica = host.replicas().find(({ group }) => group === uid)
+  const target = [...host.membersOf(uid)].find(([, member]) => member === node)?.[0]
+  if (replica === undefined || target === undefined) return
+  replica.transferLeadership(target, (outcome) => {
+    logger.info({ group: uid, node, outcome: outcome.kind === 'done' ? 'done' : outcome.reason }, 'leadership handed over to even out')
+  })
 }
 
 async function transfer(host: RaftHost | undefined, group: string, node: string): Promise<void> {

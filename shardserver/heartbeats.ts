@@ -27,6 +27,8 @@ export interface HeartbeatsOptions {
   progressOf(group: string): pb.v1.MigrationProgress.$Properties[]
   /** A group was removed from the cluster for good: its data is to be deleted. */
   remove(group: string): Promise<void>
+  /** Another node should lead the group, if that can be done. */
+  transfer(group: string, node: string): void
   onFatal(error: Error): void
 }
 
@@ -69,8 +71,9 @@ export class Heartbeats {
     const groups: pb.v1.HostedGroup.$Properties[] = []
     for (const hosted of this.#options.hosted()) groups.push(await this.#describe(hosted, tellsSizes))
     if (this.#closed) return
-    const { removedGroups } = await client.heartbeat({ id, nonce, groups, controller: false }, { timeoutMs })
+    const { removedGroups, transfers } = await client.heartbeat({ id, nonce, groups, controller: false }, { timeoutMs })
     if (tellsSizes) this.#sizesAtMs = nowMs
+    for (const { group, node } of transfers) if (!this.#closed) this.#options.transfer(group, node)
     for (const group of removedGroups) if (!this.#closed) await this.#options.remove(group)
   }
 

@@ -15,7 +15,7 @@ import { openHost, openSpace } from '../raft/open-host.ts'
 import { Pace } from '../raft/pace.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
-import { transferLeader } from '../raft/transfer-request.ts'
+import { maybeTransferLeader, transferLeader } from '../raft/transfer-request.ts'
 import { GroupHost, type HostedReplica } from './group-host.ts'
 import { Heartbeats } from './heartbeats.ts'
 import { KvServer } from './kv-server.ts'
@@ -222,6 +222,7 @@ class ShardServer implements RunningShardServer {
       nodeOf: (group, replica) => host.nodeOf(group, replica) ?? '',
       progressOf: (group) => migrations.progressOf(group),
       remove: (group) => groups.remove(group),
+      transfer: (group, node) => maybeTransferLeader(host, this.#seams.logger, group, node),
       onFatal: (error) => {
         if (!this.#closed) this.#onFatal(error)
       },

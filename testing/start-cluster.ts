@@ -50,7 +50,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
   const fatal = (error: Error) => logger.error({ error: error.message }, 'a server of the test cluster failed')
   try {
     const controller = await startController(
-      { ...settings('c1', folder, options), peers: [{ id: 'c1', address: 'c1' }], shards },
+      { ...settings('c1', folder, options), peers: [{ id: 'c1', address: 'c1' }], shards, balanceLeaders: true },
       seams(logger),
       fatal,
     )

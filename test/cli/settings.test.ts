@@ -33,6 +33,7 @@ describe('settings', () => {
       'block-cache-bytes': 134_217_728,
       'disk-reserve-bytes': 16_777_216,
       'max-migrations': 2,
+      'balance-leaders': true,
       'read-mode': 'linearizable',
       'log-level': 'info',
     })

@@ -161,7 +161,7 @@ export async function fakeControllers(options: { shardCount?: number; leader?: n
   for (const [at, { address }] of peers.entries()) {
     const machine = new ConfigStateMachine(new MemoryDatabase(), new ConfigState(), initial, options.shardCount ?? 16)
     const replica = new FakeReplica(group, at + 1, machine, (act) => clock.setTimer(1, act))
-    const parts = { replica, stateMachine: machine, clock, random: new SeededRandom(at), logger: silentLogger, peers }
+    const parts = { replica, stateMachine: machine, clock, random: new SeededRandom(at), logger: silentLogger, peers, balanceLeaders: true }
     replica.server = new ControllerServer(parts)
     await network.listen([{ name: 'default', address }], replica.server.routes())
   }

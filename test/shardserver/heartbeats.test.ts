@@ -23,6 +23,7 @@ function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'l
   const { clock, logger } = new SimProcess(world, { name: 'n1', network: new SimNetwork(world) })
   const beats: pb.v1.HeartbeatRequest.$Properties[] = []
   const removed: string[] = []
+  const transfers: string[][] = []
   const fatal: Error[] = []
   const state = { failure: undefined as Error | undefined }
   const heartbeats = new Heartbeats({
@@ -34,7 +35,7 @@ function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'l
       heartbeat: async (request) => {
         beats.push(request)
         if (state.failure !== undefined) throw state.failure
-        return { configNumber: 1, removedGroups, removedReplicas: [], transfers: [] }
+        return { configNumber: 1, removedGroups, removedReplicas: [], transfers: beats.length === 1 ? [{ group: 'g1@1', node: 'n3' }] : [] }
       },
     },
     hosted: () => hosts,
@@ -43,12 +44,20 @@ function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'l
     remove: async (group) => {
       removed.push(group)
     },
+    transfer: (group, node) => transfers.push([group, node]),
     onFatal: (error) => fatal.push(error),
   })
-  return { world, clock, heartbeats, beats, removed, fatal, state }
+  return { world, clock, heartbeats, beats, removed, transfers, fatal, state }
 }
 
 describe('the heartbeats of a node', () => {
+  it('hand over what the controllers want others to lead', async () => {
+    const { world, transfers, heartbeats } = setUp()
+    await world.runFor(2000)
+    expect(transfers).toEqual([['g1@1', 'n3']])
+    heartbeats.close()
+  })
+
   it('name the leaders, and of groups led here the progress and now and then what the shards hold', async () => {
     const { world, beats, heartbeats } = setUp()
     await world.runFor(9900)

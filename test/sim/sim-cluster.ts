@@ -33,6 +33,8 @@ export interface SimClusterOptions {
   readonly maxMigrations?: number
   /** As fast as it goes if not given. */
   readonly migrationBytesPerSecond?: number
+  /** Off if not given: many runs are about who leads. */
+  readonly balanceLeaders?: boolean
   readonly unsafe?: UnsafeRaft
   readonly breaks?: ReadonlySet<MigrationBreak>
   /** A server meets what it cannot live with. Not given: the run fails. */
@@ -295,7 +297,8 @@ export class SimCluster implements NemesisTarget {
       return { node: await startShardServer(own, process, onFatal) }
     }
     const peers = this.controllerNames.map((id) => ({ id, address: `${id}:${controllerPort}` }))
-    return { controller: await startController({ ...settings, peers, shards: this.#options.shards }, process, onFatal) }
+    const { shards, balanceLeaders = false } = this.#options
+    return { controller: await startController({ ...settings, peers, shards, balanceLeaders }, process, onFatal) }
   }
 
   #controllerReplica(name: string): Replica<unknown> | undefined {

@@ -1,15 +1,15 @@
 import type { Clock } from '../base/clock.ts'
 
 /**
- * A group's time, milliseconds from the group's birth: runs by the leader's monotonic clock from the largest time heard of, stands while
- * there is no leader here, and never goes back. So a pause or an outage stretches a time to live and never shortens it, and no wall clock
+ * A group's time, milliseconds from the group's birth: on a leader it runs by the monotonic clock from the largest time heard of, on others it
+ * stands at that time, except while the group is quiet and nothing can be heard. It never goes back. So a pause or an outage stretches a time to live and never shortens it, and no wall clock
  * is asked.
  */
 export class GroupTime {
   readonly #clock: Clock
   #heardMs: number
-  /** Monotonic time at which this replica began to lead with `#heardMs`; undefined: it does not lead. */
-  #leadsSinceMs: number | undefined
+  /** Monotonic time from which it runs, at `#heardMs`; undefined: it stands. */
+  #runsSinceMs: number | undefined
 
   constructor(clock: Clock, heardMs: number) {
     this.#clock = clock
@@ -17,23 +17,23 @@ export class GroupTime {
   }
 
   now(): number {
-    if (this.#leadsSinceMs === undefined) return this.#heardMs
-    return this.#heardMs + Math.floor(this.#clock.monotonicMs() - this.#leadsSinceMs)
+    if (this.#runsSinceMs === undefined) return this.#heardMs
+    return this.#heardMs + Math.floor(this.#clock.monotonicMs() - this.#runsSinceMs)
   }
 
   /** A message or an entry carried this time. */
   hear(timeMs: number): void {
     if (timeMs <= this.now()) return
     this.#heardMs = timeMs
-    if (this.#leadsSinceMs !== undefined) this.#leadsSinceMs = this.#clock.monotonicMs()
+    if (this.#runsSinceMs !== undefined) this.#runsSinceMs = this.#clock.monotonicMs()
   }
 
-  lead(): void {
-    this.#leadsSinceMs ??= this.#clock.monotonicMs()
+  run(): void {
+    this.#runsSinceMs ??= this.#clock.monotonicMs()
   }
 
-  follow(): void {
+  stand(): void {
     this.#heardMs = this.now()
-    this.#leadsSinceMs = undefined
+    this.#runsSinceMs = undefined
   }
 }

@@ -15,6 +15,9 @@ import { protocolVersion } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { raftMethods } from '../proto/methods.ts'
 import { sameCluster } from './cluster-id.ts'
+import type { Message } from './core/types.ts'
+import { decodeHeartbeats, type ReceivedHeartbeat } from './heartbeat-columns.ts'
+import type { Envelope } from './message-codec.ts'
 import { Outbox } from './outbox.ts'
 
 /**
@@ -40,6 +43,15 @@ export interface MessengerOptions {
   /** Where a node can be reached by its peers; undefined: not known yet. */
   resolve(node: string): string | undefined
   onMessage(message: pb.v1.RaftMessage): void
+  onHeartbeat(heartbeat: ReceivedHeartbeat): void
+  /** `node` says that its process lives, and for which quiet groups that stands. */
+  onBeat(node: string, beat: pb.v1.NodeBeat): void
+  /** Something came from `node`; called before what came is handed on. */
+  onHeard(node: string): void
+  /** A control stream from or to `node` ended: messages may be lost, and its process may be another than before. */
+  onBroken(node: string): void
+  /** The control stream from `node` ended, and another was not to be had at once: its process has ended, or cannot be reached. */
+  onLost(node: string): void
 }
 
 export class Messenger {
@@ -78,6 +90,16 @@ export class Messenger {
     return this.#outboxes.get(outboxKey(node, lane))?.push(message, bytes) ?? false
   }
 
+  /** Like `send`, for a heartbeat or its answer: those of a turn travel as one. */
+  sendHeartbeat(node: string, message: Message, envelope: Envelope): boolean {
+    return this.#outboxes.get(outboxKey(node, pb.v1.Lane.CONTROL))?.pushHeartbeat(message, envelope) ?? false
+  }
+
+  /** Tells every node that has dialled that this process lives. */
+  beat(beatFor: (node: string) => pb.v1.NodeBeat): void {
+    for (const node of this.#links.keys()) this.#outboxes.get(outboxKey(node, pb.v1.Lane.CONTROL))?.setBeat(beatFor(node))
+  }
+
   /** `node` has dialled to receive: what is sent leaves. */
   isConnected(node: string): boolean {
     return this.#outboxes.has(outboxKey(node, pb.v1.Lane.CONTROL))
@@ -94,6 +116,7 @@ export class Messenger {
   #accept(stream: Stream<pb.v1.RaftFrame>, context: CallContext): StreamHandlers<pb.v1.ReceiveRequest> {
     let key: string | undefined
     let outbox: Outbox | undefined
+    let node = ''
     return {
       onMessage: (request) => {
         if (outbox !== undefined) return
@@ -101,6 +124,7 @@ export class Messenger {
           stream.end()
           return
         }
+        if (request.lane === pb.v1.Lane.CONTROL) node = request.id
         key = outboxKey(request.id, request.lane)
         this.#outboxes.get(key)?.end()
         outbox = new Outbox(stream, this.#options.clock, this.#options.clusterId)
@@ -110,6 +134,7 @@ export class Messenger {
       onEnd: () => {
         outbox?.end()
         if (key !== undefined && this.#outboxes.get(key) === outbox) this.#outboxes.delete(key)
+        if (node !== '' && !this.#closed) this.#options.onBroken(node)
       },
     }
   }
@@ -141,6 +166,8 @@ class Link {
   #stream: Stream<pb.v1.ReceiveRequest> | undefined
   #timer: Timer | undefined
   #retryMs = retryMsMin
+  /** live: something came on this stream. probing: the one before was live, and this one was dialled as soon as it ended. */
+  #state: 'live' | 'probing' | 'down' = 'down'
   #closed = false
 
   constructor(options: MessengerOptions, node: string, lane: pb.v1.Lane) {
@@ -178,15 +205,34 @@ class Link {
 
   #receive(frame: pb.v1.RaftFrame): void {
     if (this.#closed || !sameCluster(frame.clusterId, this.#options.clusterId())) return
+    const { onHeard, onMessage, onBeat } = this.#options
     this.#retryMs = retryMsMin
-    for (const message of frame.messages) this.#options.onMessage(message as pb.v1.RaftMessage)
+    this.#state = 'live'
+    onHeard(this.#node)
+    for (const message of frame.messages) onMessage(message as pb.v1.RaftMessage)
+    if (frame.heartbeats != null) this.#receiveHeartbeats(frame.heartbeats as pb.v1.Heartbeats)
+    // Last: what it counts includes what stands before it in the frame.
+    if (frame.beat != null) onBeat(this.#node, frame.beat as pb.v1.NodeBeat)
+  }
+
+  #receiveHeartbeats(columns: pb.v1.Heartbeats): void {
+    const heartbeats = decodeHeartbeats(columns)
+    if (heartbeats === undefined) this.#options.logger.warn({ node: this.#node }, 'dropped malformed heartbeats')
+    else for (const heartbeat of heartbeats) this.#options.onHeartbeat(heartbeat)
   }
 
   #ended(error: TransportError | undefined): void {
     this.#stream = undefined
     if (this.#closed) return
-    this.#options.logger.debug({ node: this.#node, error: error?.message }, 'a stream of Raft messages ended')
-    this.#redialLater()
+    const { logger, onBroken, onLost } = this.#options
+    logger.debug({ node: this.#node, error: error?.message }, 'a stream of Raft messages ended')
+    const before = this.#state
+    this.#state = before === 'live' ? 'probing' : 'down'
+    const tells = this.#lane === pb.v1.Lane.CONTROL
+    if (tells && before === 'live') onBroken(this.#node)
+    if (tells && before === 'probing') onLost(this.#node)
+    if (before === 'live') this.#dial()
+    else this.#redialLater()
   }
 
   #redialLater(): void {

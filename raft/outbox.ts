@@ -1,6 +1,9 @@
 import type { Clock } from '../base/clock.ts'
 import type { Stream } from '../base/transport.ts'
 import { pb } from '../proto/messages.ts'
+import type { Message } from './core/types.ts'
+import { HeartbeatColumns, heartbeatBytes } from './heartbeat-columns.ts'
+import type { Envelope } from './message-codec.ts'
 
 /** A frame ends once it holds this many bytes. */
 const frameBytesMax = 1024 * 1024
@@ -14,6 +17,8 @@ export class Outbox {
   readonly #clusterId: () => Uint8Array
   #messages: pb.v1.RaftMessage[] = []
   #sizes: number[] = []
+  readonly #heartbeats = new HeartbeatColumns()
+  #beat: pb.v1.NodeBeat | undefined
   #bytes = 0
   #scheduled = false
   #full = false
@@ -30,14 +35,21 @@ export class Outbox {
     this.#messages.push(message)
     this.#sizes.push(bytes)
     this.#bytes += bytes
-    if (!this.#scheduled && !this.#full) {
-      this.#scheduled = true
-      this.#clock.soon(() => {
-        this.#scheduled = false
-        this.#flush()
-      })
-    }
+    this.#schedule()
     return true
+  }
+
+  pushHeartbeat(message: Message, envelope: Envelope): boolean {
+    if (this.#stream.closed || this.#heartbeats.count * heartbeatBytes > queueBytesMax) return false
+    this.#heartbeats.add(message, envelope)
+    this.#schedule()
+    return true
+  }
+
+  /** Leaves with what this turn sends; one that has not left yet is out of date. */
+  setBeat(beat: pb.v1.NodeBeat): void {
+    this.#beat = beat
+    this.#schedule()
   }
 
   drained(): void {
@@ -52,6 +64,15 @@ export class Outbox {
     this.#stream.end()
   }
 
+  #schedule(): void {
+    if (this.#scheduled || this.#full) return
+    this.#scheduled = true
+    this.#clock.soon(() => {
+      this.#scheduled = false
+      this.#flush()
+    })
+  }
+
   #flush(): void {
     let from = 0
     while (from < this.#messages.length && !this.#full && !this.#stream.closed) {
@@ -61,9 +82,21 @@ export class Outbox {
       const frame = new pb.v1.RaftFrame({ messages: this.#messages.slice(from, to), clusterId: this.#clusterId() })
       this.#bytes -= bytes
       from = to
+      if (from === this.#messages.length) this.#addHeartbeats(frame)
+      if (!this.#stream.write(frame)) this.#full = true
+    }
+    if (!this.#full && !this.#stream.closed && (this.#heartbeats.count > 0 || this.#beat !== undefined)) {
+      const frame = new pb.v1.RaftFrame({ clusterId: this.#clusterId() })
+      this.#addHeartbeats(frame)
       if (!this.#stream.write(frame)) this.#full = true
     }
     this.#messages = this.#messages.slice(from)
     this.#sizes = this.#sizes.slice(from)
+  }
+
+  #addHeartbeats(frame: pb.v1.RaftFrame): void {
+    if (this.#heartbeats.count > 0) frame.heartbeats = this.#heartbeats.take()
+    if (this.#beat !== undefined) frame.beat = this.#beat
+    this.#beat = undefined
   }
 }

@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts'
-import type { Clock, Timer } from '../base/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import type { Space } from '../base/disk-space.ts'
 import { CorruptionError, DiskError } from '../base/errors.ts'
 import { type FileSystem, joinPath } from '../base/file-system.ts'
@@ -15,10 +15,12 @@ import { fetchFiles } from './file-fetch.ts'
 import { FileServer } from './file-server.ts'
 import type { FileSource } from './file-set.ts'
 import { atMost, handOverReplica } from './hand-over.ts'
+import { isHeartbeat } from './heartbeat-columns.ts'
 import { leaseMs } from './lease.ts'
 import { SharedLog } from './log/shared-log.ts'
 import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
+import { Pulse } from './pulse.ts'
 import { Replica } from './replica.ts'
 import type { UnsafeReplica } from './replica-options.ts'
 import type { SnapshotPeers } from './snapshot-install.ts'
@@ -27,8 +29,6 @@ import type { StateMachine } from './state-machine.ts'
 
 const segmentBytesMin = 4 * 1024 * 1024
 const segmentBytesMax = 64 * 1024 * 1024
-/** Ticks are at most this long, so that timeouts are met closely. */
-const tickMsMax = 10
 /** Messages of at most so many bytes are taken also when the disk is all but full: a new leader's own entry, time marks. */
 const smallBytes = 4096
 
@@ -84,8 +84,7 @@ export class RaftHost {
   readonly #fileServer: FileServer
   readonly #exports = new Map<string, FileSource>()
   readonly #hosted = new Map<string, Hosted>()
-  readonly #tickMs: number
-  #timer: Timer | undefined
+  readonly #pulse: Pulse
   #reclaiming = false
   #failed = false
   #leaving = false
@@ -94,7 +93,6 @@ export class RaftHost {
   private constructor(options: RaftHostOptions, log: SharedLog) {
     this.#options = options
     this.#log = log
-    this.#tickMs = Math.max(1, Math.min(tickMsMax, options.heartbeatMs / 2))
     this.#messenger = new Messenger({
       transport: options.transport,
       clock: options.clock,
@@ -104,6 +102,19 @@ export class RaftHost {
       clusterId: () => options.directory.clusterId,
       resolve: options.resolve,
       onMessage: (message) => this.#receive(message),
+      onHeartbeat: ({ message, envelope }) => this.#step(message, envelope),
+      onBeat: (node, beat) => this.#pulse.beatCame(node, beat),
+      onHeard: (node) => this.#pulse.heard(node),
+      onBroken: (node) => this.#pulse.broken(node),
+      onLost: (node) => this.#pulse.lost(node),
+    })
+    this.#pulse = new Pulse({
+      clock: options.clock,
+      electionTimeoutMs: options.electionTimeoutMs,
+      heartbeatMs: options.heartbeatMs,
+      replicas: () => this.#running(),
+      nodeOf: (group, replica) => this.nodeOf(group, replica),
+      beat: (beatFor) => this.#messenger.beat(beatFor),
     })
     this.#fileServer = new FileServer({
       fileSystem: options.fileSystem,
@@ -114,7 +125,6 @@ export class RaftHost {
       snapshots: (group) => this.#hosted.get(group)?.snapshots,
       exports: (group) => this.#exports.get(group),
     })
-    this.#armTick()
   }
 
   /** Recovers the log. Throws CorruptionError where acknowledged bytes of it are damaged: that replica must not vote again (exit code 65). */
@@ -230,7 +240,7 @@ export class RaftHost {
   /** Stops all replicas and closes the log: what was acknowledged is durable. */
   async close(): Promise<void> {
     this.#closed = true
-    this.#timer?.cancel()
+    this.#pulse.close()
     for (const { replica, snapshots } of this.#hosted.values()) {
       replica.stop()
       snapshots.close()
@@ -253,10 +263,9 @@ export class RaftHost {
 
   /** Synchronous: nothing changes between the look at the log and the first vote. */
   #startRemembered<Result>(start: ReplicaStart<Result>, snapshots: SnapshotSource): Replica<Result> {
-    const { clock, random, logger, heartbeatMs, electionTimeoutMs, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
+    const { clock, random, logger, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
     const { group, replica: number, members, stateMachine } = start
     const log = this.#log.group({ uid: group, replica: number })
-    const electionTicks = Math.round(electionTimeoutMs / this.#tickMs)
     const replica = new Replica<Result>({
       group,
       replica: number,
@@ -266,15 +275,16 @@ export class RaftHost {
       log,
       hardState: alignLog(log, stateMachine.durable, directory.replicaFolder(group, number)),
       stateMachine,
-      electionTicks,
-      heartbeatTicks: Math.max(1, Math.round(heartbeatMs / this.#tickMs)),
+      electionTicks: this.#pulse.electionTicks,
+      heartbeatTicks: this.#pulse.heartbeatTicks,
       snapshotLogBytes,
       peers: this.#peers(start),
       send: (message, envelope) => this.#send(group, members, message, envelope),
+      silentTicks: (peer) => this.#pulse.silentTicks(members.get(peer)),
       onSoftState: start.onSoftState,
       onTruncated: () => this.#reclaim(),
       onStopped: (error) => this.#replicaStopped(group, number, error),
-      ...(this.#options.leases === true ? { leaseMs: leaseMs(electionTicks, this.#tickMs) } : {}),
+      ...(this.#options.leases === true ? { leaseMs: leaseMs(this.#pulse.electionTicks, this.#pulse.tickMs) } : {}),
       ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })
@@ -338,6 +348,10 @@ export class RaftHost {
   #send(group: string, members: ReadonlyMap<number, string>, message: Message, envelope: Envelope): void {
     const node = members.get(message.to)
     if (node === undefined) return
+    if (isHeartbeat(message)) {
+      this.#messenger.sendHeartbeat(node, message, envelope)
+      return
+    }
     assertConsecutive(message)
     const bulk = isBulk(message)
     const lane = bulk ? pb.v1.Lane.ENTRIES : pb.v1.Lane.CONTROL
@@ -346,8 +360,8 @@ export class RaftHost {
   }
 
   #receive(wire: pb.v1.RaftMessage): void {
-    const hosted = this.#hosted.get(wire.group)
-    if (hosted === undefined || hosted.replica.replica !== wire.to || !hosted.members.has(wire.from)) return
+    // Most that is not for a replica of this node is for none: its entries are not decoded.
+    if (this.#hosted.get(wire.group)?.replica.replica !== wire.to) return
     const message = decodeMessage(wire)
     if (message === undefined) {
       this.#options.logger.warn({ group: wire.group, from: wire.from, type: wire.type }, 'dropped a malformed Raft message')
@@ -355,19 +369,17 @@ export class RaftHost {
     }
     // As if it were lost: the leader sends it again.
     if (this.#options.space?.isCritical === true && messageBytes(message) > smallBytes) return
-    hosted.replica.step(message, wire)
+    this.#step(message, wire)
   }
 
-  /** A late timer counts as one tick, and ticks only after the sockets have been read: a long turn must not look like a dead leader. */
-  #armTick(): void {
-    const { clock } = this.#options
-    this.#timer = clock.setTimer(this.#tickMs, () => {
-      clock.soon(() => {
-        if (this.#closed) return
-        for (const { replica } of this.#hosted.values()) replica.tick()
-        this.#armTick()
-      })
-    })
+  #step(message: Message, envelope: Envelope): void {
+    const hosted = this.#hosted.get(envelope.group)
+    if (hosted === undefined || hosted.replica.replica !== message.to || !hosted.members.has(message.from)) return
+    hosted.replica.step(message, envelope)
+  }
+
+  *#running(): Iterable<readonly [string, Replica<unknown>]> {
+    for (const [group, { replica }] of this.#hosted) yield [group, replica]
   }
 
   /** Frees the oldest segments; a group that pins them flushes. */

@@ -35,6 +35,8 @@ export interface ReplicaOptions<Result> {
   readonly peers: SnapshotPeers
   /** Hands a message to the messenger. */
   send(message: Message, envelope: Envelope): void
+  /** For how many ticks the node of replica `peer` was not heard. */
+  silentTicks(peer: number): number
   /** The role, the leader or the term changed. */
   onSoftState(): void
   /** The log's mark moved: space may be reclaimed. */
@@ -66,6 +68,7 @@ export function makeCore<Result>(options: ReplicaOptions<Result>, stands: { read
     heartbeatTicks: options.heartbeatTicks,
     preVote: true,
     checkQuorum: true,
+    quiesce: true,
     stepDownOnRemoval: true,
     leases: options.leaseMs !== undefined,
     maxInflightBytes,

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { AppliedWaiters } from './applied-waiters.ts'
 import { ApplyPump } from './apply-pump.ts'
+import { leavesQuiet } from './core/quiescence.ts'
 import type { Raft } from './core/raft.ts'
 import { type ConfState, type Entry, type Message, NONE, type Ready, type SnapshotMeta } from './core/types.ts'
 import { GroupTime } from './group-time.ts'
@@ -37,6 +38,8 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #transfer: LeaderTransfer
   readonly #install: SnapshotInstall
   #drainScheduled = false
+  /** It follows in a quiet group. */
+  #rests = false
   #stopped: Error | undefined
 
   constructor(options: ReplicaOptions<Result>) {
@@ -177,9 +180,33 @@ export class Replica<Result> implements ReplicaApi<Result> {
       .map((peer) => peer.replica)
   }
 
-  tick(): void {
+  /** Nobody of the group has anything to do (`core/quiescence.ts`). */
+  get quiet(): boolean {
+    return this.#stopped === undefined && this.#core.quiet
+  }
+
+  /** Ends the quiet; the leader's node, where it is another, was not heard for `silentTicks`. */
+  wake(silentTicks: number): void {
+    if (!this.quiet) return
+    this.#core.wake(silentTicks)
+    this.#wake()
+  }
+
+  /** The process in which replica `leader` led is gone: this one campaigns after `delayTicks`. */
+  leaderLost(leader: number, delayTicks: number): void {
     if (this.#stopped !== undefined) return
-    this.#guard(() => this.#core.tick())
+    this.#core.leaderLost(leader, delayTicks)
+    this.#wake()
+  }
+
+  /** `at`: the number of the process's tick. */
+  tick(at: number): void {
+    if (this.#stopped !== undefined) return
+    if (this.#core.quiet) {
+      this.#core.tick(at)
+      return
+    }
+    this.#guard(() => this.#core.tick(at))
     this.#transfer.tick()
     if (this.#core.hasReady() || this.#transfer.underWay) this.#wake()
   }
@@ -187,6 +214,8 @@ export class Replica<Result> implements ReplicaApi<Result> {
   step(message: Message, envelope: Envelope): void {
     if (this.#stopped !== undefined) return
     this.#guard(() => {
+      const { quiet, leader } = this.#core
+      if (quiet && message.from !== leader && !leavesQuiet(message)) this.#core.wake(this.#options.silentTicks(leader))
       this.#core.step(message)
       if (message.term === this.#core.term && message.from === this.#core.leader) {
         this.#time.hear(envelope.groupTimeMs)
@@ -241,6 +270,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       while (this.#core.hasReady()) this.#handle(this.#core.ready())
       this.#transfer.check()
       if (keepBack && !this.#transfer.underWay) this.#wake()
+      this.#settleTime()
     })
   }
 
@@ -250,6 +280,15 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#reads.submitLeased(this.#lease?.index(term, office), nowMs)
     this.#reads.submit(this.#core, leader, nowMs)
     this.#reads.release(this.#pump.applied)
+  }
+
+  /** In a quiet group no message brings the leader's time: until it wakes this replica's own clock goes on for it. */
+  #settleTime(): void {
+    const rests = this.#core.quiet && this.#core.role === 'follower'
+    if (rests === this.#rests) return
+    this.#rests = rests
+    if (rests) this.#time.run()
+    else if (this.#core.role !== 'leader') this.#time.stand()
   }
 
   /** raft/README.md, duties of the driver. */
@@ -315,9 +354,9 @@ export class Replica<Result> implements ReplicaApi<Result> {
 
   #softStateChanged(): void {
     if (this.#core.role === 'leader') {
-      this.#time.lead()
+      this.#time.run()
     } else {
-      this.#time.follow()
+      this.#time.stand()
       this.#proposals.loseBehind(this.#pump.commit)
     }
     this.#options.onSoftState()
@@ -399,7 +438,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   #end(error: Error): void {
     if (this.#stopped !== undefined) return
     this.#stopped = error
-    this.#time.follow()
+    this.#time.stand()
     this.#options.stateMachine.onDurable = undefined
     this.#log.onLoaded = undefined
     this.#install.stop()

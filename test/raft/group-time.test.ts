@@ -18,10 +18,10 @@ describe("a group's time", () => {
     const { clock, time } = makeTime(500)
     clock.nowMs += 10_000
     expect(time.now()).toBe(500)
-    time.lead()
+    time.run()
     clock.nowMs += 70
     expect(time.now()).toBe(570)
-    time.follow()
+    time.stand()
     clock.nowMs += 10_000
     expect(time.now()).toBe(570)
   })
@@ -30,7 +30,7 @@ describe("a group's time", () => {
     const { clock, time } = makeTime(500)
     time.hear(400)
     expect(time.now()).toBe(500)
-    time.lead()
+    time.run()
     clock.nowMs += 10
     time.hear(900)
     clock.nowMs += 5
@@ -40,9 +40,9 @@ describe("a group's time", () => {
 
   it('a second word of the same office does not set it back', () => {
     const { clock, time } = makeTime()
-    time.lead()
+    time.run()
     clock.nowMs += 50
-    time.lead()
+    time.run()
     expect(time.now()).toBe(50)
   })
 
@@ -50,7 +50,7 @@ describe("a group's time", () => {
     const step = fc.oneof(
       fc.record({ do: fc.constant('wait' as const), ms: fc.double({ min: 0, max: 100, noNaN: true }) }),
       fc.record({ do: fc.constant('hear' as const), ms: fc.integer({ min: 0, max: 2000 }) }),
-      fc.record({ do: fc.constantFrom('lead' as const, 'follow' as const), ms: fc.constant(0) }),
+      fc.record({ do: fc.constantFrom('run' as const, 'stand' as const), ms: fc.constant(0) }),
     )
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { pb } from '../../proto/messages.ts'
+import { draftMessage } from '../../raft/core/message.ts'
+import { MessageType } from '../../raft/core/types.ts'
+import type { ReceivedHeartbeat } from '../../raft/heartbeat-columns.ts'
 import { Messenger } from '../../raft/messenger.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
@@ -12,6 +15,9 @@ class Rig {
   readonly processes = new Map<string, SimProcess>()
   /** By node: terms of the messages that came. */
   readonly received = new Map<string, number[]>()
+  /** By node: what else it was told, in order; beats and what was heard apart. */
+  readonly told = new Map<string, string[]>()
+  readonly heartbeats: ReceivedHeartbeat[] = []
 
   async open(name: string, clusterId = new Uint8Array(0)): Promise<Messenger> {
     const old = this.processes.get(name)
@@ -20,6 +26,8 @@ class Rig {
     const { transport, clock, random, logger } = process
     const received: number[] = []
     this.received.set(name, received)
+    const told: string[] = []
+    this.told.set(name, told)
     const messenger = new Messenger({
       transport,
       clock,
@@ -29,6 +37,11 @@ class Rig {
       clusterId: () => clusterId,
       resolve: (node) => `${node}:1`,
       onMessage: (message) => received.push(message.term),
+      onHeartbeat: (heartbeat) => this.heartbeats.push(heartbeat),
+      onBeat: (node, beat) => told.push(`beat of ${node} for ${beat.led?.count}`),
+      onHeard: () => {},
+      onBroken: (node) => told.push(`broken ${node}`),
+      onLost: (node) => told.push(`lost ${node}`),
     })
     await this.world.settle(transport.listen([{ name: 'default', address: `${name}:1` }], messenger.routes()))
     return messenger
@@ -93,6 +106,62 @@ describe('the messenger', () => {
     expect(a.send('b', pb.v1.Lane.ENTRIES, message(2), 1024)).toBe(false)
     await rig.world.runUntil(() => rig.came('b').length === 1)
     expect(a.send('b', pb.v1.Lane.ENTRIES, message(3), 1024)).toBe(true)
+  })
+
+  it('carries heartbeats of many groups and their answers, and beats', async () => {
+    const rig = new Rig()
+    const a = await rig.open('a')
+    const b = await rig.open('b')
+    a.connect('b')
+    b.connect('a')
+    await rig.world.runFor(100)
+    const sent = [3, 4].map((term) => {
+      const heartbeat = { ...draftMessage(MessageType.Heartbeat, 1, 2, term), commit: term + 1, context: 7, hintIndex: 1 }
+      const envelope = { group: `g${term}`, groupTimeMs: 5, allMatched: 6 }
+      expect(a.sendHeartbeat('b', heartbeat, envelope)).toBe(true)
+      return { message: heartbeat, envelope }
+    })
+    const answer = {
+      message: draftMessage(MessageType.HeartbeatResponse, 1, 2, 9),
+      envelope: { group: 'g9', groupTimeMs: 0, allMatched: 0 },
+    }
+    a.sendHeartbeat('b', answer.message, answer.envelope)
+    a.beat(() => new pb.v1.NodeBeat({ led: { count: 3, digest: 1 } }))
+    await rig.world.runUntil(() => rig.told.get('b')?.length === 1)
+    expect(rig.told.get('b')).toEqual(['beat of a for 3'])
+    expect(rig.heartbeats).toEqual([...sent, answer])
+  })
+
+  it('says that a node is lost where its stream breaks and it takes no other, once', async () => {
+    const rig = new Rig()
+    const a = await rig.open('a')
+    const b = await rig.open('b')
+    b.connect('a')
+    await rig.world.runFor(100)
+    a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
+    await rig.world.runFor(100)
+    expect(rig.told.get('b')).toEqual([])
+    rig.processes.get('a')?.kill()
+    await rig.world.runUntil(() => rig.told.get('b')?.includes('lost a') === true)
+    await rig.world.runFor(5000)
+    expect(rig.told.get('b')).toEqual(['broken a', 'lost a'])
+  })
+
+  it('says only that a stream broke where another is to be had', async () => {
+    const rig = new Rig()
+    const a = await rig.open('a')
+    const b = await rig.open('b')
+    b.connect('a')
+    await rig.world.runFor(100)
+    a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
+    await rig.world.runFor(100)
+    rig.network.cutBoth('a', 'b', 'refuse')
+    rig.network.heal()
+    await rig.world.runFor(500)
+    expect(a.send('b', pb.v1.Lane.CONTROL, message(2), 10)).toBe(true)
+    await rig.world.runUntil(() => rig.came('b').includes(2))
+    expect(rig.told.get('b')).toEqual(['broken a'])
+    expect(rig.told.get('a')).toEqual(['broken b'])
   })
 
   it('sends and receives nothing after close, and dials no more', async () => {

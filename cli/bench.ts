@@ -2,6 +2,7 @@ import { Argument, type Command } from 'commander'
 import type { Histogram } from 'hdr-histogram-js'
 import { limits } from '../proto/limits.ts'
 import { type ExitCode, exitCode, usageError } from './exit-code.ts'
+import { addFreshness, type FreshnessFlags, freshnessOf } from './freshness.ts'
 import { InFlight } from './in-flight.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
 import { keyOf, needsKeys, type Operation, Values, Workload, type WorkloadName, workloads } from './workload.ts'
@@ -19,8 +20,7 @@ interface BenchFlags {
 }
 
 export function addBench(program: Command, registry: Registry): void {
-  const command = program
-    .command('bench')
+  const command = addFreshness(program.command('bench'))
     .description('measure: a closed loop, so many operations in flight for so long')
     .addArgument(new Argument('[workload]', 'what to do').choices([...workloads]).default('put'))
     .option('--seconds <number>', 'how long', '10')
@@ -32,7 +32,8 @@ export function addBench(program: Command, registry: Registry): void {
   registry.add(command, async (invocation) => {
     const workload = command.processedArgs[0] as WorkloadName
     const flags = parseFlags(command.opts())
-    return await invocation.withDatabase((database) => runBench(invocation, database, workload, flags))
+    const freshness = freshnessOf(command.opts<FreshnessFlags>())
+    return await invocation.withDatabase((database) => runBench(invocation, database, workload, flags, freshness))
   })
 }
 
@@ -56,7 +57,13 @@ function parseFlags(options: Record<string, string>): BenchFlags {
   }
 }
 
-async function runBench(invocation: Invocation, database: Database, name: WorkloadName, flags: BenchFlags): Promise<ExitCode | undefined> {
+async function runBench(
+  invocation: Invocation,
+  database: Database,
+  name: WorkloadName,
+  flags: BenchFlags,
+  freshness: ReturnType<typeof freshnessOf>,
+): Promise<ExitCode | undefined> {
   const values = new Values(flags.valueBytes, flags.seed + 1)
   if (needsKeys(name)) {
     invocation.say(`writing ${flags.keys} keys first`)
@@ -64,7 +71,7 @@ async function runBench(invocation: Invocation, database: Database, name: Worklo
   }
   const { build } = await import('hdr-histogram-js')
   const latencies = build({ lowestDiscernibleValue: 1, highestTrackableValue: 3_600_000_000, numberOfSignificantValueDigits: 3 })
-  const run = new Run(latencies, database, new Workload(name, flags.keys, flags.seed), values)
+  const run = new Run(latencies, database, new Workload(name, flags.keys, flags.seed), values, freshness)
   const seconds = await run.loop(flags.concurrency, flags.seconds)
   const result = resultOf(name, run, seconds)
   const text = [
@@ -92,17 +99,19 @@ class Run {
   readonly #database: Database
   readonly #workload: Workload
   readonly #values: Values
+  readonly #freshness: ReturnType<typeof freshnessOf>
   /** Microseconds. */
   readonly latencies: Histogram
   operations = 0
   errors = 0
   firstError: unknown
 
-  constructor(latencies: Histogram, database: Database, workload: Workload, values: Values) {
+  constructor(latencies: Histogram, database: Database, workload: Workload, values: Values, freshness: ReturnType<typeof freshnessOf>) {
     this.latencies = latencies
     this.#database = database
     this.#workload = workload
     this.#values = values
+    this.#freshness = freshness
   }
 
   /** Returns the seconds until the last operation had ended. */
@@ -133,14 +142,15 @@ class Run {
         await this.#database.put(key, this.#values.next())
         return
       case 'get':
-        await this.#database.get(key)
+        await this.#database.get(key, this.#freshness)
         return
       case 'read-modify-write':
-        await this.#database.get(key)
+        await this.#database.get(key, this.#freshness)
         await this.#database.put(key, this.#values.next())
         return
       case 'scan':
-        for await (const record of this.#database.scan({ start: key, limit: operation.limit })) if (record.key.length === 0) return
+        for await (const record of this.#database.scan({ start: key, limit: operation.limit, ...this.#freshness }))
+          if (record.key.length === 0) return
         return
     }
   }

@@ -35,6 +35,7 @@ import {
   checkedLimit,
   checkedRead,
   checkedRevision,
+  checkedStaleness,
   checkedTtl,
   checkValue,
   invalid,
@@ -51,6 +52,8 @@ export interface ClientParts {
   readonly deadlineMs?: number | undefined
   /** Default: 'linearizable'. */
   readonly read?: ReadMode | undefined
+  /** Default: 10,000. */
+  readonly maxStalenessMs?: number | undefined
 }
 
 const noOptions: WriteOptions & ReadOptions = {}
@@ -62,12 +65,14 @@ export class Client implements AsyncDisposable {
   readonly #dispatcher: Dispatcher
   readonly #deadlineMs: number
   readonly #read: pb.v1.Consistency
+  readonly #maxStalenessMs: number
 
   /** Throws INVALID_ARGUMENT. Begins to fetch the config at once; await `ready` before the first call. */
   constructor(parts: ClientParts) {
     this.#parts = parts
     this.#deadlineMs = checkedDeadline(parts.deadlineMs ?? limits.deadlineMsDefault)
     this.#read = checkedRead(parts.read ?? 'linearizable')
+    this.#maxStalenessMs = checkedStaleness(parts.maxStalenessMs ?? limits.maxStalenessMsDefault)
     const { transport, clock, random, logger } = parts
     this.#watcher = new ConfigWatcher({ transport, clock, random, logger, addresses: parts.controllers })
     this.#dispatcher = new Dispatcher({ transport, clock, random, logger, configs: this.#watcher })
@@ -187,7 +192,8 @@ export class Client implements AsyncDisposable {
     const plan: Omit<ScanPlan, 'start' | 'end'> = {
       limit: checkedLimit(options.limit),
       reverse: options.reverse ?? false,
-      consistency: options.read === undefined ? this.#read : checkedRead(options.read),
+      consistency: this.#consistencyOf(options),
+      maxStalenessMs: this.#stalenessOf(options),
       deadlineMs: options.deadlineMs === undefined ? this.#deadlineMs : checkedDeadline(options.deadlineMs),
       signal: options.signal,
     }
@@ -200,7 +206,7 @@ export class Client implements AsyncDisposable {
     const bytes = checkedKey(key)
     const { router } = this.#dispatcher
     const shard = this.#shardOf(bytes)
-    if (router.groupOf(shard) !== undefined) await this.get(bytes, options)
+    if (router.groupOf(shard) !== undefined) await this.get(bytes, { ...options, read: 'linearizable' })
     const group = router.groupOf(shard)
     return {
       key: bytes,
@@ -240,8 +246,17 @@ export class Client implements AsyncDisposable {
   #operation(kind: OperationKind, shard: number, key: Buffer, payload: Uint8Array, options: ReadOptions, members = 1): Operation {
     const nowMs = this.#parts.clock.monotonicMs()
     const deadlineMs = options.deadlineMs === undefined ? this.#deadlineMs : checkedDeadline(options.deadlineMs)
-    const consistency = options.read === undefined ? this.#read : checkedRead(options.read)
-    return new Operation(kind, shard, key, payload, consistency, nowMs, nowMs + deadlineMs, members)
+    const operation = new Operation(kind, shard, key, payload, this.#consistencyOf(options), nowMs, nowMs + deadlineMs, members)
+    operation.maxStalenessMs = this.#stalenessOf(options)
+    return operation
+  }
+
+  #consistencyOf(options: ReadOptions): pb.v1.Consistency {
+    return options.read === undefined ? this.#read : checkedRead(options.read)
+  }
+
+  #stalenessOf(options: ReadOptions): number {
+    return options.maxStalenessMs === undefined ? this.#maxStalenessMs : checkedStaleness(options.maxStalenessMs)
   }
 
   #issue<T>(operation: Operation, lanes: readonly string[], signal: AbortSignal | undefined): Promise<T> {

@@ -13,6 +13,8 @@ export interface ConnectOptions {
   readonly deadlineMs?: number | undefined
   /** How fresh reads are unless a call says otherwise. Default: 'linearizable'. */
   readonly read?: ReadMode | undefined
+  /** How old answers to 'stale' reads may be, unless a call says otherwise. Default: 10,000. */
+  readonly maxStalenessMs?: number | undefined
   /** Default: silent. pino's loggers fit. */
   readonly logger?: Logger | undefined
 }
@@ -31,6 +33,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     controllers,
     deadlineMs: options.deadlineMs,
     read: options.read,
+    maxStalenessMs: options.maxStalenessMs,
   })
   try {
     await client.ready()

@@ -17,7 +17,7 @@ import { Lanes, mayQueue } from './lanes.ts'
 import { Links } from './links.ts'
 import { makeError } from './make-error.ts'
 import type { NodeLink } from './node-link.ts'
-import { type Operation, operationStates } from './operation.ts'
+import { isForAnyReplica, type Operation, operationStates } from './operation.ts'
 import { type CallDriver, Outcomes } from './outcomes.ts'
 import type { Request } from './request.ts'
 import { attemptTimeoutMs, leaderBackoffMs, unanswered } from './retry.ts'
@@ -50,7 +50,7 @@ const BROKEN_AVOID_MS = 500
 const SILENT_AVOID_MS = 1000
 
 export class Dispatcher implements CallDriver {
-  readonly router = new Router()
+  readonly router: Router
   readonly clock: Clock
   readonly random: Random
   readonly #parts: DispatcherParts
@@ -60,7 +60,9 @@ export class Dispatcher implements CallDriver {
   readonly #lanes = new Lanes()
   readonly #wheel: DeadlineWheel
   readonly #cancellation: Cancellation
+  /** By group. */
   readonly #queues = new Map<string, GroupQueue>()
+  readonly #spreadQueues = new Map<string, GroupQueue>()
   readonly #links: Links
   readonly #timers: Timers
   /** Queues with something to do, looked at once per turn. */
@@ -78,6 +80,7 @@ export class Dispatcher implements CallDriver {
     this.#parts = parts
     this.clock = parts.clock
     this.random = parts.random
+    this.router = new Router(parts.random.below(2 ** 16))
     this.#sessions = new Sessions(parts.random)
     this.#batcher = new Batcher(this.#sessions)
     this.#outcomes = new Outcomes(this, this.#sessions, this.#batcher)
@@ -133,7 +136,7 @@ export class Dispatcher implements CallDriver {
       this.#awaitingConfig.push(operation)
       return
     }
-    const queue = this.#queueOf(group.uid)
+    const queue = this.#queueOf(group.uid, !operation.viaLeader && isForAnyReplica(operation.consistency))
     queue.push(operation)
     this.schedule(queue)
   }
@@ -233,6 +236,7 @@ export class Dispatcher implements CallDriver {
     this.#timers.close()
     this.#links.close()
     this.#queues.clear()
+    this.#spreadQueues.clear()
     this.#due = []
   }
 
@@ -241,11 +245,12 @@ export class Dispatcher implements CallDriver {
     for (const operation of operations) if (operation.state === operationStates.delayed) this.route(operation)
   }
 
-  #queueOf(uid: string): GroupQueue {
-    let queue = this.#queues.get(uid)
+  #queueOf(uid: string, isSpread: boolean): GroupQueue {
+    const queues = isSpread ? this.#spreadQueues : this.#queues
+    let queue = queues.get(uid)
     if (queue === undefined) {
-      queue = new GroupQueue(uid)
-      this.#queues.set(uid, queue)
+      queue = new GroupQueue(uid, isSpread)
+      queues.set(uid, queue)
     }
     return queue
   }
@@ -261,7 +266,7 @@ export class Dispatcher implements CallDriver {
 
   #pump(queue: GroupQueue): void {
     while (queue.size > 0 && queue.mayAsk && !this.#closed) {
-      const node = this.router.target(queue.uid)
+      const node = queue.isSpread ? this.router.reader(queue.uid, this.clock.monotonicMs()) : this.router.target(queue.uid)
       if (node === undefined) {
         this.#routeDelayed(markDelayed(queue.takeAll()))
         return
@@ -288,7 +293,7 @@ export class Dispatcher implements CallDriver {
       group: request.group.uid,
       configNumber: this.router.config?.number ?? 0,
       writes: encodeWrites(request, nowMs),
-      reads: request.reads.map((operation) => ({ shard: operation.shard, key: operation.key, consistency: operation.consistency })),
+      reads: request.reads.map(readOf),
       timeoutMs: patienceMs(request, nowMs),
     }
     request.timeoutMs = attemptTimeoutMs(request.silences, this.router.isSuspect(link.node))
@@ -329,19 +334,25 @@ export class Dispatcher implements CallDriver {
     const { config } = this.#parts.configs
     this.#links.dropMoved()
     if (config !== undefined && this.router.update(config)) {
-      for (const [uid, queue] of this.#queues) {
-        const operations = queue.takeAll()
-        for (const operation of operations) if (operation.state === operationStates.queued) this.route(operation)
-        if (config.groupByUid(uid) === undefined && queue.size === 0 && queue.requests === 0) this.#queues.delete(uid)
-      }
+      for (const queues of [this.#queues, this.#spreadQueues]) this.#routeAnew(queues, config)
     }
     const awaiting = this.#awaitingConfig
     this.#awaitingConfig = []
     this.#routeDelayed(awaiting)
   }
 
+  #routeAnew(queues: Map<string, GroupQueue>, config: Config): void {
+    for (const [uid, queue] of queues) {
+      const operations = queue.takeAll()
+      for (const operation of operations) if (operation.state === operationStates.queued) this.route(operation)
+      if (config.groupByUid(uid) === undefined && queue.size === 0 && queue.requests === 0) queues.delete(uid)
+    }
+  }
+
   #scheduleAll(): void {
-    for (const queue of this.#queues.values()) if (queue.size > 0) this.schedule(queue)
+    for (const queues of [this.#queues, this.#spreadQueues]) {
+      for (const queue of queues.values()) if (queue.size > 0) this.schedule(queue)
+    }
   }
 
   #tick(): void {
@@ -374,6 +385,10 @@ export class Dispatcher implements CallDriver {
 }
 
 const noBytes = new Uint8Array(0)
+
+function readOf({ shard, key, consistency, maxStalenessMs }: Operation): pb.v1.Read.$Properties {
+  return { shard, key, consistency, maxStalenessMs }
+}
 
 function markDelayed(operations: Operation[]): Operation[] {
   for (const operation of operations) if (operation.state === operationStates.queued) operation.state = operationStates.delayed

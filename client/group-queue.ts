@@ -7,6 +7,8 @@ const BYTES_MAX = 16 * 1024 * 1024
 
 export class GroupQueue {
   readonly uid: string
+  /** Holds reads for any replica of the group: each request goes to another one. */
+  readonly isSpread: boolean
   #operations: Operation[] = []
   #head = 0
   requests = 0
@@ -14,14 +16,16 @@ export class GroupQueue {
   /** Failures in a row. While there are any, one request at a time asks whether the group serves again. */
   failures = 0
   /** Some node has answered as the leader since the last failure. */
-  settled = false
+  settled: boolean
   /** Waits for a back-off to pass. */
   blocked = false
   /** In the list of queues that are looked at in this turn. */
   scheduled = false
 
-  constructor(uid: string) {
+  constructor(uid: string, isSpread: boolean) {
     this.uid = uid
+    this.isSpread = isSpread
+    this.settled = isSpread
   }
 
   get size(): number {

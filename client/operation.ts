@@ -1,4 +1,4 @@
-import type { pb } from '../proto/messages.ts'
+import { pb } from '../proto/messages.ts'
 import type { ShardSession } from './session.ts'
 import type { CompareAndSetResult, Found } from './types.ts'
 
@@ -44,7 +44,12 @@ export class Operation {
   readonly key: Uint8Array
   /** A write's command without its header, encoded once; a read has none. Dropped when done. */
   payload: Uint8Array
-  readonly consistency: number
+  /** Of a get; what else travels as a read is linearizable. */
+  readonly consistency: pb.v1.Consistency
+  /** Of a stale get. */
+  maxStalenessMs = 0
+  /** Of a get that any replica may answer: one of them could not, so the leader is asked. */
+  viaLeader = false
   /** Bytes that it adds to a request, about. */
   readonly bytes: number
   /** Members of a batch, 1 of any other. */
@@ -91,7 +96,7 @@ export class Operation {
     shard: number,
     key: Uint8Array,
     payload: Uint8Array,
-    consistency: number,
+    consistency: pb.v1.Consistency,
     issuedMs: number,
     deadlineMs: number,
     members = 1,
@@ -100,7 +105,7 @@ export class Operation {
     this.shard = shard
     this.key = key
     this.payload = payload
-    this.consistency = consistency
+    this.consistency = kind === operationKinds.get ? consistency : pb.v1.Consistency.LINEARIZABLE
     this.bytes = (kind === operationKinds.get ? key.length : payload.length) + 32
     this.issuedMs = issuedMs
     this.deadlineMs = deadlineMs
@@ -110,6 +115,11 @@ export class Operation {
 }
 
 function unset(): void {}
+
+/** Whether any replica may answer. */
+export function isForAnyReplica(consistency: pb.v1.Consistency): boolean {
+  return consistency === pb.v1.Consistency.FOLLOWER || consistency === pb.v1.Consistency.STALE
+}
 
 /** Whether a write needs the whole present value of its key (a comparison with a revision does not, but is rare). */
 export function needsWhole(kind: OperationKind): boolean {

@@ -12,6 +12,7 @@ import { makeError } from './make-error.ts'
 import {
   compareAndSetResult,
   foundResult,
+  isForAnyReplica,
   notApplied,
   type Operation,
   operationKinds,
@@ -93,7 +94,7 @@ export class Outcomes {
     else {
       queue.failures = 0
       queue.settled = true
-      this.#driver.router.answered(queue.uid, request.node)
+      if (!queue.isSpread) this.#driver.router.answered(queue.uid, request.node)
     }
     for (const operation of rest.again) this.#driver.route(operation)
   }
@@ -139,6 +140,10 @@ export class Outcomes {
         this.#driver.block(queue, loadBackoffMs(verdict.waitMs, queue.failures++, random))
         return
       case 'leader':
+        if (queue.isSpread) {
+          this.#askLeader(request, live, avoidMs)
+          return
+        }
         this.#askElsewhere(request, verdict, clock.monotonicMs(), avoidMs)
         // A config that came meanwhile may have given the shards to another group.
         for (const operation of live) if (this.#driver.router.groupOf(operation.shard)?.uid !== queue.uid) this.#driver.route(operation)
@@ -220,7 +225,8 @@ export class Outcomes {
         this.#later([operation], loadBackoffMs(verdict.waitMs, operation.attempts - 1, this.#driver.random))
         return
       default:
-        rest.elsewhere ??= verdict
+        if (isForAnyReplica(operation.consistency) && !operation.viaLeader) operation.viaLeader = true
+        else rest.elsewhere ??= verdict
         rest.again.push(operation)
     }
   }
@@ -261,6 +267,16 @@ export class Outcomes {
     this.#driver.releaseNumber(operation, false)
     operation.changed = true
     this.#later([operation], operation.attempts <= 2 ? 0 : leaderBackoffMs(operation.attempts, this.#driver.random))
+  }
+
+  /** Some replica could not answer what any of them may. */
+  #askLeader(request: Request, live: readonly Operation[], avoidMs: number): void {
+    const { router, clock } = this.#driver
+    if (avoidMs > 0) router.failed(request.group.uid, request.node, clock.monotonicMs(), avoidMs)
+    for (const operation of live) {
+      operation.viaLeader = true
+      this.#driver.route(operation)
+    }
   }
 
   #askElsewhere(request: Request, verdict: Verdict, nowMs: number, avoidMs: number): void {

@@ -26,6 +26,13 @@ export class Router {
   readonly #routes = new Map<string, GroupRoute>()
   /** Nodes that gave no answer since they were last heard. */
   readonly #suspects = new Map<string, Suspect>()
+  /** Counts the requests that any replica may answer. */
+  #nextReader: number
+
+  /** `firstReader`: any number, so that not all clients begin at the same replica. */
+  constructor(firstReader = 0) {
+    this.#nextReader = firstReader
+  }
 
   get config(): Config | undefined {
     return this.#config
@@ -56,6 +63,19 @@ export class Router {
     const members = this.#config?.groupByUid(uid)?.members
     if (members === undefined || members.length === 0) return undefined
     return members[(this.#routes.get(uid)?.position ?? 0) % members.length]?.node
+  }
+
+  /**
+   * A node to ask for what any replica of the group may answer: each time another, and one that failed lately only where there is no other.
+   * Undefined: the group is gone or has no members.
+   */
+  reader(uid: string, nowMs: number): string | undefined {
+    const members = this.#config?.groupByUid(uid)?.members ?? []
+    for (let tried = 0; tried < members.length; tried++) {
+      const node = members[this.#nextReader++ % members.length]?.node
+      if (node !== undefined && !this.#isAvoided(node, nowMs)) return node
+    }
+    return members[this.#nextReader++ % members.length]?.node
   }
 
   /** The node that answered as the group's leader last. */

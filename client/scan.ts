@@ -12,9 +12,12 @@ import { pb } from '../proto/messages.ts'
 import { kvMethods } from '../proto/methods.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { makeError } from './make-error.ts'
-import { ownBuffer } from './operation.ts'
+import { isForAnyReplica, ownBuffer } from './operation.ts'
 import { attemptTimeoutMs, leaderBackoffMs, loadBackoffMs, unanswered, type Verdict, verdictOf } from './retry.ts'
 import type { ScannedRecord } from './types.ts'
+
+/** For so long a node that could not be reached is not asked where there is another. */
+const unreachableAvoidMs = 500
 
 export interface ScanPlan {
   /** Inclusive; empty: from the beginning. */
@@ -24,6 +27,7 @@ export interface ScanPlan {
   readonly limit: number
   readonly reverse: boolean
   readonly consistency: pb.v1.Consistency
+  readonly maxStalenessMs: number
   /** For each page. */
   readonly deadlineMs: number
   readonly signal: AbortSignal | undefined
@@ -195,7 +199,9 @@ async function fetchPage(
     const leftMs = deadlineMs - clock.monotonicMs()
     if (leftMs <= 0)
       throw makeError('DEADLINE', `no page of ${uid} within ${plan.deadlineMs} ms${last === '' ? '' : `; last: ${last}`}`, true)
-    const node = router.target(uid) ?? ''
+    // A page that any replica may answer is asked of the leader once one could not.
+    const isSpread = failures === 0 && isForAnyReplica(plan.consistency)
+    const node = (isSpread ? router.reader(uid, clock.monotonicMs()) : router.target(uid)) ?? ''
     const request = {
       group: uid,
       configNumber: router.config?.number ?? 0,
@@ -205,6 +211,7 @@ async function fetchPage(
       reverse: plan.reverse,
       limit: Math.min(plan.limit, limits.scanEntriesDefault),
       consistency: plan.consistency,
+      maxStalenessMs: plan.maxStalenessMs,
     }
     const verdict = await ask(
       dispatcher,
@@ -214,13 +221,15 @@ async function fetchPage(
       plan.signal,
     )
     if (verdict instanceof pb.v1.ScanReply) {
-      router.answered(uid, node)
+      if (isSpread) router.heard(node)
+      else router.answered(uid, node)
       return verdict
     }
     last = `${verdict.code}, ${verdict.message}`
     if (verdict.action === 'finish') throw makeError(verdict.code, verdict.message, true)
     if (verdict.code === 'DEADLINE') silences++
-    await prepareRetry(dispatcher, uid, node, verdict, failures, leftMs)
+    if (!isSpread || verdict.action !== 'leader') await prepareRetry(dispatcher, uid, node, verdict, failures, leftMs)
+    else if (!verdict.definite) router.failed(uid, node, clock.monotonicMs(), unreachableAvoidMs)
   }
 }
 
@@ -238,7 +247,7 @@ async function prepareRetry(
     await dispatcher.atLeast(verdict.configNumber, leftMs).catch(() => undefined)
   } else if (verdict.action === 'leader') {
     const followed = verdict.hint !== '' && router.redirected(uid, node, verdict.hint, clock.monotonicMs())
-    if (verdict.hint === '') router.failed(uid, node, clock.monotonicMs(), verdict.code === 'UNAVAILABLE' ? 500 : 0)
+    if (verdict.hint === '') router.failed(uid, node, clock.monotonicMs(), verdict.code === 'UNAVAILABLE' ? unreachableAvoidMs : 0)
     if (!followed || failures > 3) await sleep(clock, Math.min(leftMs, leaderBackoffMs(failures, random)))
   } else {
     await sleep(clock, Math.min(leftMs, loadBackoffMs(verdict.waitMs, failures, random)))

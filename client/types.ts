@@ -4,8 +4,10 @@ import type { OstrakaError } from '../proto/errors.ts'
 export type Bytes = string | Uint8Array
 
 /**
- * How fresh a read must be. 'linearizable': sees every write acknowledged before the read was issued; 'lease' and 'follower' promise the
- * same at other costs; 'stale' is whatever the replica that is asked has applied.
+ * How fresh a read must be. 'linearizable': sees every write acknowledged before the read was issued. 'lease' promises the same, and spares the
+ * leader a round as long as the clocks of the group's nodes go at about the same speed; where servers hold no leases it is 'linearizable'. 'follower'
+ * promises the same from any replica, which asks the leader for a read index. 'stale', from any replica: every write acknowledged more than
+ * `maxStalenessMs` before the read was issued.
  */
 export type ReadMode = 'linearizable' | 'lease' | 'follower' | 'stale'
 
@@ -23,6 +25,8 @@ export interface WriteOptions extends CallOptions {
 
 export interface ReadOptions extends CallOptions {
   readonly read?: ReadMode | undefined
+  /** For 'stale': how old an answer may be, milliseconds, 1 to 3,600,000. Default: the client's, or else 10,000. */
+  readonly maxStalenessMs?: number | undefined
 }
 
 export interface ScanOptions extends ReadOptions {

@@ -56,6 +56,11 @@ export function checkedLimit(limit: number | undefined): number {
   throw invalid(`limit must be a whole number, not ${limit}`)
 }
 
+export function checkedStaleness(maxStalenessMs: number): number {
+  if (Number.isSafeInteger(maxStalenessMs) && maxStalenessMs >= 1 && maxStalenessMs <= limits.maxStalenessMsMax) return maxStalenessMs
+  throw invalid(`maxStalenessMs must be a whole number from 1 to ${limits.maxStalenessMsMax}, not ${maxStalenessMs}`)
+}
+
 export function checkedRead(read: ReadMode): pb.v1.Consistency {
   switch (read) {
     case 'linearizable':

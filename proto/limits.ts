@@ -26,6 +26,9 @@ export const limits = {
   storedReplyBytesMax: 1024,
   clientIdBytes: 16,
   deadlineMsDefault: 5000,
+  /** How old the answer to a stale read may be, unless it says otherwise, and at most. */
+  maxStalenessMsDefault: 10_000,
+  maxStalenessMsMax: 3_600_000,
   scanEntriesDefault: 1000,
   scanPageBytes: 1024 * 1024,
   shardCountMin: 16,

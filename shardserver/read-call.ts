@@ -1,9 +1,11 @@
 import { encodeError, OstrakaError } from '../proto/errors.ts'
 import { limits } from '../proto/limits.ts'
-import { pb } from '../proto/messages.ts'
+import type { pb } from '../proto/messages.ts'
+import type { ReadKind } from '../raft/state-machine.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
+import { readKindOf } from './read-kind.ts'
 import type { ReadOutcome } from './reads.ts'
-import { overloaded, refusalOf, replicaRefusal, shardRefusal } from './refusals.ts'
+import { expiredElsewhere, overloaded, refusalOf, replicaRefusal, shardRefusal } from './refusals.ts'
 
 /** Reads of one request that wait for the disk at a time. */
 const readsAtOnce = 16
@@ -38,7 +40,7 @@ export class ReadCall {
   /** Reads that are being looked up, or wait for the read index or for a time mark. */
   #pending = 0
   #lookingUp = 0
-  /** The leader's time when the read index was confirmed. */
+  /** The leader's time, as far as it is known here, when the newest of the reads were confirmed. */
   #leaderTimeMs = 0
   #stopped = false
 
@@ -53,10 +55,16 @@ export class ReadCall {
   }
 
   start(): void {
-    const unconfirmed: number[] = []
-    for (let i = 0; i < this.results.length; i++) (this.#isStale(i) ? this.#ready : unconfirmed).push(i)
+    const unconfirmed = new Map<ReadKind, number[]>()
+    this.#leaderTimeMs = this.#node.timeOf(this.#hosted)
+    for (const [i, read] of (this.#request.reads ?? []).entries()) {
+      const kind = readKindOf(this.#node, this.#hosted, read)
+      const same = kind === undefined ? this.#ready : unconfirmed.get(kind)
+      if (same !== undefined) same.push(i)
+      else if (kind !== undefined) unconfirmed.set(kind, [i])
+    }
     this.#pending++
-    if (unconfirmed.length > 0) this.#confirm(unconfirmed)
+    for (const [kind, reads] of unconfirmed) this.#confirm(reads, kind)
     this.#lookUp()
     this.#leave()
   }
@@ -66,14 +74,10 @@ export class ReadCall {
     this.#stopped = true
   }
 
-  #isStale(i: number): boolean {
-    return this.#request.reads?.[i]?.consistency === pb.v1.Consistency.STALE
-  }
-
-  #confirm(reads: readonly number[]): void {
+  #confirm(reads: readonly number[], kind: ReadKind): void {
     this.#pending++
     this.#hosted.replica.readIndex((outcome) => {
-      if (outcome.kind === 'refused') this.error = refusalOf(this.#node, this.#request.group ?? '', outcome)
+      if (outcome.kind === 'refused') this.#refuse(reads, refusalOf(this.#node, this.#request.group ?? '', outcome))
       else {
         this.#leaderTimeMs = this.#node.timeOf(this.#hosted)
         for (const i of reads) this.#ready.push(i)
@@ -81,7 +85,13 @@ export class ReadCall {
         this.#lookUp()
       }
       this.#leave()
-    })
+    }, kind)
+  }
+
+  /** Where none is left the request's reads have failed as a whole, so that their caller turns to another node. */
+  #refuse(reads: readonly number[], error: OstrakaError): void {
+    if (reads.length === this.results.length) this.error = error
+    else for (const i of reads) this.results[i] = { error: encodeError(error) }
   }
 
   #lookUp(): void {
@@ -96,7 +106,7 @@ export class ReadCall {
       return
     }
     try {
-      const found = this.#hosted.stateMachine.read(read?.shard ?? 0, read?.key ?? new Uint8Array(0), this.#timeOf(i))
+      const found = this.#hosted.stateMachine.read(read?.shard ?? 0, read?.key ?? new Uint8Array(0), this.#leaderTimeMs)
       if (found instanceof Promise) this.#awaitRead(i, found)
       else this.#take(i, found)
     } catch (error) {
@@ -119,11 +129,6 @@ export class ReadCall {
       })
   }
 
-  /** 0: by the shard's time alone. */
-  #timeOf(i: number): number {
-    return this.#isStale(i) ? 0 : this.#leaderTimeMs
-  }
-
   #take(i: number, outcome: ReadOutcome): void {
     if (this.#stopped) return
     switch (outcome.kind) {
@@ -139,7 +144,8 @@ export class ReadCall {
         this.results[i] = { error: encodeError(shardRefusal(this.#node, this.#request, outcome.shard, outcome.state)) }
         return
       case 'needs-time-mark':
-        this.#readAfterMark(i)
+        if (this.#hosted.replica.role === 'leader') this.#readAfterMark(i)
+        else this.results[i] = { error: encodeError(expiredElsewhere(this.#node, this.#hosted)) }
     }
   }
 
@@ -152,7 +158,7 @@ export class ReadCall {
 
   #readAfterMark(i: number): void {
     this.#pending++
-    this.#node.timeMarks.mark(this.#hosted.replica, this.#timeOf(i), (outcome) => {
+    this.#node.timeMarks.mark(this.#hosted.replica, this.#leaderTimeMs, (outcome) => {
       if (outcome.kind === 'applied') this.#ready.push(i)
       else if (outcome.kind === 'refused') this.error = refusalOf(this.#node, this.#request.group ?? '', outcome)
       else this.error = replicaRefusal('not-leader', '')

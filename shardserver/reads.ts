@@ -24,7 +24,7 @@ export interface ScanOptions {
   readonly limit: number
   /** A page ends after so many bytes of keys and values, but holds at least one entry. */
   readonly pageBytes: number
-  /** The leader's time, ms; 0 for reads that go by the shard's time alone. */
+  /** The leader's time, ms, as far as it is known here. */
   readonly leaderTimeMs: number
 }
 
@@ -46,7 +46,7 @@ export type Pause = () => Promise<void> | undefined
 const absent: ReadOutcome = { kind: 'absent' }
 const needsTimeMark = { kind: 'needs-time-mark' } as const
 
-/** `leaderTimeMs`: the group's time as its leader has it; 0: go by the shard's time alone. The value is a copy. */
+/** `leaderTimeMs`: the group's time as its leader has it, as far as that is known here. The value is a copy. */
 export function readRecord(
   state: GroupSmallState,
   store: GroupStore,

@@ -1,7 +1,7 @@
 import type { Config } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
-import type { KvNode } from './kv-node.ts'
+import type { HostedGroup, KvNode } from './kv-node.ts'
 import type { ShardStateName } from './shard-state.ts'
 import { movingWaitMs } from './write-refusals.ts'
 
@@ -31,6 +31,14 @@ export function refusalOf(
   outcome: { readonly reason: 'not-leader' | 'overloaded' | 'stopped'; readonly leader: number },
 ): OstrakaError {
   return replicaRefusal(outcome.reason, node.nodeOf(group, outcome.leader))
+}
+
+/**
+ * A record has expired by the leader's time and not yet by the log's. Only the leader may say that it is gone, since it logs that it is: else a
+ * leader to come, whose time is behind, would bring it back.
+ */
+export function expiredElsewhere(node: KvNode, { replica }: HostedGroup): OstrakaError {
+  return replicaRefusal('not-leader', node.nodeOf(replica.group, replica.leader))
 }
 
 export function overloaded(what: string, waitMs = overloadedWaitMs): OstrakaError {

@@ -34,7 +34,7 @@ export function checkExecuteRequest(request: pb.v1.ExecuteRequest.$Properties, s
   if (writes.length > writesBytesMax) return `the writes take ${writes.length} bytes; at most ${writesBytesMax} are allowed`
   if (reads.length > requestReadsMax) return `${reads.length} reads; at most ${requestReadsMax} are allowed`
   for (const read of reads) {
-    const wrong = checkKey(read.key, read.shard ?? 0, shardCount) ?? checkConsistency(read.consistency ?? 0)
+    const wrong = checkKey(read.key, read.shard ?? 0, shardCount) ?? checkFreshness(read)
     if (wrong !== undefined) return wrong
   }
   return undefined
@@ -128,7 +128,7 @@ export function checkScanRequest(request: pb.v1.ScanRequest.$Properties, shardCo
   if ((request.start?.length ?? 0) > limits.keyBytesMax + 1) return `start holds more than ${limits.keyBytesMax + 1} bytes`
   if ((request.end?.length ?? 0) > limits.keyBytesMax + 1) return `end holds more than ${limits.keyBytesMax + 1} bytes`
   if ((request.timeoutMs ?? 0) > timeoutMsMax) return `timeout_ms is above ${timeoutMsMax}`
-  return checkConsistency(request.consistency ?? 0)
+  return checkFreshness(request)
 }
 
 /** 1 to 4,096 bytes, and its slot belongs to the shard that the request names. */
@@ -148,8 +148,11 @@ function checkTtl(ttlMs: number | null | undefined): string | undefined {
   return isCount(ttlMs ?? 0) && (ttlMs ?? 0) <= limits.ttlMsMax ? undefined : `ttl_ms is above ${limits.ttlMsMax}`
 }
 
-function checkConsistency(consistency: number): string | undefined {
-  return consistency >= 0 && consistency <= 3 ? undefined : `unknown consistency ${consistency}`
+/** Of a read or a scan. */
+function checkFreshness(read: { readonly consistency?: number | null; readonly maxStalenessMs?: number | null }): string | undefined {
+  const { consistency, maxStalenessMs } = read
+  if ((consistency ?? 0) < 0 || (consistency ?? 0) > 3) return `unknown consistency ${consistency}`
+  return (maxStalenessMs ?? 0) <= limits.maxStalenessMsMax ? undefined : `max_staleness_ms is above ${limits.maxStalenessMsMax}`
 }
 
 /** 64-bit fields above 2^53 do not come exact, and mean nothing here. */

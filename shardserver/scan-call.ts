@@ -1,12 +1,13 @@
 import { encodeError, OstrakaError } from '../proto/errors.ts'
 import { limits } from '../proto/limits.ts'
-import { pb } from '../proto/messages.ts'
-import type { ProposalOutcome, ReadOutcome as ReadIndexOutcome } from '../raft/state-machine.ts'
+import type { pb } from '../proto/messages.ts'
+import type { ProposalOutcome, ReadOutcome as ReadIndexOutcome, ReadKind } from '../raft/state-machine.ts'
 import type { GroupResult } from './apply-run.ts'
 import { asRefusal } from './execute-call.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
+import { readKindOf } from './read-kind.ts'
 import type { ScanOptions, ScanOutcome } from './reads.ts'
-import { deadlinePassed, notHosted, refusalOf, replicaRefusal, shardRefusal } from './refusals.ts'
+import { deadlinePassed, expiredElsewhere, notHosted, refusalOf, replicaRefusal, shardRefusal } from './refusals.ts'
 import { checkScanRequest, invalidArgument, timeoutOf } from './request-checks.ts'
 
 const none = new Uint8Array(0)
@@ -37,10 +38,12 @@ async function scanPage(node: KvNode, request: pb.v1.ScanRequest.$Properties): P
   const hosted = await hostedGroup(node, request)
   const wrong = checkScanRequest(request, node.config?.shardCount ?? 0)
   if (wrong !== undefined) throw invalidArgument(wrong)
-  const isStale = request.consistency === pb.v1.Consistency.STALE
-  const leaderTimeMs = isStale ? 0 : await confirmRead(node, hosted, request.group ?? '')
+  const kind = readKindOf(node, hosted, request)
+  if (kind !== undefined) await confirmRead(node, hosted, request.group ?? '', kind)
+  const leaderTimeMs = node.timeOf(hosted)
   let outcome = await hosted.stateMachine.scan(optionsOf(request, leaderTimeMs))
   if (outcome.kind === 'needs-time-mark') {
+    if (hosted.replica.role !== 'leader') throw expiredElsewhere(node, hosted)
     await logTimeMark(node, hosted, request.group ?? '', leaderTimeMs)
     outcome = await hosted.stateMachine.scan(optionsOf(request, leaderTimeMs))
   }
@@ -72,13 +75,13 @@ function optionsOf(request: pb.v1.ScanRequest.$Properties, leaderTimeMs: number)
   }
 }
 
-/** The leader's time at which the read is confirmed. The scan begins in the turn in which this resolves. */
-function confirmRead(node: KvNode, hosted: HostedGroup, group: string): Promise<number> {
+/** The scan begins in the turn in which this resolves. */
+function confirmRead(node: KvNode, hosted: HostedGroup, group: string, kind: ReadKind): Promise<void> {
   return new Promise((resolve, reject) => {
     hosted.replica.readIndex((outcome: ReadIndexOutcome) => {
-      if (outcome.kind === 'ready') resolve(node.timeOf(hosted))
+      if (outcome.kind === 'ready') resolve()
       else reject(refusalOf(node, group, outcome))
-    })
+    }, kind)
   })
 }
 

@@ -84,6 +84,9 @@ describe('every call', () => {
       () => db.put(5 as unknown as string, 'v'),
       () => db.put('k', undefined as unknown as string),
       () => db.get('k', { read: 'newest' as 'stale' }),
+      () => db.get('k', { maxStalenessMs: 0 }),
+      () => db.get('k', { maxStalenessMs: 3_600_001 }),
+      () => db.scan({ maxStalenessMs: 1.5 }).next(),
       () => db.increment('k', 2n ** 63n),
       () => db.increment('k', 0.5),
       () => db.compareAndSet('k', {} as { absent: true }, 'v'),
@@ -356,10 +359,10 @@ describe('finding the leader', () => {
     await cluster.settle(db.put('k', 'v'))
     cluster.leaders.set('g1@1', 'n3')
     cluster.seen.length = 0
-    // n1 leads no more: it refuses writes and serves reads that may be stale.
+    // n1 leads no more.
     cluster.script = (seen) => (seen.node === 'n1' ? { refuseWrites: () => refusal('NOT_LEADER', true, { leaderHint: 'n3' }) } : undefined)
     const startedMs = cluster.world.nowMs
-    await cluster.settle(Promise.all([db.put('k', 'w'), db.get('other', { read: 'stale' })]))
+    await cluster.settle(Promise.all([db.put('k', 'w'), db.get('other')]))
     expect(cluster.seen.map((seen) => seen.node)).toEqual(['n1', 'n3'])
     expect(cluster.world.nowMs - startedMs).toBeLessThan(50)
     expect(cluster.value('k')).toBe('w')

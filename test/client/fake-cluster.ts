@@ -6,6 +6,8 @@ import { compareBytes, toHex } from '../../base/bytes.ts'
 import { shardOf, slotOf } from '../../base/slot.ts'
 import { type Stream, streamRoute, TransportError, unaryRoute } from '../../base/transport.ts'
 import { Client } from '../../client/client.ts'
+import { isForAnyReplica } from '../../client/operation.ts'
+import type { ReadMode } from '../../client/types.ts'
 import { Config, encodeConfig } from '../../proto/config.ts'
 import { type ErrorCode, encodeError, OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
@@ -31,6 +33,8 @@ export interface Seen {
   readonly clientId: string
   readonly reads: readonly string[]
   readonly bytes: number
+  /** Reads alone, which any replica may answer. */
+  readonly isForAnyReplica: boolean
 }
 
 /** What a node does with a request: undefined is the honest thing. */
@@ -83,6 +87,7 @@ export class FakeCluster {
   /** Breaches of what a client owes. */
   readonly breaches: string[] = []
   readonly processes = new Map<string, SimProcess>()
+  onReads: ((reads: readonly pb.v1.Read.$Properties[]) => void) | undefined
   script: (seen: Seen) => Deed | undefined = () => undefined
   scanScript: (node: string, request: pb.v1.ScanRequest) => pb.v1.Error | undefined = () => undefined
   config: Config
@@ -149,9 +154,10 @@ export class FakeCluster {
     return this
   }
 
-  async connect(options: { deadlineMs?: number; name?: string } = {}): Promise<Client> {
+  async connect(options: { deadlineMs?: number; name?: string; read?: ReadMode } = {}): Promise<Client> {
     const { clock, random, transport, logger } = this.#process(options.name ?? 'app')
-    const client = new Client({ transport, clock, random, logger, controllers: ['c1:7400'], deadlineMs: options.deadlineMs })
+    const { deadlineMs, read } = options
+    const client = new Client({ transport, clock, random, logger, controllers: ['c1:7400'], deadlineMs, read })
     await this.settle(client.ready())
     return client
   }
@@ -224,8 +230,10 @@ export class FakeCluster {
       clientId: toHex(batch.clientId),
       reads: request.reads.map((read) => Buffer.from(read.key ?? []).toString()),
       bytes: request.writes.length,
+      isForAnyReplica: request.writes.length === 0 && request.reads.every(({ consistency }) => isForAnyReplica(consistency ?? 0)),
     }
     this.seen.push(seen)
+    this.onReads?.(request.reads)
     this.#check(seen)
     const deed = this.script(seen)
     const reply = (execute: () => pb.v1.ExecuteReply) => {
@@ -266,7 +274,7 @@ export class FakeCluster {
 
   #execute(seen: Seen, deed: Deed | undefined): pb.v1.ExecuteReply {
     const leader = this.leaders.get(seen.group)
-    if (leader !== seen.node) {
+    if (leader !== seen.node && !seen.isForAnyReplica) {
       return new pb.v1.ExecuteReply({ error: refusal('NOT_LEADER', true, { leaderHint: leader ?? '' }) })
     }
     const refuseWrites = typeof deed === 'object' && 'refuseWrites' in deed ? deed.refuseWrites : () => undefined
@@ -375,7 +383,9 @@ export class FakeCluster {
     if (scripted?.message === 'break') throw new TransportError('UNAVAILABLE', 'broken')
     const leader = this.leaders.get(request.group)
     const wrong = request.shards.map((shard) => this.#wrongGroup(request.group, shard)).find((error) => error !== undefined)
-    const error = scripted ?? (leader === node ? wrong : refusal('NOT_LEADER', true, { leaderHint: leader ?? '' }))
+    const error =
+      scripted ??
+      (leader === node || isForAnyReplica(request.consistency) ? wrong : refusal('NOT_LEADER', true, { leaderHint: leader ?? '' }))
     if (error !== undefined) return new pb.v1.ScanReply({ error })
     const rows = request.shards
       .flatMap((shard) => [...this.#shard(shard).rows.values()])

@@ -1,7 +1,7 @@
 import { Config } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import type { ReplicaApi } from '../../raft/replica-api.ts'
-import type { ProposalOutcome, ReadOutcome } from '../../raft/state-machine.ts'
+import type { ProposalOutcome, ReadKind, ReadOutcome } from '../../raft/state-machine.ts'
 import type { GroupResult } from '../../shardserver/apply-run.ts'
 import { encodeBirth } from '../../shardserver/entry.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
@@ -12,13 +12,15 @@ import type { MemoryStore } from './memory-store.ts'
 export class FakeReplica implements ReplicaApi<GroupResult> {
   readonly group: string
   readonly replica = 1
-  readonly role = 'leader'
+  role: 'leader' | 'follower' = 'leader'
   leader = 1
   readonly term = 1
   readonly conf = conf
   readonly stateMachine: GroupStateMachine
   readonly log = new LogBuilder()
   readIndexes = 0
+  /** How each read index was to be had. */
+  readonly kinds: ReadKind[] = []
   timeMs = 1000
   mode: 'serves' | 'not-leader' | 'overloaded' | 'stopped' | 'loses' | 'holds' = 'serves'
   readMode: 'serves' | 'not-leader' | 'holds' = 'serves'
@@ -71,10 +73,11 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
     for (const done of this.#held.splice(0)) done({ kind: 'ready' })
   }
 
-  readonly freshAsOfMs = Number.NEGATIVE_INFINITY
+  freshAsOfMs = Number.NEGATIVE_INFINITY
 
-  readIndex(done: (outcome: ReadOutcome) => void): void {
+  readIndex(done: (outcome: ReadOutcome) => void, kind: ReadKind = 'quorum'): void {
     this.readIndexes++
+    this.kinds.push(kind)
     const { readMode } = this
     if (readMode === 'holds') {
       this.#held.push(done)

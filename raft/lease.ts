@@ -23,7 +23,7 @@ export function leaseMs(electionTicks: number, tickMs: number): number {
  * A leader's lease: while it holds no other can have been elected, so that reads need no round of their own. It counts on the monotonic clock,
  * from before the heartbeats of a round left, once a quorum has promised, in answer to them, to elect nobody for an election timeout. Nothing is
  * remembered of a lease but when rounds left: whether it holds is worked out where it is used, from the promises and the membership of that
- * moment. See docs/decisions/0015-leases.md.
+ * moment. See docs/decisions/0016-leases.md.
  */
 export class Lease {
   readonly #clock: Clock

@@ -102,6 +102,7 @@ function settingsOf(flags: ProcessFlags, http: string): ProcessSettings {
     electionTimeoutMs: flags['election-timeout-ms'],
     heartbeatMs: flags['heartbeat-ms'],
     snapshotLogBytes: flags['snapshot-log-bytes'],
+    snapshotBytesPerSecond: flags['snapshot-bytes-per-second'],
     memtableBytes: flags['memtable-bytes'],
     blockCacheBytes: flags['block-cache-bytes'],
     diskReserveBytes: flags['disk-reserve-bytes'],

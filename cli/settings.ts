@@ -52,6 +52,7 @@ const tuning = {
   'election-timeout-ms': integer(50, 600_000).default(1_000),
   'heartbeat-ms': integer(10, 60_000).default(100),
   'snapshot-log-bytes': integer(65_536, 1024 * GiB).default(67_108_864),
+  'snapshot-bytes-per-second': integer(1_024, 1024 * GiB).optional(),
   'memtable-bytes': integer(1_048_576, 2 * GiB).default(67_108_864),
   'block-cache-bytes': integer(1_048_576, 64 * GiB).default(134_217_728),
   'disk-reserve-bytes': integer(0, 64 * GiB).default(16_777_216),

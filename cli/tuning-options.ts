@@ -7,6 +7,7 @@ const tuningHelp: Readonly<Record<keyof TuningFlags, string>> = {
   'election-timeout-ms': 'a follower that hears nothing stands for election after T to 2T (default: 1000)',
   'heartbeat-ms': 'how often a leader makes itself heard (default: 100)',
   'snapshot-log-bytes': 'log kept per group before it is cut (default: 67108864)',
+  'snapshot-bytes-per-second': 'limit of what replicas that lag fetch, per process (default: none)',
   'memtable-bytes': 'memory for writes that wait to be flushed, per node (default: 67108864)',
   'block-cache-bytes': 'memory for blocks read, per node (default: 134217728)',
   'disk-reserve-bytes': 'held back on the disk, given up when it is full, per process (default: 16777216)',

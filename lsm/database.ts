@@ -240,6 +240,12 @@ export class Database {
     await this.#engine.store.settle()
   }
 
+  /** About what all of it takes, on disk and in memory. */
+  get bytes(): number {
+    const { view } = this.#engine
+    return view.version.tables().reduce((sum, table) => sum + table.size, this.#engine.memtableBytes)
+  }
+
   stats(): DatabaseStats {
     const { view, counters, options } = this.#engine
     return {

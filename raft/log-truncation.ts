@@ -3,7 +3,7 @@ import type { StateMachine } from './state-machine.ts'
 
 /** Past so many times `snapshotLogBytes` the log is kept for nobody who lags. */
 const laggardFactor = 2
-/** Past so many times it is kept for nobody who fetches a snapshot. */
+/** Past so many times, and past the size of the state, it is kept for nobody who fetches a snapshot. */
 const fetchFactor = 16
 
 export interface LogTruncationOptions {
@@ -15,7 +15,7 @@ export interface LogTruncationOptions {
     term(index: number): number | undefined
     truncateTo(index: number, term: number): void
   }
-  readonly stateMachine: Pick<StateMachine<unknown>, 'durable' | 'flush'>
+  readonly stateMachine: Pick<StateMachine<unknown>, 'durable' | 'flush' | 'bytes'>
   /** The log grows to about this before the state machine is flushed to free it. */
   readonly snapshotLogBytes: number
   /** Index of the last entry applied. */
@@ -35,7 +35,8 @@ export interface LogTruncationOptions {
  * machine is durable and the driver knows it applied. Of that it is kept
  * - for replicas that lag, while it is shorter than twice `snapshotLogBytes`; beyond, the newest `snapshotLogBytes` of it are, since most who lag
  *   lag by little. Who needs what is gone gets a snapshot;
- * - behind a snapshot that a replica is fetching, so that its log begins where the snapshot ends, while it is shorter than sixteen times that.
+ * - behind a snapshot that a replica is fetching, so that its log begins where the snapshot ends, while it is shorter than sixteen times that or than
+ *   the state itself: who fetches faster than is written is there before the log has grown as long as what it fetches.
  *
  * What every replica holds durably stays in the log of each later leader, so that bound, once heard, holds in all terms to come.
  */
@@ -98,7 +99,7 @@ export class LogTruncation {
     let index = Math.min(this.#options.applied(), this.#options.stable())
     const { bytes } = log
     if (!this.#pinning) index = Math.min(index, bytes < laggardFactor * snapshotLogBytes ? this.#allMatched : this.#behindNewest())
-    if (bytes >= fetchFactor * snapshotLogBytes) return index
+    if (bytes >= Math.max(fetchFactor * snapshotLogBytes, this.#options.stateMachine.bytes ?? 0)) return index
     return Math.min(index, this.#options.fetchedSnapshot() ?? index)
   }
 

@@ -14,7 +14,7 @@ export function openHost(
   onFatal: (error: Error) => void,
 ): Promise<RaftHost> {
   const { clock, random, fileSystem, transport, logger } = seams
-  const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, readMode, maxAppendBytes, unsafe } = settings
+  const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, snapshotBytesPerSecond, readMode, maxAppendBytes, unsafe } = settings
   return RaftHost.open({
     clock,
     random,
@@ -25,6 +25,7 @@ export function openHost(
     electionTimeoutMs,
     heartbeatMs,
     snapshotLogBytes,
+    snapshotBytesPerSecond,
     space,
     leases: readMode === 'lease',
     resolve,

@@ -17,6 +17,8 @@ export interface ProcessSettings {
   readonly electionTimeoutMs: number
   readonly heartbeatMs: number
   readonly snapshotLogBytes: number
+  /** Of all snapshots into this process together; undefined: as fast as it goes. */
+  readonly snapshotBytesPerSecond?: number | undefined
   readonly memtableBytes: number
   /** Held in a file of no use, and given back when the disk is full. */
   readonly diskReserveBytes: number

@@ -6,12 +6,10 @@ import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import type { Route, Transport } from '../base/transport.ts'
-import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { alignLog } from './align-log.ts'
 import type { Message } from './core/types.ts'
 import type { DataDirectory } from './data-directory.ts'
-import { fetchFiles } from './file-fetch.ts'
 import { FileServer } from './file-server.ts'
 import type { FileSource } from './file-set.ts'
 import { atMost, handOverReplica } from './hand-over.ts'
@@ -23,7 +21,7 @@ import { Messenger } from './messenger.ts'
 import { Pulse } from './pulse.ts'
 import { Replica } from './replica.ts'
 import type { UnsafeReplica } from './replica-options.ts'
-import type { SnapshotPeers } from './snapshot-install.ts'
+import { SnapshotFetches } from './snapshot-fetches.ts'
 import { SnapshotSource } from './snapshot-source.ts'
 import type { StateMachine } from './state-machine.ts'
 
@@ -50,6 +48,8 @@ export interface RaftHostOptions {
   onFatal(error: Error): void
   /** Bytes of entries in one append. */
   readonly maxAppendBytes?: number
+  /** Of all snapshots into this process together; undefined: as fast as it goes. */
+  readonly snapshotBytesPerSecond?: number | undefined
   /** A full disk is waited for, and entries from peers are turned away while what is left is for votes. Not given: nobody watches. */
   readonly space?: Space
   /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
@@ -85,6 +85,7 @@ export class RaftHost {
   readonly #exports = new Map<string, FileSource>()
   readonly #hosted = new Map<string, Hosted>()
   readonly #pulse: Pulse
+  readonly #fetches: SnapshotFetches
   #reclaiming = false
   #failed = false
   #leaving = false
@@ -93,6 +94,7 @@ export class RaftHost {
   private constructor(options: RaftHostOptions, log: SharedLog) {
     this.#options = options
     this.#log = log
+    this.#fetches = new SnapshotFetches({ ...options, bytesPerSecond: options.snapshotBytesPerSecond })
     this.#messenger = new Messenger({
       transport: options.transport,
       clock: options.clock,
@@ -278,7 +280,7 @@ export class RaftHost {
       electionTicks: this.#pulse.electionTicks,
       heartbeatTicks: this.#pulse.heartbeatTicks,
       snapshotLogBytes,
-      peers: this.#peers(start),
+      peers: this.#fetches.peersOf(group, number, (peer) => members.get(peer)),
       send: (message, envelope) => this.#send(group, members, message, envelope),
       silentTicks: (peer) => this.#pulse.silentTicks(members.get(peer)),
       onSoftState: start.onSoftState,
@@ -299,20 +301,6 @@ export class RaftHost {
     const folder = joinPath(directory.replicaFolder(group, replica), 'snapshots')
     const mayExport = () => this.#hosted.get(group)?.replica.failure === undefined
     return new SnapshotSource({ fileSystem, logger, folder, stateMachine, mayExport })
-  }
-
-  #peers({ group, replica, members }: Pick<ReplicaStart<unknown>, 'group' | 'replica' | 'members'>): SnapshotPeers {
-    const { fileSystem, clock, transport, directory, resolve } = this.#options
-    const folder = joinPath(directory.replicaFolder(group, replica), 'fetch')
-    return {
-      fetch: (peer, minIndex, signal) => {
-        const address = resolve(members.get(peer) ?? '')
-        if (address === undefined) return Promise.reject(new OstrakaError('UNAVAILABLE', `the node of replica ${peer} is not known`, true))
-        const request = { group, snapshot: { minIndex } }
-        return fetchFiles({ transport, address, fileSystem, clock, clusterId: () => directory.clusterId, request, folder, signal })
-      },
-      discard: () => fileSystem.removeFolder(folder),
-    }
   }
 
   /** A replica that stopped by a fault of its own leaves the others be; a disk that failed under it is everyone's. */

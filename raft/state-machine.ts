@@ -15,6 +15,8 @@ export interface StateMachine<Result> {
   readonly durable: SnapshotMeta
   /** Largest group time that an applied entry carried, milliseconds; left out by machines that know no time. */
   readonly timeMs?: number
+  /** About what a snapshot takes; left out by machines that are small. */
+  readonly bytes?: number
   /** Set by the driver: called each time `durable` has moved. */
   onDurable: (() => void) | undefined
   /** Applies; answers with one result for each entry, for the proposer if it is here. */

@@ -87,6 +87,10 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     return this.#durable
   }
 
+  get bytes(): number {
+    return this.#store.bytes
+  }
+
   /** Index of the last entry applied. */
   get applied(): number {
     return this.#applied.index

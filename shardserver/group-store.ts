@@ -23,6 +23,8 @@ export interface GroupStore extends SnapshotDatabase {
   discardIngest(prepared: PreparedIngest): Promise<void>
   /** As `exciseAll`, and behind that puts the tables in. The files may go when it has resolved. */
   ingest(prepared: PreparedIngest, mark: Uint8Array, options: { readonly excise: readonly KeyRange[] }): Promise<void>
+  /** About what all of it takes. */
+  readonly bytes: number
   /** About what a range takes. */
   approximateBytes(lower: Uint8Array, upper: Uint8Array): Promise<number>
   /** The mark of the newest durable seal. */

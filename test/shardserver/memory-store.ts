@@ -59,6 +59,12 @@ export class MemoryStore implements GroupStore {
     this.durableMark = mark
   }
 
+  get bytes(): number {
+    let bytes = 0
+    for (const [key, value] of this.#entries) bytes += key.length + value.length
+    return bytes
+  }
+
   /** The store as it is after its process died. */
   crash(): MemoryStore {
     return new MemoryStore(this.#durable, this.durableMark, this.fileSystem)

@@ -30,6 +30,8 @@ export interface SimClusterOptions {
   /** Small memtables bring flushes and compactions into a short run. */
   readonly memtableBytes?: number
   readonly snapshotLogBytes?: number
+  /** As fast as it goes if not given. */
+  readonly snapshotBytesPerSecond?: number
   readonly maxMigrations?: number
   /** As fast as it goes if not given. */
   readonly migrationBytesPerSecond?: number
@@ -267,7 +269,14 @@ export class SimCluster implements NemesisTarget {
 
   async #open(name: string, process: SimProcess, onFatal: (error: Error) => void): Promise<NonNullable<Machine['running']>> {
     const isController = this.controllerNames.includes(name)
-    const { electionTimeoutMs = 500, memtableBytes = 64 * 1024, snapshotLogBytes = 256 * 1024, unsafe, breaks } = this.#options
+    const {
+      electionTimeoutMs = 500,
+      memtableBytes = 64 * 1024,
+      snapshotLogBytes = 256 * 1024,
+      snapshotBytesPerSecond,
+      unsafe,
+      breaks,
+    } = this.#options
     const settings = {
       id: name,
       listen: [{ name: 'default', address: `${name}:${isController ? controllerPort : nodePort}` }],
@@ -278,6 +287,7 @@ export class SimCluster implements NemesisTarget {
       electionTimeoutMs,
       heartbeatMs: electionTimeoutMs / 10,
       snapshotLogBytes,
+      snapshotBytesPerSecond,
       memtableBytes,
       blockCacheBytes: 1024 * 1024,
       diskReserveBytes: 64 * 1024,

@@ -4,6 +4,7 @@ import { ApplyPump } from './apply-pump.ts'
 import { leavesQuiet } from './core/quiescence.ts'
 import type { Raft } from './core/raft.ts'
 import { type ConfState, type Entry, type Message, NONE, type Ready, type SnapshotMeta } from './core/types.ts'
+import { Fitness } from './fitness.ts'
 import { GroupTime } from './group-time.ts'
 import { LeaderTransfer, type TransferOutcome } from './leader-transfer.ts'
 import { Lease } from './lease.ts'
@@ -36,6 +37,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #truncation: LogTruncation
   readonly #waiters: AppliedWaiters
   readonly #transfer: LeaderTransfer
+  readonly #fitness: Fitness
   readonly #install: SnapshotInstall
   #drainScheduled = false
   /** It follows in a quiet group. */
@@ -70,6 +72,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#waiters = new AppliedWaiters(options.group, this.#pump.applied)
     this.#core = makeCore(options, this.#pump)
     this.#transfer = new LeaderTransfer(this.#core, options.electionTicks)
+    this.#fitness = new Fitness(this.#core, options.electionTicks, (ended) => this.#handOver(ended))
     this.#install = this.#makeInstall()
     log.onLoaded = () => {
       this.#guard(() => this.#core.entriesLoaded())
@@ -207,6 +210,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       return
     }
     this.#guard(() => this.#core.tick(at))
+    this.#guard(() => this.#fitness.tick(at))
     this.#transfer.tick()
     if (this.#core.hasReady() || this.#transfer.underWay) this.#wake()
   }
@@ -308,10 +312,18 @@ export class Replica<Result> implements ReplicaApi<Result> {
     if (this.#reads.hasQueued) this.#wake()
   }
 
+  /** The disk stalls. `ended` is called when another has the office, or nobody takes it. */
+  #handOver(ended: () => void): void {
+    const [target] = this.successors()
+    this.#options.logger.warn({ to: target }, 'the disk does not answer: this replica gives its leadership up')
+    if (target === undefined) ended()
+    else this.#transfer.request(target, ended)
+  }
+
   /** It must not lead until it has one: it could not apply what it commits. */
   #needSnapshot(index: number): void {
     this.#options.logger.warn({ index }, 'an entry cannot be applied without a snapshot from a peer')
-    this.#guard(() => this.#core.setFit(false))
+    this.#guard(() => this.#fitness.needSnapshot(true))
     // What is committed will not be applied here: it comes with the snapshot.
     this.#proposals.loseBehind(0)
     this.#install.needed(index)
@@ -321,7 +333,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   /** The state machine's edit was the commit point; the log's mark comes next, and the answer to the leader leaves behind it. */
   #installed(meta: SnapshotMeta): void {
     if (this.#core.snapshotInstalled(meta)) this.#log.reset(meta.index, meta.term)
-    this.#core.setFit(true)
+    this.#fitness.needSnapshot(false)
     this.#proposals.loseBehind(0)
     this.#pump.installed(meta.index)
     this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
@@ -376,11 +388,13 @@ export class Replica<Result> implements ReplicaApi<Result> {
     }
     const waiting = [...messages]
     this.#unsynced.push(waiting)
+    this.#fitness.appendHanded()
     const last = entries.at(-1)
     this.#log.append(entries, hardState, () => {
       this.#unsynced.shift()
       if (this.#stopped !== undefined) return
       this.#guard(() => {
+        this.#fitness.appendDurable()
         if (last !== undefined) this.#core.appended(last.term, last.index)
         this.#sendAll(waiting)
       })

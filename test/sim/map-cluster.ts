@@ -9,6 +9,7 @@ import type { Replica } from '../../raft/replica.ts'
 import type { StateMachine } from '../../raft/state-machine.ts'
 import type { NemesisTarget } from './nemesis.ts'
 import type { RaftObserver } from './raft-observer.ts'
+import type { DiskOptions } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
 import type { World } from './world.ts'
@@ -72,7 +73,8 @@ export class MapCluster implements NemesisTarget {
   readonly #maxAppendBytes: number
   readonly #members = new Map<string, Member>()
 
-  constructor(world: World, observer: RaftObserver, unsafe?: UnsafeRaft) {
+  /** `disks`: by name; an ordinary one where none is given. */
+  constructor(world: World, observer: RaftObserver, unsafe?: UnsafeRaft, disks: Readonly<Record<string, DiskOptions>> = {}) {
     this.#world = world
     this.#observer = observer
     this.#unsafe = unsafe
@@ -80,7 +82,7 @@ export class MapCluster implements NemesisTarget {
     // In some worlds an append carries one entry, so that entries arrive apart.
     this.#maxAppendBytes = world.random.next() < 0.5 ? 1 : 1024 * 1024
     for (const name of names) {
-      const process = new SimProcess(world, { name, network: this.network })
+      const process = new SimProcess(world, { name, network: this.network, disk: disks[name] ?? {} })
       this.#members.set(name, { process, host: undefined, replica: undefined, machine: undefined })
       this.#start(name)
     }

@@ -131,7 +131,7 @@ export class RaftLog {
   appliedTo(index: number): void {
     assert(index <= this.#commit, `applied ${index} behind the commit index ${this.#commit}`)
     if (index > this.#applied) this.#applied = index
-    while ((this.#confChanges[0] ?? Number.POSITIVE_INFINITY) <= this.#applied) this.#confChanges.shift()
+    while (this.#confChanges.length > 0 && (this.#confChanges[0] as number) <= index) this.#confChanges.shift()
   }
 
   handOut(): readonly Entry[] {

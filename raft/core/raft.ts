@@ -562,6 +562,8 @@ export class Raft {
     const type = pre ? MessageType.PreVoteResponse : MessageType.VoteResponse
     const answer = draftMessage(type, this.#self, message.from, granted ? message.term : this.#term)
     answer.reject = !granted
+    answer.index = Math.min(this.#log.commit, message.index)
+    answer.logTerm = this.#log.term(answer.index) ?? 0
     if (granted && !pre) {
       this.#vote = message.from
       this.#timer.reset()
@@ -583,7 +585,18 @@ export class Raft {
   }
 
   #handleVoteResponse(message: Message): void {
+    this.#learnCommit(message)
     if (this.#campaign?.isAnsweredBy(message)) this.#countVote(this.#campaign, message.from, !message.reject)
+  }
+
+  /**
+   * A committed entry of the answerer's that is in this log too is committed here as well. Else a group could be stuck: a leader whose removal is
+   * committed, and who alone knows it, asks for no votes and has too long a log to give its own, and the others need it until they know.
+   */
+  #learnCommit({ index, logTerm }: Message): void {
+    if (this.#leadership !== undefined || index <= this.#log.commit || this.#log.term(index) !== logTerm) return
+    this.#log.commitTo(index)
+    if (this.#campaign !== undefined && this.#log.hasUnappliedConfChange) this.#becomeFollower(this.#term, NONE)
   }
 
   #countVote(campaign: Campaign, from: ReplicaNumber, granted: boolean): void {

@@ -64,10 +64,11 @@ export interface SnapshotMeta {
 export const MessageType = {
   /** Would you vote for me in `term` (mine + 1)? index, logTerm: my last entry; context: 1 if forced. */
   PreVote: 1,
-  /** Granted: `term` is the asked one. Rejected: the answerer's own. */
+  /** Granted: `term` is the asked one. Rejected: the answerer's own. index, logTerm: as in a VoteResponse. */
   PreVoteResponse: 2,
   /** index, logTerm: the candidate's last entry; context: 1 if forced (no lease holds it off). */
   Vote: 3,
+  /** index, logTerm: an entry, not behind the candidate's last, that the answerer knows to be committed; 0: it knows of none. */
   VoteResponse: 4,
   /** `entries` follow the entry (index, logTerm); commit: the leader's commit index. */
   Append: 5,

@@ -111,4 +111,37 @@ describe('a leader that is removed', () => {
     for (let i = 0; i < 60 && network.replicas.every(({ raft }) => raft.role !== 'leader'); i++) network.tick()
     expect([2, 3]).toContain(network.leader.id)
   })
+
+  // Found by the random cluster: 1 was too far ahead to vote for 2, and 2 did not know that 1 could not campaign.
+  it('and alone knows it, with a log that is longer than the others, lets them know when they ask for its vote', () => {
+    const network = ledByOne(2)
+    network.get(1).raft.proposeConfChange(auto(r(1)), NO_CONTEXT)
+    for (const sent of network.get(1).drain()) network.get(2).raft.step(sent)
+    const answers = network.get(2).drain()
+    network.isolate(2)
+    network.propose(1, 'a', 'b')
+    for (const answer of answers) network.get(1).raft.step(answer)
+    network.deliver()
+    expect(network.get(1).raft.role).toBe('follower')
+    expect(network.get(1).raft.membership.conf).toEqual(conf([2]))
+    expect(network.get(2).raft.membership.conf).toEqual(conf([1, 2]))
+    network.heal()
+    for (let i = 0; i < 40 && network.replicas.every(({ raft }) => raft.role !== 'leader'); i++) network.tick()
+    expect(network.leader.id).toBe(2)
+    expect(network.propose(2, 'c')).toBe(true)
+    expect(network.get(2).texts()).toEqual(['c'])
+  })
+})
+
+describe('a replica that holds a membership change', () => {
+  it('has in the same Ready, so in the same batch, a commit index that covers the change before', () => {
+    const network = ledByOne(4)
+    change(network, auto(r(4)))
+    const first = network.get(1).raft.commit
+    network.get(1).raft.proposeConfChange(auto(r(3)), NO_CONTEXT)
+    for (const sent of network.get(1).drain()) if (sent.to === 2) network.get(2).raft.step(sent)
+    const ready = network.get(2).raft.ready()
+    expect(ready.entries.some(({ kind }) => kind === EntryKind.ConfChange)).toBe(true)
+    expect((ready.hardState?.commit ?? network.get(2).log.hardState.commit) >= first).toBe(true)
+  })
 })

@@ -37,6 +37,12 @@ export class MemoryLog implements LogView {
     return this.#durable.base.index + this.#durable.entries.length
   }
 
+  /** Of the entry at `index` as a crash would leave it. */
+  durableTerm(index: number): number | undefined {
+    const { base, entries } = this.#durable
+    return index === base.index ? base.term : entries[index - base.index - 1]?.term
+  }
+
   get durableFirstIndex(): number {
     return this.#durable.base.index + 1
   }

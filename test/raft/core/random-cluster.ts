@@ -1,6 +1,12 @@
 import { SeededRandom } from '../../../base/random.ts'
-import type { CoreOptions, Message, Ready } from '../../../raft/core/types.ts'
-import { bytes, conf, type Store, TestReplica } from './test-replica.ts'
+import { initialConf } from '../../../raft/core/membership.ts'
+import type { ConfChange, ConfStep, CoreOptions, Message } from '../../../raft/core/types.ts'
+import { Invariants } from './invariants.ts'
+import { bytes, TestReplica } from './test-replica.ts'
+
+/** Replicas that the group does not begin with. */
+const SPARES = 2
+const NO_CONTEXT = new Uint8Array(0)
 
 export interface Faults {
   /** A restarted replica has forgotten whom it voted for. */
@@ -9,25 +15,31 @@ export interface Faults {
   readonly answerBeforeDurable?: boolean
   /** The group goes quiet where it rests, and its driver says all kinds of things of the leader's node. */
   readonly quiesce?: boolean
+  /** Membership changes at this chance per step, of one voter each. */
+  readonly singleChanges?: number
   readonly unsafe?: CoreOptions['unsafe']
 }
 
 /**
  * Replicas under a random schedule: messages are lost, doubled and reordered, also across restarts; restarts keep what was durable and a
- * random part of what was on its way; writes become durable late; logs are compacted and snapshots installed. After each step the
- * invariants of Raft are checked from outside (Raft, Figure 3). Throws on the first that is broken.
+ * random part of what was on its way; writes become durable late, and what is committed is applied late; logs are compacted and snapshots installed;
+ * replicas come and go, one or several at once. After each step the invariants are checked from outside.
  */
 export class RandomCluster {
   readonly random: SeededRandom
   readonly replicas: readonly TestReplica[]
   readonly faults: Faults
-  readonly counts = { committed: 0, leaders: 0, reads: 0, lostReads: 0, restarts: 0, snapshots: 0, transfers: 0, quiets: 0 }
+  readonly counts = { reads: 0, lostReads: 0, restarts: 0, snapshots: 0, transfers: 0, quiets: 0 }
+  readonly invariants: Invariants
   #transit: Message[] = []
+  readonly #size: number
   /** Chances per message, drawn per seed. */
   readonly #loss: number
   readonly #doubling: number
   readonly #crashes: number
   readonly #persistence: number
+  /** Of proposing a membership change. */
+  readonly #changes: number
   /** Of cutting off or restarting a leader. */
   readonly #churn: number
   /** Its messages are lost. */
@@ -35,53 +47,54 @@ export class RandomCluster {
   /** Its clock stands: a leader that was cut off does not know it. */
   #paused = 0
 
-  // What the checkers remember.
-  readonly #leaderOf = new Map<number, number>()
-  readonly #entryOf = new Map<string, { data: string; termBefore: number }>()
-  readonly #committedTerm: number[] = [0]
-  readonly #digestAt = new Map<number, number>()
-  readonly #lastCommit: number[] = []
-  readonly #lastTerm: number[] = []
-  readonly #reads = new Map<number, number>()
   #nextRead = 1
   #nextValue = 1
 
   constructor(seed: number, size: number, faults: Faults = {}) {
     this.random = new SeededRandom(seed)
     this.faults = faults
+    this.#size = size
     this.#loss = this.random.below(3) === 0 ? 0 : this.random.next() * 0.3
     this.#doubling = this.random.next() * 0.2
-    this.#crashes = this.random.next() * 0.01
+    this.#crashes = this.random.next() * 0.006
     this.#churn = this.random.below(3) === 0 ? this.random.next() * 0.01 : 0
-    const electionTicks = 3 + this.random.below(4)
-    const maxAppendBytes = this.#oneOf([1, 100, 1000])
-    const maxInflightBytes = this.#oneOf([1, 300, 10_000])
+    this.#changes = faults.singleChanges ?? (this.random.below(4) === 0 ? 0 : this.random.next() * 0.06)
+    const electionTicks = 8 + this.random.below(16)
+    const maxAppendBytes = this.#oneOf([1, 100, 1000]) ?? 0
+    const maxInflightBytes = this.#oneOf([1, 300, 10_000]) ?? 0
     this.#persistence = 0.1 + this.random.next() * 0.9
-    const ids = Array.from({ length: size }, (_, i) => i + 1)
-    const members = conf(ids)
-    this.replicas = ids.map((id) => {
+    const lazy = this.random.below(2) === 0
+    const stepDownOnRemoval = this.random.below(4) > 0
+    const members = initialConf(Array.from({ length: size }, (_, i) => i + 1))
+    this.replicas = Array.from({ length: size + SPARES }, (_, i) => {
+      const id = i + 1
       const options = {
         random: this.random.fork(),
         electionTicks,
         heartbeatTicks: 1 + this.random.below(2),
         maxAppendBytes,
         maxInflightBytes,
+        stepDownOnRemoval,
         quiesce: faults.quiesce ?? false,
         unsafe: faults.unsafe ?? {},
       }
-      const replica = new TestReplica(id, { conf: members, options })
-      replica.onReady = (ready) => this.#checkReady(replica, ready)
-      replica.onApply = (store) => this.#checkApplied(replica, store)
-      this.#lastCommit[id] = 0
-      this.#lastTerm[id] = 0
-      return replica
+      return new TestReplica(id, { conf: id <= size ? members : initialConf([]), options, lazy })
     })
+    this.invariants = new Invariants(this.replicas)
+    for (const replica of this.replicas) {
+      replica.onReady = (ready) => {
+        this.invariants.checkReady(replica, ready)
+        if (faults.answerBeforeDurable) this.#send(ready.messagesAfterAppend.filter(({ to }) => to !== replica.id))
+      }
+      replica.onApply = (store) => this.invariants.checkApplied(replica, store)
+    }
   }
 
+  /** `steps` for each replica that the group begins with. */
   run(steps: number): void {
-    for (let i = 0; i < steps; i++) {
+    for (let i = 0; i < steps * this.#size; i++) {
       this.#act()
-      for (const replica of this.replicas) this.#checkReplica(replica)
+      for (const replica of this.replicas) this.invariants.check(replica)
     }
   }
 
@@ -92,26 +105,22 @@ export class RandomCluster {
     this.counts.quiets += this.replicas.filter(({ raft }) => raft.quiet).length
   }
 
-  /** Without faults the group must elect a leader, commit, agree and answer a read. */
+  /** Without faults the group must elect a leader, commit, and agree: all that belong to it by then. */
   converge(): void {
     const target = this.#nextValue++
     this.#cutOff = 0
     let proposed = false
     for (let round = 0; round < 400; round++) {
       this.#calmRound()
-      const leader = this.replicas.find(({ raft }) => raft.role === 'leader')
-      if (leader !== undefined && !proposed) proposed = leader.raft.propose([bytes(`last ${target}`)]).ok
-      const [first] = this.replicas
-      const agreed = this.replicas.every(({ applied }) => applied.index === first?.applied.index && applied.digest === first.applied.digest)
-      if (
-        proposed &&
-        agreed &&
-        leader !== undefined &&
-        leader.raft.commit === leader.raft.lastIndex &&
-        leader.applied.index === leader.raft.commit
-      ) {
-        return
-      }
+      const [leader] = this.#leaders()
+      if (leader === undefined) continue
+      if (!proposed) proposed = leader.raft.propose([bytes(`last ${target}`)]).ok
+      const { replicas, conf } = leader.raft.membership
+      const agreed = replicas.every((id) => {
+        const { applied } = this.#replica(id)
+        return applied.index === leader.applied.index && applied.digest === leader.applied.digest
+      })
+      if (proposed && agreed && !conf.autoLeave && leader.applied.index === leader.raft.lastIndex) return
     }
     throw new Error(
       `no convergence: ${this.replicas.map(({ raft, applied }) => `${raft.role} term ${raft.term} applied ${applied.index} of ${raft.lastIndex}`).join('; ')}`,
@@ -129,7 +138,7 @@ export class RandomCluster {
       const batch = this.#transit
       this.#transit = []
       for (const message of batch) this.#transit.push(...this.#replica(message.to).step(message))
-      for (const replica of this.replicas) this.#checkReplica(replica)
+      for (const replica of this.replicas) this.invariants.check(replica)
     }
   }
 
@@ -141,14 +150,18 @@ export class RandomCluster {
     return this.#replica(1 + this.random.below(this.replicas.length))
   }
 
-  #oneOf(values: readonly number[]): number {
-    return values[this.random.below(values.length)] as number
+  /** Of the newest term first. */
+  #leaders(): TestReplica[] {
+    return this.replicas.filter(({ raft }) => raft.role === 'leader').sort((a, b) => b.raft.term - a.raft.term)
+  }
+
+  #oneOf<T>(values: readonly T[]): T | undefined {
+    return values[this.random.below(Math.max(1, values.length))]
   }
 
   /** The leader of the newest term is cut off, with its clock, or restarted. */
   #unseat(): void {
-    const leaders = this.replicas.filter(({ raft }) => raft.role === 'leader').sort((a, b) => b.raft.term - a.raft.term)
-    const [leader] = leaders
+    const [leader] = this.#leaders()
     if (leader === undefined) return
     if (this.random.below(2) === 0) {
       this.#cutOff = leader.id
@@ -160,22 +173,24 @@ export class RandomCluster {
 
   #act(): void {
     if (this.random.next() < this.#churn) this.#unseat()
+    if (this.random.next() < this.#changes) this.#change()
+    this.#pick().apply(this.random.below(4))
     const choice = this.random.next()
     const replica = this.#pick()
-    if (choice < 0.36) this.#deliverOne()
-    else if (choice < 0.5) this.#takeReady(replica)
-    else if (choice < 0.5 + 0.25 * this.#persistence) this.#persist(replica)
-    else if (choice < 0.8) this.#tick(replica)
-    else if (choice < 0.86) this.#propose()
-    else if (choice < 0.91) this.#read(replica)
+    if (choice < 0.44) this.#deliverOne()
+    else if (choice < 0.6) this.#takeReady()
+    else if (choice < 0.6 + 0.2 * this.#persistence) this.#persist()
+    else if (choice < 0.86) this.#tick(replica)
+    else if (choice < 0.89) this.#propose()
+    else if (choice < 0.915) this.#read(replica)
     else if (choice < 0.93) this.#compact(replica)
     else if (choice < 0.95) this.#install(replica)
     else if (choice < 0.96) replica.log.coldBelow = replica.log.firstIndex + this.random.below(10)
     else if (choice < 0.98) this.#load(replica)
     else if (choice < 0.983) this.#cutOneOff()
     else if (choice < 0.983 + this.#crashes) this.#restart(replica)
-    else if (choice > 0.996) this.#transfer(replica.id)
-    else if (choice > 0.993 && this.faults.quiesce === true) this.#nodeNews(replica)
+    else if (choice > 0.998) this.#transfer(replica.id)
+    else if (choice > 0.995 && this.faults.quiesce === true) this.#nodeNews(replica)
   }
 
   /** What a driver says of the leader's node: it was silent for a while, or its process is gone; true or not, safety does not rest on it. */
@@ -213,30 +228,49 @@ export class RandomCluster {
     if (this.#transit.length > 500) this.#transit.splice(0, 250)
   }
 
-  #takeReady(replica: TestReplica): void {
-    if (replica.raft.hasReady()) this.#send(replica.takeReady())
+  #takeReady(): void {
+    const replica = this.#oneOf(this.replicas.filter(({ raft }) => raft.hasReady()))
+    if (replica === undefined) return
+    this.#send(replica.takeReady())
     this.#countReads(replica)
   }
 
-  #persist(replica: TestReplica): void {
-    this.#send(replica.persistOne())
+  #persist(): void {
+    const replica = this.#oneOf(this.replicas.filter(({ unpersisted }) => unpersisted > 0))
+    if (replica !== undefined) this.#send(replica.persistOne())
   }
 
   #propose(): void {
-    const leaders = this.replicas.filter(({ raft }) => raft.role === 'leader')
-    const leader = leaders[this.random.below(Math.max(1, leaders.length))]
+    const leader = this.#oneOf(this.#leaders())
     if (leader === undefined) return
     const datas = Array.from({ length: 1 + this.random.below(3) }, () => bytes(`${this.#nextValue++}`))
     leader.raft.propose(datas)
   }
 
+  #change(): void {
+    const leader = this.#oneOf(this.#leaders())
+    leader?.raft.proposeConfChange(this.#drawChange(leader), NO_CONTEXT)
+  }
+
+  #drawChange(leader: TestReplica): ConfChange {
+    const single = this.faults.singleChanges !== undefined
+    const steps: ConfStep[] = []
+    if (!single && leader.raft.membership.conf.votersOutgoing.length > 0) return { transition: 'auto', steps }
+    const count = single ? 1 : 1 + this.random.below(3)
+    for (let i = 0; i < count; i++) {
+      const choice = this.random.next()
+      steps.push({ type: choice < 0.5 ? 'add-voter' : choice < 0.65 ? 'add-learner' : 'remove', replica: this.#pick().id })
+    }
+    const choice = this.random.below(4)
+    return { transition: single || choice < 2 ? 'auto' : choice === 2 ? 'joint-implicit' : 'joint-explicit', steps }
+  }
+
   /** Half of the reads go to the one of those that believe to lead that has done so longest: it may be wrong. */
   #read(any: TestReplica): void {
-    const leaders = this.replicas.filter(({ raft }) => raft.role === 'leader').sort((a, b) => a.raft.term - b.raft.term)
-    const replica = this.random.below(2) === 0 ? (leaders[0] ?? any) : any
-    const committed = Math.max(...this.replicas.map(({ raft }) => raft.commit), this.#committedTerm.length - 1)
+    const replica = this.random.below(2) === 0 ? (this.#leaders().at(-1) ?? any) : any
     const context = this.#nextRead++
-    if (replica.raft.readIndex(context) || replica.raft.forwardReadIndex(context)) this.#reads.set(context, committed)
+    this.invariants.readBegins(context)
+    if (!replica.raft.readIndex(context) && !replica.raft.forwardReadIndex(context)) this.invariants.readRefused(context)
   }
 
   #compact(replica: TestReplica): void {
@@ -249,7 +283,7 @@ export class RandomCluster {
     const meta = replica.offered
     if (meta === undefined) return
     const sources = this.replicas.filter((other) => other !== replica && other.applied.index >= meta.index)
-    const source = sources[this.random.below(Math.max(1, sources.length))]
+    const source = this.#oneOf(sources)
     if (source === undefined || this.random.below(4) === 0) {
       replica.offered = undefined
       replica.raft.snapshotFailed()
@@ -271,62 +305,7 @@ export class RandomCluster {
     replica.restart(this.random.below(replica.unpersisted + 1), (hardState) => (forgetVotes ? { ...hardState, vote: 0 } : hardState))
     replica.readStates = []
     replica.lostReads = []
-    this.#lastCommit[replica.id] = replica.raft.commit
-    this.#lastTerm[replica.id] = replica.raft.term
-  }
-
-  // ---- checkers ----
-
-  #checkReplica(replica: TestReplica): void {
-    const { raft, id } = replica
-    ensure(raft.commit >= (this.#lastCommit[id] as number), `replica ${id}: commit fell to ${raft.commit}`)
-    ensure(raft.term >= (this.#lastTerm[id] as number), `replica ${id}: term fell to ${raft.term}`)
-    ensure(raft.commit <= raft.lastIndex, `replica ${id}: commit ${raft.commit} behind the last entry ${raft.lastIndex}`)
-    this.#lastCommit[id] = raft.commit
-    this.#lastTerm[id] = raft.term
-    if (raft.role === 'leader') this.#checkLeader(replica)
-  }
-
-  #checkLeader(replica: TestReplica): void {
-    const { raft, id } = replica
-    const known = this.#leaderOf.get(raft.term)
-    ensure(known === undefined || known === id, `election safety: replicas ${known} and ${id} both lead term ${raft.term}`)
-    if (known !== undefined) return
-    this.#leaderOf.set(raft.term, id)
-    this.counts.leaders++
-    // All that the log holds is in its view or, if it came in this turn, still in the core's tail; the view is enough for older terms.
-    for (let index = replica.log.firstIndex; index < this.#committedTerm.length; index++) {
-      ensure(
-        index < raft.lastIndex,
-        `leader completeness: the leader of term ${raft.term} ends at ${raft.lastIndex}, committed is ${this.#committedTerm.length - 1}`,
-      )
-      const term = replica.log.term(index)
-      if (term === undefined) continue
-      ensure(
-        term === this.#committedTerm[index],
-        `leader completeness: the leader of term ${raft.term} has term ${term} at ${index}, committed is ${this.#committedTerm[index]}`,
-      )
-    }
-  }
-
-  #checkReady(replica: TestReplica, ready: Ready): void {
-    let before = ready.entries[0] === undefined ? 0 : (replica.log.term(ready.entries[0].index - 1) as number)
-    for (const entry of ready.entries) {
-      const key = `${entry.index}/${entry.term}`
-      const data = entry.data.join()
-      const known = this.#entryOf.get(key)
-      ensure(known === undefined || (known.data === data && known.termBefore === before), `log matching: two entries ${key}`)
-      if (known === undefined) this.#entryOf.set(key, { data, termBefore: before })
-      before = entry.term
-    }
-    if (this.faults.answerBeforeDurable) this.#send(ready.messagesAfterAppend.filter(({ to }) => to !== replica.id))
-    for (const { context, index } of ready.readStates) {
-      const atLeast = this.#reads.get(context)
-      ensure(atLeast !== undefined, `read ${context} answered twice or never asked`)
-      ensure(index >= atLeast, `stale read: ${context} may be read at ${index}, committed before it was ${atLeast}`)
-      this.#reads.delete(context)
-    }
-    for (const context of ready.lostReads) ensure(this.#reads.delete(context), `read ${context} lost twice or never asked`)
+    this.invariants.restarted(replica)
   }
 
   #countReads(replica: TestReplica): void {
@@ -335,17 +314,4 @@ export class RandomCluster {
     replica.readStates = []
     replica.lostReads = []
   }
-
-  #checkApplied(replica: TestReplica, store: Store): void {
-    const known = this.#digestAt.get(store.index)
-    ensure(known === undefined || known === store.digest, `state machine safety: replica ${replica.id} differs at ${store.index}`)
-    this.#digestAt.set(store.index, store.digest)
-    if (store.index < this.#committedTerm.length) return
-    this.#committedTerm[store.index] = store.term
-    this.counts.committed = store.index
-  }
-}
-
-function ensure(condition: boolean, what: string): asserts condition {
-  if (!condition) throw new Error(what)
 }

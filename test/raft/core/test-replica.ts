@@ -51,6 +51,8 @@ export interface ReplicaSetup {
   readonly hardState?: HardState
   readonly base?: { index: number; term: number }
   readonly options?: Partial<CoreOptions>
+  /** What is committed is applied when the test says so, not when a Ready is taken. */
+  readonly lazy?: boolean
 }
 
 const DEFAULTS = {
@@ -81,6 +83,7 @@ export class TestReplica {
   onReady: ((ready: Ready) => void) | undefined
   onApply: ((store: Store) => void) | undefined
   readonly #options: Partial<CoreOptions>
+  readonly #lazy: boolean
   #commit = 0
   #waiting: Ready[] = []
 
@@ -91,6 +94,7 @@ export class TestReplica {
     this.store = { ...base, digest: 0, conf: setup.conf ?? conf([1, 2, 3]) }
     this.applied = this.store
     this.#options = setup.options ?? {}
+    this.#lazy = setup.lazy ?? false
     this.raft = this.#start(this.log.hardState)
   }
 
@@ -117,12 +121,14 @@ export class TestReplica {
     if (ready.snapshot !== undefined) this.offered = ready.snapshot
     this.readStates.push(...ready.readStates)
     this.lostReads.push(...ready.lostReads)
-    this.apply()
+    if (!this.#lazy) this.apply()
     return ready.messages
   }
 
-  apply(): void {
-    for (let index = this.applied.index + 1; index <= this.#commit; index++) {
+  /** Applies what is committed, at most `limit` entries of it. */
+  apply(limit = Number.POSITIVE_INFINITY): void {
+    const last = Math.min(this.#commit, this.applied.index + limit)
+    for (let index = this.applied.index + 1; index <= last; index++) {
       const next = this.log.entry(index)
       if (next === undefined) throw new Error(`replica ${this.id}: entry ${index} to apply is not in the log`)
       const { conf } = next.kind === EntryKind.ConfChange ? { conf: this.#changeConf(next.data) } : this.applied
@@ -155,9 +161,10 @@ export class TestReplica {
   /** Everything taken, everything durable; returns all messages to others. */
   drain(): Message[] {
     const messages: Message[] = []
-    while (this.raft.hasReady() || this.#waiting.length > 0) {
+    while (this.raft.hasReady() || this.#waiting.length > 0 || (this.#lazy && this.applied.index < this.#commit)) {
       if (this.raft.hasReady()) messages.push(...this.takeReady())
-      else messages.push(...this.persistOne())
+      else if (this.#waiting.length > 0) messages.push(...this.persistOne())
+      else this.apply()
     }
     return messages
   }
@@ -213,7 +220,7 @@ export class TestReplica {
   }
 
   texts(): string[] {
-    return this.committed.filter((e) => e.data.length > 0).map((e) => text(e.data))
+    return this.committed.filter((e) => e.kind === EntryKind.Normal && e.data.length > 0).map((e) => text(e.data))
   }
 }
 

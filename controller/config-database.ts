@@ -4,7 +4,7 @@ import type { Executor } from '../base/executor.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { Database } from '../lsm/index.ts'
-import type { ConfState } from '../raft/core/types.ts'
+import type { Standing } from '../raft/standing.ts'
 import { type ConfigStateMachine, loadConfigStateMachine } from './config-state-machine.ts'
 
 /** Configs are small: what lies behind the mark is replayed from the shared log, and must not pin much of it. */
@@ -17,8 +17,8 @@ export async function openConfigStateMachine(options: {
   readonly clock: Clock
   readonly logger: Logger
   readonly folder: string
-  /** The members while nothing is durable yet. */
-  readonly initialConf: ConfState
+  /** Where the controllers stand before their first entry. */
+  readonly first: Standing
   /** What the cluster is formed with if this controller forms it. */
   readonly shardCount: number
   /** Called once, when the database takes no more writes: its disk failed, its files are damaged, or it has met a bug of ours. */

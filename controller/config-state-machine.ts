@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto'
 import { assert } from '../base/assert.ts'
 import { WriteBatch } from '../lsm/write-batch.ts'
 import type { Config } from '../proto/config.ts'
-import { type ConfState, type Entry, EntryKind, type SnapshotMeta } from '../raft/core/types.ts'
+import { type Entry, EntryKind } from '../raft/core/types.ts'
 import { DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import { exportDatabase, prepareReplacement, type SnapshotDatabase } from '../raft/snapshot-description.ts'
+import { type Standing, standBehind } from '../raft/standing.ts'
 import type { ExportedSnapshot, StateMachine } from '../raft/state-machine.ts'
 import { type RecordReader, readConfig } from './config-records.ts'
 import { type ConfigResult, ConfigState } from './config-state.ts'
@@ -31,15 +32,15 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
   onDurable: (() => void) | undefined
   readonly #database: ConfigDatabase
   readonly #listeners = new Set<() => void>()
-  #durable: SnapshotMeta
-  #applied: SnapshotMeta
+  #durable: Standing
+  #applied: Standing
   #sealing: Promise<void> = Promise.resolve()
   /** The replacement of everything by a snapshot. */
   #installing: Promise<void> | undefined
   #waitingSeal: Promise<void> | undefined
   #failure: unknown
 
-  constructor(database: ConfigDatabase, state: ConfigState, durable: SnapshotMeta, shardCount: number) {
+  constructor(database: ConfigDatabase, state: ConfigState, durable: Standing, shardCount: number) {
     this.#database = database
     this.#state = state
     this.#durable = durable
@@ -52,7 +53,7 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     return this.#state
   }
 
-  get durable(): SnapshotMeta {
+  get durable(): Standing {
     return this.#durable
   }
 
@@ -76,9 +77,8 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
 
   #applyEntry(entry: Entry, batch: WriteBatch): ConfigResult {
     assert(entry.index === this.#applied.index + 1, `entry ${entry.index} applied behind ${this.#applied.index}`)
-    assert(entry.kind === EntryKind.Normal, `controllers have no membership change yet: entry ${entry.index}`)
-    this.#applied = { index: entry.index, term: entry.term, conf: this.#applied.conf }
-    if (entry.data.length === 0) return { outcome: 'applied', configNumber: this.state.configNumber }
+    this.#applied = standBehind(this.#applied, entry)
+    if (entry.kind !== EntryKind.Normal || entry.data.length === 0) return { outcome: 'applied', configNumber: this.state.configNumber }
     return this.state.apply(decodeEntry(entry.data), batch)
   }
 
@@ -104,7 +104,7 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     this.#tellListeners()
   }
 
-  async #install(meta: SnapshotMeta, replace: () => Promise<void>, before: Promise<void>): Promise<void> {
+  async #install(meta: Standing, replace: () => Promise<void>, before: Promise<void>): Promise<void> {
     await before
     const replaced = replace()
     // Of the new records, which readers see already; nobody sees them in memory before they are durable.
@@ -173,10 +173,11 @@ export function checkShardCount(state: ConfigState, shardCount: number): void {
  */
 export async function loadConfigStateMachine(
   database: ConfigDatabase,
-  options: { initialConf: ConfState; shardCount: number },
+  options: { first: Standing; shardCount: number },
 ): Promise<ConfigStateMachine> {
   const mark = database.durableMark
-  const durable = mark === undefined ? { index: 0, term: 0, conf: options.initialConf } : decodeMark(mark, 'controller database')
+  const marked = mark === undefined ? options.first : decodeMark(mark, 'controller database')
+  const durable = marked.nodes.size === 0 ? { ...marked, nodes: options.first.nodes } : marked
   const state = await ConfigState.load(database)
   checkShardCount(state, options.shardCount)
   return new ConfigStateMachine(database, state, durable, options.shardCount)

@@ -7,7 +7,6 @@ import { OstrakaError } from '../proto/errors.ts'
 import { protocolVersion } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { nodeMethods } from '../proto/methods.ts'
-import { initialConf } from '../raft/core/membership.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { checkFormedPeers, formController, helloRoute } from '../raft/formation.ts'
 import { LateReplica } from '../raft/late-replica.ts'
@@ -16,6 +15,7 @@ import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '
 import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
 import { replicaStatus } from '../raft/replica-status.ts'
+import { firstStanding } from '../raft/standing.ts'
 import { transferLeader } from '../raft/transfer-request.ts'
 import { memtableBytes, openConfigStateMachine } from './config-database.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
@@ -101,22 +101,22 @@ class ControllerProcess implements RunningController {
     this.#space = space
     const host = await openHost(this.#settings, this.#seams, this.#directory, space, resolve, this.#onFatal)
     this.#host = host
-    const conf = initialConf(peers.map((_, i) => i + 1))
     const ids = peers.map(({ id }) => id).sort()
     const number = ids.indexOf(this.#settings.id) + 1
+    const first = firstStanding(new Map(ids.map((id, i) => [i + 1, id])))
     const stateMachine = await openConfigStateMachine({
       fileSystem,
       executor,
       clock,
       logger,
       folder: this.#directory.replicaFolder(group, number),
-      initialConf: conf,
+      first,
       shardCount: this.#settings.shards,
       space,
       onFailure: (error) => host.fail(error),
     })
     this.#stateMachine = stateMachine
-    const late = new LateReplica<ConfigResult>(group, number, conf, (callback) => clock.soon(callback))
+    const late = new LateReplica<ConfigResult>(group, number, first.conf, (callback) => clock.soon(callback))
     const sorted = ids.map((id) => ({ id, address: peers.find((peer) => peer.id === id)?.address ?? '' }))
     const { balanceLeaders } = this.#settings
     this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers: sorted, balanceLeaders })
@@ -196,7 +196,6 @@ class ControllerProcess implements RunningController {
     const replica: Replica<ConfigResult> = await host.start({
       group,
       replica: late.replica,
-      members: new Map(peers.map(({ id }, i) => [i + 1, id])),
       stateMachine,
       onSoftState: () => this.#server?.roleChanged(),
     })

@@ -16,9 +16,22 @@ export interface FormedPeer {
   readonly nonce: string
 }
 
+/** A replica by the uid of its group and its number. */
+export interface HeldReplica {
+  readonly group: string
+  readonly replica: number
+}
+
+/** A replica that lost what it had promised to keep: its number is never used again. */
+export interface RetiredReplica extends HeldReplica {
+  /** One line. */
+  readonly reason: string
+}
+
 /** What the identity file holds: one framed record of JSON. */
 interface Identity {
-  readonly format: 1
+  /** 2: some replica is retired, which a release that knows format 1 alone would start again. */
+  readonly format: 1 | 2
   readonly role: 'controller' | 'server'
   readonly id: string
   /** 16 random bytes, drawn with the directory, hexadecimal: tells a wiped directory from the one that was there. */
@@ -29,6 +42,8 @@ interface Identity {
   readonly formed: readonly FormedPeer[]
   /** Replicas whose log was begun here: group uid → number. One that is listed and has no log was lost with it. */
   readonly replicas: Readonly<Record<string, number>>
+  /** Left out where there are none. */
+  readonly retired?: readonly RetiredReplica[]
 }
 
 const fileName = 'identity'
@@ -89,6 +104,10 @@ export class DataDirectory {
     return this.#identity.id
   }
 
+  get role(): 'controller' | 'server' {
+    return this.#identity.role
+  }
+
   get nonce(): Uint8Array {
     return fromHex(this.#identity.nonce)
   }
@@ -134,21 +153,80 @@ export class DataDirectory {
     await this.#save({ ...this.#identity, replicas: { ...this.#identity.replicas, [group]: replica } })
   }
 
+  get retired(): readonly RetiredReplica[] {
+    return this.#identity.retired ?? []
+  }
+
+  /** Every replica whose log was begun here and that is not retired. */
+  get started(): readonly HeldReplica[] {
+    return Object.entries(this.#identity.replicas).map(([group, replica]) => ({ group, replica }))
+  }
+
+  isRetired(group: string, replica: number): boolean {
+    return this.retired.some((retired) => retired.group === group && retired.replica === replica)
+  }
+
+  /** These numbers are never used here again; what is left of them may go. In one step. */
+  async retire(lost: readonly RetiredReplica[]): Promise<void> {
+    const added = new Map<string, RetiredReplica>()
+    for (const one of lost) if (!this.isRetired(one.group, one.replica)) added.set(`${one.group}.${one.replica}`, one)
+    const replicas = Object.fromEntries(
+      Object.entries(this.#identity.replicas).filter(
+        ([group, number]) => !lost.some((one) => one.group === group && one.replica === number),
+      ),
+    )
+    if (added.size > 0) await this.#save({ ...this.#identity, replicas, retired: [...this.retired, ...added.values()] })
+    else await this.#saving
+  }
+
+  /** Every replica of which this directory holds anything, or knows that it is retired: also what a start that was killed has left. */
+  async heldReplicas(): Promise<readonly HeldReplica[]> {
+    const held = new Map<string, HeldReplica>()
+    const add = ({ group, replica }: HeldReplica) => held.set(`${group}.${replica}`, { group, replica })
+    for (const each of [...this.started, ...this.retired]) add(each)
+    for (const name of await this.#replicaFolders()) {
+      const replica = replicaOfFolder(name)
+      if (replica !== undefined) add(replica)
+    }
+    return [...held.values()]
+  }
+
   /** Uids of the groups of which this directory holds anything: also what a start that was killed has left. */
   async heldGroups(): Promise<readonly string[]> {
-    const held = new Set(Object.keys(this.#identity.replicas))
-    for (const name of await this.#replicaFolders()) held.add(groupOfFolder(name))
-    return [...held].filter((group) => group !== '').sort()
+    return [...new Set((await this.heldReplicas()).map(({ group }) => group))].sort()
   }
 
   /** Deletes all of a group but its log, which must be gone durably before: the group is known here until the last step, so that a crash in between is made good. */
   async removeGroup(group: string): Promise<void> {
+    await this.#remove((one) => one.group === group)
+  }
+
+  /** The same for one replica. */
+  async removeReplica(group: string, replica: number): Promise<void> {
+    await this.#remove((one) => one.group === group && one.replica === replica)
+  }
+
+  /** Deletes the files of a retired replica: its number stays known. */
+  async clearReplica(group: string, replica: number): Promise<void> {
+    await this.#removeFolders((one) => one.group === group && one.replica === replica)
+  }
+
+  async #remove(isGone: (replica: HeldReplica) => boolean): Promise<void> {
+    await this.#removeFolders(isGone)
+    const started = this.started.filter((replica) => !isGone(replica))
+    const retired = this.retired.filter((replica) => !isGone(replica))
+    if (started.length === this.started.length && retired.length === this.retired.length) return
+    await this.#save({ ...this.#identity, replicas: Object.fromEntries(started.map(({ group, replica }) => [group, replica])), retired })
+  }
+
+  async #removeFolders(isGone: (replica: HeldReplica) => boolean): Promise<void> {
     const parent = joinPath(this.folder, 'groups')
-    const folders = (await this.#replicaFolders()).filter((name) => groupOfFolder(name) === group)
+    const folders = (await this.#replicaFolders()).filter((name) => {
+      const replica = replicaOfFolder(name)
+      return replica !== undefined && isGone(replica)
+    })
     for (const name of folders) await this.#fileSystem.removeFolder(joinPath(parent, name))
     if (folders.length > 0) await this.#fileSystem.syncFolder(parent)
-    const { [group]: started, ...replicas } = this.#identity.replicas
-    if (started !== undefined) await this.#save({ ...this.#identity, replicas })
   }
 
   async #replicaFolders(): Promise<string[]> {
@@ -157,7 +235,8 @@ export class DataDirectory {
   }
 
   /** Saves run one after the other; the new identity counts at once for the next save, and is durable when this resolves. */
-  #save(identity: Identity): Promise<void> {
+  #save({ retired = [], ...rest }: Identity): Promise<void> {
+    const identity: Identity = retired.length > 0 ? { ...rest, format: 2, retired } : { ...rest, format: 1 }
     this.#identity = identity
     this.#clusterId = fromHex(identity.clusterId)
     const path = joinPath(this.folder, fileName)
@@ -166,14 +245,16 @@ export class DataDirectory {
   }
 }
 
-/** 'g1@12' of 'g1@12.3', and of what lies beside it under a longer name; '': none of ours. */
-function groupOfFolder(name: string): string {
-  return /^(.+@\d+)\.\d+/.exec(name)?.[1] ?? ''
+/** Replica 3 of 'g1@12' for 'g1@12.3', and for what lies beside it under a longer name; undefined: none of ours. */
+function replicaOfFolder(name: string): HeldReplica | undefined {
+  const found = /^(.+@\d+)\.(\d+)/.exec(name)
+  return found === null ? undefined : { group: found[1] ?? '', replica: Number(found[2]) }
 }
 
 function decodeIdentity(path: string, bytes: Uint8Array): Identity {
   const payload = decodeRecordFile(bytes, path)
   const identity = JSON.parse(utf8Text(payload)) as Identity
-  if (identity.format !== 1) throw new CorruptionError(path, undefined, `format ${String(identity.format)} is not known to this version`)
+  if (identity.format !== 1 && identity.format !== 2)
+    throw new CorruptionError(path, undefined, `format ${String(identity.format)} is not known to this version`)
   return identity
 }

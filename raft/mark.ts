@@ -2,10 +2,10 @@ import { readU32, writeU32 } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { pb } from '../proto/messages.ts'
-import type { SnapshotMeta } from './core/types.ts'
+import { decodeNodes, encodeNodes, type Standing } from './standing.ts'
 
 /**
- * The mark that a state machine's database keeps with its contents: the Raft position and the membership that they stand at.
+ * The mark that a state machine's database keeps with its contents: the Raft position that they stand at, with the membership as of there.
  *
  *     0         4        5
  *     ┌─────────┬────────┬──────────────────────┐
@@ -17,15 +17,18 @@ import type { SnapshotMeta } from './core/types.ts'
 const version = 1
 const headerBytes = 5
 
-export function encodeMark(meta: SnapshotMeta): Uint8Array {
+export function encodeMark(standing: Standing): Uint8Array {
   const message = pb.v1.SnapshotMark.encode({
-    index: meta.index,
-    term: meta.term,
-    voters: [...meta.conf.voters],
-    votersOutgoing: [...meta.conf.votersOutgoing],
-    learners: [...meta.conf.learners],
-    learnersNext: [...meta.conf.learnersNext],
-    autoLeave: meta.conf.autoLeave,
+    index: standing.index,
+    term: standing.term,
+    voters: [...standing.conf.voters],
+    votersOutgoing: [...standing.conf.votersOutgoing],
+    learners: [...standing.conf.learners],
+    learnersNext: [...standing.conf.learnersNext],
+    autoLeave: standing.conf.autoLeave,
+    nodes: encodeNodes(standing.nodes),
+    changedAt: standing.changedAt,
+    configNumber: standing.configNumber,
   }).finish()
   const bytes = new Uint8Array(headerBytes + message.length)
   bytes[4] = version
@@ -35,7 +38,7 @@ export function encodeMark(meta: SnapshotMeta): Uint8Array {
 }
 
 /** Throws CorruptionError, naming `file`, where `bytes` are no mark. */
-export function decodeMark(bytes: Uint8Array, file: string): SnapshotMeta {
+export function decodeMark(bytes: Uint8Array, file: string): Standing {
   const broken = (what: string) => new CorruptionError(file, undefined, `damaged mark: ${what}`)
   if (bytes.length < headerBytes || readU32(bytes, 0) !== crc32(bytes.subarray(4))) throw broken('checksum')
   if (bytes[4] !== version) throw broken(`version ${bytes[4]}`)
@@ -45,8 +48,10 @@ export function decodeMark(bytes: Uint8Array, file: string): SnapshotMeta {
   } catch {
     throw broken('not a mark')
   }
-  const { index, term, voters, votersOutgoing, learners, learnersNext, autoLeave } = mark
+  const { index, term, voters, votersOutgoing, learners, learnersNext, autoLeave, changedAt, configNumber } = mark
   const numbers = [...voters, ...votersOutgoing, ...learners, ...learnersNext]
-  if (!Number.isSafeInteger(index) || !Number.isSafeInteger(term) || numbers.some((replica) => replica === 0)) throw broken('numbers')
-  return { index, term, conf: { voters, votersOutgoing, learners, learnersNext, autoLeave } }
+  if (![index, term, changedAt, configNumber].every(Number.isSafeInteger) || numbers.some((replica) => replica === 0))
+    throw broken('numbers')
+  const conf = { voters, votersOutgoing, learners, learnersNext, autoLeave }
+  return { index, term, conf, nodes: decodeNodes(mark.nodes), changedAt, configNumber }
 }

@@ -42,8 +42,9 @@ export interface MessengerOptions {
   clusterId(): Uint8Array
   /** Where a node can be reached by its peers; undefined: not known yet. */
   resolve(node: string): string | undefined
-  onMessage(message: pb.v1.RaftMessage): void
-  onHeartbeat(heartbeat: ReceivedHeartbeat): void
+  /** `node`: whose stream brought it. */
+  onMessage(message: pb.v1.RaftMessage, node: string): void
+  onHeartbeat(heartbeat: ReceivedHeartbeat, node: string): void
   /** `node` says that its process lives, and for which quiet groups that stands. */
   onBeat(node: string, beat: pb.v1.NodeBeat): void
   /** Something came from `node`; called before what came is handed on. */
@@ -209,7 +210,7 @@ class Link {
     this.#retryMs = retryMsMin
     this.#state = 'live'
     onHeard(this.#node)
-    for (const message of frame.messages) onMessage(message as pb.v1.RaftMessage)
+    for (const message of frame.messages) onMessage(message as pb.v1.RaftMessage, this.#node)
     if (frame.heartbeats != null) this.#receiveHeartbeats(frame.heartbeats as pb.v1.Heartbeats)
     // Last: what it counts includes what stands before it in the frame.
     if (frame.beat != null) onBeat(this.#node, frame.beat as pb.v1.NodeBeat)
@@ -218,7 +219,7 @@ class Link {
   #receiveHeartbeats(columns: pb.v1.Heartbeats): void {
     const heartbeats = decodeHeartbeats(columns)
     if (heartbeats === undefined) this.#options.logger.warn({ node: this.#node }, 'dropped malformed heartbeats')
-    else for (const heartbeat of heartbeats) this.#options.onHeartbeat(heartbeat)
+    else for (const heartbeat of heartbeats) this.#options.onHeartbeat(heartbeat, this.#node)
   }
 
   #ended(error: TransportError | undefined): void {

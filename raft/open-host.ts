@@ -22,6 +22,7 @@ export function openHost(
     transport,
     logger,
     directory,
+    retiresDamaged: directory.role === 'server',
     electionTimeoutMs,
     heartbeatMs,
     snapshotLogBytes,

@@ -34,6 +34,11 @@ export class PendingProposals<Result> {
     this.#queuedDone = []
   }
 
+  /** What was put into the log by another way. */
+  expect(term: number, index: number, done: (outcome: { kind: 'applied'; index: number } | { kind: 'lost' }) => void): void {
+    this.#inLog.set(index, { term, done: (outcome) => done(outcome.kind === 'applied' ? outcome : { kind: 'lost' }) })
+  }
+
   refuseQueued(reason: 'not-leader' | 'overloaded' | 'stopped', leader: number): void {
     const refused = this.#queuedDone
     this.#queuedData = []

@@ -18,12 +18,14 @@ import { leaseMs } from './lease.ts'
 import { SharedLog } from './log/shared-log.ts'
 import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
+import { PeerNodes } from './peer-nodes.ts'
 import { Pulse } from './pulse.ts'
 import { Replica } from './replica.ts'
 import type { UnsafeReplica } from './replica-options.ts'
 import { SnapshotFetches } from './snapshot-fetches.ts'
 import { SnapshotSource } from './snapshot-source.ts'
 import type { StateMachine } from './state-machine.ts'
+import { openWholeLog, removeLog } from './whole-log.ts'
 
 const segmentBytesMin = 4 * 1024 * 1024
 const segmentBytesMax = 64 * 1024 * 1024
@@ -42,6 +44,8 @@ export interface RaftHostOptions {
   readonly snapshotLogBytes: number
   /** Reads may rely on a leader's lease. Default: off. */
   readonly leases?: boolean
+  /** A replica whose log is damaged is retired, and the process goes on without it. Else that is fatal. */
+  readonly retiresDamaged: boolean
   /** Where a node can be reached by its peers. */
   resolve(node: string): string | undefined
   /** The process cannot go on: its log failed, or a disk under a state machine. Its replicas have stopped: nothing is acknowledged any more. */
@@ -64,15 +68,16 @@ export interface UnsafeRaft extends UnsafeReplica {
 export interface ReplicaStart<Result> {
   readonly group: string
   readonly replica: number
-  /** Node of each replica of the group, this one's included. */
-  readonly members: ReadonlyMap<number, string>
   readonly stateMachine: StateMachine<Result>
   onSoftState(): void
+  /** The group's members, as of what is applied here, are others. */
+  onMembers?(): void
+  /** The replica stopped by a fault of its own. */
+  onStopped?(error: Error): void
 }
 
 interface Hosted {
   readonly replica: Replica<unknown>
-  readonly members: ReadonlyMap<number, string>
   readonly snapshots: SnapshotSource
 }
 
@@ -81,6 +86,7 @@ export class RaftHost {
   readonly #options: RaftHostOptions
   readonly #log: SharedLog
   readonly #messenger: Messenger
+  readonly #nodes: PeerNodes
   readonly #fileServer: FileServer
   readonly #exports = new Map<string, FileSource>()
   readonly #hosted = new Map<string, Hosted>()
@@ -103,8 +109,8 @@ export class RaftHost {
       self: options.directory.id,
       clusterId: () => options.directory.clusterId,
       resolve: options.resolve,
-      onMessage: (message) => this.#receive(message),
-      onHeartbeat: ({ message, envelope }) => this.#step(message, envelope),
+      onMessage: (message, node) => this.#receive(message, node),
+      onHeartbeat: ({ message, envelope }, node) => this.#step(message, envelope, node),
       onBeat: (node, beat) => this.#pulse.beatCame(node, beat),
       onHeard: (node) => this.#pulse.heard(node),
       onBroken: (node) => this.#pulse.broken(node),
@@ -118,6 +124,7 @@ export class RaftHost {
       nodeOf: (group, replica) => this.nodeOf(group, replica),
       beat: (beatFor) => this.#messenger.beat(beatFor),
     })
+    this.#nodes = new PeerNodes(this.#messenger)
     this.#fileServer = new FileServer({
       fileSystem: options.fileSystem,
       clock: options.clock,
@@ -129,29 +136,23 @@ export class RaftHost {
     })
   }
 
-  /** Recovers the log. Throws CorruptionError where acknowledged bytes of it are damaged: that replica must not vote again (exit code 65). */
+  /** Recovers the log: `openWholeLog`. */
   static async open(options: RaftHostOptions): Promise<RaftHost> {
     const { clock, fileSystem, logger, directory, snapshotLogBytes, space, unsafe } = options
     let host: RaftHost | undefined
-    const log = await SharedLog.open({
-      fileSystem,
-      clock,
-      logger,
-      folder: directory.logFolder,
-      // A segment is freed as a whole: where the groups' logs are kept short it must not be long either.
-      segmentBytes: Math.max(segmentBytesMin, Math.min(segmentBytesMax, snapshotLogBytes)),
-      onFailure: (error) => (host === undefined ? options.onFatal(error) : host.fail(error)),
-      ...(space === undefined ? {} : { space }),
-      ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
-    })
-    const damage = log.damage[0]
-    if (damage !== undefined) {
-      await log.close()
-      const whose =
-        damage.group === undefined ? 'every replica of this node' : `replica ${damage.group.replica} of group ${damage.group.uid}`
-      throw new CorruptionError(damage.file, damage.offset, `${damage.what}: ${whose} lost acknowledged log entries and must be replaced`)
-    }
-    host = new RaftHost(options, log)
+    const open = () =>
+      SharedLog.open({
+        fileSystem,
+        clock,
+        logger,
+        folder: directory.logFolder,
+        // A segment is freed as a whole: where the groups' logs are kept short it must not be long either.
+        segmentBytes: Math.max(segmentBytesMin, Math.min(segmentBytesMax, snapshotLogBytes)),
+        onFailure: (error) => (host === undefined ? options.onFatal(error) : host.fail(error)),
+        ...(space === undefined ? {} : { space }),
+        ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
+      })
+    host = new RaftHost(options, await openWholeLog({ fileSystem, logger, directory, open, retires: options.retiresDamaged }))
     return host
   }
 
@@ -173,14 +174,14 @@ export class RaftHost {
     else this.#exports.set(group, source)
   }
 
-  /** Node of each replica of `group`. */
-  membersOf(group: string): ReadonlyMap<number, string> {
-    return this.#hosted.get(group)?.members ?? new Map()
+  /** Node that holds `replica` of `group`, which has a replica here; undefined: not known. */
+  nodeOf(group: string, replica: number): string | undefined {
+    return this.#nodes.nodeOf(group, replica)
   }
 
-  /** Node that holds `replica` of `group`; undefined: not known here. */
-  nodeOf(group: string, replica: number): string | undefined {
-    return this.#hosted.get(group)?.members.get(replica)
+  /** Nodes of the replicas that `group`, which has a replica here, is to have: they are dialled before its log says so. */
+  expectMembers(group: string, nodes: ReadonlyMap<number, string>): void {
+    if (this.#hosted.has(group)) this.#nodes.setWanted(group, nodes)
   }
 
   /**
@@ -191,6 +192,7 @@ export class RaftHost {
   async start<Result>(start: ReplicaStart<Result>): Promise<Replica<Result>> {
     try {
       assert(!this.#hosted.has(start.group), `group ${start.group} is started once`)
+      assert(!this.#options.directory.isRetired(start.group, start.replica), `replica ${start.replica} of ${start.group} is retired`)
       await this.#rememberStart(start.group, start.replica)
       const snapshots = this.#snapshots(start)
       await snapshots.clear()
@@ -207,22 +209,32 @@ export class RaftHost {
    * the directory's word that there was one last: a crash in between leaves a group that is known here, and is removed again.
    */
   async remove(group: string): Promise<void> {
+    await this.#drop(group)
+    for (const { uid, replica } of this.#log.groups()) if (uid === group) await removeLog(this.#log, { group, replica })
+    await this.#options.directory.removeGroup(group)
+    this.#options.logger.info({ group }, 'a removed group was deleted')
+  }
+
+  /** The same for one replica, that is a member of its group no more: nothing of the group is deleted but what is that replica's. */
+  async removeReplica(group: string, replica: number): Promise<void> {
+    if (this.#hosted.get(group)?.replica.replica === replica) await this.#drop(group)
+    await removeLog(this.#log, { group, replica })
+    await this.#options.directory.removeReplica(group, replica)
+    this.#options.logger.info({ group, replica }, 'a removed replica was deleted')
+  }
+
+  /**
+   * A replica has lost what it must not lose: it stops, and its number is never used again, durably when this resolves. Its files stay until it is
+   * known to be replaced.
+   */
+  async retire(group: string, replica: number, reason: string): Promise<void> {
     const { directory, logger } = this.#options
+    logger.error({ group, replica, reason }, 'a replica is retired: it must be replaced')
     const hosted = this.#hosted.get(group)
-    this.#hosted.delete(group)
-    this.#exports.delete(group)
-    if (hosted !== undefined) {
-      hosted.replica.stop()
-      hosted.snapshots.close()
-      await hosted.replica.stateMachine
-        .close()
-        .catch((error: unknown) => logger.warn({ group, error: String(error) }, 'closing a removed group failed'))
-    }
-    for (const key of this.#log.groups()) {
-      if (key.uid === group) await new Promise<void>((resolve) => this.#log.group(key).remove(resolve))
-    }
-    await directory.removeGroup(group)
-    logger.info({ group }, 'a removed group was deleted')
+    if (hosted?.replica.replica === replica) hosted.replica.stop()
+    await directory.retire([{ group, replica, reason }])
+    if (hosted?.replica.replica === replica) await this.#drop(group)
+    await removeLog(this.#log, { group, replica })
   }
 
   /**
@@ -233,8 +245,8 @@ export class RaftHost {
     this.#leaving = true
     const hosted = [...this.#hosted.values()]
     for (const { replica } of hosted) replica.allowCampaign(false)
-    const handed = hosted.map(({ replica, members }) =>
-      handOverReplica(replica, (number) => this.#messenger.isConnected(members.get(number) ?? '')),
+    const handed = hosted.map(({ replica }) =>
+      handOverReplica(replica, (number) => this.#messenger.isConnected(this.nodeOf(replica.group, number) ?? '')),
     )
     await atMost(this.#options.clock, timeoutMs, handed)
   }
@@ -266,7 +278,7 @@ export class RaftHost {
   /** Synchronous: nothing changes between the look at the log and the first vote. */
   #startRemembered<Result>(start: ReplicaStart<Result>, snapshots: SnapshotSource): Replica<Result> {
     const { clock, random, logger, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
-    const { group, replica: number, members, stateMachine } = start
+    const { group, replica: number, stateMachine } = start
     const log = this.#log.group({ uid: group, replica: number })
     const replica = new Replica<Result>({
       group,
@@ -280,19 +292,20 @@ export class RaftHost {
       electionTicks: this.#pulse.electionTicks,
       heartbeatTicks: this.#pulse.heartbeatTicks,
       snapshotLogBytes,
-      peers: this.#fetches.peersOf(group, number, (peer) => members.get(peer)),
-      send: (message, envelope) => this.#send(group, members, message, envelope),
-      silentTicks: (peer) => this.#pulse.silentTicks(members.get(peer)),
+      peers: this.#fetches.peersOf(group, number, (peer) => this.nodeOf(group, peer)),
+      send: (message, envelope) => this.#send(group, message, envelope),
+      silentTicks: (peer) => this.#pulse.silentTicks(this.nodeOf(group, peer)),
       onSoftState: start.onSoftState,
+      onMembers: () => this.#membersChanged(start),
       onTruncated: () => this.#reclaim(),
-      onStopped: (error) => this.#replicaStopped(group, number, error),
+      onStopped: (error) => this.#replicaStopped(start, error),
       ...(this.#options.leases === true ? { leaseMs: leaseMs(this.#pulse.electionTicks, this.#pulse.tickMs) } : {}),
       ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })
     if (this.#leaving) replica.allowCampaign(false)
-    this.#hosted.set(group, { replica: replica as Replica<unknown>, members, snapshots })
-    for (const node of members.values()) this.#messenger.connect(node)
+    this.#hosted.set(group, { replica: replica as Replica<unknown>, snapshots })
+    this.#nodes.setMembers(group, stateMachine.durable.nodes)
     return replica
   }
 
@@ -303,16 +316,39 @@ export class RaftHost {
     return new SnapshotSource({ fileSystem, logger, folder, stateMachine, mayExport })
   }
 
+  #membersChanged({ group, onMembers }: Pick<ReplicaStart<unknown>, 'group' | 'onMembers'>): void {
+    const hosted = this.#hosted.get(group)
+    if (hosted === undefined) return
+    this.#nodes.setMembers(group, hosted.replica.members.nodes)
+    onMembers?.()
+  }
+
+  /** Nothing of the group runs here any more. */
+  async #drop(group: string): Promise<void> {
+    const hosted = this.#hosted.get(group)
+    this.#hosted.delete(group)
+    this.#nodes.forget(group)
+    this.#exports.delete(group)
+    if (hosted === undefined) return
+    hosted.replica.stop()
+    hosted.snapshots.close()
+    await hosted.replica.stateMachine
+      .close()
+      .catch((error: unknown) => this.#options.logger.warn({ group, error: String(error) }, 'closing a replica that goes failed'))
+  }
+
   /** A replica that stopped by a fault of its own leaves the others be; a disk that failed under it is everyone's. */
-  #replicaStopped(group: string, replica: number, error: Error): void {
+  #replicaStopped({ group, replica, onStopped }: Pick<ReplicaStart<unknown>, 'group' | 'replica' | 'onStopped'>, error: Error): void {
     if (this.#closed || this.#failed) return
     this.#options.logger.error({ group, replica, error: error.message }, 'a replica stopped')
     if (error instanceof DiskError) this.fail(error)
+    else onStopped?.(error)
   }
 
   async #rememberStart(group: string, replica: number): Promise<void> {
     const { directory } = this.#options
     const started = directory.startedReplica(group)
+    assert(started === undefined || started === replica, `replica ${started} of ${group} is here, and ${replica} was to be started`)
     if (started === undefined) {
       // The log's first record of the group is durable before the identity says so: a start in between is simply repeated.
       await this.#logBegun(group, replica)
@@ -333,8 +369,8 @@ export class RaftHost {
     return new Promise((resolve) => log.append([], log.hardState, resolve))
   }
 
-  #send(group: string, members: ReadonlyMap<number, string>, message: Message, envelope: Envelope): void {
-    const node = members.get(message.to)
+  #send(group: string, message: Message, envelope: Envelope): void {
+    const node = this.#nodes.nodeOf(group, message.to)
     if (node === undefined) return
     if (isHeartbeat(message)) {
       this.#messenger.sendHeartbeat(node, message, envelope)
@@ -347,7 +383,7 @@ export class RaftHost {
     if (!taken && bulk) this.#hosted.get(group)?.replica.reportUnreachable(message.to)
   }
 
-  #receive(wire: pb.v1.RaftMessage): void {
+  #receive(wire: pb.v1.RaftMessage, node: string): void {
     // Most that is not for a replica of this node is for none: its entries are not decoded.
     if (this.#hosted.get(wire.group)?.replica.replica !== wire.to) return
     const message = decodeMessage(wire)
@@ -357,12 +393,13 @@ export class RaftHost {
     }
     // As if it were lost: the leader sends it again.
     if (this.#options.space?.isCritical === true && messageBytes(message) > smallBytes) return
-    this.#step(message, wire)
+    this.#step(message, wire, node)
   }
 
-  #step(message: Message, envelope: Envelope): void {
+  #step(message: Message, envelope: Envelope, node: string): void {
     const hosted = this.#hosted.get(envelope.group)
-    if (hosted === undefined || hosted.replica.replica !== message.to || !hosted.members.has(message.from)) return
+    if (hosted === undefined || hosted.replica.replica !== message.to) return
+    this.#nodes.heard(envelope.group, message.from, node)
     hosted.replica.step(message, envelope)
   }
 

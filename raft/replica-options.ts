@@ -39,6 +39,8 @@ export interface ReplicaOptions<Result> {
   silentTicks(peer: number): number
   /** The role, the leader or the term changed. */
   onSoftState(): void
+  /** The group's members, as of what is applied here, are others. */
+  onMembers(): void
   /** The log's mark moved: space may be reclaimed. */
   onTruncated(): void
   /** This replica stopped for good: its state machine or its log failed. The node goes on. */

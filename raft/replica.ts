@@ -3,19 +3,21 @@ import { AppliedWaiters } from './applied-waiters.ts'
 import { ApplyPump } from './apply-pump.ts'
 import { leavesQuiet } from './core/quiescence.ts'
 import type { Raft } from './core/raft.ts'
-import { type ConfState, type Entry, type Message, NONE, type Ready, type SnapshotMeta } from './core/types.ts'
+import { type ConfChange, type ConfState, type Entry, type Message, NONE, type ProgressStatus, type Ready } from './core/types.ts'
 import { Fitness } from './fitness.ts'
 import { GroupTime } from './group-time.ts'
 import { LeaderTransfer, type TransferOutcome } from './leader-transfer.ts'
 import { Lease } from './lease.ts'
 import type { GroupLog } from './log/group-log.ts'
 import { LogTruncation } from './log-truncation.ts'
+import { type MemberChangeOutcome, MemberChanges } from './member-changes.ts'
 import type { Envelope } from './message-codec.ts'
 import { PendingProposals } from './pending-proposals.ts'
 import { PendingReads } from './pending-reads.ts'
 import type { ReplicaApi } from './replica-api.ts'
 import { makeCore, type ReplicaOptions } from './replica-options.ts'
 import { SnapshotInstall } from './snapshot-install.ts'
+import type { MembersContext, Standing } from './standing.ts'
 import type { ProposalOutcome, ReadKind, ReadOutcome, StateMachine } from './state-machine.ts'
 
 /**
@@ -39,6 +41,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #transfer: LeaderTransfer
   readonly #fitness: Fitness
   readonly #install: SnapshotInstall
+  readonly #members: MemberChanges<Result>
   #drainScheduled = false
   /** It follows in a quiet group. */
   #rests = false
@@ -74,6 +77,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#transfer = new LeaderTransfer(this.#core, options.electionTicks)
     this.#fitness = new Fitness(this.#core, options.electionTicks, (ended) => this.#handOver(ended))
     this.#install = this.#makeInstall()
+    this.#members = new MemberChanges(this.#core, this.#proposals, stateMachine.durable)
     log.onLoaded = () => {
       this.#guard(() => this.#core.entriesLoaded())
       this.#wake()
@@ -110,6 +114,11 @@ export class Replica<Result> implements ReplicaApi<Result> {
     return this.#core.membership.conf
   }
 
+  /** As of what is applied here. */
+  get members(): Omit<Standing, 'index' | 'term'> {
+    return this.#members.members
+  }
+
   get applied(): number {
     return this.#pump.applied
   }
@@ -131,11 +140,14 @@ export class Replica<Result> implements ReplicaApi<Result> {
     return this.#stopped
   }
 
-  /** The voters heard of lately, as a leader knows it; empty on others. */
+  /** How far each replica is, learners too, as a leader knows it; empty on others. */
+  progress(): readonly ProgressStatus[] {
+    return this.role === 'leader' ? this.#core.progress() : []
+  }
+
+  /** The replicas heard of lately, as a leader knows it; empty on others. */
   activePeers(): readonly number[] {
-    if (this.#core.role !== 'leader') return []
-    return this.#core
-      .progress()
+    return this.progress()
       .filter((peer) => peer.active)
       .map((peer) => peer.replica)
   }
@@ -158,6 +170,13 @@ export class Replica<Result> implements ReplicaApi<Result> {
     return this.#reads.freshAsOfMs
   }
 
+  /** Changes who the group's members are, if this replica leads: one change at a time. `done` is called exactly once, perhaps within this call. */
+  changeMembers(change: ConfChange, context: MembersContext, done: (outcome: MemberChangeOutcome) => void): void {
+    if (this.#stopped !== undefined) done({ kind: 'refused', reason: 'stopped', leader: NONE })
+    else this.#guard(() => this.#members.propose(change, context, done))
+    this.#wake()
+  }
+
   /** Hands the office to replica `to`. `done` is called exactly once, at the latest after two election timeouts. */
   transferLeadership(to: number, done: (outcome: TransferOutcome) => void): void {
     if (this.#stopped !== undefined) done({ kind: 'refused', reason: 'stopped', leader: NONE })
@@ -176,8 +195,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   successors(): readonly number[] {
     if (this.role !== 'leader') return []
     const { voters } = this.conf
-    return this.#core
-      .progress()
+    return this.progress()
       .filter((peer) => voters.includes(peer.replica) && peer.replica !== this.replica)
       .sort((a, b) => Number(b.active) - Number(a.active) || b.match - a.match)
       .map((peer) => peer.replica)
@@ -331,14 +349,17 @@ export class Replica<Result> implements ReplicaApi<Result> {
   }
 
   /** The state machine's edit was the commit point; the log's mark comes next, and the answer to the leader leaves behind it. */
-  #installed(meta: SnapshotMeta): void {
-    if (this.#core.snapshotInstalled(meta)) this.#log.reset(meta.index, meta.term)
+  #installed(standing: Standing): void {
+    const { index } = standing
+    if (this.#core.snapshotInstalled(standing)) this.#log.reset(index, standing.term)
+    this.#members.installed(standing)
+    this.#options.onMembers()
     this.#fitness.needSnapshot(false)
     this.#proposals.loseBehind(0)
-    this.#pump.installed(meta.index)
+    this.#pump.installed(index)
     this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
-    this.#reads.release(meta.index)
-    this.#waiters.appliedTo(meta.index)
+    this.#reads.release(index)
+    this.#waiters.appliedTo(index)
     this.#truncation.maybeTruncate()
     this.#wake()
   }
@@ -355,7 +376,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
         const { leader, membership } = this.#core
         return [leader, ...membership.replicas.filter((peer) => peer !== leader)].filter((peer) => peer !== NONE && peer !== self)
       },
-      onInstalled: (meta) => this.#installed(meta),
+      onInstalled: (standing) => this.#installed(standing),
       onDeclined: () => {
         this.#guard(() => this.#core.snapshotFailed())
         this.#wake()
@@ -424,7 +445,9 @@ export class Replica<Result> implements ReplicaApi<Result> {
   #applied(entries: readonly Entry[], results: readonly Result[]): void {
     const { applied } = this.#pump
     this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
+    const membersChanged = this.#members.applied(entries)
     this.#core.applied(applied)
+    if (membersChanged) this.#options.onMembers()
     this.#proposals.applied(entries, results)
     this.#reads.release(applied)
     this.#waiters.appliedTo(applied)

@@ -1,9 +1,9 @@
 import { joinPath } from '../base/file-system.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
-import type { SnapshotMeta } from './core/types.ts'
 import type { FileEntry, FileSet } from './file-set.ts'
 import { decodeMark, encodeMark } from './mark.ts'
+import type { Standing } from './standing.ts'
 import type { ExportedSnapshot } from './state-machine.ts'
 
 /** docs/formats-snapshot.md has the bytes. */
@@ -72,7 +72,7 @@ export async function prepareReplacement(
 }
 
 /** A state machine's snapshot whose state is a database's tables, listed in the order in which they are to be ingested. */
-function describeTables(meta: SnapshotMeta, tables: readonly SnapshotTable[], files: readonly FileEntry[]): ExportedSnapshot {
+function describeTables(meta: Standing, tables: readonly SnapshotTable[], files: readonly FileEntry[]): ExportedSnapshot {
   const listed = tables.map(({ name, level, lower, upper }) => new pb.v1.SnapshotTable({ file: name, level, lower, upper }))
   const named = new Set(tables.map(({ name }) => name))
   return {

@@ -2,9 +2,9 @@ import { type Clock, sleepUnless } from '../base/clock.ts'
 import { DiskError, systemErrorCode } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { OstrakaError } from '../proto/errors.ts'
-import type { SnapshotMeta } from './core/types.ts'
 import type { FileSet } from './file-set.ts'
 import { decodeSnapshot } from './snapshot-description.ts'
+import type { Standing } from './standing.ts'
 import type { ExportedSnapshot, StateMachine } from './state-machine.ts'
 
 /** No peer had the snapshot: the next round comes after this, and after twice as long up to the most. */
@@ -30,7 +30,7 @@ export interface SnapshotInstallOptions {
   /** Whom to ask, the likeliest first. */
   candidates(): readonly number[]
   /** The state machine stands, durably, at `meta`; nothing is being applied. */
-  onInstalled(meta: SnapshotMeta): void
+  onInstalled(meta: Standing): void
   /** What the leader offered is not installed: it may offer again. */
   onDeclined(): void
   /** The replica cannot go on. */

@@ -1,6 +1,7 @@
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import type { Entry, SnapshotMeta } from './core/types.ts'
+import type { Entry } from './core/types.ts'
 import type { FileEntry } from './file-set.ts'
+import type { Standing } from './standing.ts'
 
 /**
  * What a replica replicates. The driver (`raft/replica.ts`) keeps these promises:
@@ -9,10 +10,11 @@ import type { FileEntry } from './file-set.ts'
  * 2. After a crash entries behind `durable.index` are applied again to an object opened from the same files.
  * 3. `apply` must depend on nothing but the entries and the state: no clock, no random number. It is total: a bad entry yields a result that
  *    says so. If it throws, the replica stops (not the node).
+ * 4. Entries that change the membership come too. They mean nothing to the state but where it stands: `standBehind`. One that is not known throws.
  */
 export interface StateMachine<Result> {
   /** The newest (index, term, membership) whose effects, and those of all before, are durable. Only moves forward. */
-  readonly durable: SnapshotMeta
+  readonly durable: Standing
   /** Largest group time that an applied entry carried, milliseconds; left out by machines that know no time. */
   readonly timeMs?: number
   /** About what a snapshot takes; left out by machines that are small. */
@@ -39,7 +41,7 @@ export interface StateMachine<Result> {
 
 /** The whole state of a group at one entry of its log, as files. */
 export interface ExportedSnapshot {
-  readonly meta: SnapshotMeta
+  readonly meta: Standing
   /** What the files are, as the state machine defines it. */
   readonly description: Uint8Array
   readonly files: readonly FileEntry[]

@@ -23,7 +23,7 @@ export async function transferLeader(
 /** Hands the leadership of the group with this uid over to `node` where that can be done; what becomes of it is only logged. */
 export function maybeTransferLeader(host: RaftHost, logger: Logger, uid: string, node: string): void {
   const replica = host.replicas().find(({ group }) => group === uid)
-  const target = [...host.membersOf(uid)].find(([, member]) => member === node)?.[0]
+  const target = replica === undefined ? undefined : replicaOn(replica, node)
   if (replica === undefined || target === undefined) return
   replica.transferLeadership(target, (outcome) => {
     logger.info({ group: uid, node, outcome: outcome.kind === 'done' ? 'done' : outcome.reason }, 'leadership handed over to even out')
@@ -34,14 +34,19 @@ async function transfer(host: RaftHost | undefined, group: string, node: string)
   // Of several incarnations of a name the newest was started last.
   const replica = host?.replicas().findLast(({ group: uid }) => groupName(uid) === group)
   if (host === undefined || replica === undefined) throw new OstrakaError('NOT_FOUND', `no replica of ${group} runs here`, true)
-  const members = host.membersOf(replica.group)
-  const target = [...members].find(([, member]) => member === node)?.[0]
+  const target = replicaOn(replica, node)
   if (target === undefined) {
-    const known = [...members.values()].join(', ')
+    const known = [...new Set(replica.members.nodes.values())].join(', ')
     throw new OstrakaError('NOT_FOUND', `${node} holds no replica of ${group}; its nodes are ${known}`, true)
   }
   const outcome = await new Promise<TransferOutcome>((resolve) => replica.transferLeadership(target, resolve))
   if (outcome.kind === 'refused') throw refusal(replica, node, outcome.reason, host.nodeOf(replica.group, outcome.leader) ?? '')
+}
+
+/** The replica of the group on `node`: the one that votes, where one leaves and one joins there. */
+function replicaOn({ members }: Replica<unknown>, node: string): number | undefined {
+  const held = [...members.nodes].filter(([, member]) => member === node).map(([number]) => number)
+  return held.find((number) => members.conf.voters.includes(number)) ?? held[0]
 }
 
 function refusal(

@@ -3,7 +3,8 @@ import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { KeyRange, WriteBatch } from '../lsm/index.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
-import type { Entry } from '../raft/core/types.ts'
+import { type Entry, EntryKind } from '../raft/core/types.ts'
+import { type Standing, standBehind } from '../raft/standing.ts'
 import { SnapshotNeeded } from '../raft/state-machine.ts'
 import { executeCommand, needsWhole, type ShardView } from './commands.ts'
 import { chainDelta, comparedValueCost, deltaKey, deltaRange, encodeDelta } from './delta.ts'
@@ -70,6 +71,8 @@ interface Kept {
 }
 
 export interface ApplyRunOptions {
+  /** Before the first of the entries. */
+  readonly standing: Standing
   readonly state: GroupSmallState
   readonly store: GroupStore
   /** May be used again by the next run, as `writer`. */
@@ -82,16 +85,15 @@ export interface ApplyRunOptions {
 /**
  * One call of `apply`, in two steps that alternate: `fetch` brings in the records that some command of the next entries must read, `run`
  * executes those entries without waiting, seeing what earlier ones wrote. After each `run` the caller writes `batch` in the same turn: then
- * store and small state are those of the entry `index`, and reads may come. A step of a migration is fetched for and run alone: what it does
+ * store and small state are those of the entry at which `standing` stands, and reads may come. A step of a migration is fetched for and run alone: what it does
  * to the store (`takeEffect`) must be done before anything of a later entry is read.
  */
 export class ApplyRun implements ShardView {
   readonly results: GroupResult[] = []
   /** What was written since the caller emptied it. */
   readonly batch: WriteBatch
-  /** Of the last entry that was run; 0: none yet. */
-  index = 0
-  term = 0
+  /** Behind the last entry that was run. */
+  standing: Standing
   /** A migration record changed. */
   hasMoved = false
   readonly #entries: readonly Entry[]
@@ -114,6 +116,7 @@ export class ApplyRun implements ShardView {
   constructor(entries: readonly Entry[], options: ApplyRunOptions) {
     this.#entries = entries
     this.#options = options
+    this.standing = options.standing
     this.#state = options.state
     this.batch = options.batch
     this.#slots = new RecordSlots(options.store, options.writer)
@@ -156,13 +159,15 @@ export class ApplyRun implements ShardView {
   /** Runs at least one fetched entry, and more until `clock` passes `untilMs` or an entry must be fetched for. */
   run(clock: Pick<Clock, 'monotonicMs'>, untilMs: number): void {
     const end = this.#chunkStart + this.#chunk.length
+    let last: Entry
     do {
       const entry = this.#entries[this.#next] as Entry
       this.results.push(this.#runOne(this.#chunk[this.#next - this.#chunkStart] as Parsed, entry.index))
-      this.index = entry.index
-      this.term = entry.term
+      if (entry.kind !== EntryKind.Normal) this.standing = standBehind(this.standing, entry)
+      last = entry
       this.#next++
     } while (this.#next < end && this.batch.bytes + this.#slots.dirtyBytes < batchBytes && clock.monotonicMs() < untilMs)
+    this.standing = { ...this.standing, index: last.index, term: last.term }
     this.#slots.writeTo(this.batch)
   }
 
@@ -180,7 +185,7 @@ export class ApplyRun implements ShardView {
     let wholeReads = 0
     for (let i = this.#next; i < this.#entries.length && bytes < chunkBytes && this.#chunk.length < chunkEntries; i++) {
       const entry = this.#entries[i] as Entry
-      const isAlone = isMigration(entry.data)
+      const isAlone = isMigration(entry)
       if (isAlone && this.#chunk.length > 0) return
       const parsed = parse(entry)
       this.#chunk.push(parsed)

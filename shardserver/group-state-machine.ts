@@ -2,10 +2,11 @@ import { must } from '../base/assert.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { WriteBatch } from '../lsm/index.ts'
-import type { ConfState, Entry, SnapshotMeta } from '../raft/core/types.ts'
+import type { Entry } from '../raft/core/types.ts'
 import type { FileEntry, FileSource } from '../raft/file-set.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import { exportDatabase, prepareReplacement } from '../raft/snapshot-description.ts'
+import type { Standing } from '../raft/standing.ts'
 import type { ExportedSnapshot, StateMachine } from '../raft/state-machine.ts'
 import { ApplyRun, type GroupResult, type StepEffect } from './apply-run.ts'
 import { readDelta } from './delta-read.ts'
@@ -58,8 +59,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** Largest size that `#batch` had: its buffer never shrinks. */
   #batchPeakBytes = 0
   readonly #writer = new RecordWriter()
-  #durable: SnapshotMeta
-  #applied: SnapshotMeta
+  #durable: Standing
+  #applied: Standing
   readonly #files: MigrationFiles
   readonly #breaks: ReadonlySet<MigrationBreak>
   /** An ingest is applied and its small state on the way: no digest before that. */
@@ -71,7 +72,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   #installing: Promise<void> | undefined
   #failure: Error | undefined
 
-  constructor(store: GroupStore, state: GroupSmallState, durable: SnapshotMeta, files: MigrationFiles, options: LoadOptions) {
+  constructor(store: GroupStore, state: GroupSmallState, durable: Standing, files: MigrationFiles, options: LoadOptions) {
     this.#store = store
     this.#clock = options.clock
     this.#state = state
@@ -83,7 +84,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     this.#sealedIndex = durable.index
   }
 
-  get durable(): SnapshotMeta {
+  get durable(): Standing {
     return this.#durable
   }
 
@@ -117,6 +118,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
 
   #newRun(entries: readonly Entry[]): ApplyRun {
     return new ApplyRun(entries, {
+      standing: this.#applied,
       state: this.#state,
       store: this.#store,
       batch: this.#batch,
@@ -148,7 +150,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     if (run.batch.count > 0) {
       this.#writeBatch()
     }
-    this.#applied = { index: run.index, term: run.term, conf: this.#applied.conf }
+    this.#applied = run.standing
     const effect = run.takeEffect()
     if (effect !== undefined) this.#perform(effect)
     else if (this.#store.wantsSeal) this.#seal()
@@ -208,7 +210,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     await this.#files.replaced(this.#state)
   }
 
-  async #install(meta: SnapshotMeta, replace: () => Promise<void>): Promise<void> {
+  async #install(meta: Standing, replace: () => Promise<void>): Promise<void> {
     try {
       // From here on nothing is sealed before the new state is in memory.
       this.#sealedIndex = Math.max(this.#sealedIndex, meta.index)
@@ -362,15 +364,17 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
 }
 
 export interface LoadOptions extends MigrationFilesOptions {
-  readonly initialConf: ConfState
+  /** Where the group stands before its first entry. Asked only where the store does not say who the members are. */
+  first(): MaybePromise<Standing>
   /** For proving that the simulator catches them. Never set otherwise. */
   readonly breaks?: ReadonlySet<MigrationBreak> | undefined
 }
 
-/** A new store gets its first mark: nothing applied, the membership `initialConf`. */
+/** A new store gets its first mark. */
 export async function loadGroupStateMachine(store: GroupStore, options: LoadOptions): Promise<GroupStateMachine> {
-  if (store.durableMark === undefined) await store.seal(encodeMark({ index: 0, term: 0, conf: options.initialConf }))
-  const durable = decodeMark(must(store.durableMark, 'a sealed store has a mark'), 'the mark of a group store')
+  if (store.durableMark === undefined) await store.seal(encodeMark(await options.first()))
+  let durable = decodeMark(must(store.durableMark, 'a sealed store has a mark'), 'the mark of a group store')
+  if (durable.nodes.size === 0) durable = { ...durable, nodes: (await options.first()).nodes }
   const state = await loadSmallState(store)
   const files = new MigrationFiles(options, store)
   await files.reopen(state)

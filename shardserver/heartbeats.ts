@@ -25,10 +25,14 @@ export interface HeartbeatsOptions {
   nodeOf(group: string, replica: number): string
   /** Of the migrations into a group that this node leads. */
   progressOf(group: string): pb.v1.MigrationProgress.$Properties[]
+  /** Replicas that the config gives to this node and that it cannot hold. */
+  lost(): readonly pb.v1.LostReplica.$Properties[]
   /** A group was removed from the cluster for good: its data is to be deleted. */
   remove(group: string): Promise<void>
   /** Another node should lead the group, if that can be done. */
   transfer(group: string, node: string): void
+  /** A replica is a member of its group no more: the same. */
+  removeReplica(group: string, replica: number): Promise<void>
   onFatal(error: Error): void
 }
 
@@ -71,16 +75,21 @@ export class Heartbeats {
     const groups: pb.v1.HostedGroup.$Properties[] = []
     for (const hosted of this.#options.hosted()) groups.push(await this.#describe(hosted, tellsSizes))
     if (this.#closed) return
-    const { removedGroups, transfers } = await client.heartbeat({ id, nonce, groups, controller: false }, { timeoutMs })
+    const lost = [...this.#options.lost()]
+    const { removedGroups, removedReplicas, transfers } = await client.heartbeat(
+      { id, nonce, groups, controller: false, lost },
+      { timeoutMs },
+    )
     if (tellsSizes) this.#sizesAtMs = nowMs
     for (const { group, node } of transfers) if (!this.#closed) this.#options.transfer(group, node)
     for (const group of removedGroups) if (!this.#closed) await this.#options.remove(group)
+    for (const { group, replica } of removedReplicas) if (!this.#closed) await this.#options.removeReplica(group, replica)
   }
 
   async #describe({ replica, stateMachine }: HostedReplica, tellsSizes: boolean): Promise<pb.v1.HostedGroup.$Properties> {
-    const { group, term } = replica
+    const { group, term, replica: number } = replica
     const leader = this.#options.nodeOf(group, replica.leader)
-    if (replica.role !== 'leader') return { group, term, leader }
+    if (replica.role !== 'leader') return { group, replica: number, term, leader }
     const sizes: pb.v1.ShardSize.$Properties[] = []
     let asked = 0
     for (const { shard, state } of tellsSizes ? stateMachine.status().shards : []) {
@@ -88,7 +97,7 @@ export class Heartbeats {
       const bytes = serves(state) ? await this.#sizeOf(stateMachine, group, shard) : 0
       if (bytes > 0) sizes.push({ shard, bytes })
     }
-    return { group, term, leader, sizes, tellsSizes, progress: this.#options.progressOf(group) }
+    return { group, replica: number, term, leader, sizes, tellsSizes, progress: this.#options.progressOf(group) }
   }
 
   /** Damage that is met here is a matter of the replica, which meets it too, and not of the node's heartbeats. */

@@ -20,9 +20,9 @@ export async function nodeStatus(
 ): Promise<pb.v1.NodeStatusReply> {
   const isAsked = (uid: string) => !request.group || groupName(uid) === request.group
   const asked = (groups?.all() ?? []).filter(({ replica }) => isAsked(replica.group))
-  const lost = [...(groups?.lost ?? [])].filter(([uid]) => isAsked(uid))
+  const lost = (groups?.missing ?? []).filter(({ group }) => isAsked(group))
   const replicas = lost.map(
-    ([uid, failure]) => new pb.v1.ReplicaStatus({ uid, group: groupName(uid), role: 'lost', failure, configNumber }),
+    ({ group, reason }) => new pb.v1.ReplicaStatus({ uid: group, group: groupName(group), role: 'lost', failure: reason, configNumber }),
   )
   try {
     for (const { replica, stateMachine } of asked) {

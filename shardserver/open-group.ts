@@ -3,7 +3,6 @@ import type { Space } from '../base/disk-space.ts'
 import type { Executor } from '../base/executor.ts'
 import { isShardCount } from '../base/slot.ts'
 import { type BlockCache, Database, type MemtableBudget } from '../lsm/index.ts'
-import type { ConfState } from '../raft/core/types.ts'
 import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from './group-state-machine.ts'
 
 export interface GroupStateMachineOptions extends LoadOptions {
@@ -11,8 +10,6 @@ export interface GroupStateMachineOptions extends LoadOptions {
   readonly executor: Executor
   /** Of this replica; made if absent. */
   readonly folder: string
-  /** The group's first membership: the mark of a folder that is made. */
-  readonly initialConf: ConfState
   /** May be shared. */
   readonly blockCache: BlockCache
   /** May be shared. */

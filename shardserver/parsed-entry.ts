@@ -1,7 +1,8 @@
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { type Entry, EntryKind } from '../raft/core/types.ts'
-import { decodeEntry, EntryCode, entryHeaderBytes, type GroupEntry, UnknownEntryError } from './entry.ts'
+import { changeOf } from '../raft/standing.ts'
+import { decodeEntry, EntryCode, entryHeaderBytes, type GroupEntry } from './entry.ts'
 import type { MigrationStep } from './migration-entry.ts'
 
 /** An entry of the log as it is applied. */
@@ -21,9 +22,12 @@ export interface ReplayedEntry {
   readonly batch: pb.v1.WriteBatch.$Properties
 }
 
-/** UnknownEntryError on what this version cannot apply. */
+/** UnknownEntryError or BadMembershipChange on what this version cannot apply. */
 export function parse(entry: Entry): Parsed {
-  if (entry.kind !== EntryKind.Normal) throw new UnknownEntryError(entry.index, `entry of kind ${entry.kind}`)
+  if (entry.kind !== EntryKind.Normal) {
+    changeOf(entry)
+    return parsedNothing
+  }
   if (entry.data.length === 0) return parsedNothing
   const decoded = decodeEntry(entry.data, entry.index)
   if (decoded.kind === 'birth' || decoded.kind === 'rebirth' || decoded.kind === 'time-mark') return decoded
@@ -38,8 +42,13 @@ export function parse(entry: Entry): Parsed {
 }
 
 /** Whether an entry is a step of a migration. */
-export function isMigration(data: Uint8Array): boolean {
-  return data.length >= entryHeaderBytes && (data[1] as number) >= EntryCode.Import && (data[1] as number) <= EntryCode.Outcome
+export function isMigration({ kind, data }: Entry): boolean {
+  return (
+    kind === EntryKind.Normal &&
+    data.length >= entryHeaderBytes &&
+    (data[1] as number) >= EntryCode.Import &&
+    (data[1] as number) <= EntryCode.Outcome
+  )
 }
 
 /** All commands of the deltas, each shard's in order. What is no write batch is nothing, as it was in the source. */

@@ -2,9 +2,8 @@ import type { DiskSpace } from '../base/disk-space.ts'
 import type { Seams } from '../base/seams.ts'
 import { type Listener, unaryRoute } from '../base/transport.ts'
 import { BlockCache, MemtableBudget } from '../lsm/index.ts'
-import type { Config } from '../proto/config.ts'
 import { ConfigWatcher } from '../proto/config-watcher.ts'
-import { ControllerClient } from '../proto/controller-client.ts'
+import { ControllerClient, type RegisterOutcome } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { protocolVersion } from '../proto/limits.ts'
 import type { pb } from '../proto/messages.ts'
@@ -19,6 +18,7 @@ import { maybeTransferLeader, transferLeader } from '../raft/transfer-request.ts
 import { GroupHost, type HostedReplica } from './group-host.ts'
 import { Heartbeats } from './heartbeats.ts'
 import { KvServer } from './kv-server.ts'
+import { Memberships } from './memberships.ts'
 import { MigrationBook } from './migration/book.ts'
 import { Migrations } from './migration/migrations.ts'
 import type { MigrationNode } from './migration/node.ts'
@@ -82,6 +82,7 @@ class ShardServer implements RunningShardServer {
   #groups: GroupHost | undefined
   #kv: KvServer | undefined
   #migrations: Migrations | undefined
+  #memberships: Memberships | undefined
   #heartbeats: Heartbeats | undefined
   #listener: Listener | undefined
   #closed = false
@@ -105,6 +106,8 @@ class ShardServer implements RunningShardServer {
     this.#host = host
     const groups = this.#openGroups(host, space)
     this.#groups = groups
+    const memberships = this.#openMemberships(groups)
+    this.#memberships = memberships
     const kv = new KvServer({ clock, logger, hosts: groups, host, space, watcher: this.#watcher })
     this.#kv = kv
     const migrations = this.#openMigrations(host, groups, kv)
@@ -118,14 +121,16 @@ class ShardServer implements RunningShardServer {
       unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),
     ]
     this.#listener = await transport.listen(this.#settings.listen, routes)
-    const { config, removedGroups } = await this.#register()
-    // A group that was removed must not serve, nor vote, not even for a moment.
+    const { config, removedGroups, removedReplicas } = await this.#register()
+    // What was removed must not serve, nor vote, not even for a moment.
     for (const group of removedGroups) await groups.remove(group)
+    for (const { group, replica } of removedReplicas) await groups.removeReplica(group, replica)
     await groups.follow(config)
     this.#watcher.onChange(() => {
       const newest = this.#watcher.config
       if (newest !== undefined) groups.followLater(newest)
       migrations.check()
+      memberships.check()
     })
     this.#watcher.start()
     this.#heartbeats = this.#beginHeartbeats(host, groups, migrations)
@@ -149,7 +154,7 @@ class ShardServer implements RunningShardServer {
 
   ready(): boolean {
     const groups = this.#groups
-    return !this.#closed && groups !== undefined && groups.lost.size === 0 && groups.all().every(({ replica }) => replica.leader !== 0)
+    return !this.#closed && groups !== undefined && groups.missing.length === 0 && groups.all().every(({ replica }) => replica.leader !== 0)
   }
 
   async close(): Promise<void> {
@@ -157,6 +162,7 @@ class ShardServer implements RunningShardServer {
     this.#closed = true
     this.#heartbeats?.close()
     this.#migrations?.close()
+    this.#memberships?.close()
     this.#groups?.close()
     await this.#host?.handOver(handOverMs)
     await this.#kv?.whenIdle(answerMs)
@@ -178,7 +184,23 @@ class ShardServer implements RunningShardServer {
       space,
       breaks: this.#settings.breaks ?? noBreaks,
       config: () => this.#watcher.config,
-      onChange: () => this.#migrations?.check(),
+      onChange: () => {
+        this.#migrations?.check()
+        this.#memberships?.check()
+      },
+      onFatal: this.#onFatal,
+    })
+  }
+
+  #openMemberships(groups: GroupHost): Memberships {
+    const { clock, logger } = this.#seams
+    return new Memberships({
+      clock,
+      logger,
+      client: this.#client,
+      electionTimeoutMs: this.#settings.electionTimeoutMs,
+      config: () => this.#watcher.config,
+      hosted: () => groups.all(),
       onFatal: this.#onFatal,
     })
   }
@@ -221,8 +243,10 @@ class ShardServer implements RunningShardServer {
       hosted: () => groups.all(),
       nodeOf: (group, replica) => host.nodeOf(group, replica) ?? '',
       progressOf: (group) => migrations.progressOf(group),
+      lost: () => groups.lost.map(({ group, replica, reason }) => ({ group, replica, reason })),
       remove: (group) => groups.remove(group),
       transfer: (group, node) => maybeTransferLeader(host, this.#seams.logger, group, node),
+      removeReplica: (group, replica) => groups.removeReplica(group, replica),
       onFatal: (error) => {
         if (!this.#closed) this.#onFatal(error)
       },
@@ -230,7 +254,7 @@ class ShardServer implements RunningShardServer {
   }
 
   /** Says where this node can be reached; learns the cluster, the config and where the others are. */
-  async #register(): Promise<{ readonly config: Config; readonly removedGroups: readonly string[] }> {
+  async #register(): Promise<RegisterOutcome> {
     const { id, pid, http, advertise } = this.#settings
     const request = {
       id,
@@ -242,6 +266,7 @@ class ShardServer implements RunningShardServer {
       clusterId: this.#directory.clusterId,
       protocolVersion,
       groups: [...(await this.#directory.heldGroups())],
+      replicas: [...(await this.#directory.heldReplicas())],
     }
     const reply = await this.#registered(request)
     await this.#directory.joinCluster(reply.clusterId)

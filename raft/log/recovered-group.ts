@@ -24,6 +24,8 @@ export interface RecoveredGroup {
   readonly index: EntryIndex
   hardState: HardState
   damaged: boolean
+  /** Of a record that a newer release wrote. */
+  unknownKind: number | undefined
 }
 
 /** What follows from whole records, in their order. Synchronous. */
@@ -81,7 +83,7 @@ export class RecoveredGroups {
     const known = this.#groups.get(number)
     if (known !== undefined) return known
     const index = new EntryIndex(this.#segments, this.#cache)
-    const group = { number, key: this.#keys.get(number), index, hardState: initialHardState, damaged: false }
+    const group = { number, key: this.#keys.get(number), index, hardState: initialHardState, damaged: false, unknownKind: undefined }
     this.#groups.set(number, group)
     return group
   }
@@ -104,7 +106,10 @@ export class RecoveredGroups {
     else if (header.kind === RecordKind.reset) group.index.reset(header.first, readU64(front, 0))
     else if (header.kind === RecordKind.entries) applyEntries(group.index, record, segment)
     else if (header.kind === RecordKind.rewritten) setEntries(group.index, record, segment)
-    else group.damaged = true // a kind of a newer version: this replica's log cannot be read here
+    else {
+      group.damaged = true
+      group.unknownKind ??= header.kind
+    }
   }
 
   #name(group: RecoveredGroup, key: GroupKey): void {

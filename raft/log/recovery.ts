@@ -17,6 +17,8 @@ export interface LogDamage {
   readonly file: string
   readonly offset: number
   readonly what: string
+  /** No damage: a newer release wrote what this one cannot read. */
+  readonly isNewer: boolean
 }
 
 export interface RecoveryOptions {
@@ -62,7 +64,7 @@ export class Recovery {
   readonly #options: RecoveryOptions
   readonly #segments: Segments
   readonly #groups: RecoveredGroups
-  readonly #damage: { group: number | undefined; file: string; offset: number; what: string }[] = []
+  readonly #damage: (Omit<LogDamage, 'group'> & { readonly group: number | undefined })[] = []
   #pending: Pending | undefined
   #lost = false
   #lastBatch = 0
@@ -116,7 +118,7 @@ export class Recovery {
       const header = await scanner.header(offset)
       if (header !== undefined && header.version !== formatVersion) {
         // Never a torn tail: cutting what a newer release wrote would lose it.
-        this.#loseAll(segment.path, offset, `format version ${header.version}, this release reads ${formatVersion}`)
+        this.#loseAll(segment.path, offset, `format version ${header.version}, this release reads ${formatVersion}`, true)
         return
       }
       if (header === undefined || header.batch <= this.#lastBatch) {
@@ -171,7 +173,7 @@ export class Recovery {
         this.#loseAll(file, bad.offset, bad.what)
         return
       }
-      this.#damage.push({ group: bad.group, file, offset: bad.offset, what: bad.what })
+      this.#damage.push({ group: bad.group, file, offset: bad.offset, what: bad.what, isNewer: false })
       this.#groups.markDamaged(bad.group)
     }
     this.#take(batch, file)
@@ -180,7 +182,7 @@ export class Recovery {
   #take(batch: ScannedBatch, file: string): void {
     const { header } = batch
     for (const { group, offset, what } of this.#groups.apply(batch, header.segment)) {
-      this.#damage.push({ group, file, offset, what })
+      this.#damage.push({ group, file, offset, what, isNewer: false })
       this.#groups.markDamaged(group)
     }
     for (const bad of batch.bad) if (bad.group !== undefined) this.#groups.markDamaged(bad.group)
@@ -188,21 +190,28 @@ export class Recovery {
     this.#unmarked = header.records > 0
   }
 
-  #loseAll(file: string, offset: number, what: string): void {
+  #loseAll(file: string, offset: number, what: string, isNewer = false): void {
     this.#lost = true
-    this.#damage.push({ group: undefined, file, offset, what })
+    this.#damage.push({ group: undefined, file, offset, what, isNewer })
   }
 
   /** Entries that no segment holds, and groups that an older start already found damaged. */
   #checkMissing(found: readonly Found[]): void {
     const file = found[0]?.path ?? this.#options.folder
+    for (const { number, unknownKind } of this.#groups.all()) {
+      if (unknownKind === undefined) continue
+      const what = `a record of kind ${unknownKind}, which this release does not know`
+      this.#damage.push({ group: number, file, offset: 0, what, isNewer: true })
+    }
     for (const group of this.#groups.all()) {
       const missing = group.damaged ? undefined : group.index.firstMissing()
       if (missing !== undefined) {
-        this.#damage.push({ group: group.number, file, offset: 0, what: `entry ${missing} of group ${group.number} is in no segment` })
+        const what = `entry ${missing} of group ${group.number} is in no segment`
+        this.#damage.push({ group: group.number, file, offset: 0, what, isNewer: false })
         this.#groups.markDamaged(group.number)
       } else if (group.damaged && !this.#damage.some((damage) => damage.group === group.number)) {
-        this.#damage.push({ group: group.number, file, offset: 0, what: `group ${group.number} was damaged before` })
+        const what = `group ${group.number} was damaged before`
+        this.#damage.push({ group: group.number, file, offset: 0, what, isNewer: false })
       }
     }
   }
@@ -244,7 +253,7 @@ export class Recovery {
     return {
       groups: this.#groups,
       damage: this.#damage.map((damage) => ({ ...damage, group: keyOf(damage.group) })),
-      lost: this.#lost || this.#damage.some((damage) => keyOf(damage.group) === undefined),
+      lost: this.#lost || this.#damage.some((damage) => damage.isNewer || keyOf(damage.group) === undefined),
       active,
       batch: this.#lastBatch,
       synced: this.#end,

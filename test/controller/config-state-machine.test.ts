@@ -8,12 +8,13 @@ import type { ConfigStateMachine } from '../../controller/config-state-machine.t
 import { type ControllerEntry, decodeEntry, encodeEntry } from '../../controller/entry.ts'
 import { lsmJobs, WriteBatch } from '../../lsm/index.ts'
 import type { Entry } from '../../raft/core/types.ts'
+import { firstOf } from '../raft/standings.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
 import { claimed, entryAt, formed, joined, randomEntry, registered } from './entries.ts'
 
-const initialConf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+const first = firstOf(3)
 
 function newProcess(seed: number, name = 'c1'): SimProcess {
   const world = new World({ seed })
@@ -29,7 +30,7 @@ function open(process: SimProcess, shardCount = 64): Promise<ConfigStateMachine>
       clock,
       logger,
       folder: 'data/controller',
-      initialConf,
+      first,
       shardCount,
       onFailure: (error) => {
         throw error
@@ -49,7 +50,7 @@ async function fresh(seed = 1, shardCount = 16) {
 describe('config state machine', () => {
   it('begins unformed at index 0 with the members that it was given', async () => {
     const { machine } = await fresh()
-    expect(machine.durable).toEqual({ index: 0, term: 0, conf: initialConf })
+    expect(machine.durable).toEqual(first)
     expect(machine.state.config).toBeUndefined()
     expect(machine.state.clusterId.length).toBe(0)
   })
@@ -233,7 +234,7 @@ describe('config state machine', () => {
       }
       expect(await process.world.settle(machine.stateHash())).toEqual(await calm.stateHash())
       expect(machine.state).toEqual(calm.state)
-      expect(machine.durable.conf).toEqual(initialConf)
+      expect(machine.durable.conf).toEqual(first.conf)
     },
   )
 })

@@ -10,6 +10,7 @@ import type { ReplicaApi } from '../../raft/replica-api.ts'
 import type { ProposalOutcome, ReadOutcome } from '../../raft/state-machine.ts'
 import { memoryWorld } from '../proto/memory-transport.ts'
 import { memoryCheckpoints } from '../raft/memory-checkpoints.ts'
+import { firstOf } from '../raft/standings.ts'
 
 /** Records in a map: what a database keeps, without files. */
 export class MemoryDatabase implements ConfigDatabase {
@@ -157,9 +158,8 @@ export async function fakeControllers(options: { shardCount?: number; leader?: n
   const { world, clock, network } = memoryWorld(11)
   const group = new FakeGroup()
   const peers = ['c1', 'c2', 'c3'].map((id, at) => ({ id, address: `${id}:${7400 + at}` }))
-  const initial = { index: 0, term: 0, conf: { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false } }
   for (const [at, { address }] of peers.entries()) {
-    const machine = new ConfigStateMachine(new MemoryDatabase(), new ConfigState(), initial, options.shardCount ?? 16)
+    const machine = new ConfigStateMachine(new MemoryDatabase(), new ConfigState(), firstOf(3), options.shardCount ?? 16)
     const replica = new FakeReplica(group, at + 1, machine, (act) => clock.setTimer(1, act))
     const parts = { replica, stateMachine: machine, clock, random: new SeededRandom(at), logger: silentLogger, peers, balanceLeaders: true }
     replica.server = new ControllerServer(parts)

@@ -5,11 +5,10 @@ import { ConfigStateMachine, loadConfigStateMachine } from '../../controller/con
 import { shares } from '../../controller/quotas.ts'
 import type { Config } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
+import { firstOf } from '../raft/standings.ts'
 import { entryAt } from './entries.ts'
 import { MemoryDatabase } from './fake-controllers.ts'
 import { Lab, type Said } from './lab.ts'
-
-const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
 
 /** A command or report that might come next; refusals are part of the game. */
 function act(lab: Lab, random: SeededRandom, names: string[]): void {
@@ -143,15 +142,15 @@ describe('commands and reports at random', () => {
 
 /** Two replicas that take the log in different slices, one of them loaded anew from its records now and then, end where the leader is. */
 async function mustReplay(lab: Lab, random: SeededRandom): Promise<void> {
-  const calm = new ConfigStateMachine(new MemoryDatabase(), new ConfigState(), { index: 0, term: 0, conf }, lab.config.shardCount)
+  const calm = new ConfigStateMachine(new MemoryDatabase(), new ConfigState(), firstOf(3), lab.config.shardCount)
   const database = new MemoryDatabase()
-  let restless = new ConfigStateMachine(database, new ConfigState(), { index: 0, term: 0, conf }, lab.config.shardCount)
+  let restless = new ConfigStateMachine(database, new ConfigState(), firstOf(3), lab.config.shardCount)
   for (const [at, entry] of lab.log.entries()) {
     calm.apply([entryAt(at + 1, entry)])
     restless.apply([entryAt(at + 1, entry)])
     if (random.below(20) > 0) continue
     await restless.flush()
-    restless = await loadConfigStateMachine(database, { initialConf: conf, shardCount: lab.config.shardCount })
+    restless = await loadConfigStateMachine(database, { first: firstOf(3), shardCount: lab.config.shardCount })
   }
   expect(calm.state).toEqual(lab.state)
   expect(restless.state).toEqual(lab.state)

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ApplyPump } from '../../raft/apply-pump.ts'
 import type { Entry } from '../../raft/core/types.ts'
-
-const conf = { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+import { standingAt } from './standings.ts'
 
 /** A log of 20 entries of which those from `inMemoryFrom` on are in memory, and a machine whose answers the test gives. */
 class Rig {
@@ -27,7 +26,7 @@ class Rig {
         load: (from, to) => this.load(from, to),
       },
       stateMachine: {
-        durable: { index: durable, term: 1, conf },
+        durable: standingAt(durable, 1, 1),
         apply: (entries) => {
           this.applied.push(...entries.map(({ index }) => index))
           return this.apply(entries)

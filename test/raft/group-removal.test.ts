@@ -1,24 +1,21 @@
 import { describe, expect, it } from 'vitest'
 import { joinPath, makeFolderDurably, replaceFile } from '../../base/file-system.ts'
 import { silentLogger } from '../../base/logger.ts'
-import type { SnapshotMeta } from '../../raft/core/types.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { RaftHost } from '../../raft/raft-host.ts'
+import type { Standing } from '../../raft/standing.ts'
 import type { StateMachine } from '../../raft/state-machine.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
+import { firstOf } from './standings.ts'
 
 const removed = 'g1@1'
 const other = 'g2@1'
 
 /** Keeps nothing. */
 class Machine implements StateMachine<number> {
-  readonly durable: SnapshotMeta = {
-    index: 0,
-    term: 0,
-    conf: { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
-  }
+  readonly durable: Standing = firstOf(1)
   onDurable: (() => void) | undefined
   closed = false
   apply(entries: readonly { index: number }[]) {
@@ -54,7 +51,13 @@ class Rig {
     const directory = await this.world.settle(DataDirectory.open(fileSystem, random, 'data', 'server', 'n1'))
     const options = { fileSystem, random, clock, transport, logger, directory, electionTimeoutMs: 100, heartbeatMs: 20 }
     const host = await this.world.settle(
-      RaftHost.open({ ...options, snapshotLogBytes: 1024 * 1024, resolve: () => undefined, onFatal: (error) => this.world.fail(error) }),
+      RaftHost.open({
+        ...options,
+        snapshotLogBytes: 1024 * 1024,
+        retiresDamaged: true,
+        resolve: () => undefined,
+        onFatal: (error) => this.world.fail(error),
+      }),
     )
     this.directory = directory
     this.host = host
@@ -67,8 +70,7 @@ class Rig {
     await this.world.settle(makeFolderDurably(this.process.fileSystem, folder))
     await this.world.settle(replaceFile(this.process.fileSystem, joinPath(folder, 'CURRENT'), new Uint8Array(10)))
     const stateMachine = new Machine()
-    const members = new Map([[1, 'n1']])
-    const replica = await this.world.settle(host.start({ group, replica: 1, members, stateMachine, onSoftState: () => {} }))
+    const replica = await this.world.settle(host.start({ group, replica: 1, stateMachine, onSoftState: () => {} }))
     await this.world.runUntil(() => replica.role === 'leader' && replica.applied > 0, 10_000)
     return stateMachine
   }

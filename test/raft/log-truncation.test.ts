@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { SnapshotMeta } from '../../raft/core/types.ts'
 import { LogTruncation } from '../../raft/log-truncation.ts'
-
-const conf = { voters: [1, 2, 3], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+import type { Standing } from '../../raft/standing.ts'
+import { firstOf, standingAt } from './standings.ts'
 
 class Rig {
   firstIndex = 1
@@ -11,7 +10,7 @@ class Rig {
   stable = 9
   fetched: number | undefined
   applied = 0
-  durable: SnapshotMeta = { index: 0, term: 0, conf }
+  durable: Standing = firstOf(3)
   readonly truncated: number[] = []
   flushes = 0
   reclaims = 0
@@ -59,7 +58,7 @@ class Rig {
 
   stand(applied: number, durable: number, allMatched: number): void {
     this.applied = applied
-    this.durable = { index: durable, term: 1, conf }
+    this.durable = standingAt(durable, 1)
     this.truncation.matchedTo(allMatched)
     this.truncation.maybeTruncate()
   }
@@ -142,7 +141,7 @@ describe('the truncation of a log', () => {
     rig.bytes = 2000
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.durable = { index: 50, term: 1, conf }
+    rig.durable = standingAt(50, 1)
     rig.truncation.maybeFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)

@@ -7,11 +7,10 @@ import { SnapshotInstall } from '../../raft/snapshot-install.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
-
-const conf = { voters: [1, 2], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+import { standingAt } from './standings.ts'
 
 function setAt(index: number): FileSet {
-  const description = encodeDescription({ meta: { index, term: 1, conf }, description: utf8(''), files: [] })
+  const description = encodeDescription({ meta: standingAt(index, 1, 2), description: utf8(''), files: [] })
   return { folder: 'fetch', description, files: [] }
 }
 

@@ -6,8 +6,7 @@ import { SnapshotSource } from '../../raft/snapshot-source.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
-
-const conf = { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+import { standingAt } from './standings.ts'
 
 /** Snapshots of a machine that stands at `at`. */
 function rig() {
@@ -20,7 +19,7 @@ function rig() {
     folder: 'snapshots',
     stateMachine: {
       exportSnapshot: async (folder) => {
-        const meta = { index: stands.at, term: 1, conf }
+        const meta = standingAt(stands.at, 1, 1)
         await fileSystem.makeFolder(folder)
         await replaceFile(fileSystem, `${folder}/state`, utf8('state'))
         return { meta, description: utf8(''), files: [] }

@@ -9,6 +9,7 @@ import type { Command } from '../../shardserver/commands.ts'
 import { encodeBirth, encodeTimeMark, encodeWrite } from '../../shardserver/entry.ts'
 import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import type { WriteResult } from '../../shardserver/session.ts'
+import { firstOf } from '../raft/standings.ts'
 import { MemoryStore } from './memory-store.ts'
 
 export const shardCount = 16
@@ -93,7 +94,7 @@ export async function openMachine(store = new MemoryStore(), options: Partial<Lo
     folder: 'g',
     clock,
     logger: silentLogger,
-    initialConf: conf,
+    first: () => firstOf(3),
     ...options,
   })
   return { machine, store, clock }

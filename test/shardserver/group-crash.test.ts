@@ -4,10 +4,11 @@ import { SeededRandom } from '../../base/random.ts'
 import { BlockCache, lsmJobs, MemtableBudget } from '../../lsm/index.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import { openGroupStateMachine } from '../../shardserver/open-group.ts'
+import { firstOf } from '../raft/standings.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
-import { conf, openMachine, shardCount } from './builders.ts'
+import { openMachine, shardCount } from './builders.ts'
 import { RandomHistory } from './group-history.ts'
 import { resultText } from './group-model.ts'
 
@@ -28,7 +29,7 @@ class Life {
       clock: process.clock,
       logger: process.logger,
       folder: 'data/g1',
-      initialConf: conf,
+      first: () => firstOf(3),
       blockCache: new BlockCache(8192),
       memtableBudget: new MemtableBudget(4096),
       shardCount,

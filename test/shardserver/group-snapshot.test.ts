@@ -5,6 +5,7 @@ import { BlockCache, lsmJobs, MemtableBudget } from '../../lsm/index.ts'
 import type { ExportedSnapshot } from '../../raft/state-machine.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import { openGroupStateMachine } from '../../shardserver/open-group.ts'
+import { firstOf } from '../raft/standings.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -22,7 +23,7 @@ function open(process: SimProcess): Promise<GroupStateMachine> {
     clock: process.clock,
     logger: process.logger,
     folder: 'data/g1',
-    initialConf: conf,
+    first: () => firstOf(3),
     blockCache: new BlockCache(8192),
     memtableBudget: new MemtableBudget(4096),
     shardCount,

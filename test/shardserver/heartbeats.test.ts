@@ -45,6 +45,10 @@ function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'l
       removed.push(group)
     },
     transfer: (group, node) => transfers.push([group, node]),
+    lost: () => [],
+    removeReplica: async (group, replica) => {
+      removed.push(`${group}.${replica}`)
+    },
     onFatal: (error) => fatal.push(error),
   })
   return { world, clock, heartbeats, beats, removed, transfers, fatal, state }

@@ -8,10 +8,11 @@ import type { FileSet } from '../../raft/file-set.ts'
 import { EntryCode } from '../../shardserver/entry.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import { openGroupStateMachine } from '../../shardserver/open-group.ts'
+import { firstOf } from '../raft/standings.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
-import { Caller, conf, keyOf, shardCount } from './builders.ts'
+import { Caller, keyOf, shardCount } from './builders.ts'
 import { Mover, openExport, TestGroup } from './movers.ts'
 
 /** A move of two shards with a second attempt, and the logs that both groups have of it. */
@@ -78,7 +79,7 @@ function open(process: SimProcess): Promise<GroupStateMachine> {
   return openGroupStateMachine({
     ...{ fileSystem, executor, clock, logger },
     folder: 'data/g',
-    initialConf: conf,
+    first: () => firstOf(3),
     shardCount,
     exportTableBytes: 600,
     ...memory,

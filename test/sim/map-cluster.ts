@@ -1,11 +1,11 @@
 /** Three replicas of a map over the real driver, log and messenger, on simulated machines: the smallest thing that Raft can replicate. */
 import { must } from '../../base/assert.ts'
 import { utf8, utf8Text } from '../../base/bytes.ts'
-import { initialConf } from '../../raft/core/membership.ts'
-import type { ConfState, Entry, SnapshotMeta } from '../../raft/core/types.ts'
+import type { Entry } from '../../raft/core/types.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { RaftHost, type UnsafeRaft } from '../../raft/raft-host.ts'
 import type { Replica } from '../../raft/replica.ts'
+import { firstStanding } from '../../raft/standing.ts'
 import type { StateMachine } from '../../raft/state-machine.ts'
 import type { NemesisTarget } from './nemesis.ts'
 import type { RaftObserver } from './raft-observer.ts'
@@ -23,13 +23,12 @@ export type Command = { readonly put: string; readonly value: string }
 
 /** Holds everything in memory and nothing durably: after a start the whole log is applied again. */
 class MapMachine implements StateMachine<string | undefined> {
-  readonly durable: SnapshotMeta
+  readonly durable = firstStanding(new Map(names.map((name, i) => [i + 1, name])))
   onDurable: (() => void) | undefined = undefined
   readonly map = new Map<string, string>()
   readonly #onApply: (entry: Entry) => void
 
-  constructor(conf: ConfState, onApply: (entry: Entry) => void) {
-    this.durable = { index: 0, term: 0, conf }
+  constructor(onApply: (entry: Entry) => void) {
     this.#onApply = onApply
   }
 
@@ -199,17 +198,17 @@ export class MapCluster implements NemesisTarget {
       electionTimeoutMs: 500,
       heartbeatMs: 50,
       snapshotLogBytes: Number.POSITIVE_INFINITY,
+      retiresDamaged: true,
       resolve: (node) => `${node}:${port}`,
       onFatal: (error) => this.#world.fail(error),
       maxAppendBytes: this.#maxAppendBytes,
       ...(this.#unsafe === undefined ? {} : { unsafe: this.#unsafe }),
     })
     await transport.listen([{ name: 'default', address: `${name}:${port}` }], host.routes())
-    const machine = new MapMachine(initialConf([1, 2, 3]), (entry) => this.#observer.applied(group, entry))
+    const machine = new MapMachine((entry) => this.#observer.applied(group, entry))
     const replica: Replica<string | undefined> = await host.start({
       group,
       replica: names.indexOf(name as (typeof names)[number]) + 1,
-      members: new Map(names.map((node, i) => [i + 1, node])),
       stateMachine: machine,
       onSoftState: () => {
         const started = host.replicas()[0]

@@ -1,0 +1,74 @@
+import type { Member } from '../proto/config.ts'
+import { isJoint } from '../raft/core/conf-changer.ts'
+import type { ConfStep, ProgressStatus } from '../raft/core/types.ts'
+import type { Standing } from '../raft/standing.ts'
+
+/** What the leader of a group sees of its members: what the cluster's config wants, and what the group's log says. */
+export interface MembersView {
+  /** The leader's own number. */
+  readonly self: number
+  readonly wanted: readonly Member[]
+  /** Of the config that wants it. */
+  readonly configNumber: number
+  readonly members: Omit<Standing, 'index' | 'term'>
+  /** Learners that hold about what the leader holds. */
+  readonly caughtUp: ReadonlySet<number>
+  /** The other voters, the one that could take over soonest first. */
+  readonly successors: readonly number[]
+}
+
+export type MemberStep =
+  /** The log says what the config wants, or this config is older than what the group has done already. */
+  | { readonly kind: 'nothing' }
+  /** Look again soon. */
+  | { readonly kind: 'wait' }
+  | { readonly kind: 'change'; readonly steps: readonly ConfStep[] }
+  /** This leader is to leave: another has to take the last step. */
+  | { readonly kind: 'hand-over'; readonly to: number }
+  /** All is done that the config wants: the controllers do not know it yet. */
+  | { readonly kind: 'report' }
+
+/** The next step towards what the config wants (docs/membership.md). Pure: every leader comes to the same from the same log. */
+export function nextMemberStep(view: MembersView): MemberStep {
+  const { self, wanted, members, caughtUp } = view
+  const { conf } = members
+  if (view.configNumber < members.configNumber) return { kind: 'nothing' }
+  if (isJoint(conf)) return { kind: 'wait' }
+  const joining = wanted.filter(({ state }) => state === 'joining').map(({ replica }) => replica)
+  const unknown = joining.filter((replica) => !conf.voters.includes(replica) && !conf.learners.includes(replica))
+  if (unknown.length > 0) return { kind: 'change', steps: unknown.map((replica) => ({ type: 'add-learner', replica })) }
+  const learning = joining.filter((replica) => conf.learners.includes(replica))
+  if (learning.some((replica) => !caughtUp.has(replica))) return { kind: 'wait' }
+  const staying = new Set(wanted.filter(({ state }) => state !== 'leaving').map(({ replica }) => replica))
+  const leaving = [...conf.voters, ...conf.learners].filter((replica) => !staying.has(replica))
+  if (learning.length === 0 && leaving.length === 0) {
+    return wanted.some(({ state }) => state !== 'voter') ? { kind: 'report' } : { kind: 'nothing' }
+  }
+  if (leaving.includes(self)) {
+    const to = view.successors.find((replica) => staying.has(replica))
+    return to === undefined ? { kind: 'wait' } : { kind: 'hand-over', to }
+  }
+  const promoted = learning.map((replica) => ({ type: 'add-voter', replica }) as const)
+  return { kind: 'change', steps: [...promoted, ...leaving.map((replica) => ({ type: 'remove', replica }) as const)] }
+}
+
+/**
+ * Which learners have caught up: their logs have reached the leader's last index as it was at most `withinMs` ago. One that lags further would hold
+ * up the group's commits once it votes.
+ */
+export class CatchUp {
+  readonly #withinMs: number
+  /** The leader's last index as it was, oldest first. */
+  #looks: { readonly atMs: number; readonly lastIndex: number }[] = []
+
+  constructor(withinMs: number) {
+    this.#withinMs = withinMs
+  }
+
+  look(nowMs: number, lastIndex: number, progress: readonly ProgressStatus[]): ReadonlySet<number> {
+    this.#looks.push({ atMs: nowMs, lastIndex })
+    this.#looks = this.#looks.filter(({ atMs }) => nowMs - atMs <= this.#withinMs)
+    const reached = Math.min(...this.#looks.map((look) => look.lastIndex))
+    return new Set(progress.filter(({ learner, active, match }) => learner && active && match >= reached).map(({ replica }) => replica))
+  }
+}

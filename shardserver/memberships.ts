@@ -1,0 +1,147 @@
+import type { Clock, Timer } from '../base/clock.ts'
+import type { Logger } from '../base/logger.ts'
+import type { Config, Group } from '../proto/config.ts'
+import type { ControllerClient } from '../proto/controller-client.ts'
+import { OstrakaError } from '../proto/errors.ts'
+import type { Replica } from '../raft/replica.ts'
+import { CatchUp, type MemberStep, nextMemberStep } from './member-step.ts'
+
+const reportTimeoutMs = 2000
+const reportAgainMs = 500
+/** How often a leader looks at learners that have not caught up, per election timeout. */
+const looksPerTimeout = 4
+
+type Led = Pick<
+  Replica<unknown>,
+  'group' | 'replica' | 'role' | 'members' | 'log' | 'progress' | 'successors' | 'changeMembers' | 'transferLeadership'
+>
+
+export interface MembershipsOptions {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly client: Pick<ControllerClient, 'reportMembers'>
+  readonly electionTimeoutMs: number
+  /** Newest config; undefined: none yet. */
+  config(): Config | undefined
+  /** The replicas that run here. */
+  hosted(): readonly { readonly replica: Led }[]
+  onFatal(error: Error): void
+}
+
+/** What is under way for a group that is led here and whose members change. */
+interface Change {
+  readonly catchUp: CatchUp
+  busy: boolean
+  timer: Timer | undefined
+}
+
+/**
+ * Makes the members of the groups that are led here those that the config wants, one step at a time, and reports it. Nothing is remembered but in
+ * the groups' logs: whoever leads next goes on where the last one ended. Where nothing is to change nothing runs.
+ */
+export class Memberships {
+  readonly #options: MembershipsOptions
+  readonly #changes = new Map<string, Change>()
+  #closed = false
+
+  constructor(options: MembershipsOptions) {
+    this.#options = options
+  }
+
+  /** The config changed, or the role or the members of a replica. */
+  check(): void {
+    const config = this.#options.config()
+    if (this.#closed || config === undefined) return
+    const led = new Set<string>()
+    for (const { replica } of this.#options.hosted()) {
+      const group = replica.role === 'leader' ? config.groupByUid(replica.group) : undefined
+      if (group === undefined) continue
+      led.add(group.uid)
+      this.#look(replica, group, config.number)
+    }
+    for (const group of this.#changes.keys()) if (!led.has(group)) this.#end(group)
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const group of [...this.#changes.keys()]) this.#end(group)
+  }
+
+  #look(replica: Led, group: Group, configNumber: number): void {
+    const { clock, electionTimeoutMs } = this.#options
+    const change = this.#changes.get(group.uid) ?? { catchUp: new CatchUp(electionTimeoutMs), busy: false, timer: undefined }
+    if (change.busy) return
+    const isWatched = change.timer !== undefined || group.members.some(({ state }) => state === 'joining')
+    const caughtUp = isWatched ? change.catchUp.look(clock.monotonicMs(), replica.log.lastIndex, replica.progress()) : new Set<number>()
+    const { members } = replica
+    const successors = replica.successors()
+    const step = nextMemberStep({ self: replica.replica, wanted: group.members, configNumber, members, caughtUp, successors })
+    if (step.kind === 'nothing') {
+      this.#end(group.uid)
+      return
+    }
+    this.#changes.set(group.uid, change)
+    change.timer?.cancel()
+    change.timer = undefined
+    this.#take(step, replica, group, configNumber, change)
+  }
+
+  #take(step: Exclude<MemberStep, { kind: 'nothing' }>, replica: Led, group: Group, configNumber: number, change: Change): void {
+    const { logger } = this.#options
+    if (step.kind === 'wait') {
+      this.#lookAgain(change, this.#lookMs)
+      return
+    }
+    change.busy = true
+    const done = (outcome: { readonly kind: string }) => {
+      logger.info({ group: group.uid, step, outcome }, 'a step of a change of members')
+      change.busy = false
+      this.#lookAgain(change, outcome.kind === 'refused' ? this.#lookMs : 0)
+    }
+    if (step.kind === 'report') this.#report(replica, change)
+    else if (step.kind === 'hand-over') replica.transferLeadership(step.to, done)
+    else {
+      const nodes = new Map(group.members.map((member) => [member.replica, member.node]))
+      replica.changeMembers({ transition: 'auto', steps: step.steps }, { nodes, configNumber }, done)
+    }
+  }
+
+  get #lookMs(): number {
+    return this.#options.electionTimeoutMs / looksPerTimeout
+  }
+
+  #report({ group, members }: Led, change: Change): void {
+    const { client, logger, onFatal } = this.#options
+    const { conf, changedAt } = members
+    const request = { group, index: changedAt, voters: [...conf.voters], learners: [...conf.learners] }
+    client
+      .reportMembers(request, { timeoutMs: reportTimeoutMs })
+      .catch((error: unknown) => {
+        if (!(error instanceof OstrakaError)) throw error
+        logger.debug({ group, error: error.message }, 'the members of a group could not be reported')
+      })
+      .then(
+        () => {
+          change.busy = false
+          // Until the config that follows from it is here; the answer may be lost, or come from a leader that is none any more.
+          this.#lookAgain(change, reportAgainMs)
+        },
+        (error: unknown) => {
+          if (!this.#closed) onFatal(error instanceof Error ? error : new Error(String(error)))
+        },
+      )
+  }
+
+  #lookAgain(change: Change, delayMs: number): void {
+    change.timer?.cancel()
+    change.timer = this.#closed ? undefined : this.#options.clock.setTimer(delayMs, () => this.check())
+  }
+
+  #end(group: string): void {
+    const change = this.#changes.get(group)
+    // What is under way ends by itself, and looks again.
+    if (change === undefined || (change.busy && !this.#closed)) return
+    change.timer?.cancel()
+    this.#changes.delete(group)
+  }
+}

@@ -3,7 +3,9 @@
  * a follower of the target, or the leader of the controllers. Which step, victim and fault come next goes by the seed, so that over the seeds all come up.
  */
 import type { SeededRandom } from '../../base/random.ts'
+import { FaultJournal } from './fault-journal.ts'
 import { type StepEvent, type StepFault, type StepVictim, stepStrikes } from './migration-steps.ts'
+import { cutLinks } from './partition.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import type { World } from './world.ts'
 
@@ -12,6 +14,7 @@ export interface AtStepOptions {
   readonly restMs: number
   readonly deadMsMax: number
   readonly partitionMsMax: number
+  readonly journal?: FaultJournal
 }
 
 /** Strikes of one run begin so far behind those of the seed before. */
@@ -26,6 +29,8 @@ export class AtStepNemesis {
   readonly #cluster: SimCluster
   readonly #options: AtStepOptions
   readonly #random: SeededRandom
+  readonly #journal: FaultJournal
+  #count = 0
   #next: number
   #readyMs = 0
   #running = false
@@ -35,6 +40,7 @@ export class AtStepNemesis {
     this.#cluster = cluster
     this.#options = options
     this.#random = world.random.fork()
+    this.#journal = options.journal ?? new FaultJournal(world)
     this.#next = (world.seed * strikesPerSeed) % stepStrikes.length
   }
 
@@ -54,13 +60,17 @@ export class AtStepNemesis {
     if (this.#world.nowMs - this.#readyMs > patienceMs) this.#arm(0)
     const strike = stepStrikes[this.#next]
     if (strike === undefined || strike.step !== event.step) return
-    const victims = this.#victims(strike.victim, event).filter((name) => this.#cluster.isAlive(name))
+    const random = this.#random.fork()
+    const victims = this.#victims(strike.victim, event, random).filter((name) => this.#cluster.isAlive(name))
     if (victims.length === 0) return
+    const id = `s${++this.#count}`
+    this.#arm(this.#options.restMs)
+    if (!this.#journal.admits(id)) return
     const key = `${strike.step} ${strike.victim} ${strike.fault}`
     this.done.set(key, (this.done.get(key) ?? 0) + 1)
-    this.#arm(this.#options.restMs)
     this.#world.schedule(0, undefined, 'strike', () => {
-      for (const name of victims) this.#strike(name, strike.fault)
+      this.#journal.note(id, `${strike.fault} of the ${strike.victim} (${victims.join(', ')}) at ${strike.step} of migration ${event.id}`)
+      for (const name of victims) this.#strike(name, strike.fault, random)
     })
   }
 
@@ -69,7 +79,7 @@ export class AtStepNemesis {
     this.#readyMs = this.#world.nowMs + restMs
   }
 
-  #victims(victim: StepVictim, { from, to }: StepEvent): string[] {
+  #victims(victim: StepVictim, { from, to }: StepEvent, random: SeededRandom): string[] {
     switch (victim) {
       case 'source-leader':
         return listed(this.#cluster.groupLeader(from))
@@ -80,7 +90,7 @@ export class AtStepNemesis {
       case 'target-follower': {
         const leader = this.#cluster.groupLeader(to)
         const followers = this.#nodesOf(to).filter((name) => name !== leader)
-        return listed(followers[this.#random.below(Math.max(1, followers.length))])
+        return listed(followers[random.below(Math.max(1, followers.length))])
       }
       case 'controllers-leader':
         return listed(this.#cluster.controllerLeader())
@@ -91,22 +101,23 @@ export class AtStepNemesis {
     return this.#cluster.nodeNames.filter((name) => this.#cluster.hosted(name).some(({ replica }) => replica.group === group))
   }
 
-  #strike(victim: string, fault: StepFault): void {
+  #strike(victim: string, fault: StepFault, random: SeededRandom): void {
     if (!this.#running || !this.#cluster.isAlive(victim)) return
     if (fault === 'partition') {
-      this.#cluster.network.isolate(victim, this.#random.next() < 0.5 ? 'stall' : 'refuse')
-      this.#later(this.#options.partitionMsMax, () => this.#cluster.network.heal())
+      const { network } = this.#cluster
+      const mend = network.hold(cutLinks('one', network.names, victim, random), random.next() < 0.5 ? 'stall' : 'refuse')
+      this.#later(this.#options.partitionMsMax, random, mend)
       return
     }
     if (fault === 'kill') this.#cluster.kill(victim)
     else this.#cluster.powerLoss(victim)
-    this.#later(this.#options.deadMsMax, () => {
-      if (!this.#cluster.isAlive(victim)) this.#cluster.restart(victim)
+    this.#later(this.#options.deadMsMax, random, () => {
+      if (!this.#cluster.isAlive(victim) && this.#cluster.mayRevive(victim)) this.#cluster.restart(victim)
     })
   }
 
-  #later(mostMs: number, action: () => void): void {
-    this.#world.schedule(this.#random.next() * mostMs, undefined, 'mend', () => {
+  #later(mostMs: number, random: SeededRandom, action: () => void): void {
+    this.#world.schedule(random.next() * mostMs, undefined, 'mend', () => {
       if (this.#running) action()
     })
   }

@@ -1,22 +1,44 @@
-/** One run of a whole cluster under faults: a phase of faults and load, then all must heal, converge and agree. */
+/**
+ * One run of a whole cluster, in phases: calm; safety (faults of the seed's menu under load, and in some runs shards move); liveness (the faults
+ * end, in some runs a minority stays broken, and the rest must serve); and at last all heals, must converge and agree. A run lasts a minute of virtual
+ * time at least, and 2,000 answered calls.
+ */
 import { assert } from '../../base/assert.ts'
+import { SeededRandom } from '../../base/random.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
+import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
 import { Workload } from '../workload/workload.ts'
+import { drawShape, shards } from './cluster-shape.ts'
 import { checkHistory, convergeAndCompare } from './convergence.ts'
+import { FaultJournal, type JournalEntry } from './fault-journal.ts'
+import { describeMenu, drawMenu, type FaultMenu } from './fault-menu.ts'
 import { Load } from './load.ts'
+import { MigrationObserver } from './migration-observer.ts'
+import { checkPlaces } from './moves-checks.ts'
+import { Moving } from './moving.ts'
 import { Nemesis } from './nemesis.ts'
 import { RaftChecker } from './raft-checker.ts'
-import { SimCluster, type SimClusterOptions } from './sim-cluster.ts'
+import { SimCluster } from './sim-cluster.ts'
+import { Story } from './story.ts'
 import { World } from './world.ts'
 
 export interface ClusterRunOptions {
   readonly seed: number
+  /** Shards move under the faults. */
+  readonly moves?: boolean
   readonly unsafe?: UnsafeRaft
-  /** Virtual time under faults. Default 20 s. */
+  readonly breaks?: ReadonlySet<MigrationBreak>
+  /** A deliberate break: disks answer syncs and do nothing. */
+  readonly lyingDisks?: boolean
+  /** Virtual time under faults. Default 40 s. Where it is shorter the run is, too: a sample. */
   readonly faultsMs?: number
+  /** The faults that may happen, by name; all if not given. */
+  readonly only?: ReadonlySet<string>
   readonly recordTrace?: boolean
+  /** Gets the world and the cluster before anything happens, for people who look into a failure. */
+  readonly onWorld?: (world: World, cluster: SimCluster) => void
 }
 
 export interface ClusterRun {
@@ -29,48 +51,234 @@ export interface ClusterRun {
   readonly unknown: number
   readonly failed: number
   readonly faults: number
+  /** Migrations that ended done, and such that did not. */
+  readonly moves: number
+  readonly aborted: number
+  /** 'step victim fault' of the strikes at steps. */
+  readonly strikes: readonly string[]
 }
 
-const shape: SimClusterOptions = { controllers: 3, nodes: 3, groups: 2, shards: 16 }
-const shapeOfLoad = { clients: 5, deadlineMs: 5000 }
-/** Calls that must be answered once everything is healed. */
-const healedOperations = 200
-/** A run in which fewer calls were answered tested nothing. */
-const leastOperations = 200
+/** What is known of a run that failed, for people and for making it smaller. */
+export class RunFailure extends Error {
+  override readonly name = 'RunFailure'
+  readonly menu: string
+  /** The faults that happened. */
+  readonly faults: readonly JournalEntry[]
+  readonly story: readonly string[]
+  readonly traceLines: readonly string[]
 
-/** Rejects with the seed in the message when anything is wrong. */
+  constructor(message: string, run: Pick<RunFailure, 'menu' | 'faults' | 'story' | 'traceLines'>, options: ErrorOptions) {
+    super(message, options)
+    this.menu = run.menu
+    this.faults = run.faults
+    this.story = run.story
+    this.traceLines = run.traceLines
+  }
+}
+
+const clients = 6
+const deadlineMs = 5000
+/** So that a minute gives the calls that it is to have. */
+const thinkMs = 150
+const hasteMs = 5
+const calmMs = 5000
+const usualFaultsMs = 40_000
+const leastMs = 60_000
+const leastOperations = 2000
+/** A phase in which fewer calls were answered tested nothing. */
+const leastPerPhase = { calm: 50, faults: 30 }
+/** Calls that must be answered while a minority is broken, and once everything is healed; and how soon. */
+const servedOperations = 150
+const servedMsMax = 60_000
+const readyMsMax = 30_000
+const toldMs = 10_000
+
+/** Rejects with RunFailure, the seed in its message, when anything is wrong. */
 export async function runCluster(options: ClusterRunOptions): Promise<ClusterRun> {
-  const { seed, unsafe, faultsMs = 20_000, recordTrace = false } = options
-  const world = new World({ seed, recordTrace })
-  const cluster = new SimCluster(world, unsafe === undefined ? shape : { ...shape, unsafe })
-  const observer = new RaftChecker(world, cluster)
-  await cluster.form()
-  observer.start()
-  const recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
-  const workload = new Workload(recorder, world.random.fork(), { keys: 8, valueBytes: 24, nowMs: () => world.nowMs })
-  const load = new Load(world, cluster, workload, shapeOfLoad)
-  const nemesis = new Nemesis(world, cluster.network, cluster, { intervalMs: 800, deadMsMax: 2500, partitionMsMax: 2500 })
-  nemesis.start()
-  await world.runFor(faultsMs)
-  nemesis.stop()
-  await world.runUntil(() => cluster.isReady, 30_000)
-  const before = workload.counts.ok
-  await world.runUntil(() => workload.counts.ok >= before + healedOperations, 60_000)
-  load.stop()
-  await world.runUntil(() => load.idle, 30_000)
-  await convergeAndCompare(world, cluster, shape.groups)
-  observer.stop()
-  checkHistory(seed, recorder)
-  assert(workload.counts.ok >= leastOperations, `seed ${seed}: only ${workload.counts.ok} calls were answered: the run tested nothing`)
-  return {
-    seed,
-    traceHash: world.traceHash(),
-    traceLines: world.traceLines,
-    virtualMs: world.nowMs,
-    events: world.events,
-    operations: workload.counts.ok,
-    unknown: workload.counts.unknown,
-    failed: workload.counts.failed,
-    faults: [...nemesis.done.values()].reduce((sum, count) => sum + count, 0),
+  const run = new Run(options)
+  try {
+    return await run.run()
+  } catch (error) {
+    throw run.failure(error)
+  } finally {
+    run.end()
+  }
+}
+
+class Run {
+  readonly #options: ClusterRunOptions
+  readonly #world: World
+  readonly #cluster: SimCluster
+  readonly #menu: FaultMenu
+  readonly #journal: FaultJournal
+  readonly #story: Story
+  readonly #raft: RaftChecker
+  readonly #observer: MigrationObserver
+  readonly #recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
+  readonly #faultsMs: number
+  #moving: Moving | undefined
+
+  constructor(options: ClusterRunOptions) {
+    const { seed, only, recordTrace = false, faultsMs = usualFaultsMs } = options
+    this.#options = options
+    this.#faultsMs = faultsMs
+    this.#menu = drawMenu({ seed, intervalMs: options.moves ? 2000 : 1200 })
+    this.#world = new World({ seed, recordTrace })
+    this.#cluster = new SimCluster(this.#world, this.#shape())
+    options.onWorld?.(this.#world, this.#cluster)
+    this.#journal = new FaultJournal(this.#world, only)
+    this.#story = new Story(this.#world)
+    this.#journal.onEntry = (entry) => this.#story.fault(entry)
+    this.#raft = new RaftChecker(this.#world, this.#cluster, this.#story)
+    this.#observer = new MigrationObserver(this.#world, this.#cluster, (event) => {
+      this.#story.say('shards', `migration ${event.id} from ${event.from} to ${event.to}: ${event.step}`)
+      this.#moving?.stepped(event)
+    })
+  }
+
+  async run(): Promise<ClusterRun> {
+    const world = this.#world
+    const cluster = this.#cluster
+    const { seed, moves = false } = this.#options
+    this.#raft.start()
+    this.#observer.start()
+    await cluster.form()
+    this.#story.say('run', 'the cluster is formed')
+    const clockDrift = Math.max(0.01, 2 * this.#menu.clockDrift)
+    const workload = new Workload(this.#recorder, world.random.fork(), {
+      keys: 8,
+      valueBytes: moves ? 200 : 24,
+      nowMs: () => world.nowMs,
+      clockDrift,
+    })
+    const load = new Load(world, cluster, workload, { clients, deadlineMs, thinkMs })
+    const nemesis = new Nemesis(world, cluster.network, cluster, {
+      intervalMs: 0,
+      deadMsMax: 2500,
+      partitionMsMax: 3000,
+      menu: this.#menu,
+      journal: this.#journal,
+    })
+    if (moves) this.#moving = new Moving(world, cluster, shards, this.#journal)
+    await this.#expect(() => workload.counts.ok >= leastPerPhase.calm, calmMs * 4, 'calls are answered before any fault')
+    await this.#safety(nemesis, workload)
+    await this.#liveness(nemesis, workload)
+    await this.#healed(workload, load)
+    const { ok, unknown, failed } = workload.counts
+    const { moves: done = 0, aborted = 0 } = this.#moving?.outcomes ?? {}
+    return {
+      seed,
+      traceHash: world.traceHash(),
+      traceLines: world.traceLines,
+      virtualMs: world.nowMs,
+      events: world.events,
+      operations: ok,
+      unknown,
+      failed,
+      faults: this.#journal.entries.length,
+      moves: done,
+      aborted,
+      strikes: this.#moving?.strikes ?? [],
+    }
+  }
+
+  /** Faults, whatever they do to availability: nothing may go wrong. */
+  async #safety(nemesis: Nemesis, workload: Workload): Promise<void> {
+    this.#story.say('run', 'faults begin')
+    const before = workload.counts.ok
+    nemesis.start()
+    this.#moving?.start()
+    await this.#world.runFor(this.#faultsMs)
+    this.#moving?.stop()
+    const answered = workload.counts.ok - before
+    const least = (leastPerPhase.faults * this.#faultsMs) / usualFaultsMs
+    assert(answered >= least, `seed ${this.#world.seed}: only ${answered} calls were answered under the faults: the run tested nothing`)
+  }
+
+  /** The faults end; a minority may stay down: the rest serves. */
+  async #liveness(nemesis: Nemesis, workload: Workload): Promise<void> {
+    const broken = this.#menu.deadMinority ? this.#minority() : []
+    this.#story.say('run', `faults end${broken.length > 0 ? `; ${broken.join(' and ')} stay down` : ''}`)
+    nemesis.stop(broken)
+    await this.#expect(() => this.#cluster.isReadyWithout(broken), readyMsMax, 'every machine that is not broken is ready')
+    await this.#serves(workload, 'calls are answered while a minority is broken')
+    this.#story.say('run', 'all is mended')
+    nemesis.mendAll()
+    await this.#expect(() => this.#cluster.isReady && (this.#moving?.idle ?? true), servedMsMax, 'every machine is ready')
+  }
+
+  /** Everything converges and agrees. */
+  async #healed(workload: Workload, load: Load): Promise<void> {
+    const world = this.#world
+    const cluster = this.#cluster
+    const { seed } = this.#options
+    await this.#moving?.settle()
+    await this.#serves(workload, 'calls are answered when all is healed')
+    if (this.#faultsMs >= usualFaultsMs) {
+      if (world.nowMs < leastMs) await world.runFor(leastMs - world.nowMs)
+      load.thinkMs = hasteMs
+      await this.#expect(() => workload.counts.ok >= leastOperations, servedMsMax, `${leastOperations} calls are answered`)
+    }
+    load.stop()
+    await this.#expect(() => load.idle, readyMsMax, 'all clients have their answers')
+    const reader = cluster.client('reader', deadlineMs)
+    await world.settle(workload.readAll(reader, () => new Promise((resolve) => world.schedule(100, undefined, 'reader waits', resolve))))
+    await world.settle(reader.close())
+    await checkPlaces(world, cluster, this.#observer.ownership)
+    await this.#moving?.check(this.#observer.ownership)
+    await convergeAndCompare(world, cluster, cluster.groupNames.length)
+    this.end()
+    const wrong = workload.verdict()
+    assert(wrong === undefined, `seed ${seed}: ${wrong}`)
+    checkHistory(seed, this.#recorder)
+  }
+
+  end(): void {
+    this.#raft.stop()
+    this.#observer.stop()
+  }
+
+  failure(error: unknown): RunFailure {
+    const message = error instanceof Error ? error.message : String(error)
+    return new RunFailure(
+      message,
+      {
+        menu: describeMenu(this.#menu),
+        faults: this.#journal.entries,
+        story: this.#story.tell(toldMs),
+        traceLines: this.#world.traceLines,
+      },
+      { cause: error },
+    )
+  }
+
+  async #serves(workload: Workload, what: string): Promise<void> {
+    const before = workload.counts.ok
+    await this.#expect(() => workload.counts.ok >= before + servedOperations, servedMsMax, what)
+  }
+
+  async #expect(condition: () => boolean, withinMs: number, what: string): Promise<void> {
+    await this.#world.runUntil(condition, withinMs, what)
+  }
+
+  /** One controller and one node, of those that the disks have left. */
+  #minority(): string[] {
+    const random = new SeededRandom(this.#options.seed)
+    const { controllerNames, nodeNames, atlas } = this.#cluster
+    return [controllerNames, nodeNames].flatMap((names) => {
+      const damaged = names.find((name) => atlas.isDamaged(name))
+      return damaged ?? names[random.below(names.length)] ?? []
+    })
+  }
+
+  #shape() {
+    const { seed, moves = false, unsafe, breaks, lyingDisks = false } = this.#options
+    return {
+      ...drawShape(seed, moves),
+      clockDrift: this.#menu.clockDrift,
+      lyingDisks,
+      ...(unsafe === undefined ? {} : { unsafe }),
+      ...(breaks === undefined ? {} : { breaks }),
+    }
   }
 }

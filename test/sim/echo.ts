@@ -4,6 +4,7 @@
  */
 import type { SeededRandom } from '../../base/random.ts'
 import type { Codec } from '../../base/transport.ts'
+import { FaultJournal } from './fault-journal.ts'
 import { type HeardEntry, ProposalTap } from './proposal-tap.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import { SimProcess } from './sim-process.ts'
@@ -24,9 +25,12 @@ export class Echo {
   readonly #random: SeededRandom
   readonly #process: SimProcess
   readonly #tap: ProposalTap
+  readonly #journal: FaultJournal
+  #count = 0
   #running = false
 
-  constructor(world: World, cluster: SimCluster) {
+  constructor(world: World, cluster: SimCluster, journal = new FaultJournal(world)) {
+    this.#journal = journal
     this.#world = world
     this.#cluster = cluster
     this.#random = world.random.fork()
@@ -49,21 +53,24 @@ export class Echo {
   #heardCall(path: string, address: string, bytes: Uint8Array): void {
     if (!this.#running || !echoed.some((prefix) => path.startsWith(prefix)) || this.#random.next() >= callProbability) return
     const copy = bytes.slice()
-    this.#later(() => {
+    this.#later(path, () => {
       const channel = this.#process.transport.connect(address)
       const close = () => channel.close()
       channel.unary({ path, kind: 'unary', request: asIs, response: asIs }, copy, { timeoutMs: callTimeoutMs }).then(close, close)
     })
   }
 
-  #heardEntry({ group, data }: HeardEntry): void {
-    if (this.#random.next() < entryProbability) this.#later(() => this.#tap.repeat(group, data))
+  #heardEntry({ group, kind, id, data }: HeardEntry): void {
+    if (this.#random.next() < entryProbability)
+      this.#later(`entry ${kind} of migration ${id} in ${group}`, () => this.#tap.repeat(group, data))
   }
 
-  #later(say: () => void): void {
+  #later(what: string, say: () => void): void {
+    const id = `e${++this.#count}`
     this.#world.schedule(this.#random.next() ** 2 * lateMsMax, undefined, 'echo', () => {
-      if (!this.#running) return
+      if (!this.#running || !this.#journal.admits(id)) return
       this.said++
+      this.#journal.note(id, `${what} comes a second time`)
       say()
     })
   }

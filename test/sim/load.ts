@@ -7,17 +7,22 @@ import type { World } from './world.ts'
 export interface LoadOptions {
   readonly clients: number
   readonly deadlineMs: number
+  /** Mean time between an answer and the client's next call. Default 20. */
+  readonly thinkMs?: number
 }
 
 export class Load {
   readonly #world: World
   readonly #workload: Workload
+  /** Mean time between an answer and the client's next call. */
+  thinkMs: number
   #stopped = false
   #running = 0
 
-  constructor(world: World, cluster: SimCluster, workload: Workload, { clients, deadlineMs }: LoadOptions) {
+  constructor(world: World, cluster: SimCluster, workload: Workload, { clients, deadlineMs, thinkMs = 20 }: LoadOptions) {
     this.#world = world
     this.#workload = workload
+    this.thinkMs = thinkMs
     for (let i = 0; i < clients; i++) {
       const name = `client${i + 1}`
       void this.#drive(name, cluster.client(name, deadlineMs))
@@ -39,7 +44,7 @@ export class Load {
       await db.ready(30_000)
       while (!this.#stopped) {
         await this.#workload.one(name, db)
-        await new Promise<void>((resolve) => this.#world.schedule(random.next() * 40, undefined, `${name} thinks`, resolve))
+        await new Promise<void>((resolve) => this.#world.schedule(2 * random.next() * this.thinkMs, undefined, `${name} thinks`, resolve))
       }
       await db.close()
     } catch (error) {

@@ -1,4 +1,4 @@
-/** One shard moved under load in a cluster without faults; the faults are those of `moves-run.ts`. */
+/** One shard moved under load in a cluster without faults; the faults are those of `cluster-run.ts`. */
 import { expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { pb } from '../../proto/messages.ts'

@@ -41,6 +41,7 @@ function leftOvers(cluster: SimCluster, config: Config, ownership: Ownership): s
   for (const group of ownership.groups()) {
     if (config.groupByUid(group) !== undefined) continue
     for (const name of cluster.nodeNames) {
+      if (cluster.atlas.isDamaged(name)) continue
       if (cluster.hosted(name).some(({ replica }) => replica.group === group)) return `${name} still hosts ${group}, which is gone`
       const left = cluster
         .disk(name)

@@ -1,9 +1,17 @@
 /**
  * Draws faults from the seed and does them to named machines: kills, power losses (of one or of all), shutdowns, transfers of leadership, pauses,
- * partitions of every shape, flaky and clogged links. What it breaks it mends after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge.
+ * partitions of every shape, flaky, slow and clogged links, disks that are slow, fail, rot or lie, clocks that jump. What it breaks it mends
+ * after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge.
+ *
+ * When a fault comes, its kind and all that it draws follow from the seed alone, whatever the machines do meanwhile; so a fault that is left out
+ * (see `FaultJournal`) leaves the others as they are.
  */
 import type { SeededRandom } from '../../base/random.ts'
-import { CONDITIONS, type SimNetwork } from './sim-network.ts'
+import { FaultJournal } from './fault-journal.ts'
+import { drawMenu, type FaultKind, type FaultMenu, pickFault, plainFaults } from './fault-menu.ts'
+import { cutLinks, partitionShapes } from './partition.ts'
+import type { SimDisk } from './sim-disk.ts'
+import { CONDITIONS, type LinkConditions, type SimNetwork } from './sim-network.ts'
 import type { World } from './world.ts'
 
 export interface NemesisTarget {
@@ -12,54 +20,46 @@ export interface NemesisTarget {
   isAlive(name: string): boolean
   kill(name: string): void
   powerLoss(name: string): void
+  /** Of a machine that is dead. */
   restart(name: string): void
   /** Ends a machine as SIGTERM does; `done` when it is down, unless something else has ended it before. */
   shutDown(name: string, done: () => void): void
   /** Asks whoever leads a group to hand it to machine `name`. */
   transferTo(name: string): void
-  pause(name: string, durationMs: number): void
+  /** 'frozen': its clock stands still meanwhile; 'running' (if not given: frozen): it sees the time that it lost. */
+  pause(name: string, durationMs: number, clock?: 'frozen' | 'running'): void
   /** The machine that leads a group now (of those that believe so the one in the newest term); `pick`, from 0 to 1, says which group. */
   leader(pick: number): string | undefined
+  /** False: it does not come back (its disk is lost). True if not given. */
+  mayRevive?(name: string): boolean
+  /** Left out by targets whose disks and clocks are not to be touched. */
+  readonly damage?: DamageTarget
+}
+
+/** Machines whose disks may be damaged. */
+export interface DamageTarget {
+  disk(name: string): SimDisk
+  /** Its wall clock is set forward or back. */
+  jumpWall(name: string, byMs: number): void
+  /** Whether one more damaged machine leaves a good majority of everything. */
+  mayDamage(name: string): boolean
+  /** `lies`: syncs are answered and not done from now on. */
+  damaged(name: string, what: string, lies?: boolean): void
+  /** The machine's process may end with a DiskError from now on. */
+  expectFailure(name: string): void
+  /** Power loss, and an empty disk when it comes back. */
+  wipe(name: string): void
 }
 
 export interface NemesisOptions {
-  /** Mean time between two faults. */
+  /** Mean time between two faults, where `menu` is not given. */
   readonly intervalMs: number
   /** A machine that was killed comes back within this time. */
   readonly deadMsMax: number
   readonly partitionMsMax: number
+  readonly menu?: FaultMenu
+  readonly journal?: FaultJournal
 }
-
-export type FaultName =
-  | 'kill'
-  | 'power-loss'
-  | 'power-loss-of-all'
-  | 'bounce'
-  | 'bounce-leader'
-  | 'pause'
-  | 'pause-leader'
-  | 'shut-down'
-  | 'transfer'
-  | 'depose'
-  | 'partition'
-  | 'flaky'
-  | 'clog'
-
-const faults: readonly { readonly name: FaultName; readonly weight: number }[] = [
-  { name: 'kill', weight: 4 },
-  { name: 'power-loss', weight: 4 },
-  { name: 'power-loss-of-all', weight: 1 },
-  { name: 'bounce', weight: 2 },
-  { name: 'bounce-leader', weight: 2 },
-  { name: 'pause', weight: 2 },
-  { name: 'pause-leader', weight: 1 },
-  { name: 'shut-down', weight: 2 },
-  { name: 'transfer', weight: 3 },
-  { name: 'depose', weight: 2 },
-  { name: 'partition', weight: 4 },
-  { name: 'flaky', weight: 2 },
-  { name: 'clog', weight: 1 },
-]
 
 const bounceMsMax = 20
 /** While leaders are deposed messages take long, against what else happens between an election and the first commit. */
@@ -70,25 +70,46 @@ const deposedMin = 4
 const deposedMax = 10
 /** Gives up when nobody is elected for so long. */
 const interregnumMsMax = 3000
+const slowDiskMsMax = 1000
+const stallMsMax = 3000
+const rottenBytesMax = 16
+const blockBytes = 4096
+const leaderProbability = 0.4
 
 const usualDelays = { leastDelayMs: CONDITIONS.leastDelayMs, mostDelayMs: CONDITIONS.mostDelayMs }
 const calm = { lossProbability: 0, duplicateProbability: 0, reorderProbability: 0 }
 
+/** One fault, all of it drawn. */
+interface Fault {
+  readonly id: string
+  readonly kind: FaultKind
+  readonly random: SeededRandom
+  readonly victim: string
+  readonly durationMs: number
+}
+
+interface Deposed {
+  readonly name: string
+  /** Brings it back. */
+  readonly mend: () => void
+}
+
 export class Nemesis {
   /** How often each fault was done. */
-  readonly done = new Map<FaultName, number>()
+  readonly done = new Map<FaultKind, number>()
   readonly #world: World
   readonly #network: SimNetwork
   readonly #target: NemesisTarget
   readonly #options: NemesisOptions
   readonly #random: SeededRandom
-  /** A swarm: each seed leaves out some kinds of fault, so that the others get through undisturbed. */
-  readonly #chosen: readonly { readonly name: FaultName; readonly weight: number }[]
-  /** Some seeds are hectic, some quiet. */
-  readonly #intervalMs: number
+  readonly #menu: FaultMenu
+  readonly #journal: FaultJournal
+  #count = 0
   #running = false
   /** Leaders are being deposed one after the other: other faults wait. */
   #deposing = false
+  /** Machines that stay down. */
+  #broken: readonly string[] = []
 
   constructor(world: World, network: SimNetwork, target: NemesisTarget, options: NemesisOptions) {
     this.#world = world
@@ -96,9 +117,8 @@ export class Nemesis {
     this.#target = target
     this.#options = options
     this.#random = world.random.fork()
-    const chosen = faults.filter(() => this.#random.next() < 0.7)
-    this.#chosen = chosen.length > 0 ? chosen : faults
-    this.#intervalMs = options.intervalMs * (0.25 + this.#random.next() * 1.75)
+    this.#menu = options.menu ?? drawMenu({ seed: world.seed, intervalMs: options.intervalMs, kinds: plainFaults })
+    this.#journal = options.journal ?? new FaultJournal(world)
   }
 
   start(): void {
@@ -106,187 +126,277 @@ export class Nemesis {
     this.#next()
   }
 
-  /** No more faults; everything is mended and comes back. */
-  stop(): void {
+  /** No more faults; everything is mended and comes back, but for the machines in `broken`, which go down until `mendAll`. */
+  stop(broken: readonly string[] = []): void {
     this.#running = false
     this.#deposing = false
+    this.#broken = broken
     this.#network.heal()
     this.#network.setAllConditions({ ...calm, ...usualDelays })
+    for (const name of this.#target.names) {
+      if (this.#target.damage !== undefined) this.#mendDisk(name, this.#target.damage)
+      if (broken.includes(name) && this.#target.isAlive(name)) this.#target.kill(name)
+      this.#revive(name)
+    }
+  }
+
+  /** Those that were left broken come back. */
+  mendAll(): void {
+    this.#broken = []
     for (const name of this.#target.names) this.#revive(name)
   }
 
+  #mendDisk(name: string, target: DamageTarget): void {
+    const disk = target.disk(name)
+    disk.slowness = undefined
+    disk.quotaBytes = Number.POSITIVE_INFINITY
+    disk.misdirectNextWrite = undefined
+    if (disk.lyingSync) target.wipe(name)
+  }
+
   #next(): void {
-    this.#world.schedule(this.#random.next() * 2 * this.#intervalMs, undefined, 'nemesis', () => {
+    const waitMs = this.#random.next() * 2 * this.#menu.intervalMs
+    const kind = pickFault(this.#menu, this.#random.next())
+    const random = this.#random.fork()
+    const id = `n${++this.#count}`
+    this.#world.schedule(waitMs, undefined, 'nemesis', () => {
       if (!this.#running) return
-      this.#strike()
+      if (this.#journal.admits(id) && !this.#deposing) this.#strike(id, kind, random)
       this.#next()
     })
   }
 
-  #strike(): void {
-    if (this.#deposing) return
-    let ticket = this.#random.next() * this.#chosen.reduce((sum, { weight }) => sum + weight, 0)
-    for (const { name, weight } of this.#chosen) {
-      ticket -= weight
-      if (ticket >= 0) continue
-      this.done.set(name, (this.done.get(name) ?? 0) + 1)
-      this.#do(name)
-      return
+  #strike(id: string, kind: FaultKind, random: SeededRandom): void {
+    const { names } = this.#target
+    const anybody = names[random.below(names.length)] ?? ''
+    const pick = random.next()
+    const leader = random.next() < leaderProbability ? this.#target.leader(pick) : undefined
+    const durationMs = random.next() * this.#options.partitionMsMax
+    const fault: Fault = { id, kind, random, victim: leader ?? anybody, durationMs }
+    const what = this.#do(fault)
+    if (what === undefined) return
+    this.done.set(kind, (this.done.get(kind) ?? 0) + 1)
+    this.#journal.note(id, what)
+  }
+
+  /** What was done, for people; undefined: nothing, it makes no sense now. */
+  #do(fault: Fault): string | undefined {
+    const { kind, random, victim } = fault
+    switch (kind) {
+      case 'kill':
+      case 'power-loss':
+        return this.#down(kind, [victim], random)
+      case 'power-loss-of-all':
+        return this.#down('power-loss', this.#target.names, random)
+      case 'bounce':
+        return this.#bounce(victim, random)
+      case 'pause':
+        return this.#pause(fault)
+      case 'shut-down':
+        if (!this.#target.isAlive(victim)) return undefined
+        this.#target.shutDown(victim, () => this.#reviveLater(victim, random))
+        return `${victim} is shut down`
+      case 'transfer':
+        this.#target.transferTo(victim)
+        return `leaders are asked to hand over to ${victim}`
+      case 'depose': {
+        const count = deposedMin + random.below(deposedMax - deposedMin + 1)
+        this.#deposing = true
+        this.#network.setAllConditions(deposeDelays)
+        this.#depose(count, random, random.next(), undefined)
+        return `${count} leaders are deposed one after the other`
+      }
+      case 'partition':
+        return this.#partition(fault)
+      case 'flaky':
+      case 'slow-network':
+      case 'clog':
+        return this.#disturb(fault)
+      default:
+        return this.#target.damage === undefined ? undefined : this.#harm(fault, this.#target.damage)
     }
   }
 
-  #do(fault: FaultName): void {
-    const victim = this.#pick(this.#target.names)
-    switch (fault) {
-      case 'kill':
-        if (this.#target.isAlive(victim)) this.#target.kill(victim)
-        this.#reviveLater(victim)
-        break
-      case 'power-loss':
-        if (this.#target.isAlive(victim)) this.#target.powerLoss(victim)
-        this.#reviveLater(victim)
-        break
-      case 'power-loss-of-all':
-        for (const name of this.#target.names) {
-          if (this.#target.isAlive(name)) this.#target.powerLoss(name)
-          this.#reviveLater(name)
-        }
-        break
-      case 'bounce':
-        this.#bounce(victim)
-        break
-      case 'bounce-leader':
-        this.#bounce(this.#target.leader(this.#random.next()) ?? victim)
-        break
-      case 'pause':
-        this.#pause(victim)
-        break
-      case 'pause-leader':
-        this.#pause(this.#target.leader(this.#random.next()) ?? victim)
-        break
-      case 'shut-down':
-        if (this.#target.isAlive(victim)) this.#target.shutDown(victim, () => this.#reviveLater(victim))
-        break
-      case 'transfer':
-        this.#target.transferTo(victim)
-        break
-      case 'depose':
-        this.#deposing = true
-        this.#network.setAllConditions(deposeDelays)
-        this.#depose(deposedMin + this.#random.below(deposedMax - deposedMin + 1), this.#random.next(), undefined)
-        break
-      case 'partition':
-        this.#partition(victim)
-        break
-      case 'flaky':
-        this.#network.setAllConditions({
-          lossProbability: this.#random.next() * 0.3,
-          duplicateProbability: this.#random.next() * 0.3,
-          reorderProbability: this.#random.next() * 0.3,
-        })
-        this.#later('calm', () => this.#network.setAllConditions(calm))
-        break
-      case 'clog':
-        this.#network.clog(victim, this.#pick(this.#target.names), this.#random.next() * this.#options.partitionMsMax)
+  #down(how: 'kill' | 'power-loss', victims: readonly string[], random: SeededRandom): string {
+    for (const name of victims) {
+      if (this.#target.isAlive(name)) how === 'kill' ? this.#target.kill(name) : this.#target.powerLoss(name)
+      this.#reviveLater(name, random)
     }
+    const who = victims.length === 1 ? victims[0] : 'everything'
+    return how === 'kill' ? `${who} is killed` : `${who} loses power`
   }
 
   /** Down and up again at once: what it promised a moment ago must be on its disk. */
-  #bounce(victim: string): void {
-    if (!this.#target.isAlive(victim)) return
-    if (this.#random.next() < 0.5) this.#target.kill(victim)
+  #bounce(victim: string, random: SeededRandom): string | undefined {
+    if (!this.#target.isAlive(victim)) return undefined
+    const isKill = random.next() < 0.5
+    if (isKill) this.#target.kill(victim)
     else this.#target.powerLoss(victim)
-    this.#world.schedule(this.#random.next() * bounceMsMax, undefined, 'bounce', () => this.#revive(victim))
+    this.#world.schedule(random.next() * bounceMsMax, undefined, 'bounce', () => this.#revive(victim))
+    return `${victim} ${isKill ? 'is killed' : 'loses power'} and comes back at once`
   }
 
-  #pause(victim: string): void {
-    if (this.#target.isAlive(victim)) this.#target.pause(victim, this.#random.next() * this.#options.partitionMsMax)
+  #pause({ random, victim, durationMs }: Fault): string | undefined {
+    if (!this.#target.isAlive(victim)) return undefined
+    const clock = random.next() < 0.5 ? 'frozen' : 'running'
+    this.#target.pause(victim, durationMs, clock)
+    return `${victim} pauses for ${Math.round(durationMs)} ms, its clock ${clock === 'frozen' ? 'stands still' : 'goes on'}`
+  }
+
+  #partition({ random, victim, durationMs }: Fault): string {
+    const shape = partitionShapes[random.below(partitionShapes.length)] ?? 'halves'
+    const mode = random.next() < 0.5 ? 'stall' : 'refuse'
+    // Clients stand on one side as machines do, in some.
+    const names = random.next() < 0.3 ? this.#network.names : this.#target.names
+    const links = cutLinks(shape, names, victim, random)
+    this.#later('heal', durationMs, this.#network.hold(links, mode))
+    const shown = links.slice(0, 12).map(([from, to]) => `${from}>${to}`)
+    return `partition (${shape} of ${victim}, ${mode}) for ${Math.round(durationMs)} ms: ${shown.join(' ')}${links.length > 12 ? ` and ${links.length - 12} more` : ''}`
+  }
+
+  #disturb({ kind, random, victim, durationMs }: Fault): string {
+    if (kind === 'clog') {
+      const others = this.#target.names.filter((name) => name !== victim && random.next() < 0.5)
+      for (const other of others) this.#network.clog(victim, other, durationMs)
+      return `from ${victim} to ${others.join(', ')} nothing arrives for ${Math.round(durationMs)} ms`
+    }
+    const slow = 10 + random.next() * 60
+    const conditions: Partial<LinkConditions> =
+      kind === 'flaky'
+        ? { lossProbability: random.next() * 0.3, duplicateProbability: random.next() * 0.5, reorderProbability: random.next() * 0.3 }
+        : { leastDelayMs: slow / 4, mostDelayMs: slow * 2 }
+    this.#network.setAllConditions(conditions)
+    this.#later('calm', durationMs, () => this.#network.setAllConditions(kind === 'flaky' ? calm : usualDelays))
+    return `${kind} for ${Math.round(durationMs)} ms: ${JSON.stringify(conditions, (_, value) => (typeof value === 'number' ? Math.round(value * 100) / 100 : value))}`
+  }
+
+  /** Disks and clocks. */
+  #harm(fault: Fault, target: DamageTarget): string | undefined {
+    const { kind, random, victim, durationMs } = fault
+    const disk = target.disk(victim)
+    switch (kind) {
+      case 'slow-disk': {
+        const most = random.next() ** 3 * slowDiskMsMax
+        disk.slowness = () => random.next() * most
+        this.#later('disk is fast', durationMs, () => {
+          disk.slowness = undefined
+        })
+        return `the disk of ${victim} takes up to ${Math.round(most)} ms more for each operation, for ${Math.round(durationMs)} ms`
+      }
+      case 'disk-stall': {
+        const endMs = this.#world.nowMs + random.next() * stallMsMax
+        disk.slowness = () => Math.max(0, endMs - this.#world.nowMs)
+        this.#later('disk goes on', endMs - this.#world.nowMs, () => {
+          disk.slowness = undefined
+        })
+        return `the disk of ${victim} stands still for ${Math.round(endMs - this.#world.nowMs)} ms`
+      }
+      case 'sync-fails':
+        disk.failNext('sync', 'EIO')
+        target.expectFailure(victim)
+        return `the next fsync of ${victim} fails`
+      case 'disk-full':
+        disk.quotaBytes = disk.usedBytes() + random.below(64 * 1024)
+        target.expectFailure(victim)
+        this.#later('disk has room', durationMs, () => {
+          disk.quotaBytes = Number.POSITIVE_INFINITY
+        })
+        return `the disk of ${victim} is full for ${Math.round(durationMs)} ms`
+      case 'wall-jump': {
+        const byMs = (random.next() - 0.5) * 7_200_000
+        target.jumpWall(victim, byMs)
+        return `the wall clock of ${victim} jumps by ${Math.round(byMs / 1000)} s`
+      }
+      default:
+        return target.mayDamage(victim) ? this.#destroy(fault, target) : undefined
+    }
+  }
+
+  /** For good. */
+  #destroy({ kind, random, victim, durationMs }: Fault, target: DamageTarget): string | undefined {
+    const disk = target.disk(victim)
+    switch (kind) {
+      case 'bit-rot': {
+        const files = disk.paths().filter((path) => disk.bytesOf(path).length > 0)
+        const path = files[random.below(Math.max(1, files.length))]
+        if (path === undefined) return undefined
+        const { length } = disk.bytesOf(path)
+        const count = 1 + random.below(rottenBytesMax)
+        for (let i = 0; i < count; i++) disk.flip(path, random.below(length), 1 << random.below(8))
+        target.damaged(victim, `${path} has rotted`)
+        return `${count} bits of ${path} of ${victim} flip`
+      }
+      case 'misdirected-write':
+        disk.misdirectNextWrite = (position, fileLength) => {
+          const blocks = Math.floor(fileLength / blockBytes)
+          const other = random.below(blocks + 1) * blockBytes
+          // Only now is something wrong with it.
+          target.damaged(victim, 'a write went astray')
+          return other === position ? position + blockBytes : other
+        }
+        target.damaged(victim, 'a write will go astray')
+        return `the next write of ${victim} lands elsewhere in its file`
+      case 'lying-sync':
+        disk.lyingSync = true
+        target.damaged(victim, 'the disk lies', true)
+        this.#later('the lie is found out', durationMs, () => target.wipe(victim))
+        return `the disk of ${victim} answers syncs and does nothing, for ${Math.round(durationMs)} ms; then it is lost`
+      default:
+        target.wipe(victim)
+        this.#reviveLater(victim, random)
+        return `${victim} loses power and its disk`
+    }
   }
 
   /**
    * Cuts off or kills one leader after the other, each a moment after its election, and brings it back when the next one goes. So entries of
    * several terms stay replicated in part, and who counts them wrongly commits what a later leader takes back (Raft, Figure 8).
    */
-  #depose(left: number, pick: number, before: string | undefined): void {
+  #depose(left: number, random: SeededRandom, pick: number, before: Deposed | undefined): void {
     const sinceMs = this.#world.nowMs
     const look = () => {
       if (!this.#running) return
       const leader = this.#target.leader(pick)
-      const elected = leader !== undefined && leader !== before
-      if (left === 0 || (!elected && this.#world.nowMs - sinceMs > interregnumMsMax)) this.#endDepose(before)
-      else if (!elected) this.#world.schedule(0.25, undefined, 'look for a leader', look)
+      const elected = leader !== undefined && leader !== before?.name
+      if (left === 0 || (!elected && this.#world.nowMs - sinceMs > interregnumMsMax)) {
+        this.#deposing = false
+        this.#network.setAllConditions(usualDelays)
+        before?.mend()
+      } else if (!elected) this.#world.schedule(0.25, undefined, 'look for a leader', look)
       else {
-        const reignMs = this.#random.next() < 0.5 ? 0 : this.#random.next() * reignMsMax
+        const reignMs = random.next() < 0.5 ? 0 : random.next() * reignMsMax
         this.#world.schedule(reignMs, undefined, 'depose', () => {
           if (!this.#running) return
-          if (before !== undefined) this.#bringBack(before)
-          if (this.#random.next() < 0.75) this.#network.isolate(leader, this.#random.next() < 0.5 ? 'stall' : 'refuse')
-          else if (this.#target.isAlive(leader)) this.#target.kill(leader)
-          this.#depose(left - 1, pick, leader)
+          before?.mend()
+          this.#depose(left - 1, random, pick, { name: leader, mend: this.#cutOff(leader, random) })
         })
       }
     }
     look()
   }
 
-  #endDepose(last: string | undefined): void {
-    this.#deposing = false
-    this.#network.setAllConditions(usualDelays)
-    if (last !== undefined) this.#bringBack(last)
-  }
-
-  #bringBack(name: string): void {
-    this.#network.heal()
-    this.#revive(name)
-  }
-
-  #partition(victim: string): void {
-    const names = this.#shuffled(this.#target.names)
-    const half = names.slice(0, Math.floor(names.length / 2))
-    const rest = names.slice(half.length)
-    const mode = this.#random.next() < 0.5 ? 'stall' : 'refuse'
-    switch (this.#random.below(4)) {
-      case 0:
-        this.#network.partition([half, rest], mode)
-        break
-      case 1:
-        this.#network.isolate(victim, mode)
-        break
-      case 2:
-        this.#network.bridge(half, rest, victim, mode)
-        break
-      default:
-        this.#network.oneWay(half, rest, mode)
+  /** Returns what brings it back. */
+  #cutOff(name: string, random: SeededRandom): () => void {
+    if (random.next() < 0.75) {
+      const links = cutLinks('one', this.#network.names, name, random)
+      return this.#network.hold(links, random.next() < 0.5 ? 'stall' : 'refuse')
     }
-    this.#later('heal', () => this.#network.heal())
+    if (this.#target.isAlive(name)) this.#target.kill(name)
+    return () => this.#revive(name)
   }
 
-  #later(what: string, action: () => void): void {
-    this.#world.schedule(this.#random.next() * this.#options.partitionMsMax, undefined, what, () => {
+  #later(what: string, delayMs: number, action: () => void): void {
+    this.#world.schedule(delayMs, undefined, what, () => {
       if (this.#running) action()
     })
   }
 
-  #reviveLater(name: string): void {
-    this.#world.schedule(this.#random.next() * this.#options.deadMsMax, undefined, 'revive', () => this.#revive(name))
+  #reviveLater(name: string, random: SeededRandom): void {
+    this.#world.schedule(random.next() * this.#options.deadMsMax, undefined, 'revive', () => this.#revive(name))
   }
 
   #revive(name: string): void {
-    if (!this.#target.isAlive(name)) this.#target.restart(name)
-  }
-
-  #pick(names: readonly string[]): string {
-    return names[this.#random.below(names.length)] ?? ''
-  }
-
-  #shuffled(names: readonly string[]): string[] {
-    const shuffled = [...names]
-    for (let i = shuffled.length - 1; i > 0; i--) {
-      const j = this.#random.below(i + 1)
-      const [a, b] = [shuffled[i] ?? '', shuffled[j] ?? '']
-      shuffled[i] = b
-      shuffled[j] = a
-    }
-    return shuffled
+    if (this.#target.isAlive(name) || this.#broken.includes(name) || this.#target.mayRevive?.(name) === false) return
+    this.#target.restart(name)
   }
 }

@@ -11,7 +11,7 @@
  * The books are kept per group over all its replicas and all their lives.
  */
 import { crc32 } from 'node:zlib'
-import type { Entry, HardState } from '../../raft/core/types.ts'
+import type { ConfState, Entry, HardState } from '../../raft/core/types.ts'
 import type { Replica } from '../../raft/replica.ts'
 import { SimProcess } from './sim-process.ts'
 import type { World } from './world.ts'
@@ -50,11 +50,14 @@ interface Watched {
   term: number
   commit: number
   applied: number
+  conf: ConfState
 }
 
 /** What is seen of a replica, for those who tell the story of a run. */
 export interface RaftEvents {
   elected(group: string, node: string, term: number): void
+  /** The membership that a replica goes by has changed. */
+  reconfigured(group: string, node: string, members: string): void
 }
 
 /** One key for both: terms stay below 2^20, indexes below 2^32. */
@@ -100,7 +103,11 @@ export class RaftChecker {
   #look(node: string): void {
     for (const replica of this.#places.replicas(node)) {
       const watched = this.#watched.get(replica) ?? this.#meet(node, replica)
-      const { term, commit, role } = replica
+      const { term, commit, role, conf } = replica
+      if (conf !== watched.conf) {
+        watched.conf = conf
+        this.#events?.reconfigured(replica.group, node, JSON.stringify(conf))
+      }
       if (term === watched.term && commit === watched.commit && role === watched.role) continue
       if (term < watched.term) this.#fail(`the term of ${replica.group} on ${node} went back from ${watched.term} to ${term}`)
       if (commit < watched.commit)
@@ -121,7 +128,7 @@ export class RaftChecker {
     }
     const { log, stateMachine } = replica
     // It starts behind what it holds durably: that was committed once.
-    const watched: Watched = { replica, group, role: 'follower', term: 0, commit: log.firstIndex - 1, applied: 0 }
+    const watched: Watched = { replica, group, role: 'follower', term: 0, commit: log.firstIndex - 1, applied: 0, conf: replica.conf }
     this.#watched.set(replica, watched)
     for (let index = log.firstIndex; index <= log.lastIndex; index++) {
       this.#entry(node, watched, index, log.term(index) ?? 0, log.term(index - 1), undefined)

@@ -5,12 +5,14 @@ import { type MigrationBreak, migrationBreaks } from '../../shardserver/migratio
 import { runCluster } from './cluster-run.ts'
 import { runMap } from './map-run.ts'
 import { hasScript, runScripts } from './move-scripts.ts'
-import { runMoves } from './moves-run.ts'
 
 export const scenarios = ['any', 'cluster', 'map', 'moves', 'scripts'] as const
 
 /** 'any': cluster or moves, as the seed has it. 'scripts': `move-scripts.ts`. */
 export type Scenario = (typeof scenarios)[number]
+
+/** A disk that lies is the loss of its replica; one whose loss nobody is told of must be noticed. */
+const lyingDisks = 'lying-disks'
 
 const raftBreaks: Readonly<Record<string, UnsafeRaft>> = {
   'no-fsync': { noSync: true },
@@ -19,7 +21,7 @@ const raftBreaks: Readonly<Record<string, UnsafeRaft>> = {
   'read-without-quorum': { readWithoutQuorum: true },
 }
 
-export const breakNames: readonly string[] = [...Object.keys(raftBreaks), ...migrationBreaks]
+export const breakNames: readonly string[] = [...Object.keys(raftBreaks), lyingDisks, ...migrationBreaks]
 
 export interface ScenarioRun {
   readonly traceHash: string
@@ -36,6 +38,8 @@ export interface RunOptions {
   readonly seed: number
   /** One of `breakNames`. */
   readonly breakName?: string | undefined
+  /** The faults that may happen, by name; all if not given. Not for maps and scripts. */
+  readonly only?: ReadonlySet<string> | undefined
   readonly recordTrace?: boolean
 }
 
@@ -45,23 +49,27 @@ export function scenarioOf(breakName: string): Scenario {
   return hasScript(breakName) ? 'scripts' : 'moves'
 }
 
-export async function runScenario({ scenario, seed, breakName, recordTrace = false }: RunOptions): Promise<ScenarioRun> {
+export async function runScenario({ scenario, seed, breakName, only, recordTrace = false }: RunOptions): Promise<ScenarioRun> {
   const unsafe = breakName === undefined ? undefined : raftBreaks[breakName]
   const broken = breakName !== undefined && isMigrationBreak(breakName) ? breakName : undefined
-  switch (scenario === 'any' ? drawn(seed) : scenario) {
-    case 'map':
-      return await runMap(seed, unsafe)
-    case 'moves':
-      return await runMoves({ seed, recordTrace, ...(broken === undefined ? {} : { breaks: new Set([broken]) }) })
-    case 'scripts':
-      return await runScripts(seed, broken, recordTrace)
-    default:
-      return await runCluster({ seed, recordTrace, ...(unsafe === undefined ? {} : { unsafe }) })
-  }
+  const kind = scenario === 'any' ? drawn(seed) : scenario
+  if (kind === 'map') return await runMap(seed, unsafe)
+  if (kind === 'scripts') return await runScripts(seed, broken, recordTrace)
+  return await runCluster({
+    seed,
+    moves: kind === 'moves',
+    recordTrace,
+    lyingDisks: breakName === lyingDisks,
+    ...(unsafe === undefined ? {} : { unsafe }),
+    ...(broken === undefined ? {} : { breaks: new Set([broken]) }),
+    ...(only === undefined ? {} : { only }),
+  })
 }
 
+const movesProbability = 0.25
+
 function drawn(seed: number): Scenario {
-  return new SeededRandom(seed).next() < 0.5 ? 'cluster' : 'moves'
+  return new SeededRandom(seed).next() < movesProbability ? 'moves' : 'cluster'
 }
 
 function isMigrationBreak(name: string): name is MigrationBreak {

@@ -1,11 +1,13 @@
 /** A whole cluster on simulated machines: controllers, nodes and clients are the code of production on seeded seams. */
 import { must } from '../../base/assert.ts'
+import { CorruptionError, DiskError } from '../../base/errors.ts'
 import type { JobRegistry } from '../../base/executor.ts'
 import { Client } from '../../client/client.ts'
 import type { ConfigState } from '../../controller/config-state.ts'
 import { type RunningController, startController } from '../../controller/controller-process.ts'
 import { lsmJobs } from '../../lsm/jobs.ts'
 import { ControllerClient } from '../../proto/controller-client.ts'
+import { DataDirectoryMismatch } from '../../raft/data-directory.ts'
 import type { RunningProcess } from '../../raft/process.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
 import type { Replica } from '../../raft/replica.ts'
@@ -13,7 +15,8 @@ import { groupName } from '../../raft/replica-status.ts'
 import type { HostedReplica } from '../../shardserver/group-host.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { type RunningShardServer, startShardServer } from '../../shardserver/shard-server.ts'
-import type { NemesisTarget } from './nemesis.ts'
+import { FaultAtlas } from './fault-atlas.ts'
+import type { DamageTarget, NemesisTarget } from './nemesis.ts'
 import type { SimDisk } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
@@ -39,21 +42,30 @@ export interface SimClusterOptions {
   readonly balanceLeaders?: boolean
   readonly unsafe?: UnsafeRaft
   readonly breaks?: ReadonlySet<MigrationBreak>
-  /** A server meets what it cannot live with. Not given: the run fails. */
+  /** Monotonic clocks run at rates from 1 - this to 1 + this. */
+  readonly clockDrift?: number
+  /** A deliberate break: all disks answer syncs and do nothing. */
+  readonly lyingDisks?: boolean
+  /** A server meets what it cannot live with, and no damage was done to it. Not given: the run fails. */
   readonly onFatal?: (name: string, error: Error) => void
 }
 
 const jobs: JobRegistry = lsmJobs
 const controllerPort = 7400
 const closeMs = 5000
+/** After which a process that ended by itself is started again. */
+const restartMs = 500
 const nodePort = 7410
 
 interface Machine {
   process: SimProcess
+  /** It comes back with an empty disk. */
+  isWiped?: boolean
   running: { readonly node: RunningShardServer } | { readonly controller: RunningController } | undefined
 }
 
 export class SimCluster implements NemesisTarget {
+  readonly atlas: FaultAtlas
   readonly names: readonly string[]
   readonly controllerNames: readonly string[]
   readonly nodeNames: readonly string[]
@@ -74,8 +86,18 @@ export class SimCluster implements NemesisTarget {
     this.nodeNames = numbered('n', options.nodes)
     this.groupNames = numbered('g', options.groups)
     this.names = [...this.controllerNames, ...this.nodeNames]
+    this.atlas = new FaultAtlas([this.controllerNames, ...this.groupNames.map((_, group) => options.placement?.[group] ?? this.nodeNames)])
+    const { clockDrift = 0, lyingDisks = false } = options
     for (const name of this.names) {
-      this.#machines.set(name, { process: new SimProcess(world, { name, network: this.network, jobs }), running: undefined })
+      const clock = clockDrift === 0 ? {} : { rate: 1 + clockDrift * (2 * world.random.next() - 1) }
+      const process = new SimProcess(world, {
+        name,
+        network: this.network,
+        jobs,
+        clock,
+        ...(lyingDisks ? { disk: { lyingSync: true } } : {}),
+      })
+      this.#machines.set(name, { process, running: undefined })
       this.#start(name)
     }
   }
@@ -93,18 +115,38 @@ export class SimCluster implements NemesisTarget {
   }
 
   kill(name: string): void {
-    this.#machine(name).process.kill()
+    if (this.atlas.losesAcknowledged(name, this.#world.nowMs)) this.#wipe(name)
+    else this.#machine(name).process.kill()
   }
 
   powerLoss(name: string): void {
-    this.#machine(name).process.powerLoss()
+    if (this.atlas.losesAcknowledged(name, this.#world.nowMs)) this.#wipe(name)
+    else this.#machine(name).process.powerLoss()
   }
 
   restart(name: string): void {
     const machine = this.#machine(name)
-    machine.process = machine.process.restart()
+    machine.process = machine.process.restart(machine.isWiped ? { disk: {} } : {})
+    machine.isWiped = false
     machine.running = undefined
     this.#start(name)
+  }
+
+  mayRevive(name: string): boolean {
+    return !this.atlas.isLost(name)
+  }
+
+  /** Disks and clocks may be harmed. */
+  readonly damage: DamageTarget = {
+    disk: (name) => this.disk(name),
+    jumpWall: (name, byMs) => this.#machine(name).process.clock.jumpWall(byMs),
+    mayDamage: (name) => this.atlas.mayDamage(name),
+    damaged: (name, what, lies) => this.atlas.damage(name, what, this.#world.nowMs, lies),
+    expectFailure: (name) => this.atlas.expectFailure(name),
+    wipe: (name) => {
+      if (this.isAlive(name)) this.#wipe(name)
+      else this.#emptied(name)
+    },
   }
 
   /** The server closes; what has not closed after as long as a process has for it is killed. */
@@ -134,8 +176,8 @@ export class SimCluster implements NemesisTarget {
     for (const { replica } of this.hosted(name)) ask(this.groupLeader(replica.group), groupName(replica.group))
   }
 
-  pause(name: string, durationMs: number): void {
-    this.#machine(name).process.pause(durationMs)
+  pause(name: string, durationMs: number, clock: 'frozen' | 'running' = 'frozen'): void {
+    this.#machine(name).process.pause(durationMs, clock)
   }
 
   /** `pick`, from 0 to 1, says of which group. */
@@ -202,9 +244,14 @@ export class SimCluster implements NemesisTarget {
     return leader
   }
 
-  /** Every machine runs, and every group that it hosts has a leader. */
+  /** Every machine runs, and every group that it hosts has a leader; but for those whose disks are damaged. */
   get isReady(): boolean {
-    return this.names.every((name) => this.running(name)?.ready() === true)
+    return this.isReadyWithout([])
+  }
+
+  /** The same but for the machines in `but`. */
+  isReadyWithout(but: readonly string[]): boolean {
+    return this.names.every((name) => but.includes(name) || this.atlas.isDamaged(name) || this.running(name)?.ready() === true)
   }
 
   /** Makes the groups, their replicas on all nodes, and waits until every shard is served. */
@@ -258,9 +305,7 @@ export class SimCluster implements NemesisTarget {
     const machine = this.#machine(name)
     const { process } = machine
     const onFatal = (error: Error) => {
-      if (!process.alive) return
-      if (this.#options.onFatal === undefined) this.#world.fail(error)
-      else this.#options.onFatal(name, error)
+      if (process.alive) this.#fatal(name, process, error)
     }
     this.#open(name, process, onFatal).then((running) => {
       machine.running = running
@@ -316,6 +361,42 @@ export class SimCluster implements NemesisTarget {
     return process.alive && running !== undefined && 'controller' in running
       ? (running.controller.replica as Replica<unknown> | undefined)
       : undefined
+  }
+
+  /** What ends a real process. One whose disk failed is started again; one that has met damage is lost, until it is replaced. */
+  #fatal(name: string, process: SimProcess, error: Error): void {
+    const isDisk = error instanceof DiskError && this.atlas.expectsFailure(name)
+    const isRefused = error instanceof CorruptionError || error instanceof DataDirectoryMismatch
+    const isDamage = isRefused && this.atlas.isDamaged(name)
+    if (isDisk || isDamage) {
+      this.#world.log({
+        atMs: this.#world.nowMs,
+        process: name,
+        level: 'warn',
+        fields: { error: error.message },
+        message: 'the process ends',
+      })
+      if (isDamage) this.atlas.lose(name)
+      this.kill(name)
+      if (isDisk)
+        this.#world.schedule(
+          restartMs,
+          undefined,
+          `${name} is started again`,
+          () => !this.isAlive(name) && process === this.#machine(name).process && this.restart(name),
+        )
+    } else if (this.#options.onFatal === undefined) this.#world.fail(error)
+    else this.#options.onFatal(name, error)
+  }
+
+  #wipe(name: string): void {
+    this.#machine(name).process.powerLoss()
+    this.#emptied(name)
+  }
+
+  #emptied(name: string): void {
+    this.#machine(name).isWiped = true
+    this.atlas.wiped(name, this.#world.nowMs)
   }
 
   #machine(name: string): Machine {

@@ -85,6 +85,10 @@ export class SimDisk {
   /** May be changed between operations. */
   lyingSync: boolean
   quotaBytes: number
+  /** Milliseconds by which an operation takes longer than the disk's own latency. */
+  slowness: ((kind: OperationKind) => number) | undefined
+  /** Where the next write of a file lands in place of `position`; used once. */
+  misdirectNextWrite: ((position: number, fileLength: number) => number) | undefined
   /** Asked before each operation; see also `faultAt`. */
   inject: ((operation: DiskOperation) => Fault | undefined) | undefined
   readonly #latency: typeof LATENCY
@@ -92,6 +96,7 @@ export class SimDisk {
   readonly #recordTrace: boolean
   readonly #root = new FolderNode()
   readonly #faults = new Map<number, Fault>()
+  readonly #nextFaults = new Map<OperationKind, Fault>()
   #pending: PendingChange[] = []
 
   constructor(random: SeededRandom, options: DiskOptions = {}) {
@@ -108,16 +113,23 @@ export class SimDisk {
     this.#faults.set(index, fault)
   }
 
+  /** Injects `fault` into the next operation of this kind. */
+  failNext(kind: OperationKind, fault: Fault): void {
+    this.#nextFaults.set(kind, fault)
+  }
+
   /** Counts an operation and says what goes wrong with it. */
   begin(kind: OperationKind, path: string, detail = ''): Fault | undefined {
     const index = ++this.operations
     if (this.#recordTrace && !READING.has(kind)) this.trace.push(detail === '' ? `${kind} ${path}` : `${kind} ${path} ${detail}`)
-    return this.#faults.get(index) ?? this.inject?.({ index, kind, path })
+    const next = this.#nextFaults.get(kind)
+    if (next !== undefined) this.#nextFaults.delete(kind)
+    return next ?? this.#faults.get(index) ?? this.inject?.({ index, kind, path })
   }
 
   latencyMs(kind: OperationKind): number {
     const { leastMs, mostMs } = this.#latency[LATENCY_KIND[kind] ?? 'metadata']
-    return leastMs + this.random.next() * (mostMs - leastMs)
+    return leastMs + this.random.next() * (mostMs - leastMs) + (this.slowness?.(kind) ?? 0)
   }
 
   /** Power loss: what was synced stays; of the rest each block and each change of names survives with one probability, drawn for this loss. */

@@ -222,7 +222,9 @@ class SimFile implements File {
         throw new SystemError('ENOSPC', this.path)
       }
     }
-    this.#writePrefix(chunks, position, length)
+    const misdirect = this.#disk.misdirectNextWrite
+    this.#disk.misdirectNextWrite = undefined
+    this.#writePrefix(chunks, misdirect === undefined ? position : misdirect(position, this.#node.length), length)
   }
 
   #writePrefix(chunks: readonly Uint8Array[], position: number, length: number): void {

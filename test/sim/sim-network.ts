@@ -54,6 +54,8 @@ export class Link {
   cut: CutMode | undefined
   /** Counts cuts, so that a late check knows whether it is still the same one. */
   cutNumber = 0
+  /** Who holds it cut: see `SimNetwork.hold`. */
+  readonly holders = new Set<object>()
   cloggedUntilMs = 0
 
   constructor(conditions: LinkConditions) {
@@ -176,10 +178,27 @@ export class SimNetwork {
     this.link(from, to).cloggedUntilMs = this.world.nowMs + durationMs
   }
 
+  /** Cuts links, each a direction, until what it returns is called; one that others hold cut, too, stays so until the last of them lets go. */
+  hold(links: readonly (readonly [from: string, to: string])[], mode: CutMode = 'stall'): () => void {
+    const holder = {}
+    for (const [from, to] of links) {
+      if (from === to) continue
+      this.link(from, to).holders.add(holder)
+      this.cut(from, to, mode)
+    }
+    return () => {
+      for (const [from, to] of links) {
+        const { holders } = this.link(from, to)
+        if (holders.delete(holder) && holders.size === 0) this.mend(from, to)
+      }
+    }
+  }
+
   /** Mends all links and ends all clogs; conditions stay. */
   heal(): void {
     for (const [key, link] of this.#links) {
       link.cloggedUntilMs = 0
+      link.holders.clear()
       const [from, to] = key.split('>')
       this.mend(must(from, 'a name'), must(to, 'a name'))
     }

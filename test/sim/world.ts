@@ -124,12 +124,12 @@ export class World {
     }
   }
 
-  /** Runs until `condition`, asked after each event, holds; rejects when it does not within `withinMs` or nothing is left to happen. */
-  async runUntil(condition: () => boolean, withinMs = 60_000): Promise<void> {
+  /** Runs until `condition`, asked after each event, holds; rejects when it does not within `withinMs` or nothing is left to happen. `what`: for people. */
+  async runUntil(condition: () => boolean, withinMs = 60_000, what = String(condition)): Promise<void> {
     if (condition()) return
     const endMs = this.#nowMs + withinMs
     const reached = await this.#run(condition, endMs)
-    if (!reached) throw this.#error(`what was waited for did not happen within ${withinMs} ms: ${condition}`)
+    if (!reached) throw this.#error(`what was waited for did not happen within ${withinMs} ms: ${what}`)
   }
 
   /** Lets `durationMs` pass. */

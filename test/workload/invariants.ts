@@ -10,19 +10,21 @@ import { OstrakaError } from '../../proto/errors.ts'
 const steadyKeys = 40
 const pairs = 4
 /** Clocks of machines differ; a life is measured by the leader's. */
-const driftMax = 0.01
+const usualDrift = 0.01
 
 export class Invariants {
   readonly #random: Random
   readonly #nowMs: () => number
+  readonly #drift: number
   /** Keys whose first put was acknowledged. They are never deleted. */
   readonly #steady = new Set<string>()
   #values = 0
 
-  /** `nowMs`: any monotonic time. */
-  constructor(random: Random, nowMs: () => number) {
+  /** `nowMs`: any monotonic time. `drift`: by how much clocks of machines may run apart, as a share. */
+  constructor(random: Random, nowMs: () => number, drift = usualDrift) {
     this.#random = random
     this.#nowMs = nowMs
+    this.#drift = drift
   }
 
   /** One random call, perhaps a few in a row. Rejects with OstrakaError where the cluster did not answer. */
@@ -123,7 +125,7 @@ export class Invariants {
     const found = await db.get(key)
     if (found === undefined) {
       const lifeMs = this.#nowMs() - bornMs
-      assert(lifeMs >= ttlMs * (1 - driftMax), `${key} was gone after ${lifeMs} of ${ttlMs} ms`)
+      assert(lifeMs >= ttlMs * (1 - this.#drift), `${key} was gone after ${lifeMs} of ${ttlMs} ms`)
       assert((await db.get(key)) === undefined, `${key} was gone, and there again`)
     } else assert((found.expiresInMs ?? 0) > 0 && (found.expiresInMs ?? 0) <= ttlMs, `${key} lives ${found.expiresInMs} of ${ttlMs} ms`)
   }

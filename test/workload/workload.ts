@@ -8,7 +8,9 @@ import type { Condition, Found, Replacement } from '../../client/types.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import type { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
+import { AppendLists } from './append-lists.ts'
 import { Invariants } from './invariants.ts'
+import { SetFull } from './set-full.ts'
 
 export interface WorkloadOptions {
   /** Keys of text, and as many counters. */
@@ -17,6 +19,8 @@ export interface WorkloadOptions {
   readonly valueBytes: number
   /** Any monotonic time, ms: how long records live is measured by it. */
   readonly nowMs: () => number
+  /** By how much clocks of machines may run apart, as a share. Default 0.01. */
+  readonly clockDrift?: number
 }
 
 export interface WorkloadCounts {
@@ -35,6 +39,8 @@ type Recorder = HistoryRecorder<OstrakaInput, OstrakaOutput>
 export class Workload {
   readonly recorder: Recorder
   readonly counts: WorkloadCounts = { ok: 0, failed: 0, unknown: 0, lastError: '' }
+  readonly sets: SetFull
+  readonly lists: AppendLists
   readonly #options: WorkloadOptions
   readonly #random: Random
   readonly #invariants: Invariants
@@ -44,16 +50,41 @@ export class Workload {
     this.recorder = recorder
     this.#random = random
     this.#options = options
-    this.#invariants = new Invariants(random, options.nowMs)
+    this.#invariants = new Invariants(random, options.nowMs, options.clockDrift)
+    this.sets = new SetFull(random)
+    this.lists = new AppendLists(random)
   }
 
   /** A few random calls of `client`. Rejects only where what it saw cannot be. */
   async one(client: string, db: Client): Promise<void> {
     const draw = this.#random.next()
-    if (draw < 0.6) await this.#single(client, db)
-    else if (draw < 0.75) await Promise.all(Array.from({ length: 2 + this.#random.below(5) }, () => this.#single(client, db)))
-    else if (draw < 0.82) await this.#many(client, db)
-    else await this.#counted([], this.#invariants.one(db))
+    if (draw < 0.5) await this.#single(client, db)
+    else if (draw < 0.62) await Promise.all(Array.from({ length: 2 + this.#random.below(5) }, () => this.#single(client, db)))
+    else if (draw < 0.68) await this.#many(client, db)
+    else if (draw < 0.82) await this.#counted([], this.#invariants.one(db))
+    else if (draw < 0.91) await this.#counted([], this.sets.one(db))
+    else await this.#counted([], this.lists.one(client, db))
+  }
+
+  /** Reads everything that only grows once more, when the cluster is whole; `again` waits a little. */
+  async readAll(db: Client, again: () => Promise<void>): Promise<void> {
+    const insist = async (call: () => Promise<void>) => {
+      for (;;) {
+        try {
+          return await call()
+        } catch (error) {
+          if (!(error instanceof OstrakaError)) throw error
+          await again()
+        }
+      }
+    }
+    await this.sets.readAll(db, insist)
+    await this.lists.readAll(db, insist)
+  }
+
+  /** What is wrong with what only grows, after `readAll`; undefined: nothing. The history is for `linearizability/`. */
+  verdict(): string | undefined {
+    return this.sets.verdict() ?? this.lists.verdict()
   }
 
   async #single(client: string, db: Client): Promise<void> {

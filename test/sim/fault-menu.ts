@@ -1,0 +1,130 @@
+/**
+ * What a seed may suffer. Each seed draws some kinds of fault and leaves the others out (a swarm): a fault that always comes with ten others
+ * hides what it does alone. The menu follows from the seed only, so it can be told before and after a run.
+ */
+import { SeededRandom } from '../../base/random.ts'
+
+export type FaultKind =
+  // Processes
+  | 'kill'
+  | 'power-loss'
+  | 'power-loss-of-all'
+  | 'bounce'
+  | 'pause'
+  | 'shut-down'
+  // Leadership
+  | 'transfer'
+  | 'depose'
+  // The network
+  | 'partition'
+  | 'flaky'
+  | 'slow-network'
+  | 'clog'
+  // Disks
+  | 'slow-disk'
+  | 'disk-stall'
+  | 'sync-fails'
+  | 'disk-full'
+  // Disks, for good: at most a minority of each group's machines.
+  | 'bit-rot'
+  | 'misdirected-write'
+  | 'lying-sync'
+  | 'wipe'
+  // Clocks
+  | 'wall-jump'
+
+const weights: Readonly<Record<FaultKind, number>> = {
+  kill: 4,
+  'power-loss': 4,
+  'power-loss-of-all': 1,
+  bounce: 4,
+  pause: 3,
+  'shut-down': 2,
+  transfer: 3,
+  depose: 2,
+  partition: 5,
+  flaky: 2,
+  'slow-network': 1,
+  clog: 2,
+  'slow-disk': 2,
+  'disk-stall': 1,
+  'sync-fails': 1,
+  'disk-full': 1,
+  'bit-rot': 0.5,
+  'misdirected-write': 0.5,
+  'lying-sync': 0.5,
+  wipe: 0.5,
+  'wall-jump': 1,
+}
+
+const kinds = Object.keys(weights) as FaultKind[]
+
+/** Faults of machines whose disks are never touched by them: what three bare replicas of a map are put through. */
+export const plainFaults: ReadonlySet<FaultKind> = new Set<FaultKind>([
+  'kill',
+  'power-loss',
+  'power-loss-of-all',
+  'bounce',
+  'pause',
+  'shut-down',
+  'transfer',
+  'depose',
+  'partition',
+  'flaky',
+  'clog',
+])
+
+const kindProbability = 0.55
+
+export interface FaultMenu {
+  /** Kind → weight: the odds among those that are on the menu. */
+  readonly faults: ReadonlyMap<FaultKind, number>
+  /** Mean time between two faults. */
+  readonly intervalMs: number
+  /** Monotonic clocks run at rates from 1 - drift to 1 + drift. */
+  readonly clockDrift: number
+  /** When the faults end a minority stays broken for a while: the rest must serve. */
+  readonly deadMinority: boolean
+}
+
+export interface MenuOptions {
+  readonly seed: number
+  /** Mean over all seeds. */
+  readonly intervalMs: number
+  /** Kinds that may be on it; all if not given. */
+  readonly kinds?: ReadonlySet<FaultKind>
+}
+
+export function drawMenu({ seed, intervalMs, kinds: offered }: MenuOptions): FaultMenu {
+  const random = new SeededRandom((seed ^ 0x5eed_fa17) >>> 0)
+  const faults = new Map<FaultKind, number>()
+  for (const kind of kinds) {
+    // Always the same draws: a kind that is not offered does not change the others' luck.
+    const isChosen = random.next() < kindProbability
+    const weight = weights[kind] * (0.3 + random.next() * 1.7)
+    if (isChosen && (offered === undefined || offered.has(kind))) faults.set(kind, weight)
+  }
+  if (faults.size === 0) faults.set('kill', 1)
+  return {
+    faults,
+    intervalMs: intervalMs * (0.25 + random.next() * 1.75),
+    clockDrift: [0, 0.001, 0.05][random.below(3)] ?? 0,
+    deadMinority: random.next() < 0.5,
+  }
+}
+
+/** One line for people. */
+export function describeMenu({ faults, intervalMs, clockDrift, deadMinority }: FaultMenu): string {
+  const names = [...faults].sort((a, b) => b[1] - a[1]).map(([kind, weight]) => `${kind} ${weight.toFixed(1)}`)
+  return `a fault each ${Math.round(intervalMs)} ms of ${names.join(', ')}; clocks ±${clockDrift * 100} %${deadMinority ? '; a minority stays broken for a while' : ''}`
+}
+
+/** One of the menu; `draw` from 0 to 1. */
+export function pickFault({ faults }: FaultMenu, draw: number): FaultKind {
+  let ticket = draw * [...faults.values()].reduce((sum, weight) => sum + weight, 0)
+  for (const [kind, weight] of faults) {
+    ticket -= weight
+    if (ticket < 0) return kind
+  }
+  return [...faults.keys()][0] ?? 'kill'
+}

@@ -24,7 +24,7 @@ export interface QuietGroupsOptions {
 }
 
 /**
- * What stands in for the heartbeats of quiet groups (docs/decisions/0015-quiet-groups.md). Nodes say in their beats for how many groups a beat
+ * What stands in for the heartbeats of quiet groups (docs/decisions/0017-quiet-groups.md). Nodes say in their beats for how many groups a beat
  * stands; where two do not agree, or one is not heard or broke its streams, the groups concerned wake and go on by their own heartbeats and timers.
  */
 export class QuietGroups {

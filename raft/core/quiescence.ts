@@ -1,7 +1,7 @@
 import { type Message, MessageType, type ReplicaNumber } from './types.ts'
 
 /**
- * A leader's way to a quiet group (docs/decisions/0015-quiet-groups.md). After a rest of an election timeout it asks every follower; once
+ * A leader's way to a quiet group (docs/decisions/0017-quiet-groups.md). After a rest of an election timeout it asks every follower; once
  * all have agreed nobody of the group ticks or sends until something wakes one of them. A follower agrees only where its log ends and is
  * committed exactly where the leader's does. Only liveness rests on this: a quiet replica votes, appends and commits by the same rules.
  */

@@ -53,6 +53,8 @@ export class Raft {
   /** While this replica leads. */
   #leadership: Leadership | undefined
   #mayCampaign = true
+  /** The leader that told this replica to campaign, since its last heartbeat; until the voters are known for sure it waits. */
+  #offeredBy: ReplicaNumber = NONE
   /** While this replica is a (pre-)candidate. */
   #campaign: Campaign | undefined
   /** Neither ticks nor sends until it is woken. A leader: all its followers have said the same. */
@@ -304,6 +306,7 @@ export class Raft {
   applied(index: number): void {
     this.#log.appliedTo(index)
     this.#leadership?.maybeLeaveJoint()
+    if (this.#offeredBy !== NONE) this.#maybeTakeOffice()
   }
 
   /** What `LogView.entries` could not give at once is in memory now. */
@@ -462,6 +465,8 @@ export class Raft {
         break
       case MessageType.Heartbeat:
         this.#follow(message.from)
+        // Who still wants to hand its office over says so again when the heartbeat is answered.
+        this.#offeredBy = NONE
         this.#following.handleHeartbeat(message)
         break
       case MessageType.Snapshot:
@@ -549,6 +554,7 @@ export class Raft {
     this.#role = role
     this.#leader = leader
     this.#campaign = undefined
+    this.#offeredBy = NONE
     this.#quiet = false
     this.#timer.reset()
   }
@@ -573,12 +579,21 @@ export class Raft {
     }
   }
 
-  /** The leader wants this replica to lead: no pre-vote, since nobody is disturbed who does not want to be. */
   #handleTimeoutNow(message: Message): void {
-    if (this.#role === 'follower' && this.#promotable) {
+    if (this.#role !== 'follower') return
+    this.#offeredBy = message.from
+    this.#maybeTakeOffice()
+  }
+
+  /** The leader wants this replica to lead: no pre-vote, since nobody is disturbed who does not want to be. */
+  #maybeTakeOffice(): void {
+    if (this.#log.hasUnappliedConfChange) return
+    const leader = this.#offeredBy
+    this.#offeredBy = NONE
+    if (this.#promotable) {
       this.#becomeCandidate(true)
-    } else if (this.#role === 'follower') {
-      const answer = draftMessage(MessageType.TimeoutNow, this.#self, message.from, this.#term)
+    } else {
+      const answer = draftMessage(MessageType.TimeoutNow, this.#self, leader, this.#term)
       answer.reject = true
       this.#outbox.send(answer)
     }

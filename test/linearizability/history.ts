@@ -30,17 +30,29 @@ interface Pending<Input, Output> {
  */
 export class HistoryRecorder<Input, Output> {
   readonly #pending: Pending<Input, Output>[] = []
-  #clock = 0
+  readonly #nowMs: () => number
+  /** When each place was taken, rising. */
+  readonly #times: number[] = []
 
-  /** A client sends an operation. Returns its number. */
-  call(client: string, key: string, input: Input): number {
-    const operation = { client, key, input, called: this.#clock++, returned: Number.POSITIVE_INFINITY, output: undefined, failed: false }
+  /** `nowMs` is needed where operations of a certain age are called. */
+  constructor(nowMs: () => number = () => 0) {
+    this.#nowMs = nowMs
+  }
+
+  /**
+   * A client sends an operation. Returns its number. `ageMs` above 0: a read that may be answered as of up to so long ago. All that returned longer
+   * ago comes before it; what returned since may, as if it had been called then.
+   */
+  call(client: string, key: string, input: Input, ageMs = 0): number {
+    const place = this.#take()
+    const called = ageMs > 0 ? this.#firstSince(this.#nowMs() - ageMs) - 0.5 : place
+    const operation = { client, key, input, called, returned: Number.POSITIVE_INFINITY, output: undefined, failed: false }
     return this.#pending.push(operation) - 1
   }
 
   return(operation: number, output: Output): void {
     const pending = this.#open(operation)
-    pending.returned = this.#clock++
+    pending.returned = this.#take()
     pending.output = output
   }
 
@@ -51,6 +63,21 @@ export class HistoryRecorder<Input, Output> {
 
   operations(): Operation<Input, Output>[] {
     return this.#pending.filter((operation) => !operation.failed)
+  }
+
+  #take(): number {
+    return this.#times.push(this.#nowMs()) - 1
+  }
+
+  /** The first place taken at `timeMs` or later. */
+  #firstSince(timeMs: number): number {
+    let from = 0
+    for (let to = this.#times.length; from < to; ) {
+      const middle = (from + to) >> 1
+      if ((this.#times[middle] as number) < timeMs) from = middle + 1
+      else to = middle
+    }
+    return from
   }
 
   #open(number: number): Pending<Input, Output> {

@@ -17,6 +17,7 @@ import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { type RunningShardServer, startShardServer } from '../../shardserver/shard-server.ts'
 import { FaultAtlas } from './fault-atlas.ts'
 import type { DamageTarget, NemesisTarget } from './nemesis.ts'
+import type { ClockOptions } from './sim-clock.ts'
 import type { SimDisk } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
@@ -40,6 +41,12 @@ export interface SimClusterOptions {
   readonly migrationBytesPerSecond?: number
   /** Off if not given: many runs are about who leads. */
   readonly balanceLeaders?: boolean
+  /** Of the nodes. Default: 'linearizable'. */
+  readonly readMode?: 'linearizable' | 'lease'
+  /** The clock of a machine, in place of one that drifts. */
+  readonly clockOf?: (name: string) => ClockOptions
+  /** What a paused process's clock does, whatever the pause says. */
+  readonly pausedClocks?: 'frozen' | 'running'
   readonly unsafe?: UnsafeRaft
   readonly breaks?: ReadonlySet<MigrationBreak>
   /** Monotonic clocks run at rates from 1 - this to 1 + this. */
@@ -89,7 +96,7 @@ export class SimCluster implements NemesisTarget {
     this.atlas = new FaultAtlas([this.controllerNames, ...this.groupNames.map((_, group) => options.placement?.[group] ?? this.nodeNames)])
     const { clockDrift = 0, lyingDisks = false } = options
     for (const name of this.names) {
-      const clock = clockDrift === 0 ? {} : { rate: 1 + clockDrift * (2 * world.random.next() - 1) }
+      const clock = options.clockOf?.(name) ?? (clockDrift === 0 ? {} : { rate: 1 + clockDrift * (2 * world.random.next() - 1) })
       const process = new SimProcess(world, {
         name,
         network: this.network,
@@ -177,7 +184,7 @@ export class SimCluster implements NemesisTarget {
   }
 
   pause(name: string, durationMs: number, clock: 'frozen' | 'running' = 'frozen'): void {
-    this.#machine(name).process.pause(durationMs, clock)
+    this.#machine(name).process.pause(durationMs, this.#options.pausedClocks ?? clock)
   }
 
   /** `pick`, from 0 to 1, says of which group. */
@@ -336,7 +343,7 @@ export class SimCluster implements NemesisTarget {
       memtableBytes,
       blockCacheBytes: 1024 * 1024,
       diskReserveBytes: 64 * 1024,
-      readMode: 'linearizable' as const,
+      readMode: isController ? ('linearizable' as const) : (this.#options.readMode ?? 'linearizable'),
       maxAppendBytes: this.#maxAppendBytes,
       ...(unsafe === undefined ? {} : { unsafe }),
     }

@@ -4,7 +4,7 @@
  */
 import type { Random } from '../../base/random.ts'
 import type { Client } from '../../client/client.ts'
-import type { Condition, Found, Replacement } from '../../client/types.ts'
+import type { Condition, Found, ReadMode, ReadOptions, Replacement } from '../../client/types.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import type { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
@@ -21,6 +21,12 @@ export interface WorkloadOptions {
   readonly nowMs: () => number
   /** By how much clocks of machines may run apart, as a share. Default 0.01. */
   readonly clockDrift?: number
+  /** Gets of one key are made in one of these ways each, drawn; as the client has it if none are given. */
+  readonly reads?: readonly ReadMode[]
+  /** Of stale gets. */
+  readonly maxStalenessMs?: number
+  /** How old what they see may be, by the recorder's time. */
+  readonly staleForMs?: number
 }
 
 export interface WorkloadCounts {
@@ -95,10 +101,11 @@ export class Workload {
       return
     }
     const input = counter ? this.#counterInput() : this.#textInput()
-    const operation = this.recorder.call(client, key, input)
+    const read = input.op === 'get' ? this.#readOptions() : undefined
+    const operation = this.recorder.call(client, key, input, read?.read === 'stale' ? this.#options.staleForMs : 0)
     await this.#counted(
       [operation],
-      execute(db, key, input).then((output) => this.recorder.return(operation, output)),
+      execute(db, key, input, read).then((output) => this.recorder.return(operation, output)),
     )
   }
 
@@ -171,6 +178,13 @@ export class Workload {
     else this.counts.unknown++
   }
 
+  #readOptions(): ReadOptions | undefined {
+    const { reads, maxStalenessMs = 1000 } = this.#options
+    const read = reads?.[this.#random.below(reads.length)]
+    if (read === undefined) return undefined
+    return read === 'stale' ? { read, maxStalenessMs } : { read }
+  }
+
   #counterInput(): OstrakaInput {
     const draw = this.#random.next()
     if (draw < 0.5) return { op: 'increment', by: BigInt(this.#random.below(10)) - 3n }
@@ -211,10 +225,10 @@ async function changeByBatch(db: Client, key: string, revision: number, value: s
   }
 }
 
-async function execute(db: Client, key: string, input: OstrakaInput): Promise<OstrakaOutput> {
+async function execute(db: Client, key: string, input: OstrakaInput, read?: ReadOptions): Promise<OstrakaOutput> {
   switch (input.op) {
     case 'get':
-      return { value: (await db.get(key))?.value.toString('utf8') }
+      return { value: (await db.get(key, read))?.value.toString('utf8') }
     case 'put':
       await db.put(key, input.value)
       return {}

@@ -99,7 +99,9 @@ class ControllerProcess implements RunningController {
     const resolve = (id: string) => peers.find((peer) => peer.id === id)?.address
     const space = await openSpace(this.#settings, this.#seams, memtableBytes)
     this.#space = space
-    const host = await openHost(this.#settings, this.#seams, this.#directory, space, resolve, this.#onFatal)
+    // It offers no reads by a lease, so nobody need promise what one rests on.
+    const settings = { ...this.#settings, readMode: 'linearizable' as const }
+    const host = await openHost(settings, this.#seams, this.#directory, space, resolve, this.#onFatal)
     this.#host = host
     const ids = peers.map(({ id }) => id).sort()
     const number = ids.indexOf(this.#settings.id) + 1

@@ -8,10 +8,11 @@ import type { Envelope } from './message-codec.ts'
 import type { SnapshotPeers } from './snapshot-install.ts'
 import type { StateMachine } from './state-machine.ts'
 
-/** Bytes of entries in one append, sent and not yet acknowledged by one follower, and proposed and not yet committed. */
+/** Bytes of entries in one append, sent and not yet acknowledged by one follower, proposed and not yet committed, and proposed and not yet applied. */
 const maxAppendBytes = 1024 * 1024
 const maxInflightBytes = 16 * 1024 * 1024
 const maxUncommittedBytes = 64 * 1024 * 1024
+const maxUnappliedBytes = 128 * 1024 * 1024
 
 export interface ReplicaOptions<Result> {
   /** Uid of the group. */
@@ -76,6 +77,7 @@ export function makeCore<Result>(options: ReplicaOptions<Result>, stands: { read
     maxInflightBytes,
     maxAppendBytes: options.maxAppendBytes ?? maxAppendBytes,
     maxUncommittedBytes,
+    maxUnappliedBytes,
     ...(unsafe === undefined ? {} : { unsafe }),
   })
 }

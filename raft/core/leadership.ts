@@ -4,6 +4,7 @@ import { changeConf } from './conf-changer.ts'
 import type { Membership } from './membership.ts'
 import { draftMessage, ENTRY_OVERHEAD_BYTES, entryBytes, type Outbox } from './message.ts'
 import { Progress } from './progress.ts'
+import { ProposalBudget } from './proposal-budget.ts'
 import { Quiescence } from './quiescence.ts'
 import type { RaftLog } from './raft-log.ts'
 import type { ReadAnswers } from './read-answers.ts'
@@ -20,7 +21,6 @@ import {
   type ProgressStatus,
   type ReplicaNumber,
 } from './types.ts'
-import { UncommittedBudget } from './uncommitted.ts'
 
 /** For a follower that fetches a snapshot and was not heard for so many election timeouts the log is not kept. */
 const silentPeriodsMax = 30
@@ -35,6 +35,7 @@ type LeaderOptions = Pick<
   | 'quiesce'
   | 'maxInflightBytes'
   | 'maxAppendBytes'
+  | 'maxUnappliedBytes'
   | 'maxUncommittedBytes'
   | 'unsafe'
 >
@@ -52,7 +53,8 @@ export class Leadership implements LeaseBasis {
   readonly #progress = new Map<ReplicaNumber, Progress>()
   readonly #reads = new ReadOnly()
   readonly #answers: ReadAnswers
-  readonly #uncommitted: UncommittedBudget
+  readonly #uncommitted: ProposalBudget
+  readonly #unapplied: ProposalBudget
   readonly #transfer: Transfer
   readonly #quiescence: Quiescence
   /** The index of this term's first entry: until it is committed the commit index may lag behind what earlier leaders committed. */
@@ -83,7 +85,8 @@ export class Leadership implements LeaseBasis {
     this.#outbox = outbox
     this.#answers = answers
     this.#membership = membership
-    this.#uncommitted = new UncommittedBudget(options.maxUncommittedBytes)
+    this.#uncommitted = new ProposalBudget(options.maxUncommittedBytes)
+    this.#unapplied = new ProposalBudget(options.maxUnappliedBytes ?? Number.POSITIVE_INFINITY)
     this.#transfer = new Transfer(options.electionTicks)
     this.#quiescence = new Quiescence(options.electionTicks)
     for (const replica of membership.replicas) this.#addProgress(replica)
@@ -106,7 +109,7 @@ export class Leadership implements LeaseBasis {
   tick(at: number): boolean {
     this.#quorumElapsed++
     this.#transfer.tick()
-    this.maybeLeaveJoint()
+    this.#maybeLeaveJoint()
     if (this.#quorumElapsed >= this.#options.electionTicks) {
       this.#quorumElapsed = 0
       if (this.#options.checkQuorum && this.#membership.quorum.index(this.#activityOf) < 1) return false
@@ -159,16 +162,23 @@ export class Leadership implements LeaseBasis {
     if (message.from === this.#transfer.target) this.#transfer.end()
   }
 
-  /** Returns the first index, or undefined if too much is uncommitted. */
+  /** Returns the first index, or undefined if too much is uncommitted, or not applied here. */
   propose(datas: readonly Uint8Array[]): number | undefined {
     let bytes = 0
     for (const data of datas) if (data.length > 0) bytes += data.length + ENTRY_OVERHEAD_BYTES
-    if (!this.#uncommitted.admits(bytes)) return undefined
+    if (!this.#uncommitted.admits(bytes) || !this.#unapplied.admits(bytes)) return undefined
     const first = this.#log.lastIndex + 1
     this.#traffic++
     for (const data of datas) this.#append(EntryKind.Normal, data)
     this.#uncommitted.add(this.#log.lastIndex, bytes)
+    this.#unapplied.add(this.#log.lastIndex, bytes)
     return first
+  }
+
+  /** The state machine of this replica stands at `index`. */
+  appliedTo(index: number): void {
+    this.#unapplied.releaseTo(index)
+    this.#maybeLeaveJoint()
   }
 
   /** Why `change` may not be appended now; undefined: it may. */
@@ -188,7 +198,7 @@ export class Leadership implements LeaseBasis {
   }
 
   /** Once a configuration that is to be left by itself is applied here, and nothing is on its way that might leave it already. */
-  maybeLeaveJoint(): void {
+  #maybeLeaveJoint(): void {
     if (!this.#membership.conf.autoLeave || this.#log.applied < this.#confChangeIndex || this.transferee !== NONE) return
     this.proposeConfChange(emptyBytes)
   }
@@ -501,7 +511,7 @@ export class Leadership implements LeaseBasis {
     if (index <= this.#log.commit) return
     if (this.#log.term(index) !== this.#term && this.#options.unsafe?.countOldTermEntries !== true) return
     this.#log.commitTo(index)
-    this.#uncommitted.commitTo(index)
+    this.#uncommitted.releaseTo(index)
     this.#replicationDue = true
   }
 }

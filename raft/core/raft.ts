@@ -305,7 +305,7 @@ export class Raft {
   /** The state machine stands at `index`. */
   applied(index: number): void {
     this.#log.appliedTo(index)
-    this.#leadership?.maybeLeaveJoint()
+    this.#leadership?.appliedTo(index)
     if (this.#offeredBy !== NONE) this.#maybeTakeOffice()
   }
 

@@ -153,6 +153,8 @@ export interface CoreOptions {
   readonly maxAppendBytes: number
   /** Bytes of a leader's proposals that are not yet committed; beyond it `propose` answers 'overloaded'. One proposal is always admitted. */
   readonly maxUncommittedBytes: number
+  /** The same of those that the leader's own state machine has not applied: a slow one is not left ever farther behind. By default without bound. */
+  readonly maxUnappliedBytes?: number
   /** Deliberate breaks, for proving that the tests catch them. Never set otherwise. */
   readonly unsafe?: {
     /** Commits an entry of an older term by counting replicas (Raft, Figure 8). */

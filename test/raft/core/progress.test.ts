@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Inflights } from '../../../raft/core/inflights.ts'
 import { Progress } from '../../../raft/core/progress.ts'
-import { UncommittedBudget } from '../../../raft/core/uncommitted.ts'
+import { ProposalBudget } from '../../../raft/core/proposal-budget.ts'
 import { conf } from './test-replica.ts'
 
 describe('inflights', () => {
@@ -83,16 +83,16 @@ describe('progress', () => {
   })
 })
 
-describe('the budget of uncommitted bytes', () => {
+describe('a budget of proposed bytes', () => {
   it('admits anything when empty and no bytes always, and frees whole proposals', () => {
-    const budget = new UncommittedBudget(100)
+    const budget = new ProposalBudget(100)
     expect(budget.admits(1000)).toBe(true)
     budget.add(3, 90)
     expect([budget.admits(10), budget.admits(11), budget.admits(0)]).toEqual([true, false, true])
     budget.add(5, 10)
-    budget.commitTo(4)
+    budget.releaseTo(4)
     expect(budget.bytes).toBe(10)
-    budget.commitTo(5)
+    budget.releaseTo(5)
     expect(budget.bytes).toBe(0)
   })
 })

@@ -271,6 +271,20 @@ describe('proposals', () => {
     expect(replica.raft.propose([bytes('a')])).toEqual({ ok: false, reason: 'not-leader', leader: 3 })
   })
 
+  it('are refused when too much is committed and not applied here, and accepted again once it is', () => {
+    const network = Network.of(3, { options: { maxUnappliedBytes: 1000 } })
+    network.campaign(1)
+    const { leader } = network
+    const apply = leader.apply.bind(leader)
+    leader.apply = () => {}
+    const propose = () => network.propose(1, 'x'.repeat(200))
+    expect(Array.from({ length: 6 }, propose)).toEqual([true, true, true, true, false, false])
+    expect(leader.raft.commit).toBe(leader.raft.lastIndex)
+    leader.apply = apply
+    leader.apply()
+    expect(propose()).toBe(true)
+  })
+
   it('are refused when too much is uncommitted, except without bytes, and accepted again after a commit', () => {
     const replica = streaming({ maxUncommittedBytes: 5 * (200 + 32) })
     const accepted = Array.from({ length: 10 }, () => replica.raft.propose([new Uint8Array(200)]).ok)

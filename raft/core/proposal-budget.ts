@@ -3,8 +3,8 @@ interface Batch {
   readonly bytes: number
 }
 
-/** Bytes that a leader has proposed and not yet committed. What it inherited from earlier terms does not count. */
-export class UncommittedBudget {
+/** Bytes that a leader has proposed and that have not come as far as they must: to be committed, or applied. What it inherited from earlier terms does not count. */
+export class ProposalBudget {
   readonly #maxBytes: number
   #batches: Batch[] = []
   #bytes = 0
@@ -17,7 +17,7 @@ export class UncommittedBudget {
     return this.#bytes
   }
 
-  /** Entries without bytes always pass, and so does anything when nothing else is uncommitted. */
+  /** Entries without bytes always pass, and so does anything when nothing else is under way. */
   admits(bytes: number): boolean {
     return bytes === 0 || this.#bytes === 0 || this.#bytes + bytes <= this.#maxBytes
   }
@@ -28,7 +28,8 @@ export class UncommittedBudget {
     this.#bytes += bytes
   }
 
-  commitTo(index: number): void {
+  /** All up to `index` has come so far. */
+  releaseTo(index: number): void {
     let done = 0
     for (const batch of this.#batches) {
       if (batch.lastIndex > index) break

@@ -1,4 +1,6 @@
 import { assert } from '../../base/assert.ts'
+import { Announced } from './announced.ts'
+import { Ballot } from './ballot.ts'
 import { Campaign } from './campaign.ts'
 import { encodeConfChange } from './conf-change-codec.ts'
 import { changeConf } from './conf-changer.ts'
@@ -16,7 +18,6 @@ import {
   type ConfChangeResult,
   type ConfState,
   type CoreOptions,
-  type HardState,
   type LeaseBasis,
   type Message,
   MessageType,
@@ -42,12 +43,9 @@ export class Raft {
   readonly #timer: ElectionTimer
   #membership: Membership
 
-  /** Only rises. */
-  #term: number
+  readonly #ballot: Ballot
   /** The state machine has what its entries need: this replica may lead. */
   #fit = true
-  /** Whom this replica has voted for in #term. */
-  #vote: ReplicaNumber
   #role: Role = 'follower'
   #leader: ReplicaNumber = NONE
   /** While this replica leads. */
@@ -66,10 +64,8 @@ export class Raft {
   readonly #forwarded: ForwardedReads
   readonly #promise: VotePromise
 
-  // What the last Ready said.
-  #saidHardState: HardState
-  #saidSoftState: SoftState
-  #saidCommit: number
+  readonly #announced: Announced
+  /** Whatever the next Ready says, it must be durable before what came of it may leave. */
   #mustSync = false
 
   constructor(options: CoreOptions) {
@@ -78,16 +74,14 @@ export class Raft {
     this.#options = options
     this.#self = options.self
     this.#membership = new Membership(options.conf)
-    this.#term = options.hardState.term
-    this.#vote = options.hardState.vote
     this.#log = new RaftLog(options.log, options.hardState.commit, options.applied)
+    this.#ballot = new Ballot(this.#self, options.hardState, this.#log, this.#outbox)
     this.#promise = new VotePromise(options)
     this.#following = new Following(this.#self, this.#log, this.#outbox, this.#promise.isGiven)
     this.#forwarded = new ForwardedReads(options, this.#outbox, this.#reads)
     this.#timer = new ElectionTimer(options.electionTicks, options.random)
-    this.#saidHardState = options.hardState
-    this.#saidSoftState = { role: 'follower', leader: NONE, term: this.#term }
-    this.#saidCommit = this.#log.applied
+    const softState: SoftState = { role: 'follower', leader: NONE, term: options.hardState.term }
+    this.#announced = new Announced(options.hardState, softState, this.#log.applied)
   }
 
   get role(): Role {
@@ -99,11 +93,11 @@ export class Raft {
   }
 
   get term(): number {
-    return this.#term
+    return this.#ballot.term
   }
 
   get vote(): ReplicaNumber {
-    return this.#vote
+    return this.#ballot.vote
   }
 
   get commit(): number {
@@ -352,7 +346,7 @@ export class Raft {
     if (message.to !== this.#self || message.term < 1) return
     if (message.from === this.#self && message.type !== MessageType.VoteResponse) return
     if (this.#quiet) this.#maybeWakeBy(message)
-    if (message.term < this.#term) this.#handleOlderTerm(message)
+    if (message.term < this.#term) this.#ballot.answerOlderTerm(message)
     else if (this.#promise.forbids(message)) return
     else if (message.term === this.#term || this.#enterNewerTerm(message)) this.#dispatch(message)
   }
@@ -362,7 +356,7 @@ export class Raft {
       !this.#outbox.isEmpty ||
       this.#log.hasUnhanded ||
       this.#leadership?.hasWork === true ||
-      this.#saidCommit < this.#log.commit ||
+      this.#announced.commitMoved(this.#log.commit) ||
       this.#following.offer !== undefined ||
       !this.#reads.isEmpty ||
       this.#mustSync ||
@@ -373,31 +367,34 @@ export class Raft {
 
   ready(): Ready {
     this.#leadership?.flush()
-    const { term, vote } = this.#saidHardState
-    const hardState = this.#hardStateMoved ? { term: this.#term, vote: this.#vote, commit: this.#log.commit } : undefined
-    const softState = this.#softStateMoved ? { role: this.#role, leader: this.#leader, term: this.#term } : undefined
+    const { term, vote } = this.#ballot
+    const { commit } = this.#log
+    const hardState = this.#hardStateMoved ? { term, vote, commit } : undefined
+    const softState = this.#softStateMoved ? { role: this.#role, leader: this.#leader, term } : undefined
     const entries = this.#log.handOut()
     const ready: Ready = {
       messages: this.#outbox.takeAtOnce(),
       messagesAfterAppend: this.#outbox.takeAfterAppend(),
       hardState,
-      mustSync: this.#mustSync || entries.length > 0 || this.#term !== term || this.#vote !== vote,
+      mustSync: this.#mustSync || entries.length > 0 || this.#announced.ballotMoved(term, vote),
       entries,
       snapshot: this.#following.offer,
-      commit: this.#log.commit,
+      commit,
       readStates: this.#reads.takeStates(),
       lostReads: this.#reads.takeLost(),
       softState,
     }
-    if (hardState !== undefined) this.#saidHardState = hardState
-    if (softState !== undefined) this.#saidSoftState = softState
-    this.#saidCommit = this.#log.commit
+    this.#announced.say(hardState, softState, commit)
     this.#mustSync = false
     this.#following.offerShown()
     return ready
   }
 
   // ---- terms ----
+
+  get #term(): number {
+    return this.#ballot.term
+  }
 
   /** Returns false if the message is done with. */
   #enterNewerTerm(message: Message): boolean {
@@ -423,35 +420,11 @@ export class Raft {
     return this.#leader !== NONE && (this.#leadership !== undefined || this.#timer.withinMinimum)
   }
 
-  /** Older messages have no effect here, but their senders learn of the newer term, lest they stay stuck in the older one. */
-  #handleOlderTerm(message: Message): void {
-    let type: MessageType
-    switch (message.type) {
-      case MessageType.Append:
-      case MessageType.Heartbeat:
-      case MessageType.Snapshot:
-      case MessageType.Quiesce:
-        type = MessageType.AppendResponse
-        break
-      case MessageType.PreVote:
-        type = MessageType.PreVoteResponse
-        break
-      case MessageType.Vote:
-        type = MessageType.VoteResponse
-        break
-      default:
-        return
-    }
-    const answer = draftMessage(type, this.#self, message.from, this.#term)
-    answer.reject = true
-    this.#outbox.send(answer)
-  }
-
   #dispatch(message: Message): void {
     switch (message.type) {
       case MessageType.PreVote:
       case MessageType.Vote:
-        this.#handleVote(message)
+        if (this.#ballot.answer(message, this.#leader)) this.#timer.reset()
         break
       case MessageType.PreVoteResponse:
       case MessageType.VoteResponse:
@@ -517,10 +490,7 @@ export class Raft {
 
   #becomeFollower(term: number, leader: ReplicaNumber): void {
     this.#leave('follower', leader)
-    if (term > this.#term) {
-      this.#term = term
-      this.#vote = NONE
-    }
+    this.#ballot.termTo(term)
   }
 
   #becomePreCandidate(): void {
@@ -534,8 +504,7 @@ export class Raft {
   /** `forced`: at the leader's own wish, so that no lease holds the votes back. */
   #becomeCandidate(forced = false): void {
     this.#leave('candidate', NONE)
-    this.#term++
-    this.#vote = this.#self
+    this.#ballot.stand()
     this.#campaign = new Campaign(this.#self, MessageType.Vote, this.#term, this.#membership)
     this.#campaign.ask(this.#log, this.#outbox, forced)
     // Its own vote counts only when it is durable, like everyone's.
@@ -560,24 +529,6 @@ export class Raft {
   }
 
   // ---- elections ----
-
-  #handleVote(message: Message): void {
-    const pre = message.type === MessageType.PreVote
-    const free = this.#vote === message.from || (this.#vote === NONE && this.#leader === NONE) || (pre && message.term > this.#term)
-    const granted = free && this.#log.isUpToDate(message.index, message.logTerm)
-    const type = pre ? MessageType.PreVoteResponse : MessageType.VoteResponse
-    const answer = draftMessage(type, this.#self, message.from, granted ? message.term : this.#term)
-    answer.reject = !granted
-    answer.index = Math.min(this.#log.commit, message.index)
-    answer.logTerm = this.#log.term(answer.index) ?? 0
-    if (granted && !pre) {
-      this.#vote = message.from
-      this.#timer.reset()
-      this.#outbox.sendAfterAppend(answer)
-    } else {
-      this.#outbox.send(answer)
-    }
-  }
 
   #handleTimeoutNow(message: Message): void {
     if (this.#role !== 'follower') return
@@ -662,13 +613,11 @@ export class Raft {
   // ---- what the next Ready says ----
 
   get #hardStateMoved(): boolean {
-    const said = this.#saidHardState
-    return said.term !== this.#term || said.vote !== this.#vote || said.commit !== this.#log.commit
+    return this.#announced.hardStateMoved(this.#term, this.#ballot.vote, this.#log.commit)
   }
 
   get #softStateMoved(): boolean {
-    const said = this.#saidSoftState
-    return said.role !== this.#role || said.leader !== this.#leader || said.term !== this.#term
+    return this.#announced.softStateMoved(this.#role, this.#leader, this.#term)
   }
 }
 

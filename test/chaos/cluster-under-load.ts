@@ -128,6 +128,7 @@ export class ClusterUnderLoad {
 
   /** All replicas of each group at one index hold the same state. Resolves with the number of replicas compared; rejects when they differ, or do not meet. */
   async compareReplicas(): Promise<number> {
+    const replicasOfGroup = Math.min(3, this.cluster.ready.nodes.length)
     for (let round = 0; round < 100; round++) {
       const seen = new Map<string, { applied: number; hash: string }[]>()
       for (const { id } of this.cluster.ready.nodes) {
@@ -139,7 +140,8 @@ export class ClusterUnderLoad {
       }
       const groups = [...seen.values()]
       const met =
-        groups.length > 0 && groups.every((replicas) => replicas.length === 3 && new Set(replicas.map(({ applied }) => applied)).size === 1)
+        groups.length > 0 &&
+        groups.every((replicas) => replicas.length === replicasOfGroup && new Set(replicas.map(({ applied }) => applied)).size === 1)
       if (!met) continue
       for (const [group, replicas] of seen) {
         if (new Set(replicas.map(({ hash }) => hash)).size > 1)

@@ -1,4 +1,4 @@
-/** Lets fsync and fdatasync of a process fail once, or take long: `test/chaos/shim/fsync.c`, loaded before the C library. */
+/** Lets fsync and fdatasync of a process fail once, take long, or do nothing: `test/chaos/shim/fsync.c`, loaded before the C library. */
 import { execFile } from 'node:child_process'
 import { access, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -47,6 +47,12 @@ export class FsyncShim {
       if (performance.now() > end) throw new Error(`${id} has synced nothing in ${timeoutMs} ms`)
       await delay(1)
     }
+  }
+
+  /** From now on no sync of `id` syncs anything, and each says that it did; or they do again. */
+  async lie(id: string, isLying: boolean): Promise<void> {
+    if (isLying) await writeFile(this.#control(id), 'lie')
+    else await rm(this.#control(id), { force: true })
   }
 
   /** Each sync of `id` takes so long from now on; 0: as long as it takes. */

@@ -1,10 +1,13 @@
 /** What happens to disks: power cuts, syncs that fail once or take too long. */
 import { exitCode } from '../../../cli/exit-code.ts'
 import { type Fault, type FaultMaker, type FaultWorld, ledBy, pick, someLeader, someNode } from './fault.ts'
+import { startAll } from './process-faults.ts'
 
 export const diskFaults = {
   'power-cut': (world) => powerCut(world),
+  'power-cut-of-all': (world) => powerCutOfAll(world),
   'fsync-error': (world) => fsyncError(world, world.random.next() < 0.5 ? someLeader(world) : someNode(world)),
+  'fsync-error-and-power-cut': (world) => fsyncErrorAndPowerCut(world),
   'fsync-stall': (world) => fsyncStall(world, someLeader(world)),
 } satisfies Record<string, FaultMaker>
 
@@ -13,7 +16,6 @@ function powerCut(world: FaultWorld): Fault | undefined {
   if (id === undefined || image === undefined) return undefined
   const process = world.cluster.process(id)
   return {
-    kind: 'power-cut',
     what: `power cut of ${id}`,
     hits: ledBy(world, id),
     resumesFrom: 'begin',
@@ -27,6 +29,26 @@ function powerCut(world: FaultWorld): Fault | undefined {
   }
 }
 
+/** All nodes lose their power in one moment: only what was synced before it was acknowledged is there. */
+function powerCutOfAll({ cluster, images }: FaultWorld): Fault | undefined {
+  const processes = cluster.nodes.filter(({ id }) => images.has(id))
+  if (processes.length < cluster.nodes.length) return undefined
+  return {
+    what: 'power cut of all nodes',
+    hits: cluster.groups,
+    resumesFrom: 'end',
+    lastsMs: 500,
+    begin: async () => {
+      for (const process of processes) process.signal('SIGKILL')
+    },
+    end: async () => {
+      await Promise.all(processes.map((process) => process.exited))
+      await Promise.all([...images.values()].map((image) => image.cutPower()))
+      await startAll(processes)
+    },
+  }
+}
+
 /** How long a process may take from the failed sync to its end. */
 const endMs = 1000
 
@@ -35,7 +57,6 @@ function fsyncError(world: FaultWorld, id: string | undefined): Fault | undefine
   if (shim === undefined || id === undefined) return undefined
   const process = cluster.process(id)
   return {
-    kind: 'fsync-error',
     what: `a sync of ${id} fails`,
     hits: ledBy(world, id),
     resumesFrom: 'begin',
@@ -53,13 +74,30 @@ function fsyncError(world: FaultWorld, id: string | undefined): Fault | undefine
   }
 }
 
+/** What the failed sync did not sync is lost for good: had anything of it been acknowledged, a cluster of one node would show it. */
+function fsyncErrorAndPowerCut(world: FaultWorld): Fault | undefined {
+  const { images } = world
+  const [id, image] = pick(world.random, [...images]) ?? []
+  const fault = fsyncError(world, id)
+  if (fault === undefined || image === undefined || id === undefined) return undefined
+  const process = world.cluster.process(id)
+  return {
+    ...fault,
+    what: `${fault.what}, then the power`,
+    resumesFrom: 'end',
+    end: async () => {
+      await image.cutPower()
+      await startAll([process])
+    },
+  }
+}
+
 /** Longer than an election timeout: another must lead meanwhile. */
 function fsyncStall(world: FaultWorld, id: string | undefined): Fault | undefined {
   const { shim, cluster } = world
   if (shim === undefined || id === undefined) return undefined
   const stallMs = 3 * cluster.options.electionTimeoutMs
   return {
-    kind: 'fsync-stall',
     what: `syncs of ${id} take ${stallMs} ms`,
     hits: ledBy(world, id),
     resumesFrom: 'begin',

@@ -4,13 +4,13 @@ import type { FsyncShim } from '../disks/fsync-shim.ts'
 import type { ClusterOfProcesses } from '../processes/cluster-of-processes.ts'
 
 export interface Fault {
-  readonly kind: string
   /** For people. */
   readonly what: string
   /** Groups whose writes it stops: it takes their leader away, or their majority. The writes of the others go on. */
   readonly hits: readonly string[]
   /**
-   * When writes of the groups that are hit can resume: from the begin on, for a majority is left that clients reach; or only from the end on.
+   * When writes of the groups that are hit can resume: from the begin on, for a majority is left that clients reach; or only from the end on,
+   * which is when links are healed, a stopped process goes on, killed ones are ready.
    */
   readonly resumesFrom: 'begin' | 'end'
   readonly lastsMs: number

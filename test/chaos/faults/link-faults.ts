@@ -37,10 +37,9 @@ function fault(world: FaultWorld, what: string, rules: readonly DirectedRule[], 
   const { links } = world.cluster
   const lastsMs = someTimeouts(world)
   return {
-    kind: 'links',
     what: `${what} for ${Math.round(lastsMs)} ms`,
     ...rest,
-    lastsMs: lastsMs,
+    lastsMs,
     begin: () => links.set(rules),
     end: () => links.heal(),
   }

@@ -34,7 +34,6 @@ function kill(world: FaultWorld, id: string | undefined): Fault | undefined {
   if (id === undefined) return undefined
   const process = world.cluster.process(id)
   return {
-    kind: 'kill',
     what: `kill -9 of ${id}`,
     hits: ledBy(world, id),
     resumesFrom: 'begin',
@@ -47,9 +46,14 @@ function kill(world: FaultWorld, id: string | undefined): Fault | undefined {
   }
 }
 
+/** Resolves when all are ready: a start takes what it takes, and is no fault. */
+export async function startAll(processes: readonly ServerProcess[]): Promise<void> {
+  await Promise.all(processes.map((process) => process.start()))
+  await Promise.all(processes.map((process) => process.whenReady))
+}
+
 function killAll(world: FaultWorld, what: string, processes: readonly ServerProcess[], hits: readonly string[]): Fault {
   return {
-    kind: 'kill',
     what: `kill -9 of ${what}`,
     hits,
     resumesFrom: 'end',
@@ -59,7 +63,7 @@ function killAll(world: FaultWorld, what: string, processes: readonly ServerProc
     },
     end: async () => {
       await Promise.all(processes.map((process) => process.exited))
-      await Promise.all(processes.map((process) => process.start()))
+      await startAll(processes)
     },
   }
 }
@@ -69,7 +73,6 @@ function restart(world: FaultWorld, id: string | undefined): Fault | undefined {
   if (id === undefined) return undefined
   const process = world.cluster.process(id)
   return {
-    kind: 'restart',
     what: `SIGTERM of ${id}`,
     hits: ledBy(world, id),
     resumesFrom: 'begin',
@@ -89,7 +92,6 @@ function pause(world: FaultWorld, id: string | undefined): Fault | undefined {
   const lastsMs = someTimeouts(world)
   const { electionTimeoutMs } = world.cluster.options
   return {
-    kind: 'pause',
     what: `${id} is stopped for ${Math.round(lastsMs)} ms`,
     hits: ledBy(world, id),
     // Whoever is back before anybody missed it goes on leading.

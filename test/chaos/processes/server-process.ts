@@ -32,6 +32,7 @@ export class ServerProcess {
   #exited: Promise<ExitCode> = Promise.resolve(0)
   #isEndExpected = false
   #isReady = false
+  #whenReady: Promise<void> = Promise.resolve()
 
   constructor(options: ServerProcessOptions) {
     this.id = options.id
@@ -52,6 +53,11 @@ export class ServerProcess {
     return this.#isReady
   }
 
+  /** Resolves when it is ready; rejects where it ends before. */
+  get whenReady(): Promise<void> {
+    return this.#whenReady
+  }
+
   /** Resolves with how the process that runs ends, or the last one has ended. */
   get exited(): Promise<ExitCode> {
     return this.#exited
@@ -70,9 +76,15 @@ export class ServerProcess {
     this.#isEndExpected = false
     this.isPaused = false
     child.stdin?.on('error', () => {})
-    createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', () => {
-      this.#isReady = child === this.#child
+    this.#whenReady = new Promise((resolve, reject) => {
+      createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', () => {
+        this.#isReady = child === this.#child
+        resolve()
+      })
+      child.once('exit', () => reject(new Error(`${this.id} has ended before it was ready`)))
     })
+    // Not everybody waits for it.
+    this.#whenReady.catch(() => {})
     this.#exited = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         this.#child = undefined

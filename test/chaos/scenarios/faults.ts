@@ -1,5 +1,6 @@
 /** Faults one after the other, under load: after each the cluster heals, and how long writes were away is measured. */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { SeededRandom } from '../../../base/random.ts'
 import { diskFaults } from '../faults/disk-faults.ts'
 import { type Fault, type FaultMaker, pick } from '../faults/fault.ts'
 import { linkFaults } from '../faults/link-faults.ts'
@@ -13,6 +14,7 @@ export type FaultKind = keyof typeof processFaults | keyof typeof linkFaults | k
 export const pauses: readonly FaultKind[] = ['pause-leader', 'pause-node', 'pause-controller']
 export const partitions = Object.keys(linkFaults) as FaultKind[]
 export const kills: readonly FaultKind[] = ['kill-leader', 'kill-node', 'kill-controller', 'kill-controllers', 'kill-nodes']
+export const powerCuts: readonly FaultKind[] = ['power-cut', 'power-cut-of-all']
 export const restarts: readonly FaultKind[] = ['restart', 'restart-controller']
 
 export interface FaultsOptions {
@@ -34,11 +36,12 @@ export async function faults(stage: Stage, options: FaultsOptions): Promise<Figu
   const { cluster, prober, random } = stage
   const { electionTimeoutMs } = cluster.options
   const record = new Outages(electionTimeoutMs)
+  const order = shuffled(random, options.kinds)
   const end = performance.now() + options.seconds * 1000
   for (let turn = 0; performance.now() < end; turn++) {
     await cluster.healthy()
     await delay(restMs * (1 + random.next()))
-    const kind = drawKind(stage, options.kinds, turn)
+    const kind = order[turn] ?? pick(random, order) ?? 'restart'
     const leaders = await cluster.leaders()
     const fault = makers[kind]?.({ cluster, random, leaders, images: stage.images, shim: stage.shim })
     if (fault === undefined) continue
@@ -57,9 +60,15 @@ export async function faults(stage: Stage, options: FaultsOptions): Promise<Figu
   return figures
 }
 
-/** Each kind once, in the order given, then at random: so also a short run has had them all, if it is long enough. */
-function drawKind({ random }: Stage, kinds: readonly FaultKind[], turn: number): FaultKind {
-  return (turn < kinds.length ? kinds[turn] : pick(random, kinds)) ?? 'restart'
+/** Each kind once, then at random: so a run that is long enough has had them all. */
+function shuffled(random: SeededRandom, kinds: readonly FaultKind[]): FaultKind[] {
+  const order = [...kinds]
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = random.below(i + 1)
+    const [a, b] = [order[i], order[j]]
+    if (a !== undefined && b !== undefined) [order[i], order[j]] = [b, a]
+  }
+  return order
 }
 
 /** What became of writes in each fault. */

@@ -6,9 +6,10 @@ import { noSmallDisksReason } from '../disks/small-disk.ts'
 import { noOwnersReason } from '../links/socket-owner.ts'
 import { moves } from '../moves.ts'
 import { diskBytes, diskFull, smallFlags } from './disk-full.ts'
-import { type FaultKind, faults, kills, partitions, pauses, restarts } from './faults.ts'
+import { type FaultKind, faults, kills, partitions, pauses, powerCuts, restarts } from './faults.ts'
 import { everything, leaders } from './kills.ts'
 import { onUp } from './on-up.ts'
+import { powerProof } from './power-proof.ts'
 import { replace } from './replace.ts'
 import { type Figures, onStage, type StageOptions } from './stage.ts'
 import { killTiming, transfers } from './timing.ts'
@@ -74,8 +75,16 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   pauses: ofFaults(pauses),
   partitions: ofFaults(partitions),
   restart: ofFaults(restarts),
-  power: { ...ofFaults(['power-cut'], { images: ['n1', 'n2', 'n3'] }), skipReason: () => firstOf(noOwnersReason, noPowerCutsReason) },
+  power: { ...ofFaults(powerCuts, { images: ['n1', 'n2', 'n3'] }), skipReason: () => firstOf(noOwnersReason, noPowerCutsReason) },
   fsync: { ...ofFaults(['fsync-error'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
+  'power-proof': {
+    skipReason: () => firstOf(noOwnersReason, noShimReason, noPowerCutsReason),
+    play: ({ seed }) => powerProof({ seed, hasShim: true, images: ['n1', 'n2', 'n3'] }),
+  },
+  'fsync-alone': {
+    ...ofFaults(['fsync-error-and-power-cut'], { hasShim: true, images: ['n1'], cluster: { nodes: 1, groups: 1 } }),
+    skipReason: () => firstOf(noOwnersReason, noShimReason, noPowerCutsReason),
+  },
   'fsync-stall': { ...ofFaults(['fsync-stall'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
   'disk-full': {
     skipReason: () => firstOf(noOwnersReason, noSmallDisksReason),

@@ -103,6 +103,10 @@ function fsyncStall(world: FaultWorld, id: string | undefined): Fault | undefine
     resumesFrom: 'begin',
     lastsMs: stallMs,
     begin: () => shim.stall(id, stallMs),
-    end: () => shim.stall(id, 0),
+    end: async () => {
+      const led = ledBy({ ...world, leaders: await cluster.leaders() }, id)
+      await shim.stall(id, 0)
+      if (led.length > 0) throw new Error(`${id} leads ${led} though its disk has not answered for ${stallMs} ms`)
+    },
   }
 }

@@ -15,6 +15,7 @@ export const pauses: readonly FaultKind[] = ['pause-leader', 'pause-node', 'paus
 export const partitions = Object.keys(linkFaults) as FaultKind[]
 export const kills: readonly FaultKind[] = ['kill-leader', 'kill-node', 'kill-controller', 'kill-controllers', 'kill-nodes']
 export const powerCuts: readonly FaultKind[] = ['power-cut', 'power-cut-of-all']
+export const failingSyncs: readonly FaultKind[] = ['fsync-error', 'fsync-stall']
 export const restarts: readonly FaultKind[] = ['restart', 'restart-controller']
 
 export interface FaultsOptions {

@@ -6,7 +6,7 @@ import { noSmallDisksReason } from '../disks/small-disk.ts'
 import { noOwnersReason } from '../links/socket-owner.ts'
 import { moves } from '../moves.ts'
 import { diskBytes, diskFull, smallFlags } from './disk-full.ts'
-import { type FaultKind, faults, kills, partitions, pauses, powerCuts, restarts } from './faults.ts'
+import { type FaultKind, failingSyncs, faults, kills, partitions, pauses, powerCuts, restarts } from './faults.ts'
 import { everything, leaders } from './kills.ts'
 import { onUp } from './on-up.ts'
 import { powerProof } from './power-proof.ts'
@@ -52,10 +52,7 @@ async function mixed({ seed, seconds }: Run): Promise<Figures> {
   ]) {
     if (reason !== undefined) console.log(`mixed without ${what}: ${reason}`)
   }
-  const disks: FaultKind[] = [
-    ...(noPower === undefined ? ['power-cut' as const] : []),
-    ...(noShim === undefined ? ['fsync-error' as const] : []),
-  ]
+  const disks: FaultKind[] = [...(noPower === undefined ? ['power-cut' as const] : []), ...(noShim === undefined ? failingSyncs : [])]
   const kinds = [...kills, ...pauses, ...disks, ...restarts, ...partitions]
   const stage = { seed, hasShim: noShim === undefined, images: noPower === undefined ? ['n1', 'n2', 'n3'] : [] }
   return await onStage(stage, (on) => faults(on, { kinds, seconds, resumeTimeouts }))
@@ -76,7 +73,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   partitions: ofFaults(partitions),
   restart: ofFaults(restarts),
   power: { ...ofFaults(powerCuts, { images: ['n1', 'n2', 'n3'] }), skipReason: () => firstOf(noOwnersReason, noPowerCutsReason) },
-  fsync: { ...ofFaults(['fsync-error'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
+  fsync: { ...ofFaults(failingSyncs, { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
   'power-proof': {
     skipReason: () => firstOf(noOwnersReason, noShimReason, noPowerCutsReason),
     play: ({ seed }) => powerProof({ seed, hasShim: true, images: ['n1', 'n2', 'n3'] }),
@@ -85,7 +82,6 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     ...ofFaults(['fsync-error-and-power-cut'], { hasShim: true, images: ['n1'], cluster: { nodes: 1, groups: 1 } }),
     skipReason: () => firstOf(noOwnersReason, noShimReason, noPowerCutsReason),
   },
-  'fsync-stall': { ...ofFaults(['fsync-stall'], { hasShim: true }), skipReason: () => firstOf(noOwnersReason, noShimReason) },
   'disk-full': {
     skipReason: () => firstOf(noOwnersReason, noSmallDisksReason),
     play: ({ seed, seconds }) => {

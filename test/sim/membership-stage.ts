@@ -73,10 +73,14 @@ export class MembershipStage {
     return hosted.find(({ replica }) => replica.group === uid)?.replica.conf
   }
 
-  async change(group: string, add: readonly string[], remove: readonly string[]): Promise<void> {
+  /** Asks for a change; rejects where it is refused. */
+  async ask(group: string, add: readonly string[], remove: readonly string[]): Promise<void> {
     const members = add.map((node) => ({ node, address: `${node}:7410` }))
-    const request = { group, add: members, remove: [...remove], author: 'script' }
-    await this.world.settle(this.admin.changeMembers(request, { timeoutMs: 3 * callMs }), 5 * callMs)
+    await this.admin.changeMembers({ group, add: members, remove: [...remove], author: 'script' }, { timeoutMs: 3 * callMs })
+  }
+
+  async change(group: string, add: readonly string[], remove: readonly string[]): Promise<void> {
+    await this.world.settle(this.ask(group, add, remove), 5 * callMs)
   }
 
   /** The config says that nobody joins or leaves any more, and the group's log says the same. */
@@ -88,6 +92,19 @@ export class MembershipStage {
       return this.membersOf(group) === nodes && conf?.votersOutgoing.length === 0 && conf.voters.join() === voters.join()
     }
     await this.world.runUntil(isSettled, 60_000)
+  }
+
+  /** Numbers of the replicas of a group on a node, as the config has them. */
+  numbersOf(group: string, node: string): number[] {
+    return this.group(group).members.flatMap((member) => (member.node === node ? [member.replica] : []))
+  }
+
+  /** Every replica that `node` had is replaced by one under a new number there, in the config and in the groups' logs. */
+  async replaced(node: string, before: ReadonlyMap<string, readonly number[]>, members: ReadonlyMap<string, string>): Promise<void> {
+    for (const [group, nodes] of members) {
+      await this.world.runUntil(() => this.numbersOf(group, node).every((number) => before.get(group)?.includes(number) !== true), 60_000)
+      await this.settled(group, nodes)
+    }
   }
 
   /** Until so many more calls were answered. */

@@ -8,6 +8,7 @@ import { CommandError, exitCode } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
 import { nodeAt } from './node-at.ts'
 import { runChange } from './run-change.ts'
+import { changeOf, isVoter } from './status-json.ts'
 import type { Controllers } from './world.ts'
 
 const waitHelp = `return when the group's members are so (for at most ${waitSeconds} s, or --timeout)`
@@ -40,11 +41,18 @@ export function addAdminReplicas(admin: Command, registry: Registry): void {
   })
   const replace = admin
     .command('replace-node')
-    .description('have another node take the place of one in all its groups, in one step each')
-    .argument('<old>', 'ID or HOST:PORT of the node; it may be dead')
+    .description('have another node take the place of one in all its groups, or another controller that of one')
+    .argument('<old>', 'ID or HOST:PORT of the node, or ID of the controller; it may be dead')
     .argument('<new>', 'ID=HOST:PORT; of the same ID: it has begun anew with an empty folder')
     .option('--wait', waitHelp)
-    .addHelpText('after', examples('admin replace-node n2 n4=10.0.0.7:7410', 'admin replace-node n2 n2=10.0.0.5:7410 --wait'))
+    .addHelpText(
+      'after',
+      examples(
+        'admin replace-node n2 n4=10.0.0.7:7410',
+        'admin replace-node n2 n2=10.0.0.5:7410 --wait',
+        'admin replace-node c2 c4=10.0.0.9:7400',
+      ),
+    )
   registry.add(replace, (invocation) => {
     const [old, node] = replace.processedArgs as [string, string]
     const change = replaceNodeChange(parseMember(old), parseMember(node), invocation.world.author)
@@ -118,12 +126,23 @@ function untilSettled({ configNumber }: ChangeOutcome, concerns: (group: Group) 
       const groups = config.groups.filter(({ uid }) => uids?.has(uid))
       const running = groups.map(underWay).filter((text) => text !== '')
       if (running.length > 0) return running.join('; ')
+      // No group of a config: the controllers' own.
+      if (uids.size === 0) return (await changingControllers(controllers, timeoutMs)) || undefined
       const without = groups.find(({ members }) => comes() !== undefined && !members.some(({ node }) => node === comes()))
       if (without === undefined) return undefined
       const text = `the change was given up: ${comes()} holds no replica of ${without.name}; see 'ostraka admin query'`
       throw new CommandError(exitCode.failed, 'FAILED', text, false)
     },
   }
+}
+
+/** 'c4 is to join the controllers'; empty: nothing. */
+async function changingControllers(controllers: Controllers, timeoutMs: number): Promise<string> {
+  const status = await controllers.status({ timeoutMs })
+  const changing = status.controllers.filter(({ state }) => !isVoter(state))
+  return changing
+    .map(({ id, state }) => `${id} is to ${changeOf(state) === 'joining' ? 'join the controllers: is it started' : 'leave them'}`)
+    .join(', ')
 }
 
 async function uidsAt(

@@ -4,7 +4,7 @@ import type { pb } from '../proto/messages.ts'
 import { parseAddress } from './address.ts'
 import { CommandError, exitCode, usageError } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
-import { changesText, clusterStatusJson, nodeStatusJson, stateOf } from './status-json.ts'
+import { changeOf, changesText, clusterStatusJson, isVoter, nodeStatusJson, stateOf } from './status-json.ts'
 
 export function addAdminStatus(admin: Command, registry: Registry): void {
   const command = admin
@@ -84,8 +84,9 @@ function clusterText(status: pb.v1.ClusterStatusReply): string {
     role,
     live ? 'yes' : 'NO',
   ]
-  for (const { id, address, pid, role, live } of status.controllers) {
-    processes.push(row(id ?? '', address ?? '', pid ?? 0, `controller, ${role}`, live ?? false))
+  for (const { id, address, pid, role, live, state } of status.controllers) {
+    const what = `controller, ${role}${isVoter(state) ? '' : `, ${changeOf(state)}`}`
+    processes.push(row(id ?? '', address ?? '', pid ?? 0, what, live ?? false))
   }
   for (const { id, address, pid, live } of status.nodes) processes.push(row(id ?? '', address ?? '', pid ?? 0, 'node', live ?? false))
   const groups = new Table({ ...plain, head: ['group', 'leader', 'shards', 'state'] })

@@ -34,7 +34,14 @@ export function configJson(config: Config, directory: Directory): object {
 export function clusterStatusJson(status: pb.v1.ClusterStatusReply): object {
   return {
     configNumber: status.configNumber,
-    controllers: status.controllers.map(({ id, address, pid, role, live }) => ({ id, address, pid, role, live })),
+    controllers: status.controllers.map(({ id, address, pid, role, live, state }) => ({
+      id,
+      address,
+      pid,
+      role,
+      live,
+      ...changeJson(state),
+    })),
     nodes: status.nodes.map(({ id, address, pid, live, http }) => ({ id, address, pid, live, ...(http ? { http } : {}) })),
     groups: Object.fromEntries(
       status.groups.map((group) => [
@@ -51,7 +58,17 @@ function changesJson({ changes }: pb.v1.GroupSummary.$Properties): object {
   return { changes: changes.map(({ node, replica, state }) => ({ id: node, replica, state: changeOf(state) })) }
 }
 
-function changeOf(state: pb.v1.MemberState | null | undefined): MemberState {
+/** Nothing of one that votes. */
+function changeJson(state: pb.v1.MemberState | null | undefined): { state?: MemberState } {
+  return isVoter(state) ? {} : { state: changeOf(state) }
+}
+
+/** Of a controller: whether no change of it is under way. */
+export function isVoter(state: pb.v1.MemberState | null | undefined): boolean {
+  return (state ?? pb.v1.MemberState.VOTER) === pb.v1.MemberState.VOTER
+}
+
+export function changeOf(state: pb.v1.MemberState | null | undefined): MemberState {
   return state === pb.v1.MemberState.JOINING ? 'joining' : 'leaving'
 }
 

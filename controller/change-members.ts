@@ -1,5 +1,8 @@
+import { emptyBytes } from '../base/bytes.ts'
 import { type Config, encodeGroup, type Group, type Member } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
+import type { pb } from '../proto/messages.ts'
+import { controllerGroup, encodeControllers } from './controller-members.ts'
 import { guessedNodes } from './guesses.ts'
 import { configToChange, groupNamed, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import type { CheckedChangeMembers, CheckedReplaceNode } from './member-checks.ts'
@@ -21,16 +24,16 @@ interface MemberChange {
   readonly cause: string
 }
 
-/** One group. */
+/** One group, or by its name that of the controllers. */
 export function computeChangeMembers(view: LeaderView, asked: CheckedChangeMembers): Outcome {
   const config = configToChange(view, asked)
-  const group = groupNamed(config, asked.group)
+  const group = asked.group === controllerGroup ? view.controllers : groupNamed(config, asked.group)
   const leaving = asked.remove.map((node) => memberOn(group, node))
   const change = { group, add: asked.add, leaving, cause: causeOf(asked) }
-  return outcome(view, config, [change], asked)
+  return group === view.controllers ? controllersOutcome(view, change, asked) : outcome(view, config, [change], asked)
 }
 
-/** All groups of a node, each a config of its own, in one entry. */
+/** All groups of a node, each a config of its own, in one entry; or a controller. */
 export function computeReplaceNode(view: LeaderView, asked: CheckedReplaceNode): Outcome {
   const config = configToChange(view, asked)
   const { old, member } = asked
@@ -39,7 +42,11 @@ export function computeReplaceNode(view: LeaderView, asked: CheckedReplaceNode):
     return leaving.length === 0 ? [] : [{ group, add: [member], leaving, cause: `replace-node ${old} ${member.node} (${group.name})` }]
   })
   if (changes.length === 0) {
-    if (!view.state.nodes.has(old)) throw new OstrakaError('NOT_FOUND', `no node ${old}: see 'ostraka admin status'`, true)
+    if (isController(view, old)) {
+      const leaving = [memberOn(view.controllers, old)]
+      return controllersOutcome(view, { group: view.controllers, add: [member], leaving, cause: '' }, asked)
+    }
+    if (!view.state.nodes.has(old)) throw new OstrakaError('NOT_FOUND', `no node or controller ${old}: see 'ostraka admin status'`, true)
     const leaves = config.groups.some(({ members }) => members.some(({ node }) => node === old))
     return { kind: 'nothing', note: `nothing to do: ${leaves ? `what ${old} holds leaves already` : `${old} holds no replica`}` }
   }
@@ -71,6 +78,35 @@ function outcome(
   const note = `under way in ${changes.map(({ group }) => group.name).join(', ')}: who joins votes once it has caught up`
   const joins = changes.some(({ add }) => add.length > 0)
   return { kind: 'change', change: { base: config.number, steps: steps.all, requestId, guesses }, note: joins ? note : '' }
+}
+
+function isController({ controllers }: LeaderView, id: string): boolean {
+  return controllers.members.some(({ node }) => node === id)
+}
+
+/** The controllers are no part of a config: their list has a version of its own. */
+function controllersOutcome(view: LeaderView, change: MemberChange, { requestId }: { readonly requestId: Uint8Array }): Outcome {
+  const { controllers, state } = view
+  mustBeFree(change)
+  const { version, next } = state.controllerMembers
+  const first = version > 0 ? next : Math.max(...controllers.members.map(({ replica }) => replica)) + 1
+  const leaving = new Set(change.leaving.map(({ replica }) => replica))
+  const joining = change.add.map(({ node }) => node)
+  const members = withChange(controllers.members, { leaving, joining }, first)
+  mustKeepQuorum(view, controllers, { ...controllers, members })
+  const nonces = new Map(state.controllerMembers.members.map(({ replica, nonce }) => [replica, nonce]))
+  const encoded = encodeControllers(members.map((member) => ({ ...member, nonce: nonces.get(member.replica) ?? emptyBytes })))
+  const guesses = change.add.flatMap((member) => guessedController(view, member))
+  return { kind: 'controllers', change: { base: version, members: encoded, guesses, requestId }, note: joining.length > 0 ? joinsNote : '' }
+}
+
+const joinsNote = 'under way: start it with an empty --data and --peers of those that stay and itself; it votes once it has caught up'
+
+/** Where a controller that joins is found by the others, whose --peers may not name it. */
+function guessedController({ state }: LeaderView, { node, address }: CheckedMember): pb.v1.NodeEntry.$Properties[] {
+  if (address !== '') return [{ id: node, addresses: [{ name: 'default', address }], pid: 0, http: '' }]
+  if (state.controllers.has(node)) return []
+  throw refused(`controller ${node} is not known: give ${node}=HOST:PORT`)
 }
 
 function causeOf({ group, add, remove }: CheckedChangeMembers): string {

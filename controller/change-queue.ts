@@ -1,4 +1,5 @@
 import { OstrakaError } from '../proto/errors.ts'
+import type { ControllerEntry } from './entry.ts'
 import type { LeaderView, Outcome } from './leader-view.ts'
 import { mustBeDone, type Proposals } from './proposals.ts'
 
@@ -61,11 +62,16 @@ export class ChangeQueue {
       if (outcome.kind === 'nothing') {
         return { configNumber: view.state.config?.number ?? 0, note: outcome.note, migrations: outcome.migrations ?? [] }
       }
-      const result = await this.#parts.proposals.propose({ kind: 'change', change: outcome.change }, hint)
+      const result = await this.#parts.proposals.propose(entryOf(outcome), hint)
       if (result.outcome === 'stale') continue
       mustBeDone(result)
       return { configNumber: result.configNumber, note: outcome.note, migrations: result.migrations ?? [] }
     }
     throw new OstrakaError('OVERLOADED', 'other changes kept coming first', true, { waitMs: 500 })
   }
+}
+
+function entryOf(outcome: Exclude<Outcome, { kind: 'nothing' }>): ControllerEntry {
+  if (outcome.kind === 'change') return { kind: 'change', change: outcome.change }
+  return { kind: 'controllers', controllers: outcome.change }
 }

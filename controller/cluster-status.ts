@@ -1,4 +1,4 @@
-import { type Config, encodeMember } from '../proto/config.ts'
+import { type Config, encodeMember, memberStates } from '../proto/config.ts'
 import { addressUnder } from '../proto/directory.ts'
 import { pb } from '../proto/messages.ts'
 import type { ConfigState } from './config-state.ts'
@@ -9,7 +9,8 @@ export function clusterStatus(view: {
   readonly state: ConfigState
   readonly config: Config
   readonly liveness: Liveness
-  readonly peers: readonly { readonly id: string }[]
+  /** Ids of those that are and those that are to be. */
+  readonly controllers: readonly string[]
   /** Id of the controller that leads: this one. */
   readonly leader: string
   /** Where the caller reaches a controller. */
@@ -21,10 +22,12 @@ export function clusterStatus(view: {
   const counts = config.shardCounts()
   return new pb.v1.ClusterStatusReply({
     configNumber: config.number,
-    controllers: view.peers.map(({ id }) => {
+    controllers: view.controllers.map((id) => {
       const live = id === view.leader || (state.controllers.has(id) && liveness.isLive('controller', id))
       const role = id === view.leader ? 'leader' : live ? 'follower' : 'unknown'
-      return { id, address: view.addressOf(id), pid: state.controllers.get(id)?.entry.pid ?? 0, role, live }
+      const member = state.controllerMembers.members.findLast(({ node }) => node === id)
+      const wanted = memberStates[member?.state ?? 'voter']
+      return { id, address: view.addressOf(id), pid: state.controllers.get(id)?.entry.pid ?? 0, role, live, state: wanted }
     }),
     nodes: state.directory.nodes.map(({ id, addresses, pid, http }) => ({
       id,

@@ -53,6 +53,11 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     return this.#state
   }
 
+  /** As of what is applied. */
+  get standing(): Standing {
+    return this.#applied
+  }
+
   get durable(): Standing {
     return this.#durable
   }
@@ -70,7 +75,7 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     const batch = new WriteBatch()
     const results = entries.map((entry) => this.#applyEntry(entry, batch))
     if (batch.count > 0) this.#database.write(batch)
-    if (this.#database.wantsSeal) this.#seal().catch((error) => (this.#failure = error))
+    if (this.#database.wantsSeal) this.#sealSoon()
     if (batch.count > 0) this.#tellListeners()
     return results
   }
@@ -79,7 +84,14 @@ export class ConfigStateMachine implements StateMachine<ConfigResult> {
     assert(entry.index === this.#applied.index + 1, `entry ${entry.index} applied behind ${this.#applied.index}`)
     this.#applied = standBehind(this.#applied, entry)
     if (entry.kind !== EntryKind.Normal || entry.data.length === 0) return { outcome: 'applied', configNumber: this.state.configNumber }
-    return this.state.apply(decodeEntry(entry.data), batch)
+    const decoded = decodeEntry(entry.data)
+    // Durable at once: a controller that is started on other --peers must know of the change before it has replayed its log.
+    if (decoded.kind === 'controllers') this.#sealSoon()
+    return this.state.apply(decoded, batch)
+  }
+
+  #sealSoon(): void {
+    this.#seal().catch((error: unknown) => (this.#failure = error))
   }
 
   flush(): Promise<void> {

@@ -22,6 +22,7 @@ import {
   recordsOf,
 } from './config-records.ts'
 import { isName, nextConfigs } from './config-steps.ts'
+import { type ControllerMembers, controllersAfter, decodeControllers, encodeControllers, formedControllers } from './controller-members.ts'
 import type { DecodedEntry } from './entry.ts'
 import { Migrations, type MigrationsEdit } from './migrations.ts'
 
@@ -61,6 +62,8 @@ export class ConfigState {
   directory: Directory = emptyDirectory
   readonly nodes = new Map<string, Registration>()
   readonly controllers = new Map<string, Registration>()
+  /** Who the controllers are to be. Who they are says their log's membership. */
+  controllerMembers: ControllerMembers = formedControllers
   /** Replica number → who claimed it first. Never changes, never shrinks. */
   readonly claims = new Map<number, { readonly node: string; readonly group: string; readonly nonce: Uint8Array }>()
   /** Name → uid that joined last under it. */
@@ -89,6 +92,8 @@ export class ConfigState {
         return this.#register(entry.registration, records)
       case 'claim':
         return this.#claim(entry.claim, records)
+      case 'controllers':
+        return this.#changeControllers(entry.controllers, records)
       case 'broken':
         return this.#result('refused')
     }
@@ -165,8 +170,7 @@ export class ConfigState {
     const entry = decodeNodeEntry(registration.entry ?? {})
     const nonce = plain(registration.nonce ?? emptyBytes)
     if (registration.controller) {
-      this.controllers.set(id, { entry: { ...entry, version: 0 }, nonce })
-      records.put(controllerKey(id), pb.v1.NodeRegistration.encode({ entry: encodeNodeEntry(entry), controller: true, nonce }).finish())
+      this.#putController(entry, nonce, records)
     } else {
       this.#putNode(entry, nonce, records)
       this.#putMeta(records)
@@ -192,6 +196,27 @@ export class ConfigState {
     return this.#result('applied')
   }
 
+  #changeControllers(change: pb.v1.ControllersChange.$Properties, records: RecordWriter): ConfigResult {
+    const requestId = change.requestId ?? emptyBytes
+    const answered = requestId.length === 0 ? undefined : this.answered(requestId)
+    if (answered !== undefined) return { outcome: 'repeated', ...answered }
+    const guesses = change.guesses ?? []
+    if (this.config === undefined || guesses.some((guess) => !isName(guess.id))) return this.#result('refused')
+    const after = controllersAfter(this.controllerMembers, change)
+    if (typeof after === 'string') return this.#result(after)
+    this.controllerMembers = after
+    for (const guess of guesses) this.#putController(decodeNodeEntry(guess), emptyBytes, records)
+    if (requestId.length > 0) this.#requests.remember(requestId, { configNumber: this.configNumber, migrations: [] }, records)
+    this.#putMeta(records)
+    return this.#result('applied')
+  }
+
+  #putController(entry: NodeEntry, nonce: Uint8Array, records: RecordWriter): void {
+    this.controllers.set(entry.id, { entry: { ...entry, version: 0 }, nonce })
+    const record = pb.v1.NodeRegistration.encode({ entry: encodeNodeEntry(entry), controller: true, nonce }).finish()
+    records.put(controllerKey(entry.id), record)
+  }
+
   #putMeta(records: RecordWriter): void {
     const meta = pb.v1.ControllerMeta.encode({
       clusterId: this.clusterId,
@@ -202,6 +227,9 @@ export class ConfigState {
       requests: this.#requests.count,
       nextMigration: this.migrations.next,
       migrationsVersion: this.migrations.version,
+      controllersVersion: this.controllerMembers.version,
+      controllers: encodeControllers(this.controllerMembers.members),
+      nextController: this.controllerMembers.next,
     })
     records.put(metaKey, meta.finish())
   }
@@ -215,6 +243,8 @@ export class ConfigState {
       const meta = pb.v1.ControllerMeta.decode(plain(bytes))
       state.clusterId = plain(meta.clusterId)
       state.nextReplica = meta.nextReplica
+      const { controllersVersion: version, nextController: next } = meta
+      state.controllerMembers = { version, members: decodeControllers(meta.controllers), next }
       state.config = await readConfig(database, meta.configNumber)
       if (state.config === undefined) throw new RangeError(`config ${meta.configNumber} is missing`)
       await state.#requests.load(database, meta.requests)

@@ -10,6 +10,7 @@ import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { checkFormedPeers, formController, helloRoute } from '../raft/formation.ts'
 import { LateReplica } from '../raft/late-replica.ts'
+import { Memberships } from '../raft/memberships.ts'
 import { openHost, openSpace } from '../raft/open-host.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
@@ -17,9 +18,11 @@ import type { Replica } from '../raft/replica.ts'
 import { replicaStatus } from '../raft/replica-status.ts'
 import { firstStanding } from '../raft/standing.ts'
 import { transferLeader } from '../raft/transfer-request.ts'
+import { admission } from './admission.ts'
 import { memtableBytes, openConfigStateMachine } from './config-database.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
 import { type ConfigStateMachine, checkShardCount } from './config-state-machine.ts'
+import { type ControllerMembers, controllerGroup } from './controller-members.ts'
 import { ControllerServer } from './controller-server.ts'
 
 const heartbeatEveryMs = 500
@@ -28,8 +31,7 @@ const registerTimeoutMs = 10_000
 /** For handing over, and for what waits to be answered: together less than the five seconds of a signal. */
 const handOverMs = 2000
 const closeGraceMs = 2000
-/** Uid of the controllers' own group. */
-const group = 'controller'
+const group = controllerGroup
 
 export interface ControllerSettings extends ProcessSettings {
   /** All controllers, this one included. */
@@ -59,7 +61,6 @@ export async function startController(
   if (!settings.peers.some(({ id }) => id === settings.id))
     throw new DataDirectoryMismatch(`--peers does not name ${settings.id}: add it with its own address`)
   const directory = await DataDirectory.open(seams.fileSystem, seams.random, settings.data, 'controller', settings.id)
-  checkFormedPeers(directory, settings.peers)
   const process = new ControllerProcess(settings, seams, directory, onFatal)
   try {
     await process.start()
@@ -81,6 +82,7 @@ class ControllerProcess implements RunningController {
   #replica: Replica<ConfigResult> | undefined
   #stateMachine: ConfigStateMachine | undefined
   #server: ControllerServer | undefined
+  #memberships: Memberships | undefined
   #listener: Listener | undefined
   /** The host owns the state machine, and closes it. */
   #handedOver = false
@@ -96,15 +98,17 @@ class ControllerProcess implements RunningController {
   async start(): Promise<void> {
     const { clock, random, fileSystem, executor, transport, logger } = this.#seams
     const { peers } = this.#settings
-    const resolve = (id: string) => peers.find((peer) => peer.id === id)?.address
+    const resolve = (id: string) => this.#addressOf(id)
+    const number = await this.#admitted()
+    if (this.#closed) return
     const space = await openSpace(this.#settings, this.#seams, memtableBytes)
     this.#space = space
     // It offers no reads by a lease, so nobody need promise what one rests on.
     const settings = { ...this.#settings, readMode: 'linearizable' as const }
     const host = await openHost(settings, this.#seams, this.#directory, space, resolve, this.#onFatal)
     this.#host = host
-    const ids = peers.map(({ id }) => id).sort()
-    const number = ids.indexOf(this.#settings.id) + 1
+    const { formed } = this.#directory
+    const ids = (formed.length > 0 ? formed : peers).map(({ id }) => id).sort()
     const first = firstStanding(new Map(ids.map((id, i) => [i + 1, id])))
     const stateMachine = await openConfigStateMachine({
       fileSystem,
@@ -118,16 +122,18 @@ class ControllerProcess implements RunningController {
       onFailure: (error) => host.fail(error),
     })
     this.#stateMachine = stateMachine
+    // Who the members are only the log tells, once they are others than at first.
+    const isOfFormation = number <= ids.length && stateMachine.state.controllerMembers.version === 0
+    if (isOfFormation) checkFormedPeers(this.#directory, peers)
     const late = new LateReplica<ConfigResult>(group, number, first.conf, (callback) => clock.soon(callback))
-    const sorted = ids.map((id) => ({ id, address: peers.find((peer) => peer.id === id)?.address ?? '' }))
     const { balanceLeaders } = this.#settings
-    this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers: sorted, balanceLeaders })
+    this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers, balanceLeaders })
     const own = [
       unaryRoute(nodeMethods.status, (request) => this.status(request)),
       unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),
     ]
     this.#listener = await transport.listen(this.#settings.listen, [
-      helloRoute(this.#directory),
+      helloRoute(this.#directory, () => joiningPeers(stateMachine.state.controllerMembers)),
       ...host.routes(),
       ...own,
       ...this.#server.routes(),
@@ -174,6 +180,7 @@ class ControllerProcess implements RunningController {
     this.#closed = true
     await this.#host?.handOver(handOverMs)
     this.#client?.close()
+    this.#memberships?.close()
     this.#server?.close()
     await this.#listener?.close(closeGraceMs)
     await this.#space?.close()
@@ -199,15 +206,65 @@ class ControllerProcess implements RunningController {
       group,
       replica: late.replica,
       stateMachine,
-      onSoftState: () => this.#server?.roleChanged(),
+      onSoftState: () => {
+        this.#server?.roleChanged()
+        this.#memberships?.check()
+      },
+      onMembers: () => this.#memberships?.check(),
     })
     this.#replica = replica
     late.attach(replica)
     this.#server?.roleChanged()
-    stateMachine.onChange(() => this.#watch(this.#learnCluster(stateMachine)))
+    this.#memberships = this.#openMemberships(replica, stateMachine)
+    stateMachine.onChange(() => {
+      this.#watch(this.#learnCluster(stateMachine))
+      host.expectMembers(group, nodesOf(stateMachine.state.controllerMembers))
+      this.#memberships?.check()
+    })
+    host.expectMembers(group, nodesOf(stateMachine.state.controllerMembers))
     await this.#learnCluster(stateMachine)
     this.#client = new ControllerClient({ transport, clock, random, logger, addresses: peers.map(({ address }) => address) })
     this.#watch(this.#registerAndBeat(replica, this.#client))
+  }
+
+  #openMemberships(replica: Replica<ConfigResult>, stateMachine: ConfigStateMachine): Memberships {
+    return new Memberships({
+      clock: this.#seams.clock,
+      logger: this.#seams.logger,
+      electionTimeoutMs: this.#settings.electionTimeoutMs,
+      wanted: () => {
+        const { version, members } = stateMachine.state.controllerMembers
+        return version === 0 ? undefined : { members, number: version }
+      },
+      hosted: () => [{ replica }],
+      report: (report) => this.#server?.reportControllers(report) ?? Promise.resolve(),
+      onFatal: this.#onFatal,
+    })
+  }
+
+  /** Waits until it is known under which number this controller takes part. */
+  async #admitted(): Promise<number> {
+    const { clock, logger, random, transport } = this.#seams
+    const { peers, id } = this.#settings
+    const others = peers.filter((peer) => peer.id !== id).map(({ address }) => address)
+    const first = others.length > 0 ? others : peers.map(({ address }) => address)
+    const client = new ControllerClient({ transport, clock, random, logger, addresses: first })
+    try {
+      return await admission({ directory: this.#directory, peers, transport, clock, logger, client, cancelled: () => this.#closed })
+    } finally {
+      client.close()
+    }
+  }
+
+  /**
+   * Where a controller is reached: as it registered, or as --peers says. Either may be old, so where they differ one and then the other is tried,
+   * until one answers.
+   */
+  #addressOf(id: string): string | undefined {
+    const given = this.#settings.peers.find((peer) => peer.id === id)?.address
+    const registered = this.state?.controllers.get(id)?.entry.addresses[0]?.address
+    if (given === undefined || registered === undefined || given === registered) return given ?? registered
+    return this.#seams.random.below(2) === 0 ? given : registered
   }
 
   /** All controllers by id: that order gives the replica numbers. This one is reached where it listens, also on a port that it was not told. */
@@ -242,9 +299,18 @@ class ControllerProcess implements RunningController {
         await client.heartbeat({ id, nonce, groups, controller: true }, { timeoutMs: heartbeatTimeoutMs })
       } catch (error) {
         if (!(error instanceof OstrakaError)) throw error
+        if (error.code === 'LOST') throw new DataDirectoryMismatch(error.message)
         this.#seams.logger.debug({ error: error.message }, 'no controller leads yet')
       }
       await sleep(this.#seams.clock, heartbeatEveryMs)
     }
   }
+}
+
+function joiningPeers({ members }: ControllerMembers): { id: string; replica: number }[] {
+  return members.filter(({ state }) => state === 'joining').map(({ node, replica }) => ({ id: node, replica }))
+}
+
+function nodesOf({ members }: ControllerMembers): ReadonlyMap<number, string> {
+  return new Map(members.map(({ replica, node }) => [replica, node]))
 }

@@ -15,14 +15,17 @@ import { ChangeQueue } from './change-queue.ts'
 import { clusterStatus } from './cluster-status.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
 import type { ConfigStateMachine } from './config-state-machine.ts'
+import { claimController, controllerGroup, controllersGroup } from './controller-members.ts'
 import { LeaderBalancer } from './leader-balancer.ts'
 import type { LeaderView, Outcome } from './leader-view.ts'
 import { Liveness } from './liveness.ts'
+import { staying } from './members.ts'
+import { computeControllersReport } from './members-report.ts'
 import { isOpen } from './migration-record.ts'
 import { mustBeDone, notLeader, Proposals } from './proposals.ts'
 import { removedGroups, removedReplicas } from './removed.ts'
 import { Reported } from './reported.ts'
-import { type CheckedLost, checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
+import { type CheckedClaim, type CheckedLost, checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
 import { Steward } from './steward.ts'
 import { Watchers } from './watchers.ts'
 
@@ -32,7 +35,7 @@ export interface ControllerServerParts {
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
-  /** All controllers, this one included, with the address of --peers. Sorted by id their places are their replica numbers, from 1. */
+  /** Addresses of controllers by --peers, while none is registered. */
   readonly peers: readonly { readonly id: string; readonly address: string }[]
   /** Whether it spreads the leaders of the groups over the nodes. */
   readonly balanceLeaders: boolean
@@ -74,7 +77,7 @@ export class ControllerServer {
     this.#clock = parts.clock
     this.#random = parts.random
     this.#logger = parts.logger
-    this.#peers = [...parts.peers].sort((a, b) => (a.id < b.id ? -1 : 1))
+    this.#peers = parts.peers
     this.#proposals = new Proposals(parts.replica)
     this.#liveness = new Liveness(parts.clock)
     this.#watchers = new Watchers(() => this.#state, parts.clock)
@@ -204,12 +207,12 @@ export class ControllerServer {
     const config = await this.#read(this.#hint(context))
     this.#liveness.retain((uid) => config.groupByUid(uid) !== undefined)
     const addressOf = (id: string) => this.#controllerAddress(id, context.listener)
-    const leader = this.#peers[this.#replica.replica - 1]?.id ?? ''
+    const leader = this.#idOf(this.#replica.replica)
     return clusterStatus({
       state: this.#state,
       config,
       liveness: this.#liveness,
-      peers: this.#peers,
+      controllers: this.#controllerIds(),
       leader,
       addressOf,
       listener: context.listener,
@@ -223,9 +226,10 @@ export class ControllerServer {
       const text = `the data directory of ${entry.id} belongs to another cluster: point it to its own controllers, or give it an empty --data`
       throw new OstrakaError('FAILED_PRECONDITION', text, true)
     }
-    if (controller && !this.#peers.some(({ id }) => id === entry.id)) {
-      throw new OstrakaError('FAILED_PRECONDITION', `${entry.id} is none of the controllers of this cluster's --peers`, true)
+    if (controller && !this.#controllerIds().includes(entry.id)) {
+      throw new OstrakaError('FAILED_PRECONDITION', `${entry.id} is none of the controllers of this cluster`, true)
     }
+    if (controller) this.#mustBeController(entry.id, nonce)
     const registration = { entry: encodeNodeEntry(entry), controller, nonce }
     mustBeDone(await this.#proposals.propose({ kind: 'register', registration }, this.#hint(context)))
     this.#liveness.started(controller ? 'controller' : 'node', entry.id)
@@ -240,8 +244,14 @@ export class ControllerServer {
     })
   }
 
+  /** What the controllers' own log says of its members. Rejects with OstrakaErrors. */
+  async reportControllers(report: { readonly group: string; readonly voters: number[]; readonly learners: number[] }): Promise<void> {
+    await this.#queue.submit((view) => computeControllersReport(view, report), { hint: () => '', waitingMax: upkeepWaitingMax })
+  }
+
   async #claim(request: pb.v1.ClaimReplicaRequest, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
     const claim = checkClaim(request)
+    if (claim.group === controllerGroup) return await this.#claimController(claim, context)
     // What was claimed once stays so: no leader needs to be asked.
     const first = this.#state.claims.get(claim.replica)
     if (first === undefined) {
@@ -260,10 +270,25 @@ export class ControllerServer {
     throw new OstrakaError('LOST', text, true)
   }
 
+  async #claimController(claim: CheckedClaim, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
+    for (;;) {
+      await this.#read(this.#hint(context))
+      const change = claimController(this.#state.controllerMembers, claim)
+      if (change === 'claimed') return new pb.v1.ClaimReplicaReply()
+      if (change === 'lost')
+        throw new OstrakaError('LOST', `number ${claim.replica} of controller ${claim.node} was claimed by another data directory`, true)
+      if (change === undefined)
+        throw new OstrakaError('NOT_FOUND', `controller ${claim.node} is not to join under number ${claim.replica}`, true)
+      const result = await this.#proposals.propose({ kind: 'controllers', controllers: change }, this.#hint(context))
+      if (result.outcome !== 'stale') mustBeDone(result)
+    }
+  }
+
   async #heartbeat(request: pb.v1.HeartbeatRequest, context: CallContext): Promise<pb.v1.HeartbeatReply> {
     const { id, nonce, controller, groups, lost } = checkHeartbeat(request)
     if (this.#replica.role !== 'leader') throw notLeader(this.#hint(context)(this.#replica.leader))
     this.roleChanged()
+    if (controller) this.#mustBeController(id, nonce)
     const registration = (controller ? this.#state.controllers : this.#state.nodes).get(id)
     if (registration === undefined || registration.nonce.length === 0) {
       throw new OstrakaError('FAILED_PRECONDITION', `${id} has not registered: do so before the first heartbeat`, true)
@@ -287,6 +312,14 @@ export class ControllerServer {
       removedReplicas: removedReplicas(this.#state, groups),
       transfers: controller ? [] : (this.#balancer?.transfersOf(id) ?? []),
     })
+  }
+
+  /** One that was replaced must end: it hears of nothing any more. */
+  #mustBeController(id: string, nonce: Uint8Array): void {
+    const { version, members } = this.#state.controllerMembers
+    if (version === 0) return
+    const isMember = members.some((member) => member.node === id && (member.nonce.length === 0 || equalBytes(member.nonce, nonce)))
+    if (!isMember) throw new OstrakaError('LOST', `controller ${id} was replaced: this one is none any more`, true)
   }
 
   /** Of other nodes' replicas a node has no say. */
@@ -318,11 +351,13 @@ export class ControllerServer {
       },
       isLive: (group, member) => this.#isLive(group, member),
       lost: this.#reported.lost(),
+      controllers: controllersGroup(this.#state.controllerMembers, this.#machine.standing),
     }
   }
 
   /** Who was only named in a join has never lived. */
   #isLive({ uid }: Group, { node, replica }: Member): boolean {
+    if (uid === controllerGroup) return replica === this.#replica.replica || this.#liveness.isLive('controller', node)
     const hasRegistered = (this.#state.nodes.get(node)?.nonce.length ?? 0) > 0
     return hasRegistered && this.#liveness.isLive('node', node) && !this.#reported.isLost(uid, replica)
   }
@@ -352,9 +387,22 @@ export class ControllerServer {
 
   #hint(context: CallContext): (replica: number) => string {
     return (replica) => {
-      const id = this.#peers[replica - 1]?.id
-      return id === undefined ? '' : this.#controllerAddress(id, context.listener)
+      const id = this.#idOf(replica)
+      return id === '' ? '' : this.#controllerAddress(id, context.listener)
     }
+  }
+
+  /** Id of a controller by its number; '' where it is not known here yet. */
+  #idOf(replica: number): string {
+    return (
+      this.#machine.standing.nodes.get(replica) ?? this.#state.controllerMembers.members.find((one) => one.replica === replica)?.node ?? ''
+    )
+  }
+
+  /** Those that are and those that are to be. */
+  #controllerIds(): string[] {
+    const wanted = staying(this.#state.controllerMembers.members).map(({ node }) => node)
+    return [...new Set([...this.#machine.standing.nodes.values(), ...wanted])].sort()
   }
 
   /** Where a caller that came through `listener` reaches a controller. */

@@ -7,7 +7,10 @@ import type { ConfigState } from './config-state.ts'
 /** What the leader's computations begin with, and what they come to. All of them are pure and throw their refusals as OstrakaErrors. */
 
 export interface LeaderView {
-  readonly state: Pick<ConfigState, 'config' | 'nextReplica' | 'joined' | 'nodes' | 'recent' | 'migrations'>
+  readonly state: Pick<
+    ConfigState,
+    'config' | 'nextReplica' | 'joined' | 'nodes' | 'controllers' | 'controllerMembers' | 'recent' | 'migrations'
+  >
   /** By its wall clock, for histories. */
   readonly atMs: number
   /** Bytes of a shard as last reported; 0: not known. */
@@ -18,6 +21,8 @@ export interface LeaderView {
   readonly isLive: (group: Group, member: Member) => boolean
   /** Replicas that their nodes say they cannot hold. */
   readonly lost: readonly LostReplica[]
+  /** The controllers' own group, as it is wanted or, where nothing is, as it is; `isLive` knows its members too. */
+  readonly controllers: Group
 }
 
 /** A replica that its node says it cannot hold. */
@@ -36,6 +41,7 @@ export interface LostReplica {
 export type Outcome =
   | { readonly kind: 'nothing'; readonly note: string; readonly migrations?: readonly number[] }
   | { readonly kind: 'change'; readonly change: pb.v1.ConfigChange.$Properties; readonly note: string }
+  | { readonly kind: 'controllers'; readonly change: pb.v1.ControllersChange.$Properties; readonly note: string }
 
 /** Whoever asks for a change. */
 export interface Asked {

@@ -1,5 +1,7 @@
+import { emptyBytes } from '../base/bytes.ts'
 import { encodeGroup, type Group } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
+import { type ControllerMember, encodeControllers } from './controller-members.ts'
 import { configOf, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import type { CheckedMembersReport } from './member-checks.ts'
 import { changed, isChanging, staying } from './members.ts'
@@ -24,9 +26,23 @@ export function computeMembersReport(view: LeaderView, report: CheckedMembersRep
   return { kind: 'change', change: { base: config.number, steps: steps.all }, note: '' }
 }
 
+/** The same of the controllers themselves. */
+export function computeControllersReport(view: LeaderView, report: CheckedMembersReport): Outcome {
+  const { controllers, state } = view
+  if (!isChanging(controllers)) return nothing
+  mustBeWanted(controllers, report)
+  const { version, members } = state.controllerMembers
+  const after = staying(members).map((member) => ({ ...member, state: 'voter' as const, nonce: nonceOf(members, member.replica) }))
+  return { kind: 'controllers', change: { base: version, members: encodeControllers(after) }, note: '' }
+}
+
+function nonceOf(members: readonly ControllerMember[], replica: number): Uint8Array {
+  return members.find((member) => member.replica === replica)?.nonce ?? emptyBytes
+}
+
 const nothing: Outcome = { kind: 'nothing', note: '' }
 
-function mustBeWanted({ name, members }: Group, { voters, learners }: CheckedMembersReport): void {
+function mustBeWanted({ name, members }: Pick<Group, 'name' | 'members'>, { voters, learners }: CheckedMembersReport): void {
   const wanted = staying(members).map(({ replica }) => replica)
   if (learners.length === 0 && voters.length === wanted.length && wanted.every((replica) => voters.includes(replica))) return
   const told = `${voters.join(', ')}${learners.length === 0 ? '' : `; ${learners.join(', ')} learn`}`

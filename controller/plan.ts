@@ -13,7 +13,7 @@ export function planReply(view: LeaderView, outcome: Outcome): Omit<pb.v1.PlanRe
   const before = intendedOwners(config, state.migrations)
   const imbalanceBefore = imbalanceOf(config, before)
   const base = { configNumber: config.number, migrationsMark: migrationsMark(state), imbalanceBefore }
-  if (outcome.kind === 'nothing') return { ...base, moves: [], imbalanceAfter: imbalanceBefore }
+  if (outcome.kind !== 'change') return { ...base, moves: [], imbalanceAfter: imbalanceBefore }
   const after = (outcome.change.steps ?? []).reduce<Config>(applyDifference, config)
   const planned = (outcome.change.planned ?? []).map(decodeRecord)
   const ended = new Set((outcome.change.changed ?? []).map(({ id }) => id))

@@ -3,6 +3,7 @@ import type { NamedAddress, NodeEntry } from '../proto/directory.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { limits, protocolVersion } from '../proto/limits.ts'
 import type { pb } from '../proto/messages.ts'
+import { controllerGroup } from './controller-members.ts'
 import type { Asked } from './leader-view.ts'
 
 /** Requests to the controller, checked: each function gives what the request says or throws INVALID_ARGUMENT with one line that says what is wrong. */
@@ -131,14 +132,17 @@ export function checkRegister(request: pb.v1.RegisterRequest.$Properties): { ent
   return { entry: { id, addresses, pid, http, version: 0 }, controller, nonce: checkNonce(request.nonce, id) }
 }
 
-export function checkClaim(request: pb.v1.ClaimReplicaRequest.$Properties): {
-  node: string
-  group: string
-  replica: number
-  nonce: Uint8Array
-} {
+export interface CheckedClaim {
+  readonly node: string
+  /** Uid. */
+  readonly group: string
+  readonly replica: number
+  readonly nonce: Uint8Array
+}
+
+export function checkClaim(request: pb.v1.ClaimReplicaRequest.$Properties): CheckedClaim {
   const node = checkName(request.node, 'node id')
-  const group = checkUid(request.group)
+  const group = request.group === controllerGroup ? controllerGroup : checkUid(request.group)
   const replica = request.replica ?? 0
   check(replica > 0, 'replica number 0: they begin at 1')
   return { node, group, replica, nonce: checkNonce(request.nonce, node) }

@@ -184,13 +184,14 @@ export function emptyConfig(shardCount: number): Config {
   })
 }
 
-const memberStates = {
+export const memberStates = {
   voter: pb.v1.MemberState.VOTER,
   joining: pb.v1.MemberState.JOINING,
   leaving: pb.v1.MemberState.LEAVING,
 } as const satisfies Record<MemberState, pb.v1.MemberState>
 
-function decodeMemberState(state: pb.v1.MemberState, uid: string): MemberState {
+/** Throws RangeError. */
+export function decodeMemberState(state: pb.v1.MemberState, uid: string): MemberState {
   const name = (Object.keys(memberStates) as MemberState[]).find((known) => memberStates[known] === state)
   check(name !== undefined, `state of a member of ${uid}`)
   return name

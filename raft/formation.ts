@@ -14,7 +14,7 @@ const askAgainMs = 250
 const askTimeoutMs = 2000
 
 /** The route by which a process says who it is: cluster id, protocol version, feature level, and with whom its first log was formed. */
-export function helloRoute(directory: DataDirectory): Route {
+export function helloRoute(directory: DataDirectory, joining: () => readonly pb.v1.JoiningPeer.$Properties[] = () => []): Route {
   return unaryRoute(raftMethods.hello, async () => {
     return new pb.v1.HelloReply({
       id: directory.id,
@@ -23,6 +23,7 @@ export function helloRoute(directory: DataDirectory): Route {
       protocolVersion,
       featureLevel,
       formed: directory.formed.map(({ id, nonce }) => new pb.v1.FormedPeer({ id, nonce: Buffer.from(nonce, 'hex') })),
+      joining: joining().map((peer) => new pb.v1.JoiningPeer(peer)),
     })
   })
 }
@@ -65,7 +66,7 @@ export async function formController(options: FormationOptions): Promise<void> {
     if (options.cancelled()) return
     for (const peer of peers) {
       if (heard.has(peer.id)) continue
-      const reply = await ask(options, peer)
+      const reply = await askPeer(options, peer)
       if (reply !== undefined) heard.set(peer.id, accept(options, peer, reply))
     }
     if (heard.size === peers.length) break
@@ -76,7 +77,11 @@ export async function formController(options: FormationOptions): Promise<void> {
   await directory.markFormed([...heard.values()].sort((a, b) => (a.id < b.id ? -1 : 1)))
 }
 
-async function ask(options: FormationOptions, peer: { id: string; address: string }): Promise<pb.v1.HelloReply | undefined> {
+/** undefined: it does not answer. */
+export async function askPeer(
+  options: Omit<FormationOptions, 'peers' | 'cancelled'>,
+  peer: { id: string; address: string },
+): Promise<pb.v1.HelloReply | undefined> {
   const { directory, transport, logger } = options
   const channel = transport.connect(peer.address)
   try {
@@ -106,7 +111,7 @@ function accept(options: FormationOptions, peer: { id: string; address: string }
     const remembered = reply.formed.find(({ id }) => id === directory.id)
     if (remembered === undefined || !equalBytes(remembered.nonce ?? new Uint8Array(0), directory.nonce)) {
       throw new DataDirectoryMismatch(
-        `${directory.folder} is not the directory with which controller ${directory.id} joined its cluster (controller ${peer.id} remembers another): restore it; an emptied controller must not vote under its old id`,
+        `${directory.folder} is not the directory with which controller ${directory.id} joined its cluster (controller ${peer.id} remembers another): restore it, or have it replaced (ostraka admin replace-node ${directory.id} ${directory.id}=HOST:PORT); an emptied controller must not vote under its old id`,
       )
     }
   }

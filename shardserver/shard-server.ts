@@ -10,6 +10,7 @@ import type { pb } from '../proto/messages.ts'
 import { nodeMethods } from '../proto/methods.ts'
 import { DataDirectory, DataDirectoryMismatch } from '../raft/data-directory.ts'
 import { helloRoute } from '../raft/formation.ts'
+import { Memberships } from '../raft/memberships.ts'
 import { openHost, openSpace } from '../raft/open-host.ts'
 import { Pace } from '../raft/pace.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
@@ -18,7 +19,6 @@ import { maybeTransferLeader, transferLeader } from '../raft/transfer-request.ts
 import { GroupHost, type HostedReplica } from './group-host.ts'
 import { Heartbeats } from './heartbeats.ts'
 import { KvServer } from './kv-server.ts'
-import { Memberships } from './memberships.ts'
 import { MigrationBook } from './migration/book.ts'
 import { Migrations } from './migration/migrations.ts'
 import type { MigrationNode } from './migration/node.ts'
@@ -28,6 +28,8 @@ import { nodeStatus } from './node-status.ts'
 
 /** How often a start says that no controller answers. It goes on asking: controllers may start later, or have lost their majority for a while. */
 const registerTimeoutMs = 10_000
+/** For telling that the members of a group are those wanted; it is told again. */
+const reportTimeoutMs = 2000
 /** For handing over, for what still waits then, and for connections to end: together less than the five seconds of a signal. */
 const handOverMs = 2000
 const answerMs = 500
@@ -197,10 +199,14 @@ class ShardServer implements RunningShardServer {
     return new Memberships({
       clock,
       logger,
-      client: this.#client,
       electionTimeoutMs: this.#settings.electionTimeoutMs,
-      config: () => this.#watcher.config,
+      wanted: (uid) => {
+        const config = this.#watcher.config
+        const group = config?.groupByUid(uid)
+        return config === undefined || group === undefined ? undefined : { members: group.members, number: config.number }
+      },
       hosted: () => groups.all(),
+      report: (report) => this.#client.reportMembers(report, { timeoutMs: reportTimeoutMs }),
       onFatal: this.#onFatal,
     })
   }

@@ -120,6 +120,18 @@ describe('--wait', () => {
     expect((await world.run('admin', 'replace-node', 'n2', 'n2=10.0.0.5:7410', '--wait')).code).toBe(1)
   })
 
+  it('of a controller waits until none joins or leaves any more', async () => {
+    world.fakeControllers.configs = [settled]
+    const joining = { id: 'c4', address: 'c4:1', role: 'unknown', live: false, state: pb.v1.MemberState.JOINING }
+    world.fakeControllers.joining = [[joining], [joining], [{ ...joining, state: pb.v1.MemberState.VOTER }]]
+    expect((await world.run('admin', 'replace-node', 'c2', 'c4=c4:1', '--wait')).code).toBe(0)
+    expect(calls().filter(([name]) => name === 'status').length).toBe(3)
+    world.fakeControllers.joining = [[joining], [joining]]
+    const status = (await world.run('admin', 'status', '--json')).json() as { controllers: object[] }
+    expect(status.controllers).toMatchObject([{ id: 'c1' }, { id: 'c4', state: 'joining' }])
+    expect((await world.run('admin', 'status')).stdout.toString()).toContain('controller, unknown, joining')
+  })
+
   it('ends with 69 after --timeout, and says what is missing', async () => {
     world.fakeControllers.configs = [before]
     const outcome = await world.run('admin', 'add-replica', 'g1', 'n4', '--wait', '--timeout', '0.3')

@@ -91,6 +91,8 @@ function textOf(key: Bytes): string {
 export class FakeControllers implements Controllers {
   readonly calls: unknown[][] = []
   config: Config | undefined
+  /** More controllers than c1, one list for each time that the status is asked for. */
+  joining: pb.v1.ControllerStatus.$Properties[][] = []
   /** Answered one after the other, the last again and again, where there are any. */
   configs: Config[] = []
   failure: Error | undefined
@@ -164,7 +166,7 @@ export class FakeControllers implements Controllers {
     this.#called('status', options)
     return new pb.v1.ClusterStatusReply({
       configNumber: 7,
-      controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }],
+      controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }, ...(this.joining.shift() ?? [])],
       nodes: [{ id: 'n1', address: '127.0.0.1:7410', pid: 123, live: true, http: '' }],
       groups: this.groups,
     })

@@ -1,13 +1,17 @@
 import { emptyBytes } from '../../base/bytes.ts'
 import type { SeededRandom } from '../../base/random.ts'
 import type { ConfigState } from '../../controller/config-state.ts'
+import { controllersGroup } from '../../controller/controller-members.ts'
 import { type ControllerEntry, encodeEntry } from '../../controller/entry.ts'
 import { computeJoin } from '../../controller/join.ts'
 import type { LeaderView } from '../../controller/leader-view.ts'
 import { type Entry, EntryKind } from '../../raft/core/types.ts'
+import { firstStanding } from '../../raft/standing.ts'
 
 export const clusterId = new Uint8Array(16).fill(1)
 export const nonce = (value: number): Uint8Array => new Uint8Array(16).fill(value)
+
+const threeControllers = firstStanding(new Map([1, 2, 3].map((replica) => [replica, `c${replica}`])))
 
 /** A leader that knows no sizes and hears all nodes. */
 export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): LeaderView {
@@ -18,6 +22,7 @@ export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): Lead
     progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
     isLive: () => true,
     lost: [],
+    controllers: controllersGroup(state.controllerMembers, threeControllers),
     ...more,
   }
 }

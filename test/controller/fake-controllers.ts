@@ -7,10 +7,10 @@ import { ControllerServer } from '../../controller/controller-server.ts'
 import { ControllerClient } from '../../proto/controller-client.ts'
 import { type Entry, EntryKind } from '../../raft/core/types.ts'
 import type { ReplicaApi } from '../../raft/replica-api.ts'
+import { firstStanding } from '../../raft/standing.ts'
 import type { ProposalOutcome, ReadOutcome } from '../../raft/state-machine.ts'
 import { memoryWorld } from '../proto/memory-transport.ts'
 import { memoryCheckpoints } from '../raft/memory-checkpoints.ts'
-import { firstOf } from '../raft/standings.ts'
 
 /** Records in a map: what a database keeps, without files. */
 export class MemoryDatabase implements ConfigDatabase {
@@ -159,7 +159,12 @@ export async function fakeControllers(options: { shardCount?: number; leader?: n
   const group = new FakeGroup()
   const peers = ['c1', 'c2', 'c3'].map((id, at) => ({ id, address: `${id}:${7400 + at}` }))
   for (const [at, { address }] of peers.entries()) {
-    const machine = new ConfigStateMachine(new MemoryDatabase(), new ConfigState(), firstOf(3), options.shardCount ?? 16)
+    const machine = new ConfigStateMachine(
+      new MemoryDatabase(),
+      new ConfigState(),
+      firstStanding(new Map(peers.map(({ id }, place) => [place + 1, id]))),
+      options.shardCount ?? 16,
+    )
     const replica = new FakeReplica(group, at + 1, machine, (act) => clock.setTimer(1, act))
     const parts = { replica, stateMachine: machine, clock, random: new SeededRandom(at), logger: silentLogger, peers, balanceLeaders: true }
     replica.server = new ControllerServer(parts)

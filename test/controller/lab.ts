@@ -206,7 +206,9 @@ export class Lab {
   #run(outcome: Outcome): readonly number[] {
     this.note = outcome.note
     if (outcome.kind === 'nothing') return outcome.migrations ?? []
-    return this.#apply({ kind: 'change', change: outcome.change })
+    return this.#apply(
+      outcome.kind === 'change' ? { kind: 'change', change: outcome.change } : { kind: 'controllers', controllers: outcome.change },
+    )
   }
 
   #apply(entry: ControllerEntry): readonly number[] {

@@ -158,7 +158,7 @@ describe('replacing a node', () => {
     expect(refusal(() => lab.replaceNode('n2', 'n5'))).toContain('a change of g2 runs')
     lab.settle('g2')
     expect(refusal(() => lab.replaceNode('n2', 'n4'))).toContain('n4 holds a replica of g2 already')
-    expect(refusal(() => lab.replaceNode('n9', 'n5'))).toBe("NOT_FOUND no node n9: see 'ostraka admin status'")
+    expect(refusal(() => lab.replaceNode('n9', 'n5'))).toBe("NOT_FOUND no node or controller n9: see 'ostraka admin status'")
     expect(lab.config.number).toBe(number + 1)
     expect(refusal(() => lab.replaceNode('n4', 'n5'))).toBe('done')
     lab.settle('g2')

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Member, MemberState } from '../../proto/config.ts'
 import type { ProgressStatus } from '../../raft/core/types.ts'
-import { CatchUp, type MemberStep, nextMemberStep } from '../../shardserver/member-step.ts'
+import { CatchUp, type MemberStep, nextMemberStep } from '../../raft/member-step.ts'
 import { replicaToHold } from '../../shardserver/replica-to-hold.ts'
 
 /** '1 2 3+ 4-': 3 is joining, 4 is leaving; '4-@n1': on node n1. */

@@ -1,7 +1,7 @@
 import type { Member } from '../proto/config.ts'
-import { isJoint } from '../raft/core/conf-changer.ts'
-import type { ConfStep, ProgressStatus } from '../raft/core/types.ts'
-import type { Standing } from '../raft/standing.ts'
+import { isJoint } from './core/conf-changer.ts'
+import type { ConfStep, ProgressStatus } from './core/types.ts'
+import type { Standing } from './standing.ts'
 
 /** What the leader of a group sees of its members: what the cluster's config wants, and what the group's log says. */
 export interface MembersView {

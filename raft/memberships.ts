@@ -1,12 +1,10 @@
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
-import type { Config, Group } from '../proto/config.ts'
-import type { ControllerClient } from '../proto/controller-client.ts'
+import type { Member } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
-import type { Replica } from '../raft/replica.ts'
 import { CatchUp, type MemberStep, nextMemberStep } from './member-step.ts'
+import type { Replica } from './replica.ts'
 
-const reportTimeoutMs = 2000
 const reportAgainMs = 500
 /** How often a leader looks at learners that have not caught up, per election timeout. */
 const looksPerTimeout = 4
@@ -16,13 +14,31 @@ type Led = Pick<
   'group' | 'replica' | 'role' | 'members' | 'log' | 'progress' | 'successors' | 'changeMembers' | 'transferLeadership'
 >
 
+/** Who a group's members are to be. */
+export interface WantedMembers {
+  readonly members: readonly Member[]
+  /** Of what wants it: a config's number, the version of the controllers' list. Only rises. */
+  readonly number: number
+}
+
+/** What a group's log says of its members. */
+export interface MembersReport {
+  /** Uid. */
+  readonly group: string
+  /** Index of the newest change. */
+  readonly index: number
+  readonly voters: number[]
+  readonly learners: number[]
+}
+
 export interface MembershipsOptions {
   readonly clock: Clock
   readonly logger: Logger
-  readonly client: Pick<ControllerClient, 'reportMembers'>
   readonly electionTimeoutMs: number
-  /** Newest config; undefined: none yet. */
-  config(): Config | undefined
+  /** As far as is known here; undefined: nothing is. */
+  wanted(group: string): WantedMembers | undefined
+  /** Tells who decides that what was wanted is done. Rejects with OstrakaErrors. */
+  report(report: MembersReport): Promise<unknown>
   /** The replicas that run here. */
   hosted(): readonly { readonly replica: Led }[]
   onFatal(error: Error): void
@@ -36,7 +52,7 @@ interface Change {
 }
 
 /**
- * Makes the members of the groups that are led here those that the config wants, one step at a time, and reports it. Nothing is remembered but in
+ * Makes the members of the groups that are led here those that are wanted, one step at a time, and reports it. Nothing is remembered but in
  * the groups' logs: whoever leads next goes on where the last one ended. Where nothing is to change nothing runs.
  */
 export class Memberships {
@@ -48,16 +64,15 @@ export class Memberships {
     this.#options = options
   }
 
-  /** The config changed, or the role or the members of a replica. */
+  /** What is wanted has changed, or the role or the members of a replica. */
   check(): void {
-    const config = this.#options.config()
-    if (this.#closed || config === undefined) return
+    if (this.#closed) return
     const led = new Set<string>()
     for (const { replica } of this.#options.hosted()) {
-      const group = replica.role === 'leader' ? config.groupByUid(replica.group) : undefined
-      if (group === undefined) continue
-      led.add(group.uid)
-      this.#look(replica, group, config.number)
+      const wanted = replica.role === 'leader' ? this.#options.wanted(replica.group) : undefined
+      if (wanted === undefined) continue
+      led.add(replica.group)
+      this.#look(replica, wanted)
     }
     for (const group of this.#changes.keys()) if (!led.has(group)) this.#end(group)
   }
@@ -67,26 +82,33 @@ export class Memberships {
     for (const group of [...this.#changes.keys()]) this.#end(group)
   }
 
-  #look(replica: Led, group: Group, configNumber: number): void {
+  #look(replica: Led, wanted: WantedMembers): void {
     const { clock, electionTimeoutMs } = this.#options
-    const change = this.#changes.get(group.uid) ?? { catchUp: new CatchUp(electionTimeoutMs), busy: false, timer: undefined }
+    const change = this.#changes.get(replica.group) ?? { catchUp: new CatchUp(electionTimeoutMs), busy: false, timer: undefined }
     if (change.busy) return
-    const isWatched = change.timer !== undefined || group.members.some(({ state }) => state === 'joining')
+    const isWatched = change.timer !== undefined || wanted.members.some(({ state }) => state === 'joining')
     const caughtUp = isWatched ? change.catchUp.look(clock.monotonicMs(), replica.log.lastIndex, replica.progress()) : new Set<number>()
     const { members } = replica
     const successors = replica.successors()
-    const step = nextMemberStep({ self: replica.replica, wanted: group.members, configNumber, members, caughtUp, successors })
+    const step = nextMemberStep({
+      self: replica.replica,
+      wanted: wanted.members,
+      configNumber: wanted.number,
+      members,
+      caughtUp,
+      successors,
+    })
     if (step.kind === 'nothing') {
-      this.#end(group.uid)
+      this.#end(replica.group)
       return
     }
-    this.#changes.set(group.uid, change)
+    this.#changes.set(replica.group, change)
     change.timer?.cancel()
     change.timer = undefined
-    this.#take(step, replica, group, configNumber, change)
+    this.#take(step, replica, wanted, change)
   }
 
-  #take(step: Exclude<MemberStep, { kind: 'nothing' }>, replica: Led, group: Group, configNumber: number, change: Change): void {
+  #take(step: Exclude<MemberStep, { kind: 'nothing' }>, replica: Led, wanted: WantedMembers, change: Change): void {
     const { logger } = this.#options
     if (step.kind === 'wait') {
       this.#lookAgain(change, this.#lookMs)
@@ -94,15 +116,15 @@ export class Memberships {
     }
     change.busy = true
     const done = (outcome: { readonly kind: string }) => {
-      logger.info({ group: group.uid, step, outcome }, 'a step of a change of members')
+      logger.info({ group: replica.group, step, outcome }, 'a step of a change of members')
       change.busy = false
       this.#lookAgain(change, outcome.kind === 'refused' ? this.#lookMs : 0)
     }
     if (step.kind === 'report') this.#report(replica, change)
     else if (step.kind === 'hand-over') replica.transferLeadership(step.to, done)
     else {
-      const nodes = new Map(group.members.map((member) => [member.replica, member.node]))
-      replica.changeMembers({ transition: 'auto', steps: step.steps }, { nodes, configNumber }, done)
+      const nodes = new Map(wanted.members.map((member) => [member.replica, member.node]))
+      replica.changeMembers({ transition: 'auto', steps: step.steps }, { nodes, configNumber: wanted.number }, done)
     }
   }
 
@@ -111,11 +133,11 @@ export class Memberships {
   }
 
   #report({ group, members }: Led, change: Change): void {
-    const { client, logger, onFatal } = this.#options
+    const { logger, onFatal } = this.#options
     const { conf, changedAt } = members
-    const request = { group, index: changedAt, voters: [...conf.voters], learners: [...conf.learners] }
-    client
-      .reportMembers(request, { timeoutMs: reportTimeoutMs })
+    const report = { group, index: changedAt, voters: [...conf.voters], learners: [...conf.learners] }
+    this.#options
+      .report(report)
       .catch((error: unknown) => {
         if (!(error instanceof OstrakaError)) throw error
         logger.debug({ group, error: error.message }, 'the members of a group could not be reported')
@@ -123,7 +145,7 @@ export class Memberships {
       .then(
         () => {
           change.busy = false
-          // Until the config that follows from it is here; the answer may be lost, or come from a leader that is none any more.
+          // Until what follows from it is known here; the answer may be lost, or come from a leader that is none any more.
           this.#lookAgain(change, reportAgainMs)
         },
         (error: unknown) => {

@@ -13,7 +13,7 @@ import { Workload } from '../workload/workload.ts'
 import { drawShape, shards } from './cluster-shape.ts'
 import { checkHistory, convergeAndCompare } from './convergence.ts'
 import { FaultJournal, type JournalEntry } from './fault-journal.ts'
-import { describeMenu, drawMenu, type FaultMenu } from './fault-menu.ts'
+import { describeMenu, drawMenu, type FaultMenu, passingFaults } from './fault-menu.ts'
 import { Load } from './load.ts'
 import { MigrationObserver } from './migration-observer.ts'
 import { checkPlaces } from './moves-checks.ts'
@@ -116,13 +116,18 @@ class Run {
   readonly #observer: MigrationObserver
   readonly #recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
   readonly #faultsMs: number
+  /** Of groups, while shards move. */
+  readonly #changesMembers: boolean
   #moving: Moving | undefined
 
   constructor(options: ClusterRunOptions) {
     const { seed, only, recordTrace = false, faultsMs = usualFaultsMs } = options
     this.#options = options
     this.#faultsMs = faultsMs
-    this.#menu = drawMenu({ seed, intervalMs: options.moves ? 2000 : 1200 })
+    const { moves = false } = options
+    // A machine that is lost cannot be told from one that is to join: in such runs nothing is damaged for good.
+    this.#changesMembers = moves && new SeededRandom(seed).fork().next() < 0.5
+    this.#menu = drawMenu({ seed, intervalMs: moves ? 2000 : 1200, ...(this.#changesMembers ? { kinds: passingFaults } : {}) })
     this.#world = new World({ seed, recordTrace })
     this.#cluster = new SimCluster(this.#world, this.#shape())
     options.onWorld?.(this.#world, this.#cluster)
@@ -159,7 +164,7 @@ class Run {
       menu: this.#menu,
       journal: this.#journal,
     })
-    if (moves) this.#moving = new Moving(world, cluster, shards, this.#journal)
+    if (moves) this.#moving = new Moving(world, cluster, { shards, changesMembers: this.#changesMembers }, this.#journal)
     await this.#expect(() => workload.counts.ok >= leastPerPhase.calm, calmMs * 4, 'calls are answered before any fault')
     await this.#safety(nemesis, workload)
     await this.#liveness(nemesis, workload)

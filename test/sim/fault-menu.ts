@@ -74,6 +74,12 @@ export const plainFaults: ReadonlySet<FaultKind> = new Set<FaultKind>([
   'clog',
 ])
 
+/** Those that leave a machine damaged for good. */
+export const lastingFaults: ReadonlySet<FaultKind> = new Set<FaultKind>(['bit-rot', 'misdirected-write', 'lying-sync', 'wipe'])
+
+/** Everything that passes. */
+export const passingFaults: ReadonlySet<FaultKind> = new Set(kinds.filter((kind) => !lastingFaults.has(kind)))
+
 const kindProbability = 0.55
 
 export interface FaultMenu {

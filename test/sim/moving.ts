@@ -33,14 +33,26 @@ export class Moving {
   #loops = 0
   #migrations: readonly MigrationView[] = []
 
-  constructor(world: World, cluster: SimCluster, shards: number, journal: FaultJournal) {
+  /** `changesMembers`: the groups' members change, too. */
+  constructor(
+    world: World,
+    cluster: SimCluster,
+    options: { readonly shards: number; readonly changesMembers: boolean },
+    journal: FaultJournal,
+  ) {
+    const { shards, changesMembers } = options
     this.#world = world
     this.#cluster = cluster
     this.#strikes = new AtStepNemesis(world, cluster, { restMs: 1000, deadMsMax: 2000, partitionMsMax: 2500, journal })
     this.#echo = new Echo(world, cluster, journal)
     this.#client = cluster.admin('operator')
     const groups = cluster.groupNames
-    this.#operator = new Operator(simAdmin(cluster, this.#client), world.random.fork(), { shards, groups, steady: groups.slice(0, 1) })
+    this.#operator = new Operator(simAdmin(cluster, this.#client), world.random.fork(), {
+      shards,
+      groups,
+      steady: groups.slice(0, 1),
+      ...(changesMembers ? { nodes: cluster.nodeNames } : {}),
+    })
   }
 
   /** Migrations that ended done, and such that did not. */
@@ -92,9 +104,25 @@ export class Moving {
 
   async check(ownership: Ownership): Promise<void> {
     this.#migrations = await this.#world.settle(this.#operator.check({ isDamaged: this.#cluster.atlas.damagedNames.length > 0 }))
+    this.#checkMembers()
     await checkConfigHistory(this.#world, this.#client, ownership)
     const { moves } = this.outcomes
     assert(moves >= leastMoves, `seed ${this.#world.seed}: only ${moves} moves were completed: the run tested nothing`)
+  }
+
+  /** The groups' own logs say of their members what the config says. */
+  #checkMembers(): void {
+    const leader = this.#cluster.controllerLeader()
+    const config = leader === undefined ? undefined : this.#cluster.controllerState(leader)?.config
+    for (const { uid, members } of config?.groups ?? []) {
+      const node = this.#cluster.groupLeader(uid)
+      const hosted = node === undefined ? [] : this.#cluster.hosted(node)
+      const conf = hosted.find(({ replica }) => replica.group === uid)?.replica.conf
+      const numbers = (of: readonly number[]) => [...of].sort((a, b) => a - b).join()
+      const wanted = numbers(members.map(({ replica }) => replica))
+      const isSame = conf !== undefined && numbers(conf.voters) === wanted && conf.votersOutgoing.length + conf.learners.length === 0
+      assert(isSame, `seed ${this.#world.seed}: ${uid} has the members ${JSON.stringify(conf)}, and by the config ${wanted}`)
+    }
   }
 
   async #operate(): Promise<void> {

@@ -140,8 +140,12 @@ export class RaftChecker {
     }
     const apply = stateMachine.apply.bind(stateMachine)
     stateMachine.apply = (entries) => {
+      const { applied } = watched
       for (const entry of entries) this.#applied(node, watched, entry)
-      return apply(entries)
+      const done = apply(entries)
+      // Where one of them needs a snapshot first, those behind it come again.
+      if (done instanceof Promise) done.catch(() => (watched.applied = applied))
+      return done
     }
     return watched
   }

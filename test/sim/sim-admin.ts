@@ -18,6 +18,10 @@ export function simAdmin(cluster: SimCluster, client: ControllerClient): Admin {
     unpin: (shard) => answered(client.unpin({ shard, author }, options)),
     rebalance: () => answered(client.rebalance({ author }, options)),
     steer: (steering, shard) => answered(client.steer({ shard, steering: steerings[steering], author }, options)),
+    changeMembers: (group, nodes, remove) => {
+      const add = nodes.map((node) => cluster.member(node))
+      return answered(client.changeMembers({ group, add, remove: [...remove], author }, options))
+    },
     config: async (number = 0) => configView((await answered(client.query(number, options))).config),
     migrations: async () => (await answered(client.migrations(options))).map(migrationView),
   }
@@ -47,7 +51,7 @@ function configView(config: Config): ConfigView {
   return {
     number: config.number,
     cause: config.cause,
-    groups: new Map(config.groups.map(({ name, weight, state }) => [name, { weight, state }])),
+    groups: new Map(config.groups.map(({ name, weight, state, members }) => [name, { weight, state, members }])),
     assignment: Array.from({ length: config.shardCount }, (_, shard) => config.groupOf(shard)?.name),
     pins: config.pins,
   }

@@ -275,7 +275,12 @@ export class SimCluster implements NemesisTarget {
   /** The nodes that hold group `name`, as a join names them. */
   members(name: string): { node: string; address: string }[] {
     const nodes = this.#options.placement?.[this.groupNames.indexOf(name)] ?? this.nodeNames
-    return nodes.map((node) => ({ node, address: `${node}:${nodePort}` }))
+    return nodes.map((node) => this.member(node))
+  }
+
+  /** A node as a change of members names it. */
+  member(node: string): { node: string; address: string } {
+    return { node, address: `${node}:${nodePort}` }
   }
 
   /** An admin on a machine of its own. */

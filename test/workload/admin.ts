@@ -1,9 +1,16 @@
 /** What an operator asks of a cluster, whether through the controllers' client (simulator) or through the command line (real processes). */
 
+export interface GroupView {
+  readonly weight: number
+  readonly state: 'active' | 'draining'
+  /** Left out where nobody asks for changes of members. */
+  readonly members?: readonly { readonly node: string; readonly state: 'voter' | 'joining' | 'leaving' }[]
+}
+
 export interface ConfigView {
   readonly number: number
   readonly cause: string
-  readonly groups: ReadonlyMap<string, { readonly weight: number; readonly state: 'active' | 'draining' }>
+  readonly groups: ReadonlyMap<string, GroupView>
   /** By shard the name of its group; undefined: none. */
   readonly assignment: readonly (string | undefined)[]
   /** Shard → name of the group that it is held in. */
@@ -49,6 +56,8 @@ export interface Admin {
   unpin(shard: number): Promise<ChangeAnswer>
   rebalance(): Promise<ChangeAnswer>
   steer(steering: 'pause' | 'resume' | 'cancel', shard: number): Promise<ChangeAnswer>
+  /** Nodes that get a replica of the group, and nodes that lose theirs; left out where nobody asks for it. */
+  changeMembers?(group: string, add: readonly string[], remove: readonly string[]): Promise<ChangeAnswer>
   /** The newest if no number is given. */
   config(number?: number): Promise<ConfigView>
   migrations(): Promise<readonly MigrationView[]>

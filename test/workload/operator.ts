@@ -15,6 +15,8 @@ export interface OperatorOptions {
   readonly groups: readonly string[]
   /** Those that never leave. */
   readonly steady: readonly string[]
+  /** All nodes, where the members of groups are to change, too. */
+  readonly nodes?: readonly string[]
 }
 
 export interface OperatorCounts {
@@ -26,7 +28,7 @@ export interface OperatorCounts {
   unknown: number
 }
 
-type Kind = 'move' | 'unpin' | 'rebalance' | 'join' | 'leave' | 'steer' | 'nonsense'
+type Kind = 'move' | 'unpin' | 'rebalance' | 'join' | 'leave' | 'steer' | 'members' | 'nonsense'
 
 const kinds: readonly { readonly kind: Kind; readonly weight: number }[] = [
   { kind: 'move', weight: 12 },
@@ -35,6 +37,7 @@ const kinds: readonly { readonly kind: Kind; readonly weight: number }[] = [
   { kind: 'join', weight: 2 },
   { kind: 'leave', weight: 1 },
   { kind: 'steer', weight: 3 },
+  { kind: 'members', weight: 2 },
   { kind: 'nonsense', weight: 1 },
 ]
 
@@ -91,7 +94,7 @@ export class Operator {
     }
     await insist(() => this.#resumeAll())
     await this.#atRest(again)
-    for (const group of this.#options.groups) await insist(() => this.#admin.join(group))
+    for (const group of this.#options.groups) await insist(() => this.#joinAgain(group))
     await this.#atRest(again)
     for (let i = 0; i < movesInPeace; i++) await this.#moveInPeace(insist, again)
     const { pins } = await this.#newestConfig(again)
@@ -99,6 +102,12 @@ export class Operator {
     await this.#atRest(again)
     await insist(() => this.#admin.rebalance())
     await this.#atRest(again)
+  }
+
+  /** With its first members, unless it is there: then it may have others by now. */
+  async #joinAgain(group: string): Promise<void> {
+    const { groups } = await this.#admin.config()
+    if (groups.get(group)?.state !== 'active') await this.#admin.join(group)
   }
 
   /** Whatever came before: a move that is asked for now comes about. */
@@ -162,6 +171,8 @@ export class Operator {
         return await this.#leave()
       case 'steer':
         return await this.#steer()
+      case 'members':
+        return await this.#members()
       case 'nonsense':
         return await this.#nonsense(shard)
     }
@@ -204,6 +215,31 @@ export class Operator {
     const { migrations } = await this.#admin.steer(steering, shard)
     this.counts.changes++
     if (steering === 'cancel') for (const id of migrations) this.#cancelled.add(id)
+  }
+
+  /** Puts another node in a member's place, or adds or removes one. Refused while another change of that group runs. */
+  async #members(): Promise<void> {
+    const { nodes } = this.#options
+    if (nodes === undefined || this.#admin.changeMembers === undefined) return
+    const { groups } = await this.#admin.config()
+    const group = this.#pick([...groups.keys()])
+    const members = (groups.get(group)?.members ?? []).map(({ node }) => node)
+    const outside = nodes.filter((node) => !members.includes(node))
+    const draw = this.#random.next()
+    const add = draw < 0.8 && outside.length > 0 ? [this.#pick(outside)] : []
+    const remove = (draw < 0.6 || add.length === 0) && members.length > 2 ? [this.#pick(members)] : []
+    if (add.length === 0 && remove.length === 0) return
+    const config = await this.#changed(this.#admin.changeMembers(group, add, remove))
+    const after = config.groups.get(group)?.members ?? []
+    for (const node of add)
+      assert(
+        after.some((member) => member.node === node),
+        `config ${config.number}: ${node} does not join ${group}`,
+      )
+    for (const node of remove) {
+      const stays = after.some((member) => member.node === node && member.state !== 'leaving')
+      assert(!stays, `config ${config.number}: ${node} does not leave ${group}`)
+    }
   }
 
   /** What must be refused, and changes nothing. */
@@ -249,13 +285,15 @@ export class Operator {
     }
   }
 
-  /** No migration runs and no group is being drained. */
+  /** No migration runs, no group is being drained and no members change. */
   async #atRest(again: () => Promise<void>): Promise<void> {
     for (;;) {
       try {
         const running = (await this.#admin.migrations()).some(({ phase }) => phase === 'running')
-        const draining = [...(await this.#admin.config()).groups.values()].some(({ state }) => state === 'draining')
-        if (!running && !draining) return
+        const groups = [...(await this.#admin.config()).groups.values()]
+        const draining = groups.some(({ state }) => state === 'draining')
+        const changing = groups.some(({ members = [] }) => members.some(({ state }) => state !== 'voter'))
+        if (!running && !draining && !changing) return
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error
       }

@@ -6,17 +6,18 @@ import type { Raft } from './core/raft.ts'
  * office over, or steps down. It stands for election again once an append has become durable.
  */
 export class Fitness {
-  readonly #core: Raft
+  readonly #core: Pick<Raft, 'role' | 'setFit'>
   readonly #stallTicks: number
   readonly #handOver: (ended: () => void) => void
-  /** The ticks in which the appends were handed to the log that are not known to be durable, oldest first. */
-  readonly #handedAt: number[] = []
-  #at = 0
+  /** The first ticks seen by the appends that were handed to the log and are not known to be durable, oldest first. */
+  readonly #seenAt: number[] = []
+  /** How many newer ones have seen no tick yet. They wait for one: a group that rests, or has just started, does not know the number of the last. */
+  #unseen = 0
   #lacksSnapshot = false
   #stalled = false
 
   /** `handOver`: hands the office to whoever can take it, and calls `ended` when that came about or not. */
-  constructor(core: Raft, stallTicks: number, handOver: (ended: () => void) => void) {
+  constructor(core: Pick<Raft, 'role' | 'setFit'>, stallTicks: number, handOver: (ended: () => void) => void) {
     this.#core = core
     this.#stallTicks = stallTicks
     this.#handOver = handOver
@@ -33,12 +34,12 @@ export class Fitness {
   }
 
   appendHanded(): void {
-    this.#handedAt.push(this.#at)
+    this.#unseen++
   }
 
   /** The oldest append is durable. */
   appendDurable(): void {
-    this.#handedAt.shift()
+    if (this.#seenAt.shift() === undefined) this.#unseen--
     if (!this.#stalled) return
     this.#stalled = false
     this.#tell()
@@ -46,8 +47,8 @@ export class Fitness {
 
   /** `at`: the number of the process's tick: a late timer is one tick, so a pause of the process does not look like a stall of its disk. */
   tick(at: number): void {
-    this.#at = at
-    const oldest = this.#handedAt[0]
+    for (; this.#unseen > 0; this.#unseen--) this.#seenAt.push(at)
+    const oldest = this.#seenAt[0]
     if (this.#stalled || oldest === undefined || at - oldest <= this.#stallTicks) return
     this.#stalled = true
     if (this.#core.role === 'leader') this.#handOver(() => this.#tell())

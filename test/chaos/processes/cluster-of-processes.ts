@@ -20,6 +20,8 @@ export interface ClusterOfProcessesOptions {
   readonly groups: number
   readonly shards: number
   readonly electionTimeoutMs: number
+  /** Whether everybody is dialled at a proxy, which costs a little; default true. Without it links cannot be cut. */
+  readonly hasProxies?: boolean
   /** Further flags of all processes. */
   readonly flags?: readonly string[]
   /** Data directories elsewhere than in the cluster's own folder, by process. */
@@ -39,7 +41,7 @@ export class ClusterOfProcesses implements Cluster {
   readonly groups: readonly string[]
   /** Holds everything that was not put elsewhere. */
   readonly folder: string
-  /** Where each process is dialled: at its proxy. */
+  /** Where each process is dialled: at its proxy, if it has one. */
   readonly #addresses: ReadonlyMap<string, string>
   readonly #plan: ClusterPlan
 
@@ -62,7 +64,8 @@ export class ClusterOfProcesses implements Cluster {
     const links = new Links()
     const addresses = new Map<string, string>()
     for (const { id, address } of [...plan.controllers, ...plan.nodes]) {
-      addresses.set(id, `127.0.0.1:${await links.open(id, Number(address.slice(address.indexOf(':') + 1)))}`)
+      const port = Number(address.slice(address.indexOf(':') + 1))
+      addresses.set(id, options.hasProxies === false ? address : `127.0.0.1:${await links.open(id, port)}`)
     }
     const cluster = new ClusterOfProcesses(options, folder, plan, links, addresses)
     try {

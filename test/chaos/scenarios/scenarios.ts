@@ -33,7 +33,7 @@ export interface Scenario {
 const resumeTimeouts = { median: 2, max: 5 }
 
 /** Enough to be checked, too little to be in the way of what is measured. */
-const quiet = { clients: 2, thinkMs: 50 }
+const quiet = { clients: 2, thinkMs: 50, cluster: { hasProxies: false } }
 
 function ofFaults(kinds: readonly FaultKind[], stage: Omit<StageOptions, 'seed'> = {}): Scenario {
   return {

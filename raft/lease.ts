@@ -31,6 +31,8 @@ export class Lease {
   #term = 0
   /** Of this term, oldest first. */
   #sent: SentRound[] = []
+  /** The newest round that has left: its time is kept then or not at all. */
+  #left = 0
   #isGivenUp = false
 
   constructor(clock: Clock, durationMs: number) {
@@ -44,14 +46,15 @@ export class Lease {
     if (term !== this.#term) {
       this.#term = term
       this.#sent = []
+      this.#left = 0
       this.#isGivenUp = false
     }
     // Whoever is told to campaign is voted for in spite of all promises. The word may reach it late, and twice: there is no lease in this term any more.
     if (messages.some(({ type, reject }) => type === MessageType.TimeoutNow && !reject)) this.#isGivenUp = true
+    if (office.lastRound === this.#left) return
+    this.#left = office.lastRound
     const nowMs = this.#clock.monotonicMs()
-    const newest = this.#sent.at(-1)
-    if (office.lastRound === (newest?.round ?? 0) || nowMs - (newest?.sentMs ?? Number.NEGATIVE_INFINITY) < this.#durationMs / entriesMax)
-      return
+    if (nowMs - (this.#sent.at(-1)?.sentMs ?? Number.NEGATIVE_INFINITY) < this.#durationMs / entriesMax) return
     this.#sent = this.#sent.filter(({ sentMs }) => nowMs - sentMs < this.#durationMs)
     this.#sent.push({ round: office.lastRound, sentMs: nowMs })
   }

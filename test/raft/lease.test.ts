@@ -24,6 +24,11 @@ class Leading {
     this.lease.sending(this.term, this.#office, messages)
   }
 
+  /** Messages leave without a round of their own. */
+  sendNoRound(): void {
+    this.lease.sending(this.term, this.#office, [])
+  }
+
   at(nowMs: number): this {
     this.clock.nowMs = nowMs
     return this
@@ -63,6 +68,17 @@ describe('a lease', () => {
     leading.send()
     // Hardly later: as if they had left together.
     leading.at(10).send()
+    leading.promisedRound = 2
+    expect(leading.at(899).index).toBe(5)
+    expect(leading.at(905).index).toBeUndefined()
+  })
+
+  it('a round whose time was not kept never counts from later, when something else leaves', () => {
+    const leading = new Leading()
+    leading.send()
+    leading.at(10).send()
+    // Entries, say, and no round.
+    leading.at(100).sendNoRound()
     leading.promisedRound = 2
     expect(leading.at(899).index).toBe(5)
     expect(leading.at(905).index).toBeUndefined()

@@ -112,6 +112,18 @@ describe('a leader whose disk stalls', () => {
     expect(rig.leader).toBe(leader)
   })
 
+  it('keeps its office where it writes after a long rest: while its group was quiet nothing ticked', async () => {
+    const rig = new Rig(11)
+    const leader = await rig.lead()
+    await rig.world.runUntil(() => names.every((name) => rig.cluster.replica(name)?.quiet === true), 10_000)
+    await rig.world.runFor(4 * electionTimeoutMs)
+    rig.setSync(leader, 0.2 * electionTimeoutMs)
+    await rig.put(leader)
+    await rig.world.runFor(electionTimeoutMs)
+    expect(rig.leader).toBe(leader)
+    expect(rig.cluster.replica(leader)?.term).toBe(1)
+  })
+
   it('keeps its office where the process was paused, not its disk', async () => {
     const rig = new Rig(10)
     const leader = await rig.lead()

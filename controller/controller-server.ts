@@ -252,14 +252,14 @@ export class ControllerServer {
   async #claim(request: pb.v1.ClaimReplicaRequest, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
     const claim = checkClaim(request)
     if (claim.group === controllerGroup) return await this.#claimController(claim, context)
-    // What was claimed once stays so: no leader needs to be asked.
+    const config = await this.#read(this.#hint(context))
+    const member = config.groupByUid(claim.group)?.members.find(({ replica }) => replica === claim.replica)
+    // Also of a number that this directory had: once it was removed it must never begin anew.
+    if (member === undefined || member.node !== claim.node) {
+      throw new OstrakaError('NOT_FOUND', `replica ${claim.replica} of group ${claim.group} is not given to ${claim.node}`, true)
+    }
     const first = this.#state.claims.get(claim.replica)
     if (first === undefined) {
-      const config = await this.#read(this.#hint(context))
-      const member = config.groupByUid(claim.group)?.members.find(({ replica }) => replica === claim.replica)
-      if (member === undefined || member.node !== claim.node) {
-        throw new OstrakaError('NOT_FOUND', `replica ${claim.replica} of group ${claim.group} is not given to ${claim.node}`, true)
-      }
       const result = await this.#proposals.propose({ kind: 'claim', claim }, this.#hint(context))
       if (result.outcome !== 'lost') mustBeDone(result)
       if (result.outcome !== 'lost') return new pb.v1.ClaimReplicaReply()

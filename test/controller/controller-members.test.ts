@@ -71,6 +71,17 @@ describe('controller server: members', () => {
     expect((await register('n3', { replicas })).removedReplicas).toEqual([{ group: 'g1@1', replica: 3 }])
   })
 
+  it('gives a number to nobody any more once it was removed, also not to the directory that had it', async () => {
+    const { world, client } = await withGroup()
+    const claim = () => world.settle(client.claimReplica({ node: 'n3', group: 'g1@1', replica: 3, nonce: nonce(4) }, { timeoutMs }))
+    await claim()
+    await world.settle(client.changeMembers({ group: 'g1', remove: ['n3'] }, { timeoutMs }))
+    await claim()
+    await world.settle(client.reportMembers({ group: 'g1@1', index: 9, voters: [1, 2], learners: [] }, { timeoutMs }))
+    // The node has deleted what it had, and its config still says that replica 3 leaves: begun anew it would vote with an empty log.
+    await expect(claim()).rejects.toMatchObject({ code: 'NOT_FOUND', definite: true })
+  })
+
   it('has a lost replica replaced on its node, and one that is lost at once again not faster than every five seconds', async () => {
     const { world, clock, beat, members, number } = await withGroup()
     let replica = 2

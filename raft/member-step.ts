@@ -44,11 +44,13 @@ export function nextMemberStep(view: MembersView): MemberStep {
   if (learning.length === 0 && leaving.length === 0) {
     return wanted.some(({ state }) => state !== 'voter') ? { kind: 'report' } : { kind: 'nothing' }
   }
+  const promoted = learning.map((replica) => ({ type: 'add-voter', replica }) as const)
   if (leaving.includes(self)) {
     const to = view.successors.find((replica) => staying.has(replica))
-    return to === undefined ? { kind: 'wait' } : { kind: 'hand-over', to }
+    if (to !== undefined) return { kind: 'hand-over', to }
+    // Of those that vote nobody stays: who comes must vote before it can take over.
+    return promoted.length > 0 ? { kind: 'change', steps: promoted } : { kind: 'wait' }
   }
-  const promoted = learning.map((replica) => ({ type: 'add-voter', replica }) as const)
   return { kind: 'change', steps: [...promoted, ...leaving.map((replica) => ({ type: 'remove', replica }) as const)] }
 }
 

@@ -68,7 +68,11 @@ describe('the next step of a change of members', () => {
     ['the leader leaves', { log: '1 2 3', config: '1- 2 3', successors: '3 2' }, 'hand-over 3'],
     ['not to one that leaves too', { log: '1 2 3 / 4 5', config: '1- 2 3- 4+ 5+', caughtUp: '4 5', successors: '3 2' }, 'hand-over 2'],
     ['nobody can take over', { log: '1 2 3', config: '1- 2 3' }, 'wait'],
-    ['all that vote leave: who comes votes first', { log: '1 2 / 4 5', config: '1- 2- 4+ 5+', caughtUp: '4 5', successors: '2' }, 'add-voter 4, add-voter 5'],
+    [
+      'all that vote leave: who comes votes first',
+      { log: '1 2 / 4 5', config: '1- 2- 4+ 5+', caughtUp: '4 5', successors: '2' },
+      'add-voter 4, add-voter 5',
+    ],
     ['then one of them can take over', { log: '1 2 4 5', config: '1- 2- 4+ 5+', successors: '2 5 4' }, 'hand-over 5'],
     ['and lets them go', { log: '1 2 4 5', config: '1- 2- 4+ 5+', self: 5, successors: '4 2 1' }, 'remove 1, remove 2'],
     ['the only one is replaced', { log: '1 / 4', config: '1- 4+', caughtUp: '4' }, 'add-voter 4'],

@@ -110,19 +110,14 @@ export class DiskSpace implements Space {
     this.#freeBytes = 0
     this.#leftAtEnd = undefined
     this.#becomeLow()
-    if (this.#holdsReserve) {
-      await this.#whenIdle()
-      await this.#release()
-      return
-    }
-    await this.whenMore()
+    if (this.#holdsReserve) await this.#release()
+    else await this.whenMore()
   }
 
   whenMore(): Promise<void> {
     if (this.#closed) return Promise.reject(closedError())
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
-      this.#timer?.cancel()
       this.#arm()
     })
   }
@@ -141,7 +136,9 @@ export class DiskSpace implements Space {
     return joinPath(this.#options.folder, reserveName)
   }
 
+  /** The next look, in place of the one that was due. */
   #arm(): void {
+    this.#timer?.cancel()
     if (this.#closed) return
     this.#timer = this.#options.clock.setTimer(this.#waiters.length > 0 ? lookAgainMs : lookMs, () => {
       this.#look()
@@ -217,7 +214,8 @@ export class DiskSpace implements Space {
 
   /** One look or change at a time. */
   async #alone(work: () => Promise<void>): Promise<void> {
-    await this.#whenIdle()
+    // Looked at in the turn in which it is set: of several that waited only the first goes on.
+    while (this.#busy !== undefined) await this.#busy.catch(() => undefined)
     if (this.#closed) return
     this.#busy = work().finally(() => {
       this.#busy = undefined

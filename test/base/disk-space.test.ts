@@ -70,6 +70,32 @@ describe('the room on a disk', () => {
     await world.settle(space.close())
   })
 
+  it('is looked at as often, however many wait and whenever they began to', async () => {
+    const { world, process, open, fill } = await setUp(1000 * kB)
+    let looks = 0
+    let onLook = () => {}
+    const { fileSystem } = process
+    const freeBytes = fileSystem.freeBytes.bind(fileSystem)
+    fileSystem.freeBytes = (path) => {
+      looks++
+      onLook()
+      return freeBytes(path)
+    }
+    const space = await open()
+    await fill(900 * kB)
+    // Each begins to wait while a look is under way.
+    onLook = () => {
+      if (looks <= 10) space.whenMore().catch(() => undefined)
+    }
+    await world.runFor(10_000)
+    looks = 0
+    onLook = () => {}
+    await world.runFor(10_000)
+    // Nobody waits any more: once a second.
+    expect(looks).toBeLessThanOrEqual(10)
+    await world.settle(space.close())
+  })
+
   it('tells who waits when the process ends, and keeps the reserve for the next start', async () => {
     const { world, process, open, fill } = await setUp(1000 * kB)
     const space = await open()

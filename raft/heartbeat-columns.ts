@@ -46,13 +46,14 @@ export interface ReceivedHeartbeat {
   readonly envelope: Envelope
 }
 
-/** Undefined where the columns are not of one length or hold numbers beyond ours, which no peer of ours sends. */
+/** Undefined where the columns are not of one length or hold numbers that are none of ours, which no peer of ours sends. */
 export function decodeHeartbeats(columns: pb.v1.Heartbeats): ReceivedHeartbeat[] | undefined {
   const { groups, answers, from, to, terms, commits, contexts, hintIndexes, groupTimesMs, allMatched } = columns
   const count = groups.length
   const numbers = [from, to, terms, commits, contexts, hintIndexes, groupTimesMs, allMatched]
   if (answers.length !== count || numbers.some((column) => column.length !== count)) return undefined
   if (numbers.some((column) => !column.every(Number.isSafeInteger))) return undefined
+  if (from.some((replica) => replica < 1) || to.some((replica) => replica < 1)) return undefined
   return groups.map((group, i) => {
     const type = answers[i] === true ? MessageType.HeartbeatResponse : MessageType.Heartbeat
     const message = draftMessage(type, from[i] ?? 0, to[i] ?? 0, terms[i] ?? 0)

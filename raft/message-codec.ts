@@ -45,7 +45,7 @@ export function encodeMessage(message: Message, envelope: Envelope): pb.v1.RaftM
 
 /** Undefined for a message that no peer of ours would send: the caller drops it. */
 export function decodeMessage(wire: pb.v1.RaftMessage): Message | undefined {
-  if (wire.type < 1 || wire.type > typeMax || wire.from < 1 || wire.to < 1 || !isCount(wire.term) || !isCount(wire.index)) return undefined
+  if (wire.type < 1 || wire.type > typeMax || wire.from < 1 || wire.to < 1 || !holdsCounts(wire)) return undefined
   let entries = noEntries
   if (wire.entries.length > 0) {
     const decoded: Entry[] = []
@@ -107,6 +107,23 @@ export function assertConsecutive(message: Message): void {
   for (let i = 0; i < message.entries.length; i++) {
     assert(message.entries[i]?.index === message.index + i + 1, 'the entries of an append follow its index without a gap')
   }
+}
+
+/** The envelope's too: a time or an index that is none would be believed for good. */
+function holdsCounts(wire: pb.v1.RaftMessage): boolean {
+  return (
+    isCount(wire.term) &&
+    isCount(wire.index) &&
+    isCount(wire.logTerm) &&
+    isCount(wire.commit) &&
+    isCount(wire.hintIndex) &&
+    isCount(wire.hintTerm) &&
+    isCount(wire.context) &&
+    isCount(wire.groupTimeMs) &&
+    isCount(wire.allMatched) &&
+    isCount(wire.snapshotIndex) &&
+    isCount(wire.snapshotTerm)
+  )
 }
 
 function isCount(value: number): boolean {

@@ -3,6 +3,9 @@ import { utf8, utf8Text } from '../../base/bytes.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { WriteBatch } from '../../lsm/index.ts'
 import { pb } from '../../proto/messages.ts'
+import { encodeConfChange } from '../../raft/core/conf-change-codec.ts'
+import { EntryKind } from '../../raft/core/types.ts'
+import { encodeMembersContext } from '../../raft/standing.ts'
 import type { GroupResult } from '../../shardserver/apply-run.ts'
 import { UnknownEntryError } from '../../shardserver/entry.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
@@ -226,6 +229,21 @@ describe('a group state machine', () => {
     })
     expect(scan).toMatchObject(code === undefined ? { kind: 'page' } : { kind: 'refused', shard: 2, state })
     expect(machine.status().shards).toMatchObject([{ state, revision: code === undefined ? 2 : 1 }])
+  })
+
+  it('keeps with its contents who the members are, and on which nodes', async () => {
+    const { machine, store } = await openMachine()
+    const log = new LogBuilder()
+    log.birth(0, [2])
+    const change = { transition: 'auto', steps: [{ type: 'add-learner', replica: 7 }] } as const
+    const context = encodeMembersContext({ nodes: new Map([[7, 'n4']]), configNumber: 12 })
+    log.entries.push({ term: 1, index: 2, kind: EntryKind.ConfChange, data: encodeConfChange(change, context) })
+    log.mark(5)
+    await applyAll(machine, log)
+    await machine.flush()
+    const { durable } = (await openMachine(store.crash())).machine
+    expect(durable).toMatchObject({ index: 3, changedAt: 2, configNumber: 12, conf: { voters: [1, 2, 3], learners: [7] } })
+    expect(durable.nodes.get(7)).toBe('n4')
   })
 
   it('takes entries without data and of another leader as nothing', async () => {

@@ -36,6 +36,12 @@ describe('what a campaign promises', () => {
     expect(replica.takeReady()).toMatchObject([{ type: MessageType.VoteResponse, reject: true }])
   })
 
+  it('a vote in a term that is durable already is made durable all the same', () => {
+    const replica = new TestReplica(1, { entries: logOf(1), hardState: { term: 2, vote: 0, commit: 0 } })
+    replica.raft.step(message(MessageType.Vote, 2, 2, { index: 1, logTerm: 1 }))
+    expect(replica.raft.ready()).toMatchObject({ messages: [], hardState: { term: 2, vote: 2 }, mustSync: true })
+  })
+
   it('its own vote that comes back after the election was lost is ignored', () => {
     const { replica } = candidate({ conf: conf([1, 2, 3]) })
     replica.step(message(MessageType.Append, 2, 1))

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type Message, MessageType, NONE } from '../../../raft/core/types.ts'
+import { MessageType, NONE } from '../../../raft/core/types.ts'
 import { message, ofType } from './messages.ts'
 import { Network } from './network.ts'
 import { bytes, conf } from './test-replica.ts'
@@ -138,17 +138,21 @@ describe('going quiet', () => {
 
   it('an agreement to an earlier attempt counts for nothing', () => {
     const network = ledByOne()
-    const held: Message[] = []
     network.ignore(MessageType.QuiesceResponse)
     network.tick(T)
-    held.push(message(MessageType.QuiesceResponse, 2, 1, { context: 1 }), message(MessageType.QuiesceResponse, 3, 1, { context: 1 }))
     expect(ofType(network.delivered, MessageType.Quiesce)[0]).toMatchObject({ context: 1 })
     network.propose(1, 'b')
     network.tick(T + 1)
     expect(ofType(network.delivered, MessageType.Quiesce).at(-1)).toMatchObject({ context: 2 })
-    network.deliver(held)
-    network.get(1).raft.tick()
-    expect(network.get(1).raft.quiet).toBe(false)
+    const leader = network.get(1)
+    for (const [context, isQuiet] of [
+      [1, false],
+      [2, true],
+    ] as const) {
+      for (const from of [2, 3]) leader.step(message(MessageType.QuiesceResponse, from, 1, { context }))
+      leader.raft.tick()
+      expect(leader.raft.quiet).toBe(isQuiet)
+    }
   })
 
   it('traffic that comes while followers agree ends the attempt, and those that agreed wake', () => {

@@ -241,6 +241,14 @@ describe('flow control', () => {
     ])
   })
 
+  it('an Append commits no entry behind its own: what follows there may be of another leader (Raft, 5.3)', () => {
+    for (const entries of [[], [entry(2, 2)]]) {
+      const replica = new TestReplica(1, { entries: logOf(1, 2, 2, 2), hardState: { term: 2, vote: 0, commit: 0 } })
+      replica.step(message(MessageType.Append, 2, 3, { index: 1, logTerm: 1, entries, commit: 4 }))
+      expect(replica.raft).toMatchObject({ commit: 1 + entries.length, lastIndex: 4 })
+    }
+  })
+
   it('learners receive everything and count for nothing', () => {
     const network = new Network([1, 2, 3].map((id) => new TestReplica(id, { conf: conf([1, 2], [3]) })))
     network.campaign(1)

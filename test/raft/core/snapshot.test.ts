@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { MessageType } from '../../../raft/core/types.ts'
 import { leader, message, ofType } from './messages.ts'
 import { Network } from './network.ts'
-import { conf, logOf, TestReplica } from './test-replica.ts'
+import { conf, entry, logOf, TestReplica } from './test-replica.ts'
 
 /** Replica 3 misses ten entries, which the leader, 1, then drops from its log. */
 function lagging(): Network {
@@ -181,6 +181,21 @@ describe('an offered snapshot', () => {
     replica.drain()
     expect(replica.raft).toMatchObject({ commit: 2, lastIndex: 3 })
     expect(replica.log.firstIndex).toBe(1)
+  })
+
+  it('with another entry at its index than the log has discards the log', () => {
+    const replica = new TestReplica(1, { entries: logOf(1, 2, 2, 2, 2), hardState: { term: 2, vote: 0, commit: 1 } })
+    const store = { index: 3, term: 3, digest: 7, conf: conf([1, 2, 3]) }
+    replica.step(message(MessageType.Snapshot, 2, 3, { snapshot: store }))
+    expect(replica.offered).toMatchObject({ index: 3 })
+    replica.install(store)
+    replica.drain()
+    expect(replica.raft).toMatchObject({ commit: 3, lastIndex: 3, stableIndex: 3 })
+    expect(replica.log.firstIndex).toBe(4)
+    // And goes on behind it, as the leader has it.
+    expect(replica.step(message(MessageType.Append, 2, 3, { index: 3, logTerm: 3, entries: [entry(4, 3)] }))).toMatchObject([
+      { index: 4, reject: false },
+    ])
   })
 
   it('brings the membership: a learner that becomes a voter by it may campaign', () => {

@@ -1,6 +1,6 @@
 /** A copy of the project in a temporary folder, in which the code is broken and the checks are run. */
-import { spawn } from 'node:child_process'
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { cp, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative, sep } from 'node:path'
 import type { Check } from './mutant.ts'
@@ -13,7 +13,7 @@ const checkMsMax = 10 * 60_000
 export interface Verdict {
   /** unclear: the check itself did not run to its end (it did not build, it hung). */
   readonly result: 'passed' | 'failed' | 'unclear'
-  /** What failed first, one line. */
+  /** What failed first, one line, in Markdown. */
   readonly by: string
   /** Of the simulator: how many seeds it took. */
   readonly seeds?: number
@@ -26,20 +26,24 @@ interface Ended {
 
 export class Workshop {
   readonly #folder: string
+  #child: ChildProcess | undefined
 
   private constructor(folder: string) {
     this.#folder = folder
   }
 
   static async open(root: string): Promise<Workshop> {
-    const folder = await mkdtemp(join(tmpdir(), 'ostraka-mutants-'))
+    // Its real path, as the test runner tells it.
+    const folder = await realpath(await mkdtemp(join(tmpdir(), 'ostraka-mutants-')))
     const wanted = (path: string) => !left.has(relative(root, path).split(sep)[0] ?? '')
     await cp(root, folder, { recursive: true, filter: wanted })
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
     return new Workshop(folder)
   }
 
+  /** Also while a check runs, which ends then. */
   close(): Promise<void> {
+    this.#child?.kill()
     return rm(this.#folder, { recursive: true, force: true })
   }
 
@@ -81,7 +85,7 @@ export class Workshop {
     const results = await readResults(report)
     if (results === undefined) return { result: 'unclear', by: 'the test runner made no report' }
     const failed = results.find(({ status }) => status === 'failed')
-    if (failed !== undefined) return { result: 'failed', by: failed.name }
+    if (failed !== undefined) return { result: 'failed', by: `\`${relative(this.#folder, failed.file)}\`: ${failed.name}` }
     if (code !== 0) return { result: 'unclear', by: `the test runner ended with ${code}, and no test failed` }
     if (!results.some(({ status }) => status === 'passed')) return { result: 'unclear', by: 'no test was run' }
     return { result: 'passed', by: '' }
@@ -110,6 +114,7 @@ export class Workshop {
         stdio: ['ignore', 'pipe', 'pipe'],
         timeout: checkMsMax,
       })
+      this.#child = child
       let output = ''
       const take = (chunk: Buffer) => {
         output += chunk.toString('utf8')
@@ -124,6 +129,8 @@ export class Workshop {
 
 interface TestResult {
   readonly status: string
+  /** Whole path. */
+  readonly file: string
   readonly name: string
 }
 
@@ -135,7 +142,9 @@ async function readResults(report: string): Promise<readonly TestResult[] | unde
     return undefined
   }
   const { testResults } = JSON.parse(text) as {
-    testResults: readonly { assertionResults: readonly { status: string; fullName: string }[] }[]
+    testResults: readonly { name: string; assertionResults: readonly { status: string; fullName: string }[] }[]
   }
-  return testResults.flatMap(({ assertionResults }) => assertionResults.map(({ status, fullName }) => ({ status, name: fullName })))
+  return testResults.flatMap(({ name: file, assertionResults }) =>
+    assertionResults.map(({ status, fullName }) => ({ status, file, name: fullName })),
+  )
 }

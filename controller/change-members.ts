@@ -156,10 +156,24 @@ function mustKeepQuorum(view: LeaderView, before: Group, after: Group): void {
   if (!hasMajority(view, before)) {
     throw refused(`${name} has no majority (not live: ${notLive(view, before, staying(before.members))}): start its nodes first`)
   }
-  if (willHaveMajority(view, after)) return
-  throw refused(
-    `${name} would have no majority then (not live: ${notLive(view, after, staying(after.members))}): start or replace these first`,
-  )
+  if (!willHaveMajority(view, after)) {
+    throw refused(
+      `${name} would have no majority then (not live: ${notLive(view, after, staying(after.members))}): start or replace these first`,
+    )
+  }
+  mustManageWithout(view, after)
+}
+
+/** Where a replica is to come in place of one on the same node, that one goes first: until it has come the other voters decide alone. */
+function mustManageWithout(view: LeaderView, group: Group): void {
+  const { name, members } = group
+  const joining = members.filter(({ state }) => state === 'joining').map(({ node }) => node)
+  const inPlace = members.filter(({ state, node }) => state === 'leaving' && joining.includes(node)).map(({ node }) => node)
+  if (inPlace.length === 0) return
+  const others = members.filter(({ state }) => state === 'voter')
+  if (hasMajority(view, { ...group, members: others })) return
+  const reason = others.length === 0 ? 'no other replica votes' : `not live: ${notLive(view, group, others)}`
+  throw refused(`${name} would have no majority while ${inPlace.join(', ')} begins anew (${reason}): add a replica, or start these, first`)
 }
 
 function notLive(view: LeaderView, group: Group, members: readonly Member[]): string {

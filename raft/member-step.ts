@@ -25,12 +25,12 @@ export type MemberStep =
   | { readonly kind: 'change'; readonly steps: readonly ConfStep[] }
   /** This leader is to leave: another has to take the last step. */
   | { readonly kind: 'hand-over'; readonly to: number }
-  /** All is done that the config wants: the controllers do not know it yet. */
+  /** What the config wants is done, or what has to be known before it goes on: the controllers do not know it yet. */
   | { readonly kind: 'report' }
 
 /** The next step towards what the config wants (docs/membership.md). Pure: every leader comes to the same from the same log. */
 export function nextMemberStep(view: MembersView): MemberStep {
-  const { self, wanted, members, caughtUp } = view
+  const { wanted, members, caughtUp } = view
   const { conf } = members
   if (view.configNumber < members.configNumber) return { kind: 'nothing' }
   if (isJoint(conf)) return { kind: 'wait' }
@@ -38,20 +38,40 @@ export function nextMemberStep(view: MembersView): MemberStep {
   const unknown = joining.filter((replica) => !conf.voters.includes(replica) && !conf.learners.includes(replica))
   if (unknown.length > 0) return { kind: 'change', steps: unknown.map((replica) => ({ type: 'add-learner', replica })) }
   const learning = joining.filter((replica) => conf.learners.includes(replica))
-  if (learning.some((replica) => !caughtUp.has(replica))) return { kind: 'wait' }
-  const staying = new Set(wanted.filter(({ state }) => state !== 'leaving').map(({ replica }) => replica))
+  if (learning.some((replica) => !caughtUp.has(replica))) return makeRoom(view, new Set(learning))
+  const staying = stayingIn(wanted)
   const leaving = [...conf.voters, ...conf.learners].filter((replica) => !staying.has(replica))
   if (learning.length === 0 && leaving.length === 0) {
     return wanted.some(({ state }) => state !== 'voter') ? { kind: 'report' } : { kind: 'nothing' }
   }
+  return change(view, learning, leaving)
+}
+
+/** A node holds one replica of a group at a time: where one is to come to the node of one that leaves, the old one goes first. */
+function makeRoom(view: MembersView, learning: ReadonlySet<number>): MemberStep {
+  const { wanted, members } = view
+  const { voters, learners } = members.conf
+  const nodes = new Set(wanted.filter(({ replica }) => learning.has(replica)).map(({ node }) => node))
+  const old = wanted.filter(({ state, node }) => state === 'leaving' && nodes.has(node)).map(({ replica }) => replica)
+  if (old.length === 0) return { kind: 'wait' }
+  const inTheWay = old.filter((replica) => voters.includes(replica) || learners.includes(replica))
+  return inTheWay.length === 0 ? { kind: 'report' } : change(view, [], inTheWay)
+}
+
+function change({ self, wanted, successors }: MembersView, learning: readonly number[], leaving: readonly number[]): MemberStep {
   const promoted = learning.map((replica) => ({ type: 'add-voter', replica }) as const)
   if (leaving.includes(self)) {
-    const to = view.successors.find((replica) => staying.has(replica))
+    const staying = stayingIn(wanted)
+    const to = successors.find((replica) => staying.has(replica))
     if (to !== undefined) return { kind: 'hand-over', to }
     // Of those that vote nobody stays: who comes must vote before it can take over.
     return promoted.length > 0 ? { kind: 'change', steps: promoted } : { kind: 'wait' }
   }
   return { kind: 'change', steps: [...promoted, ...leaving.map((replica) => ({ type: 'remove', replica }) as const)] }
+}
+
+function stayingIn(wanted: readonly Member[]): ReadonlySet<number> {
+  return new Set(wanted.filter(({ state }) => state !== 'leaving').map(({ replica }) => replica))
 }
 
 /**

@@ -48,6 +48,47 @@ describe('a change of a group', () => {
     expect(lab.shown('g1')).toBe('n1#1 n3#3 n2#4')
   })
 
+  it('that replaces one in its place goes on when the old one is out: the node has to know that before the new one can begin', () => {
+    const lab = begin()
+    lab.changeMembers('g1', ['n2', 'n4'], ['n2', 'n3'])
+    const uid = lab.uid('g1')
+    for (const [voters, learners] of [
+      [
+        [1, 2, 3],
+        [4, 5],
+      ],
+      [[1, 3], [4]],
+      [
+        [1, 2],
+        [4, 5],
+      ],
+    ] as const) {
+      expect(refusal(() => lab.reportMembers(uid, voters, learners))).toContain('replicas 1, 4, 5 of g1 are to vote')
+    }
+    lab.reportMembers(uid, [1, 3], [4, 5])
+    expect([lab.shown('g1'), lab.config.cause]).toEqual(['n1#1 n3#3- n2#4+ n4#5+', 'members of g1: n2 left'])
+    expect(removedReplicas(lab.state, [{ group: uid, replica: 2 }])).toEqual([{ group: uid, replica: 2 }])
+    expect(refusal(() => lab.reportMembers(uid, [1, 3], [4, 5]))).toContain('replicas 1, 4, 5 of g1 are to vote')
+    lab.settle('g1')
+    expect([lab.shown('g1'), lab.config.cause]).toEqual(['n1#1 n2#4 n4#5', 'members of g1: n2 joined, n4 joined, n3 left'])
+  })
+
+  it('that replaces one in its place is refused where the others cannot decide alone meanwhile', () => {
+    const lab = begin()
+    lab.dead.add('n3')
+    expect(refusal(() => lab.changeMembers('g1', ['n1'], ['n1']))).toBe(
+      'FAILED_PRECONDITION g1 would have no majority while n1 begins anew (not live: n3): add a replica, or start these, first',
+    )
+    lab.changeMembers('g1', ['n3'], ['n3'])
+    lab.settle('g1')
+    lab.dead.clear()
+    lab.changeMembers('g1', [], ['n2', 'n3'])
+    lab.settle('g1')
+    expect(refusal(() => lab.changeMembers('g1', ['n1'], ['n1']))).toBe(
+      'FAILED_PRECONDITION g1 would have no majority while n1 begins anew (no other replica votes): add a replica, or start these, first',
+    )
+  })
+
   it('is refused while one runs, and says what to do', () => {
     const lab = begin()
     lab.changeMembers('g1', [], ['n3'])

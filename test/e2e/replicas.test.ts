@@ -41,11 +41,13 @@ async function untilDead(kind: 'nodes' | 'controllers', id: string): Promise<voi
   }
 }
 
-it('a replica is added and removed, and a node that is dead is replaced', async () => {
+it('a replica is added and removed, a node begins anew, and one that is dead is replaced', async () => {
   expect(await members()).toEqual(['n1', 'n2', 'n3'])
   await done('add-replica', 'g1', 'n4')
   expect(await members()).toEqual(['n1', 'n2', 'n3', 'n4'])
   await done('remove-replica', 'g1', 'n1')
+  expect(await members()).toEqual(['n2', 'n3', 'n4'])
+  await done('replace-node', 'n3', 'n3')
   expect(await members()).toEqual(['n2', 'n3', 'n4'])
   const [n1, n2] = up.ready.nodes
   process.kill(n2?.pid ?? 0, 'SIGKILL')

@@ -79,6 +79,12 @@ describe('the next step of a change of members', () => {
     ['first the learner, then the office', { log: '1 2 3', config: '1- 2 3 4+', successors: '3 2' }, 'add-learner 4'],
     ['one that learnt is wanted no more', { log: '1 2 3 / 4', config: '1 2 3 4-' }, 'remove 4'],
     ['the config does not know one that the log has', { log: '1 2 3 / 4', config: '1 2 3' }, 'remove 4'],
+    ['in place: first the learner', { log: '1 2 3', config: '1 2 3-@n3 4+@n3' }, 'add-learner 4'],
+    ['in place: the old one goes before the new one can come', { log: '1 2 3 / 4', config: '1 2 3-@n3 4+@n3' }, 'remove 3'],
+    ['in place: who leads there hands over first', { log: '1 2 3 / 4', config: '1-@n1 2 3 4+@n1', successors: '3 2' }, 'hand-over 3'],
+    ['in place: the node has to know that the old one is out', { log: '1 2 / 4', config: '1 2 3-@n3 4+@n3' }, 'report'],
+    ['in place: then it learns', { log: '1 2 / 4', config: '1 2 4+@n3' }, 'wait'],
+    ['in place: only who is in the way', { log: '1 2 3 / 4 5', config: '1 2-@n2 3-@n3 4+@n3 5+@n5', caughtUp: '5' }, 'remove 3'],
     ['the config is older than what was done last', { log: '1 2 4', config: '1 2 3 5+', configNumber: 8 }, 'nothing'],
   ]
   it.each(cases)('%s', (_, given, expected) => {

@@ -48,6 +48,8 @@ const BYTES_MAX = 512 * 1024 * 1024
 /** For so long a node is not asked where there is another: after its stream broke, and after it said nothing at all. */
 const BROKEN_AVOID_MS = 500
 const SILENT_AVOID_MS = 1000
+/** While a group is in use, its nodes without a stream are dialled so often: one that was down may be back. */
+const WARM_EVERY_MS = 500
 
 export class Dispatcher implements CallDriver {
   readonly router: Router
@@ -311,6 +313,13 @@ export class Dispatcher implements CallDriver {
     }
     this.#closeRequest(request)
     this.#outcomes.handleReply(request, reply)
+    if (link.lastHeardMs >= request.group.warmAfterMs) this.#warm(request.group, link.lastHeardMs)
+  }
+
+  /** Streams to all members of a group that is in use are open: whoever leads it next is not dialled only then. */
+  #warm(queue: GroupQueue, nowMs: number): void {
+    queue.warmAfterMs = nowMs + WARM_EVERY_MS
+    for (const { node } of this.router.config?.groupByUid(queue.uid)?.members ?? []) this.linkTo(node)?.warm()
   }
 
   #handleBroken(requests: readonly Request[], why: string, link: NodeLink): void {

@@ -17,6 +17,8 @@ export class GroupQueue {
   failures = 0
   /** Some node has answered as the leader since the last failure. */
   settled: boolean
+  /** Until then its nodes need not be dialled ahead again. */
+  warmAfterMs = 0
   /** Waits for a back-off to pass. */
   blocked = false
   /** In the list of queues that are looked at in this turn. */

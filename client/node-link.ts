@@ -61,6 +61,11 @@ export class NodeLink {
     this.#writable = stream.write(message as pb.v1.ExecuteRequest)
   }
 
+  /** Opens the stream ahead of the first request. */
+  warm(): void {
+    this.#open()
+  }
+
   /** Ends the stream, which is dialled anew by the next request; what is pending is told to be broken. */
   reset(why: string): void {
     const stream = this.#stream

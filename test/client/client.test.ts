@@ -27,6 +27,36 @@ function failure(promise: Promise<unknown>): Promise<unknown> {
 
 const numbersOf = (seen: readonly Seen[]) => seen.map((request) => request.commands.map((command) => command.sequence))
 
+describe('streams', () => {
+  it('are open to every node of a group in use, so that the next leader is not dialled only when it leads', async () => {
+    const { cluster, db } = await start(7)
+    await cluster.settle(db.put('k', 'one'))
+    await cluster.world.runFor(20)
+    expect([...cluster.dialled].sort()).toEqual(['n1', 'n2', 'n3'])
+    const before = cluster.seen.length
+    cluster.leaders.set('g1@1', 'n2')
+    await cluster.world.runFor(1000)
+    await cluster.settle(db.put('k', 'two'))
+    expect(cluster.seen.slice(before).map(({ node }) => node)).toEqual(['n1', 'n2'])
+    expect(cluster.dialled).toHaveLength(3)
+    await cluster.settle(db.close())
+  })
+
+  it('are opened again to a node that was down, once it is up and the group is in use', async () => {
+    const { cluster, db } = await start(8)
+    cluster.network.isolate('n3', 'refuse')
+    await cluster.settle(db.put('k', 'one'))
+    await cluster.world.runFor(100)
+    expect(cluster.dialled).not.toContain('n3')
+    cluster.network.heal()
+    await cluster.world.runFor(1000)
+    await cluster.settle(db.put('k', 'two'))
+    await cluster.world.runFor(100)
+    expect(cluster.dialled).toContain('n3')
+    await cluster.settle(db.close())
+  })
+})
+
 describe('every call', () => {
   it('does what the contract says', async () => {
     const { cluster, db } = await start(1)

@@ -84,6 +84,8 @@ export class FakeCluster {
   readonly leaders = new Map<string, string>()
   readonly executed: Executed[] = []
   readonly seen: Seen[] = []
+  /** Nodes to which streams were opened, in order. */
+  readonly dialled: string[] = []
   /** Breaches of what a client owes. */
   readonly breaches: string[] = []
   readonly processes = new Map<string, SimProcess>()
@@ -143,10 +145,10 @@ export class FakeCluster {
       await process.transport.listen(
         [{ name: 'default', address: `${node}:7410` }],
         [
-          streamRoute(kvMethods.executeStream, (stream) => ({
-            onMessage: (request) => this.#handle(process, stream, request),
-            onEnd: () => undefined,
-          })),
+          streamRoute(kvMethods.executeStream, (stream) => {
+            this.dialled.push(node)
+            return { onMessage: (request) => this.#handle(process, stream, request), onEnd: () => undefined }
+          }),
           unaryRoute(kvMethods.scan, async (request) => this.#scan(node, request)),
         ],
       )

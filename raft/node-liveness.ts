@@ -1,32 +1,38 @@
 /**
- * For how long each node was not heard, in ticks of this process: a late timer counts as one, so that a long turn or a pause of this process
- * does not look like the death of another.
+ * For how long each node was not heard, in ticks of this process: a late timer counts for no more ticks than it was armed for, so that a long turn
+ * or a pause of this process does not look like the death of another.
  */
 export class NodeLiveness {
-  readonly #silence = new Map<string, number>()
+  /** Ticks that have passed. */
+  #at = 0
+  /** In which tick each node was last heard: ahead of `#at` where ticks that have passed are not counted yet. */
+  readonly #heardAt = new Map<string, number>()
   readonly #limitTicks: number
-  readonly #onSilent: (node: string, ticks: number) => void
+  readonly #onSilent: (node: string) => void
 
   /** `onSilent` is called once for each silence that has lasted `limitTicks`. */
-  constructor(limitTicks: number, onSilent: (node: string, ticks: number) => void) {
+  constructor(limitTicks: number, onSilent: (node: string) => void) {
     this.#limitTicks = limitTicks
     this.#onSilent = onSilent
   }
 
-  tick(): void {
-    for (const [node, before] of this.#silence) {
-      const ticks = before + 1
-      this.#silence.set(node, ticks)
-      if (ticks === this.#limitTicks) this.#onSilent(node, ticks)
+  /** `count` ticks have passed. */
+  pass(count: number): void {
+    const before = this.#at
+    this.#at += count
+    for (const [node, heardAt] of this.#heardAt) {
+      const limitAt = heardAt + this.#limitTicks
+      if (before < limitAt && limitAt <= this.#at) this.#onSilent(node)
     }
   }
 
-  heard(node: string): void {
-    this.#silence.set(node, 0)
+  /** `uncounted`: ticks that have passed and were not told of by `pass` yet. */
+  heard(node: string, uncounted = 0): void {
+    this.#heardAt.set(node, this.#at + uncounted)
   }
 
   /** Never more than have passed since it was heard; 0 for one that never was. */
-  silentTicks(node: string): number {
-    return this.#silence.get(node) ?? 0
+  silentTicks(node: string, uncounted = 0): number {
+    return Math.max(0, this.#at + uncounted - (this.#heardAt.get(node) ?? Number.POSITIVE_INFINITY))
   }
 }

@@ -7,6 +7,8 @@ import { type QuietableReplica, QuietGroups } from './quiet-groups.ts'
 const tickMsMax = 10
 
 export interface PulsingReplica extends QuietableReplica {
+  /** Not while it is quiet, nor once it has stopped. */
+  readonly needsTicks: boolean
   tick(at: number): void
 }
 
@@ -24,7 +26,8 @@ export interface PulseOptions {
 
 /**
  * The one timer of a process: it ticks all its replicas, tells the other nodes at each heartbeat interval that this one lives, and watches that
- * they do.
+ * they do. While no replica needs ticks it fires at heartbeat intervals only, and ticks are counted in strides; so `wanted` must be called when
+ * one does again. Whatever the strides, n ticks never pass in less than n - 1 times their length: leases rest on that.
  */
 export class Pulse {
   readonly tickMs: number
@@ -36,6 +39,9 @@ export class Pulse {
   #timer: Timer | undefined
   /** Ticks so far. Heartbeats of all groups leave where it is a multiple of heartbeatTicks. */
   #at = 0
+  /** How many ticks the timer's next firing stands for, and when it was armed. */
+  #stride = 1
+  #armedMs = 0
   #closed = false
 
   constructor(options: PulseOptions) {
@@ -47,16 +53,26 @@ export class Pulse {
     this.#liveness = new NodeLiveness(this.electionTicks, (node) => this.#quietGroups.wakeWith(node))
     const { electionTicks, heartbeatTicks } = this
     this.#quietGroups = new QuietGroups({ liveness: this.#liveness, electionTicks, heartbeatTicks, replicas, nodeOf })
-    this.#arm()
+    this.#arm(1)
   }
 
   /** For how many ticks `node` was not heard. */
   silentTicks(node: string | undefined): number {
-    return node === undefined ? 0 : this.#liveness.silentTicks(node)
+    return node === undefined ? 0 : this.#liveness.silentTicks(node, this.#elapsedTicks())
   }
 
   heard(node: string): void {
-    this.#liveness.heard(node)
+    this.#liveness.heard(node, this.#elapsedTicks())
+  }
+
+  /** A replica may need ticks: the next comes within one tick's time. */
+  wanted(): void {
+    if (this.#stride === 1 || this.#closed) return
+    this.#timer?.cancel()
+    const elapsed = this.#elapsedTicks()
+    this.#at += elapsed
+    this.#liveness.pass(elapsed)
+    this.#arm(1)
   }
 
   beatCame(node: string, beat: pb.v1.NodeBeat): void {
@@ -78,22 +94,44 @@ export class Pulse {
     this.#timer?.cancel()
   }
 
-  /** A late timer counts as one tick, and ticks only after the sockets have been read: a long turn must not look like a dead leader. */
-  #arm(): void {
+  /**
+   * A late timer counts for no more ticks than it was armed for, and ticks come only after the sockets have been read: a long turn must not look
+   * like a dead leader.
+   */
+  #arm(stride: number): void {
     const { clock } = this.#options
-    this.#timer = clock.setTimer(this.tickMs, () => {
+    this.#stride = stride
+    if (stride > 1) this.#armedMs = clock.monotonicMs()
+    const timer = clock.setTimer(stride * this.tickMs, () => {
       clock.soon(() => {
-        if (this.#closed) return
-        this.#tick()
-        this.#arm()
+        // Not if it was armed anew between the timer and this turn.
+        if (this.#closed || this.#timer !== timer) return
+        this.#tick(stride)
+        this.#arm(this.#nextStride())
       })
     })
+    this.#timer = timer
   }
 
-  #tick(): void {
-    this.#at++
+  #tick(count: number): void {
+    this.#at += count
     for (const [, replica] of this.#options.replicas()) replica.tick(this.#at)
-    this.#liveness.tick()
+    // What it wakes must not take the stride that is over for one that has begun.
+    this.#stride = 1
+    this.#liveness.pass(count)
     if (this.#at % this.heartbeatTicks === 0) this.#options.beat((node) => this.#quietGroups.beatFor(node))
+  }
+
+  /** To the next beat where nobody needs a tick before. */
+  #nextStride(): number {
+    for (const [, replica] of this.#options.replicas()) if (replica.needsTicks) return 1
+    return this.heartbeatTicks - (this.#at % this.heartbeatTicks)
+  }
+
+  /** Whole ticks that have passed of a stride under way, and are not counted yet. */
+  #elapsedTicks(): number {
+    if (this.#stride === 1) return 0
+    const passed = Math.floor((this.#options.clock.monotonicMs() - this.#armedMs) / this.tickMs)
+    return Math.min(passed, this.#stride - 1)
   }
 }

@@ -295,6 +295,7 @@ export class RaftHost {
       peers: this.#fetches.peersOf(group, number, (peer) => this.nodeOf(group, peer)),
       send: (message, envelope) => this.#send(group, message, envelope),
       silentTicks: (peer) => this.#pulse.silentTicks(this.nodeOf(group, peer)),
+      wantTicks: () => this.#pulse.wanted(),
       onSoftState: start.onSoftState,
       onMembers: () => this.#membersChanged(start),
       onTruncated: () => this.#reclaim(),

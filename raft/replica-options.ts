@@ -38,6 +38,8 @@ export interface ReplicaOptions<Result> {
   send(message: Message, envelope: Envelope): void
   /** For how many ticks the node of replica `peer` was not heard. */
   silentTicks(peer: number): number
+  /** This replica is not quiet, or not any more. */
+  wantTicks(): void
   /** The role, the leader or the term changed. */
   onSoftState(): void
   /** The group's members, as of what is applied here, are others. */

@@ -206,6 +206,10 @@ export class Replica<Result> implements ReplicaApi<Result> {
     return this.#stopped === undefined && this.#core.quiet
   }
 
+  get needsTicks(): boolean {
+    return this.#stopped === undefined && !this.#core.quiet
+  }
+
   /** Ends the quiet; the leader's node, where it is another, was not heard for `silentTicks`. */
   wake(silentTicks: number): void {
     if (!this.quiet) return
@@ -295,6 +299,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       if (keepBack && !this.#transfer.underWay) this.#wake()
       this.#settleTime()
     })
+    if (this.needsTicks) this.#options.wantTicks()
   }
 
   #submitReads(): void {

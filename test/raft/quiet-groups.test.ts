@@ -138,9 +138,9 @@ describe('a node that is not heard', () => {
   it('for an election timeout wakes what it leads or follows, once, and its followers count the silence', () => {
     const [a] = pair()
     a.liveness.heard('n2')
-    for (let i = 1; i < electionTicks; i++) a.liveness.tick()
+    for (let i = 1; i < electionTicks; i++) a.liveness.pass(1)
     expect(a.quiet()).toEqual(['a', 'b', 'c', 'd'])
-    for (let i = 0; i < 3 * electionTicks; i++) a.liveness.tick()
+    for (let i = 0; i < 3 * electionTicks; i++) a.liveness.pass(1)
     expect(a.quiet()).toEqual(['c'])
     expect(a.get('b').woken).toEqual([electionTicks])
     expect(a.get('a').woken).toEqual([0])
@@ -150,7 +150,7 @@ describe('a node that is not heard', () => {
     const [a] = pair()
     a.liveness.heard('n2')
     for (let i = 0; i < 10 * electionTicks; i++) {
-      a.liveness.tick()
+      a.liveness.pass(1)
       if (i % 50 === 0) a.liveness.heard('n2')
     }
     expect(a.quiet()).toEqual(['a', 'b', 'c', 'd'])

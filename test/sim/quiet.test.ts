@@ -154,8 +154,8 @@ describe('a quiet group', () => {
     const nemesis = new Nemesis(rig.world, rig.cluster.network, rig.cluster, { intervalMs: 2500, deadMsMax: 1500, partitionMsMax: 1500 })
     nemesis.start()
     let rests = 0
-    for (let i = 0; i < 30; i++) {
-      await rig.world.runFor(1000)
+    for (let i = 0; i < 600; i++) {
+      await rig.world.runFor(50)
       if (rig.quiet().every(Boolean)) rests++
     }
     nemesis.stop()

@@ -5,7 +5,7 @@
 
 /** Bytes on disk are not what was written there. Names the file and, where known, the offset. */
 export class CorruptionError extends Error {
-  override readonly name = 'CorruptionError'
+  override readonly name: string = 'CorruptionError'
   readonly file: string
   readonly offset: number | undefined
 
@@ -14,6 +14,11 @@ export class CorruptionError extends Error {
     this.file = file
     this.offset = offset
   }
+}
+
+/** Whole, and of a format that this release does not know: no damage, so nothing is given up for it. To who opens the file it comes to the same. */
+export class NewerFormatError extends CorruptionError {
+  override readonly name = 'NewerFormatError'
 }
 
 /** An fsync, or a write that must not fail, did. Final for the process: exit code 74. */

@@ -1,6 +1,6 @@
 /** How an error crosses from a job's thread to the caller's: structured clone drops an error's own fields and its class. */
 import { AssertionError } from './assert.ts'
-import { CorruptionError, DiskError, systemErrorCode } from './errors.ts'
+import { CorruptionError, DiskError, NewerFormatError, systemErrorCode } from './errors.ts'
 
 export interface EncodedError {
   readonly name: string
@@ -43,6 +43,8 @@ function emptyError(encoded: EncodedError): Error {
   switch (encoded.name) {
     case 'CorruptionError':
       return new CorruptionError(encoded.file ?? '', encoded.offset, '')
+    case 'NewerFormatError':
+      return new NewerFormatError(encoded.file ?? '', encoded.offset, '')
     case 'DiskError':
       return new DiskError(encoded.message)
     case 'AssertionError':

@@ -1,6 +1,6 @@
 import { readU32, readU64, writeU32, writeU64 } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { CorruptionError, NewerFormatError } from '../base/errors.ts'
 
 /**
  * A table (SSTable): sorted entries, written once.
@@ -63,7 +63,7 @@ export function decodeFooter(bytes: Uint8Array, file: string, offset: number): F
   }
   if (readU32(bytes, 52) !== crc32(bytes.subarray(0, 52))) throw new CorruptionError(file, offset, 'damaged table footer')
   const version = readU32(bytes, 48)
-  if (version !== tableVersion) throw new CorruptionError(file, offset, `table format ${version}, this version reads ${tableVersion}`)
+  if (version !== tableVersion) throw new NewerFormatError(file, offset, `table format ${version}, this version reads ${tableVersion}`)
   const handles = [0, 12, 24].map((at) => ({ offset: readU64(bytes, at), length: readU32(bytes, at + 8) }))
   for (const handle of handles) {
     if (!(handle.offset + handle.length + blockTrailerBytes <= offset))

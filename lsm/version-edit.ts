@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter, compareBytes, copyBytes } from '../base/bytes.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { CorruptionError, NewerFormatError } from '../base/errors.ts'
 import type { KeyRange } from './kind.ts'
 import { levelCount, rangeOverlaps, type TableMetadata } from './table-metadata.ts'
 import { Version } from './version.ts'
@@ -80,10 +80,13 @@ export function decodeEdit(bytes: Uint8Array, file: string, offset: number): Ver
     dropped: [],
     added: [],
   }
+  const version = bytes[0] ?? editVersion
+  if (version !== editVersion) {
+    throw new NewerFormatError(file, offset, `version edit format ${version}, this version reads ${editVersion}`)
+  }
   try {
     const reader = new ByteReader(bytes)
-    const version = reader.u8()
-    if (version !== editVersion) throw new RangeError(`version edit format ${version}, this version reads ${editVersion}`)
+    reader.u8()
     while (!reader.done) {
       const tag = reader.u8()
       const content = reader.bytes()

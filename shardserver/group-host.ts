@@ -1,7 +1,7 @@
 import { AssertionError } from '../base/assert.ts'
 import type { Timer } from '../base/clock.ts'
 import type { Space } from '../base/disk-space.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { CorruptionError, NewerFormatError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Seams } from '../base/seams.ts'
 import type { BlockCache, MemtableBudget } from '../lsm/index.ts'
@@ -206,23 +206,18 @@ export class GroupHost {
   }
 
   async #start(group: Group, number: number): Promise<void> {
-    const { seams, directory, host, blockCache, memtableBudget, space, breaks } = this.#options
+    const { seams, host } = this.#options
     const { uid } = group
     await this.#claim(uid, number)
-    const stateMachine = await openGroupStateMachine({
-      fileSystem: seams.fileSystem,
-      executor: seams.executor,
-      clock: seams.clock,
-      logger: seams.logger.child({ group: uid }),
-      folder: directory.replicaFolder(uid, number),
-      first: () => this.#first(uid),
-      blockCache,
-      memtableBudget,
-      space,
-      breaks,
-      shardCount: this.#options.config()?.shardCount ?? 0,
-      onFailure: (error) => this.#storeFailed(error),
-    })
+    let stateMachine: GroupStateMachine
+    try {
+      stateMachine = await this.#open(uid, number)
+    } catch (error) {
+      const others = group.members.some(({ replica, state }) => replica !== number && state !== 'joining')
+      if (!isDamage(error) || !others) throw error
+      await host.retire(uid, number, error.message)
+      return
+    }
     if (this.#closed) return stateMachine.close()
     let replica: Replica<GroupResult>
     try {
@@ -249,6 +244,26 @@ export class GroupHost {
     host.expectMembers(uid, nodesOf(this.#options.config()?.groupByUid(uid) ?? group))
     this.#options.onChange()
     this.#logger.info({ group: uid, replica: number, applied: replica.applied }, 'hosting a replica')
+    // By what it met while it was being started.
+    if (replica.failure !== undefined) this.#stopped(uid, number, replica.failure)
+  }
+
+  #open(uid: string, number: number): Promise<GroupStateMachine> {
+    const { seams, directory, blockCache, memtableBudget, space, breaks } = this.#options
+    return openGroupStateMachine({
+      fileSystem: seams.fileSystem,
+      executor: seams.executor,
+      clock: seams.clock,
+      logger: seams.logger.child({ group: uid }),
+      folder: directory.replicaFolder(uid, number),
+      first: () => this.#first(uid),
+      blockCache,
+      memtableBudget,
+      space,
+      breaks,
+      shardCount: this.#options.config()?.shardCount ?? 0,
+      onFailure: (error) => this.#storeFailed(error),
+    })
   }
 
   /** Before the group's first entry: as the config has it that made the group. */
@@ -270,7 +285,7 @@ export class GroupHost {
   /** A replica whose tables are damaged cannot go on; where there are others it is replaced. Any other fault may be mended by another version. */
   #stopped(uid: string, number: number, error: Error): void {
     const others = this.#hosted.get(uid)?.replica.conf.voters.some((voter) => voter !== number) === true
-    if (!(error instanceof CorruptionError) || !others) return
+    if (!isDamage(error) || !others) return
     this.#inTurn(uid, async () => {
       if (this.#closed || this.#hosted.get(uid)?.replica.replica !== number) return
       this.#forget(uid)
@@ -285,6 +300,11 @@ export class GroupHost {
     if (directory.startedReplica(group) === replica) return
     await client.claimReplica({ node: directory.id, group, replica, nonce: directory.nonce }, { timeoutMs: callTimeoutMs })
   }
+}
+
+/** What a newer release wrote is none. */
+function isDamage(error: unknown): error is CorruptionError {
+  return error instanceof CorruptionError && !(error instanceof NewerFormatError)
 }
 
 function nodesOf(group: Group): ReadonlyMap<number, string> {

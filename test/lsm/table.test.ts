@@ -155,7 +155,7 @@ describe('version edit', () => {
         expect(error).toBeInstanceOf(CorruptionError)
       }
     }
-    expect(() => decodeEdit(Uint8Array.of(2), 'F', 8)).toThrow('F at offset 8: malformed version edit: version edit format 2')
+    expect(() => decodeEdit(Uint8Array.of(2), 'F', 8)).toThrow('F at offset 8: version edit format 2')
     expect(() => decodeEdit(Uint8Array.of(1, 99, 0), 'F', 8)).toThrow('unknown field 99')
   })
 })

@@ -113,4 +113,20 @@ describe('a replica that its node has lost', () => {
     for (const [group, numbers] of before) if (!lost.has(group)) expect(play.numbersOf(group, 'n3')).toEqual(numbers)
     await play.finish()
   })
+
+  it('with the tables of one group, as is seen only when they are opened: the same, and the node runs on', async () => {
+    const play = await stage(25)
+    const before = numbersOn(play, 'n3')
+    play.cluster.kill('n3')
+    const disk = play.cluster.disk('n3')
+    const folder = must(
+      disk.list('data/groups').find((name) => name.startsWith('g1@')),
+      'the folder of a replica of g1',
+    )
+    disk.flip(`data/groups/${folder}/CURRENT`, 3)
+    play.cluster.restart('n3')
+    await play.replaced('n3', new Map([['g1', before.get('g1') ?? []]]), new Map([['g1', bothGroups.get('g1') ?? '']]))
+    expect(play.numbersOf('g2', 'n3')).toEqual(before.get('g2'))
+    await play.finish()
+  })
 })

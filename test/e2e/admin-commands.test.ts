@@ -53,7 +53,9 @@ describe('admin query', () => {
     const counts = ['g1', 'g2', 'g3'].map((name) => config.assignment.filter((group) => group === name).length)
     expect(counts.sort()).toEqual([5, 5, 6])
     for (const group of Object.values(config.groups)) {
-      expect([...group.members].sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(members())
+      expect([...group.members].sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(
+        members().map((member) => ({ ...member, replica: expect.any(Number) })),
+      )
     }
   })
 
@@ -200,7 +202,22 @@ describe('help', () => {
     'explain',
     'bench',
   ]
-  const admin = ['query', 'status', 'join', 'leave', 'move', 'unpin', 'rebalance', 'migrations', 'pause', 'resume', 'cancel']
+  const admin = [
+    'query',
+    'status',
+    'join',
+    'leave',
+    'move',
+    'unpin',
+    'rebalance',
+    'migrations',
+    'pause',
+    'resume',
+    'cancel',
+    'add-replica',
+    'remove-replica',
+    'replace-node',
+  ]
   const plans = ['join', 'leave', 'move', 'rebalance']
 
   it.each([...commands, ...admin.map((name) => `admin ${name}`), ...plans.map((name) => `admin plan ${name}`)])(
@@ -213,11 +230,10 @@ describe('help', () => {
     },
   )
 
-  it('of the whole names every command, and those that are not there yet in none', async () => {
+  it('of the whole names every command', async () => {
     const [help, adminHelp] = await Promise.all([ostraka(['--help']), ostraka(['admin', '--help'])])
     for (const command of commands) expect(help.stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'))
     for (const command of admin) expect(adminHelp.stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'))
-    for (const absent of ['add-replica', 'remove-replica']) expect(adminHelp.stdout).not.toContain(absent)
     expect(await ostraka(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
   })
 })

@@ -15,7 +15,7 @@ export interface Verdict {
   readonly result: 'passed' | 'failed' | 'unclear'
   /** What failed first, one line, in Markdown. */
   readonly by: string
-  /** Of the simulator: how many seeds it took. */
+  /** Of the simulator: how many seeds it took, the failing one included; they begin at 1. */
   readonly seeds?: number
 }
 
@@ -95,11 +95,13 @@ export class Workshop {
     const built = await this.#node(['scripts/build.mjs'])
     if (built.code !== 0) return { result: 'unclear', by: `it does not build: ${built.output.trim().split('\n')[0]}` }
     const { code, output } = await this.#node(['dist/test/sim/main.js', '--once', '--fail-fast', ...options])
-    const failure = /^seed (\d+) FAILED: (.*)$/m.exec(output)
-    const seeds = Number(/^(\d+) seeds/m.exec(output)?.[1] ?? 0)
-    if (code === 0) return { result: 'passed', by: '', seeds }
-    if (failure === null) return { result: 'unclear', by: `the simulator ended with ${code}: ${output.trim().split('\n').at(-1)}` }
-    return { result: 'failed', by: failure[2] ?? '', seeds: seeds + 1 }
+    if (code === 0) return { result: 'passed', by: '' }
+    const lines = output.matchAll(/^seed (\d+) FAILED: (?:seed \d+[,:] )?(?:[\d.]+ ms, event \d+: )?([^;\n]*)/gm)
+    const failures = [...lines].map(([, seed, by]) => ({ seed: Number(seed), by }))
+    // Seeds run in more than one process, and the first that fails need not be the first to end.
+    const [first] = failures.sort((a, b) => a.seed - b.seed)
+    if (first === undefined) return { result: 'unclear', by: `the simulator ended with ${code}: ${output.trim().split('\n').at(-1)}` }
+    return { result: 'failed', by: first.by ?? '', seeds: first.seed }
   }
 
   #node(parameters: readonly string[]): Promise<Ended> {

@@ -227,13 +227,12 @@ export class Replica<Result> implements ReplicaApi<Result> {
   /** `at`: the number of the process's tick. */
   tick(at: number): void {
     if (this.#stopped !== undefined) return
-    // Also while the group rests: what is appended first thing afterwards is as old as its tick.
-    this.#guard(() => this.#fitness.tick(at))
     if (this.#core.quiet) {
       this.#core.tick(at)
       return
     }
     this.#guard(() => this.#core.tick(at))
+    this.#guard(() => this.#fitness.tick(at))
     this.#transfer.tick()
     if (this.#core.hasReady() || this.#transfer.underWay) this.#wake()
   }

@@ -75,7 +75,7 @@ function outcome(
     mustKeepQuorum(view, group, after)
     steps.add({ cause, author, atMs: view.atMs }, { groups: [encodeGroup(after)] })
   }
-  const note = `under way in ${changes.map(({ group }) => group.name).join(', ')}: who joins votes once it has caught up`
+  const note = `replicas of ${changes.map(({ group }) => group.name).join(', ')} change: who joins votes once it has caught up`
   const joins = changes.some(({ add }) => add.length > 0)
   return { kind: 'change', change: { base: config.number, steps: steps.all, requestId, guesses }, note: joins ? note : '' }
 }
@@ -100,7 +100,7 @@ function controllersOutcome(view: LeaderView, change: MemberChange, { requestId 
   return { kind: 'controllers', change: { base: version, members: encoded, guesses, requestId }, note: joining.length > 0 ? joinsNote : '' }
 }
 
-const joinsNote = 'under way: start it with an empty --data and --peers of those that stay and itself; it votes once it has caught up'
+const joinsNote = 'start it with an empty --data and --peers of those that stay and itself; it votes once it has caught up'
 
 /** Where a controller that joins is found by the others, whose --peers may not name it. */
 function guessedController({ state }: LeaderView, { node, address }: CheckedMember): pb.v1.NodeEntry.$Properties[] {

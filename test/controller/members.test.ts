@@ -30,6 +30,8 @@ describe('a change of a group', () => {
     lab.changeMembers('g1', ['n4'], [])
     expect(lab.shown('g1')).toBe('n1#1 n2#2 n3#3 n4#4+')
     expect([lab.config.number, lab.config.cause, lab.config.author]).toEqual([2, 'add-replica g1 n4', 'op'])
+    // True when it is asked for and, after --wait, when it is done.
+    expect(lab.note).toBe('replicas of g1 change: who joins votes once it has caught up')
     expect(lab.state.directory.addressOf('n4')).toBe('n4:7410')
     lab.settle('g1')
     expect(lab.shown('g1')).toBe('n1#1 n2#2 n3#3 n4#4')

@@ -14,12 +14,15 @@ interface GroupRoute {
 
 interface Suspect {
   failures: number
+  failedAtMs: number
   /** Until then it is not asked where there is another. */
   avoidedUntilMs: number
 }
 
 /** However often a node failed, it is tried again after so long. */
 const AVOID_MS_MAX = 4000
+/** A node of which another says that it leads is tried again after so long: somebody has heard it, and later than we have. */
+const HINTED_AVOID_MS = 250
 
 export class Router {
   #config: Config | undefined
@@ -103,7 +106,7 @@ export class Router {
   /** `node` said that `hint` leads. Returns whether `hint` is asked next; else the next member is. */
   redirected(uid: string, node: string, hint: string, nowMs: number): boolean {
     const isMember = this.#config?.groupByUid(uid)?.members.some((member) => member.node === hint) ?? false
-    if (hint !== node && isMember && !this.#isAvoided(hint, nowMs)) {
+    if (hint !== node && isMember && this.#mayTryHint(hint, nowMs)) {
       this.#point(uid, hint, false)
       return true
     }
@@ -118,9 +121,13 @@ export class Router {
   failed(uid: string, node: string, nowMs: number, avoidMs: number): void {
     if (avoidMs > 0) {
       const failures = (this.#suspects.get(node)?.failures ?? 0) + 1
-      this.#suspects.set(node, { failures, avoidedUntilMs: nowMs + Math.min(AVOID_MS_MAX, avoidMs * 2 ** Math.min(failures - 1, 10)) })
+      this.#suspects.set(node, { failures, failedAtMs: nowMs, avoidedUntilMs: nowMs + Math.min(AVOID_MS_MAX, avoidMs * 2 ** Math.min(failures - 1, 10)) })
     }
     this.#next(uid, node, nowMs)
+  }
+
+  #mayTryHint(node: string, nowMs: number): boolean {
+    return !this.#isAvoided(node, nowMs) || nowMs - (this.#suspects.get(node)?.failedAtMs ?? 0) >= HINTED_AVOID_MS
   }
 
   #isAvoided(node: string, nowMs: number): boolean {

@@ -268,6 +268,11 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#guard(() => this.#truncation.free())
   }
 
+  /** Its state machine cannot go on: it stops as by a fault of its own. */
+  fail(error: Error): void {
+    this.#stop(error)
+  }
+
   /** Stops without a failure: what is pending is answered, nothing more is sent or applied. */
   stop(): void {
     this.#end(new Error('the replica was stopped'))

@@ -262,7 +262,7 @@ export class GroupHost {
       space,
       breaks,
       shardCount: this.#options.config()?.shardCount ?? 0,
-      onFailure: (error) => this.#storeFailed(error),
+      onFailure: (error) => this.#storeFailed(uid, number, error),
     })
   }
 
@@ -276,16 +276,25 @@ export class GroupHost {
     return firstStanding(nodesOf(group))
   }
 
-  /** A disk that fails ends the process. Damaged tables or a broken assertion stop their own replica, at its next entry. */
-  #storeFailed(error: Error): void {
-    if (this.#closed || error instanceof CorruptionError || error instanceof AssertionError) return
-    this.#options.host.fail(error)
+  /**
+   * A disk that fails ends the process. Damaged tables stop their own replica, at once where others can go on without it: as a leader it would refuse
+   * the same reads again and again. A broken assertion stops it at its next entry.
+   */
+  #storeFailed(uid: string, number: number, error: Error): void {
+    if (this.#closed || error instanceof AssertionError) return
+    if (!(error instanceof CorruptionError)) this.#options.host.fail(error)
+    else if (isDamage(error) && this.#hasOthers(uid, number)) this.#hosted.get(uid)?.replica.fail(error)
+  }
+
+  /** Whether `number` runs here and is not its group's only voter. */
+  #hasOthers(uid: string, number: number): boolean {
+    const replica = this.#hosted.get(uid)?.replica
+    return replica?.replica === number && replica.conf.voters.some((voter) => voter !== number)
   }
 
   /** A replica whose tables are damaged cannot go on; where there are others it is replaced. Any other fault may be mended by another version. */
   #stopped(uid: string, number: number, error: Error): void {
-    const others = this.#hosted.get(uid)?.replica.conf.voters.some((voter) => voter !== number) === true
-    if (!isDamage(error) || !others) return
+    if (!isDamage(error) || !this.#hasOthers(uid, number)) return
     this.#inTurn(uid, async () => {
       if (this.#closed || this.#hosted.get(uid)?.replica.replica !== number) return
       this.#forget(uid)

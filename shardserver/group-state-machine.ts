@@ -1,5 +1,6 @@
 import { must } from '../base/assert.ts'
 import { type Clock, sleep } from '../base/clock.ts'
+import { CorruptionError } from '../base/errors.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { WriteBatch } from '../lsm/index.ts'
 import type { Entry } from '../raft/core/types.ts'
@@ -62,6 +63,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   #durable: Standing
   #applied: Standing
   readonly #files: MigrationFiles
+  readonly #onFailure: ((error: Error) => void) | undefined
   readonly #breaks: ReadonlySet<MigrationBreak>
   /** An ingest is applied and its small state on the way: no digest before that. */
   #loading: Promise<void> | undefined
@@ -77,6 +79,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     this.#clock = options.clock
     this.#state = state
     this.#files = files
+    this.#onFailure = options.onFailure
     this.#breaks = options.breaks ?? new Set()
     state.servesReleased = this.#breaks.has('released-reads')
     this.#durable = durable
@@ -266,13 +269,24 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** One record. Call it in the turn in which the read index was confirmed. See `readRecord`. */
   read(shard: number, key: Uint8Array, leaderTimeMs: number): MaybePromise<ReadOutcome> {
     if (this.#installing !== undefined) return this.#installing.then(() => this.read(shard, key, leaderTimeMs))
-    return readRecord(this.#state, this.#store, shard, key, leaderTimeMs)
+    try {
+      const outcome = readRecord(this.#state, this.#store, shard, key, leaderTimeMs)
+      return outcome instanceof Promise ? outcome.catch(this.#readFailed) : outcome
+    } catch (error) {
+      return this.#readFailed(error)
+    }
   }
 
   /** One page over some shards, as of this turn. See `scanRecords`. */
   scan(options: ScanOptions): Promise<ScanOutcome> {
     if (this.#installing !== undefined) return this.#installing.then(() => this.scan(options))
-    return scanRecords(this.#state, this.#store, options, this.#pauser())
+    return scanRecords(this.#state, this.#store, options, this.#pauser()).catch(this.#readFailed)
+  }
+
+  /** The store only refuses a read of what is damaged. Whoever asks again would be refused again, so it is told of as any failure of the store is. */
+  readonly #readFailed = (error: unknown): never => {
+    if (error instanceof CorruptionError) this.#onFailure?.(error)
+    throw error
   }
 
   get exports(): FileSource {
@@ -311,7 +325,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
 
   async delta(wanted: DeltaWanted): Promise<DeltaOutcome> {
     await this.#installing
-    return await readDelta(this.#state, this.#store, this.applied, wanted, this.#pauser())
+    return await readDelta(this.#state, this.#store, this.applied, wanted, this.#pauser()).catch(this.#readFailed)
   }
 
   shardBytes(shard: number): Promise<number> {

@@ -17,7 +17,7 @@ export interface GroupStateMachineOptions extends LoadOptions {
   /** A full disk is waited for. Not given: it is a failed one. */
   readonly space?: Space
   readonly shardCount: number
-  /** Called once, when the store takes no more writes: its disk failed, its files are damaged, or it has met a bug of ours. */
+  /** Called when the store takes no more writes (its disk failed, its files are damaged, or it has met a bug of ours) and for each read that meets damage. */
   readonly onFailure?: (error: Error) => void
 }
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts'
-import { DiskError } from '../base/errors.ts'
+import { CorruptionError, DiskError } from '../base/errors.ts'
 import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -116,7 +116,7 @@ export class ShardExports implements FileSource {
       const name = attemptName(id, attempt)
       if (this.#exports.get(name) === made) this.#exports.delete(name)
       if (!(error instanceof ExportEnded)) logger.error({ error, migration: id, attempt }, 'an export could not be made: it is lost')
-      if (error instanceof DiskError) this.#options.onFailure?.(error)
+      if (error instanceof DiskError || error instanceof CorruptionError) this.#options.onFailure?.(error)
       await removeAttempt(fileSystem, made.folder, logger)
     } finally {
       cut.snapshot.release()

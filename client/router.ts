@@ -121,7 +121,11 @@ export class Router {
   failed(uid: string, node: string, nowMs: number, avoidMs: number): void {
     if (avoidMs > 0) {
       const failures = (this.#suspects.get(node)?.failures ?? 0) + 1
-      this.#suspects.set(node, { failures, failedAtMs: nowMs, avoidedUntilMs: nowMs + Math.min(AVOID_MS_MAX, avoidMs * 2 ** Math.min(failures - 1, 10)) })
+      this.#suspects.set(node, {
+        failures,
+        failedAtMs: nowMs,
+        avoidedUntilMs: nowMs + Math.min(AVOID_MS_MAX, avoidMs * 2 ** Math.min(failures - 1, 10)),
+      })
     }
     this.#next(uid, node, nowMs)
   }

@@ -1,6 +1,6 @@
 /**
- * The kinds of error below the wire. Three kinds exist and are never mixed: a typed refusal for a caller (`proto/errors.ts`), corruption
- * or a failing disk (here), and our own bug (`base/assert.ts`).
+ * The kinds of error below the wire. Three kinds exist and are never mixed: a typed refusal for a caller (`proto/errors.ts`), corruption,
+ * a failing disk or a folder that is another's (here), and our own bug (`base/assert.ts`).
  */
 
 /** Bytes on disk are not what was written there. Names the file and, where known, the offset. */
@@ -31,6 +31,11 @@ export class DiskError extends Error {
     super(what, options)
     this.code = systemErrorCode(options?.cause)
   }
+}
+
+/** This data directory belongs to another node or cluster, or is none of ours: exit code 78. */
+export class DataDirectoryMismatch extends Error {
+  override readonly name = 'DataDirectoryMismatch'
 }
 
 /** The `code` of an error of the operating system ('ENOENT', 'ENOSPC', …), or undefined; not that of one of Node's own ('ERR_…'). */

@@ -2,9 +2,9 @@
  * Transport over gRPC (`@grpc/grpc-js`). Every listener also serves the standard health service (each service of the routes is SERVING
  * until the listener closes) and, where a descriptor was handed in, server reflection, so that `grpcurl` and other languages need nothing.
  */
-import type { Server } from '@grpc/grpc-js'
 import { GrpcChannel } from './grpc-channel.ts'
 import { bindAll, GrpcPort } from './grpc-listener.ts'
+import { GrpcReflection } from './grpc-reflection.ts'
 import type { Logger } from './logger.ts'
 import type { Channel, ListenAddress, Listener, Route, Transport } from './transport.ts'
 
@@ -30,7 +30,7 @@ export class GrpcTransport implements Transport {
     const health = new HealthImplementation({ '': 'SERVING' })
     const services = new Set(routes.map((route) => serviceOf(route)))
     for (const service of services) health.setStatus(service, 'SERVING')
-    const reflection = await this.#reflection([...services])
+    const reflection = this.#descriptor === undefined ? undefined : new GrpcReflection(this.#descriptor, [...services])
     const ports = addresses.map(
       ({ name }) =>
         new GrpcPort(name, routes, this.#logger, (server) => {
@@ -50,13 +50,6 @@ export class GrpcTransport implements Transport {
 
   connect(address: string): Channel {
     return new GrpcChannel(address, this.#logger)
-  }
-
-  async #reflection(services: string[]): Promise<{ addToServer(server: Server): void } | undefined> {
-    if (this.#descriptor === undefined) return undefined
-    const { fromJSON } = await import('@grpc/proto-loader')
-    const { ReflectionService } = await import('@grpc/reflection')
-    return new ReflectionService(fromJSON(this.#descriptor, { keepCase: true }), { services })
   }
 }
 

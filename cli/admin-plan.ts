@@ -9,7 +9,6 @@ import { anyBase, type Base, outcomeJson, outcomeText, type PlannableChange, wai
 import { CommandError, type ExitCode, exitCode, usageError } from './exit-code.ts'
 import { addCommonOptions, examples, type Invocation, type Registry } from './invocation.ts'
 import { byteText } from './units.ts'
-import { waitForChange } from './wait.ts'
 
 interface PlanFlags {
   readonly apply?: boolean
@@ -74,7 +73,10 @@ async function runPlan(invocation: Invocation, change: PlannableChange, flags: P
     if (flags.apply === true) {
       const planned = { base: reply.configNumber, baseMigrations: reply.migrationsMark }
       outcome = await change.make(controllers, planned, { timeoutMs: leftMs() })
-      if (wait) await waitForChange(invocation, controllers, change, outcome, leftMs())
+      if (wait) {
+        const { waitForChange } = await import('./wait.ts')
+        await waitForChange(invocation, controllers, change, outcome, leftMs())
+      }
     }
     invocation.print(planJson(reply, outcome), planText(reply, outcome))
   })

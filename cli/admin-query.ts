@@ -1,10 +1,9 @@
-import Table from 'cli-table3'
 import type { Command } from 'commander'
 import type { Config, Member } from '../proto/config.ts'
 import type { Directory } from '../proto/directory.ts'
 import { usageError } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
-import { configJson } from './status-json.ts'
+import { drawTable } from './table.ts'
 
 export function addAdminQuery(admin: Command, registry: Registry): void {
   const command = admin
@@ -13,26 +12,27 @@ export function addAdminQuery(admin: Command, registry: Registry): void {
     .argument('[number]', 'its number (default: the newest)')
     .addHelpText('after', examples('admin query', 'admin query 7 --json'))
   registry.add(command, async (invocation) => {
+    const { configJson } = await import('./status-json.ts')
     const text = command.processedArgs[0] as string | undefined
     if (text !== undefined && !/^[1-9]\d{0,14}$/.test(text)) throw usageError(`'${text}' is no config number: give a whole number from 1`)
     await invocation.withControllers(async (controllers) => {
       const { config, directory } = await controllers.query(Number(text ?? 0), { timeoutMs: invocation.timeoutMs() })
-      invocation.print(configJson(config, directory), configText(config, directory))
+      await invocation.printDrawn(configJson(config, directory), () => configText(config, directory))
     })
     return undefined
   })
 }
 
-function configText(config: Config, directory: Directory): string {
-  const table = new Table({ head: ['group', 'shards', 'weight', 'state', 'nodes'], style: { head: [], border: [] } })
+async function configText(config: Config, directory: Directory): Promise<string> {
   const counts = config.shardCounts()
-  for (const [index, group] of config.groups.entries()) {
+  const rows = config.groups.map((group, index) => {
     const nodes = group.members.map((member) => memberText(member, directory)).join(' ')
-    table.push([group.name, String(counts[index] ?? 0), String(group.weight), group.state, nodes])
-  }
+    return [group.name, String(counts[index] ?? 0), String(group.weight), group.state, nodes]
+  })
+  const groups = await drawTable(['group', 'shards', 'weight', 'state', 'nodes'], rows)
   const head = `config ${config.number}: ${config.cause || 'nothing yet'}${config.author ? `, by ${config.author}` : ''}, ${new Date(config.atMs).toISOString()}`
   const pins = [...config.pins].sort(([a], [b]) => a - b).map(([shard, group]) => `${shard} to ${group}`)
-  return [head, table.toString(), ...(pins.length > 0 ? [`pinned: ${pins.join(', ')}`] : [])].join('\n')
+  return [head, groups, ...(pins.length > 0 ? [`pinned: ${pins.join(', ')}`] : [])].join('\n')
 }
 
 function memberText({ node, state }: Member, directory: Directory): string {

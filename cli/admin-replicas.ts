@@ -8,7 +8,6 @@ import { CommandError, exitCode } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
 import { nodeAt } from './node-at.ts'
 import { runChange } from './run-change.ts'
-import { changeOf, isVoter } from './status-json.ts'
 import type { Controllers } from './world.ts'
 
 const waitHelp = `return when the group's members are so (for at most ${waitSeconds} s, or --timeout)`
@@ -138,6 +137,7 @@ function untilSettled({ configNumber }: ChangeOutcome, concerns: (group: Group) 
 
 /** 'c4 is to join the controllers'; empty: nothing. */
 async function changingControllers(controllers: Controllers, timeoutMs: number): Promise<string> {
+  const { changeOf, isVoter } = await import('./status-json.ts')
   const status = await controllers.status({ timeoutMs })
   const changing = status.controllers.filter(({ state }) => !isVoter(state))
   return changing

@@ -1,10 +1,8 @@
-import Table from 'cli-table3'
 import type { Command } from 'commander'
 import type { pb } from '../proto/messages.ts'
 import { parseAddress } from './address.ts'
 import { CommandError, exitCode, usageError } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
-import { changeOf, changesText, clusterStatusJson, isVoter, nodeStatusJson, stateOf } from './status-json.ts'
 
 export function addAdminStatus(admin: Command, registry: Registry): void {
   const command = admin
@@ -40,9 +38,11 @@ function nodeRequest(options: NodeOptions): pb.v1.NodeStatusRequest.$Properties 
 }
 
 async function clusterStatus(invocation: Invocation): Promise<undefined> {
+  const { clusterStatusJson } = await import('./status-json.ts')
+  const { clusterText } = await import('./status-text.ts')
   await invocation.withControllers(async (controllers) => {
     const status = await controllers.status({ timeoutMs: invocation.timeoutMs() })
-    invocation.print(clusterStatusJson(status), clusterText(status))
+    await invocation.printDrawn(clusterStatusJson(status), () => clusterText(status))
   })
 }
 
@@ -60,7 +60,9 @@ async function nodeStatus(invocation: Invocation, node: string, request: pb.v1.N
       `${node} holds no replica of '${request.group}'${known ? `, only of ${known}` : ''}`,
     )
   }
-  invocation.print(nodeStatusJson(status), nodeText(status))
+  const { nodeStatusJson } = await import('./status-json.ts')
+  const { nodeText } = await import('./status-text.ts')
+  await invocation.printDrawn(nodeStatusJson(status), () => nodeText(status))
 }
 
 /** Through the directory of the controllers. */
@@ -71,51 +73,4 @@ async function addressOf(invocation: Invocation, id: string, timeoutMs: number):
   if (address) return address
   const known = entries.map((entry) => entry.id).join(', ')
   throw new CommandError(exitCode.failed, 'NOT_FOUND', `no node or controller is called '${id}'; known are ${known || 'none'}`)
-}
-
-const plain = { style: { head: [], border: [] } }
-
-function clusterText(status: pb.v1.ClusterStatusReply): string {
-  const processes = new Table({ ...plain, head: ['id', 'address', 'pid', 'role', 'live'] })
-  const row = (id = '', address = '', pid = 0, role = '', live = false) => [
-    id,
-    address,
-    pid === 0 ? '' : String(pid),
-    role,
-    live ? 'yes' : 'NO',
-  ]
-  for (const { id, address, pid, role, live, state } of status.controllers) {
-    const what = `controller, ${role}${isVoter(state) ? '' : `, ${changeOf(state)}`}`
-    processes.push(row(id ?? '', address ?? '', pid ?? 0, what, live ?? false))
-  }
-  for (const { id, address, pid, live } of status.nodes) processes.push(row(id ?? '', address ?? '', pid ?? 0, 'node', live ?? false))
-  const groups = new Table({ ...plain, head: ['group', 'leader', 'shards', 'state'] })
-  for (const group of status.groups) {
-    const state = [stateOf(group), changesText(group)].filter((text) => text !== '').join('; ')
-    groups.push([group.name ?? '', group.leader || '?', String(group.shards ?? 0), state])
-  }
-  return `config ${status.configNumber}\n${processes.toString()}\n${groups.toString()}`
-}
-
-function nodeText(status: pb.v1.NodeStatusReply): string {
-  const head = ['group', 'role', 'term', 'leader', 'commit', 'applied', 'log', 'log bytes', 'config', 'shards', 'hash']
-  const table = new Table({ ...plain, head })
-  for (const replica of status.replicas) {
-    const serving = (replica.shards ?? []).filter((shard) => shard.state === 'serving').length
-    const others = (replica.shards ?? []).length - serving
-    table.push([
-      replica.group ?? '',
-      replica.failure ? `stopped: ${replica.failure}` : (replica.role ?? ''),
-      String(replica.term ?? 0),
-      replica.leader || '?',
-      String(replica.commit ?? 0),
-      String(replica.applied ?? 0),
-      `${replica.firstIndex ?? 0}–${replica.lastIndex ?? 0}`,
-      String(replica.logBytes ?? 0),
-      String(replica.configNumber ?? 0),
-      others === 0 ? String(serving) : `${serving} + ${others}`,
-      replica.stateHash ?? '',
-    ])
-  }
-  return `${status.id}\n${table.toString()}`
 }

@@ -1,6 +1,5 @@
-import { CorruptionError, DiskError } from '../base/errors.ts'
+import { CorruptionError, DataDirectoryMismatch, DiskError } from '../base/errors.ts'
 import { type ErrorCode, OstrakaError } from '../proto/errors.ts'
-import { DataDirectoryMismatch } from '../raft/data-directory.ts'
 
 /** CONTRACT's exit codes. */
 export const exitCode = {

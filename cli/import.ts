@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
-import { Presets, SingleBar } from 'cli-progress'
+import type { SingleBar } from 'cli-progress'
 import type { Command } from 'commander'
 import { usageError } from './exit-code.ts'
 import { InFlight } from './in-flight.ts'
@@ -26,7 +26,7 @@ export function addImport(program: Command, registry: Registry): void {
     const { progress } = command.opts<{ progress?: boolean }>()
     const bytes = await sizeOf(file)
     await invocation.withDatabase(async (database) => {
-      const bar = progress === true ? startBar(invocation.world.stderr, bytes) : undefined
+      const bar = progress === true ? await startBar(invocation.world.stderr, bytes) : undefined
       try {
         const { records, seconds } = await importFile(database, file, (done, records) => bar?.update(done, { records }))
         bar?.update(bytes, { records })
@@ -89,7 +89,8 @@ async function sizeOf(file: string): Promise<number> {
   }
 }
 
-function startBar(stream: Output, total: number): SingleBar {
+async function startBar(stream: Output, total: number): Promise<SingleBar> {
+  const { Presets, SingleBar } = await import('cli-progress')
   const bar = new SingleBar(
     {
       format: '{bar} {percentage} % | {value}/{total} bytes | {records} records | {eta_formatted} left',

@@ -53,6 +53,11 @@ export class Invocation {
     this.world.stdout.write(`${this.json ? JSON.stringify(json) : text}\n`)
   }
 
+  /** JSON in one line with `--json`, else what `draw` makes of it, which needs a package to be loaded. */
+  async printDrawn(json: unknown, draw: () => Promise<string>): Promise<void> {
+    this.print(json, this.json ? '' : await draw())
+  }
+
   /** For people. */
   say(text: string): void {
     this.world.stderr.write(`${text}\n`)
@@ -69,7 +74,7 @@ export class Invocation {
   }
 
   async withControllers<T>(use: (controllers: Controllers) => Promise<T>): Promise<T> {
-    const controllers = this.world.controllers(this.controllers)
+    const controllers = await this.world.controllers(this.controllers)
     try {
       return await use(controllers)
     } finally {

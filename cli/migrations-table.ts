@@ -1,19 +1,20 @@
-import Table from 'cli-table3'
 import { hasEnded, type MigrationJson, progressOf } from './migration-json.ts'
+import { drawTable } from './table.ts'
 import { byteText, durationText, listed } from './units.ts'
 
 const head = ['id', 'shards', 'from', 'to', 'phase', 'done', 'copied', 'rate', 'pause', 'took', 'why']
 
 /** Migrations for people. `nowMs`: the wall clock; `rates`: bytes per second by id, where better known than by start and end. */
-export function migrationsTable(
+export async function migrationsTable(
   migrations: readonly MigrationJson[],
   nowMs: number,
   rates: ReadonlyMap<number, number> = new Map(),
-): string {
+): Promise<string> {
   if (migrations.length === 0) return 'no shard moves, and none has moved yet'
-  const table = new Table({ head, style: { head: [], border: [] } })
-  for (const migration of migrations) table.push(rowOf(migration, nowMs, rates.get(migration.id)))
-  return table.toString()
+  return await drawTable(
+    head,
+    migrations.map((migration) => rowOf(migration, nowMs, rates.get(migration.id))),
+  )
 }
 
 function rowOf(migration: MigrationJson, nowMs: number, rate: number | undefined): string[] {

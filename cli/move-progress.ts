@@ -1,4 +1,4 @@
-import { Presets, SingleBar } from 'cli-progress'
+import type { SingleBar } from 'cli-progress'
 import type { Invocation } from './invocation.ts'
 import { hasEnded, type MigrationJson, progressOf } from './migration-json.ts'
 
@@ -15,17 +15,18 @@ export class MoveProgress {
     this.#invocation = invocation
   }
 
-  update(migrations: readonly MigrationJson[]): void {
+  async update(migrations: readonly MigrationJson[]): Promise<void> {
     if (this.#invocation.json || migrations.length === 0) return
     const total = migrations.reduce((sum, { shards }) => sum + shards.length, 0)
     const moved = migrations.filter(hasEnded).reduce((sum, { shards }) => sum + shards.length, 0)
     const progress = migrations.reduce((sum, migration) => sum + progressOf(migration) * migration.shards.length, 0)
-    if (this.#invocation.world.stderr.isTTY === true) this.#draw(total, moved, progress)
+    if (this.#invocation.world.stderr.isTTY === true) await this.#draw(total, moved, progress)
     else this.tell(`${moved} of ${total} shards have moved, ${Math.floor((progress / total) * 100)} %`)
   }
 
-  #draw(total: number, moved: number, progress: number): void {
+  async #draw(total: number, moved: number, progress: number): Promise<void> {
     if (this.#bar === undefined) {
+      const { Presets, SingleBar } = await import('cli-progress')
       const format = '{bar} {percentage} % | {moved}/{total} shards | {duration_formatted}'
       this.#bar = new SingleBar({ format, stream: this.#invocation.world.stderr, clearOnComplete: false }, Presets.shades_classic)
       this.#bar.start(total, 0, { moved: 0 })

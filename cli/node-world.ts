@@ -1,18 +1,7 @@
-import { readFileSync } from 'node:fs'
 import os from 'node:os'
-import { GrpcTransport } from '../base/grpc-transport.ts'
-import { silentLogger } from '../base/logger.ts'
-import { NodeClock } from '../base/node-clock.ts'
-import { NodeFileSystem } from '../base/node-file-system.ts'
-import { type LogLevel, nodeLogger } from '../base/node-logger.ts'
-import { NodeRandom } from '../base/node-random.ts'
+import type { LogLevel } from '../base/node-logger.ts'
 import type { Seams } from '../base/seams.ts'
-import { type Method, TransportError } from '../base/transport.ts'
-import { ControllerClient } from '../proto/controller-client.ts'
-import { decodeError, OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
-import { nodeMethods } from '../proto/methods.ts'
-import { JobLanes } from './job-lanes.ts'
 import type { Controllers, Database, World } from './world.ts'
 
 /** The real world: this process's streams, gRPC, this machine. */
@@ -31,55 +20,29 @@ export class NodeWorld implements World {
     return await connect(options)
   }
 
-  controllers(addresses: readonly string[]): Controllers {
-    const transport = new GrpcTransport({ logger: silentLogger })
-    return new ControllerClient({ transport, clock: new NodeClock(), random: new NodeRandom(), logger: silentLogger, addresses })
+  async controllers(addresses: readonly string[]): Promise<Controllers> {
+    const { controllersAt } = await import('./cluster-calls.ts')
+    return controllersAt(addresses)
   }
 
-  nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply> {
-    return this.#askNode(nodeMethods.status, address, request as pb.v1.NodeStatusRequest, timeoutMs)
+  async nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply> {
+    const { nodeStatus } = await import('./cluster-calls.ts')
+    return await nodeStatus(address, request, timeoutMs)
   }
 
-  transferLeader(address: string, request: pb.v1.TransferLeaderRequest.$Properties, timeoutMs: number): Promise<pb.v1.TransferLeaderReply> {
-    return this.#askNode(nodeMethods.transferLeader, address, request as pb.v1.TransferLeaderRequest, timeoutMs)
-  }
-
-  async #askNode<Request, Reply extends { readonly error?: pb.v1.Error.$Properties | null }>(
-    method: Method<Request, Reply>,
+  async transferLeader(
     address: string,
-    request: Request,
+    request: pb.v1.TransferLeaderRequest.$Properties,
     timeoutMs: number,
-  ): Promise<Reply> {
-    const channel = new GrpcTransport({ logger: silentLogger }).connect(address)
-    try {
-      const reply = await channel.unary(method, request, { timeoutMs })
-      if (reply.error) throw decodeError(reply.error)
-      return reply
-    } catch (error) {
-      if (!(error instanceof TransportError)) throw error
-      throw new OstrakaError('UNAVAILABLE', `${address} does not answer: ${error.message}`, true)
-    } finally {
-      channel.close()
-    }
+  ): Promise<pb.v1.TransferLeaderReply> {
+    const { transferLeader } = await import('./cluster-calls.ts')
+    return await transferLeader(address, request, timeoutMs)
   }
 
-  seams(logLevel: string, fields: object): Seams {
-    const logger = nodeLogger(logLevel as LogLevel, fields)
-    return {
-      logger,
-      clock: new NodeClock(),
-      random: new NodeRandom(),
-      fileSystem: new NodeFileSystem(),
-      executor: new JobLanes(),
-      transport: new GrpcTransport({ logger, descriptor: protoDescriptor() }),
-    }
+  async seams(logLevel: string, fields: object): Promise<Seams> {
+    const { serverSeams } = await import('./server-seams.ts')
+    return serverSeams(logLevel as LogLevel, fields)
   }
-}
-
-/** Made by the build from `proto/*.proto`. */
-function protoDescriptor(): object {
-  const descriptor: unknown = JSON.parse(readFileSync(new URL('../proto/gen/descriptor.json', import.meta.url), 'utf8'))
-  return descriptor as object
 }
 
 /** A container may run under a user id that has no name. */

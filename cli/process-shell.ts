@@ -1,11 +1,12 @@
 import { DiskError, systemErrorCode } from '../base/errors.ts'
 import { makeFolderDurably } from '../base/file-system.ts'
+import type { Logger } from '../base/logger.ts'
 import { type FolderLock, lockFolder } from '../base/node-folder-lock.ts'
 import type { Seams } from '../base/seams.ts'
 import type { ListenAddress } from '../base/transport.ts'
 import type { ProcessSettings, RunningProcess } from '../raft/process.ts'
 import { type ExitCode, exitCode } from './exit-code.ts'
-import { HttpEndpoint } from './http-endpoint.ts'
+import type { HttpEndpoint } from './http-endpoint.ts'
 import type { TuningFlags } from './settings.ts'
 import type { World } from './world.ts'
 
@@ -33,7 +34,7 @@ export interface ShellOptions {
  */
 export async function runProcess(world: World, options: ShellOptions): Promise<ExitCode> {
   const { flags } = options
-  const seams = world.seams(flags['log-level'], { id: flags.id })
+  const seams = await world.seams(flags['log-level'], { id: flags.id })
   const stop = new StopRequest(options)
   let lock: FolderLock | undefined
   let http: HttpEndpoint | undefined
@@ -41,7 +42,7 @@ export async function runProcess(world: World, options: ShellOptions): Promise<E
   try {
     await makeFolderDurably(seams.fileSystem, flags.data)
     lock = await lockFolder(flags.data)
-    if (flags.http !== undefined) http = await HttpEndpoint.open(flags.http, seams.logger)
+    if (flags.http !== undefined) http = await openHttp(flags.http, seams.logger)
     const starting = options.start(settingsOf(flags, http?.address ?? ''), seams, (error) => stop.fail(error))
     running = await Promise.race([starting, stop.requested.then(() => undefined)])
     if (running === undefined) {
@@ -64,6 +65,11 @@ export async function runProcess(world: World, options: ShellOptions): Promise<E
     stop.dispose()
   }
   return stop.outcome()
+}
+
+async function openHttp(address: string, logger: Logger): Promise<HttpEndpoint> {
+  const { HttpEndpoint } = await import('./http-endpoint.ts')
+  return await HttpEndpoint.open(address, logger)
 }
 
 const diskCodes: ReadonlySet<string | undefined> = new Set(['EIO', 'ENOSPC', 'EDQUOT', 'EROFS'])

@@ -30,6 +30,11 @@ export async function runCommand(world: World, words: readonly string[]): Promis
   }
 }
 
+/**
+ * All commands are declared, whichever runs: for help, and for what is told of a wrong one. So a command's module imports at its top only
+ * what its flags and their checks need; its handler imports what it does, and the packages for that, when it runs
+ * (test/e2e/start-up.test.ts holds it).
+ */
 function makeProgram(world: World, registry: Registry): Command {
   const program = new Command('ostraka')
     .description('A linearizable, sharded, multi-Raft key-value cluster')

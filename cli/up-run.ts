@@ -1,12 +1,12 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import Table from 'cli-table3'
 import { Child, type ReadyLine } from './child.ts'
 import { type ClusterPlan, type PlannedProcess, planCluster, portSpan } from './cluster-plan.ts'
 import { CommandError, type ExitCode, exitCode, usageError } from './exit-code.ts'
 import { findFreeBase, mustBeFree } from './free-ports.ts'
 import { pollUntil } from './poll.ts'
 import { tuningArguments, type UpFlags } from './settings.ts'
+import { drawTable } from './table.ts'
 import { untilStdinEndsFlag } from './until-stdin-ends.ts'
 import { openUpFolder, type Shape, type UpFolder } from './up-folder.ts'
 import type { World } from './world.ts'
@@ -47,7 +47,7 @@ export class Up {
       folder.mark()
       const started = await this.#unlessStopped(this.#start(plan, folder.shape))
       if (started !== undefined) {
-        this.#world.stdout.write(`${this.#json ? JSON.stringify(readyJson(started)) : readyTable(started)}\n`)
+        this.#world.stdout.write(`${this.#json ? JSON.stringify(readyJson(started)) : await readyText(started)}\n`)
         await new Promise<void>((resolve) => this.#whenStopped(resolve))
       }
       this.#say('stopping')
@@ -134,7 +134,7 @@ export class Up {
   }
 
   async #join(plan: ClusterPlan): Promise<void> {
-    const controllers = this.#world.controllers(plan.controllers.map(({ address }) => address))
+    const controllers = await this.#world.controllers(plan.controllers.map(({ address }) => address))
     try {
       const groups = plan.groups.map(({ name, members }) => ({
         name,
@@ -225,13 +225,16 @@ function readyJson(started: Started): object {
   }
 }
 
-function readyTable(started: Started): string {
-  const table = new Table({ head: ['node', 'address', 'pid', 'http'], style: { head: [], border: [] } })
-  for (const { child, line } of started.nodes)
-    table.push([child.id, line?.address ?? '', String(child.pid), `http://${line?.http ?? ''}/metrics`])
+async function readyText(started: Started): Promise<string> {
+  const rows = started.nodes.map(({ child, line }) => [
+    child.id,
+    line?.address ?? '',
+    String(child.pid),
+    `http://${line?.http ?? ''}/metrics`,
+  ])
   const controllers = started.controllers.map(({ address }) => address).join(',')
   return [
-    table.toString(),
+    await drawTable(['node', 'address', 'pid', 'http'], rows),
     `The cluster is ready. Controllers: ${controllers}`,
     'Try, in another terminal:  npx ostraka put greeting hello && npx ostraka get greeting',
     '^C stops it.',

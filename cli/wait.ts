@@ -26,7 +26,7 @@ export async function waitForChange(
   try {
     const look = async (leftMs: number): Promise<true | undefined> => {
       const migrations = await migrationsOf(controllers, outcome, leftMs)
-      progress.update(migrations)
+      await progress.update(migrations)
       const running = migrations.filter((migration) => !hasEnded(migration))
       missing = `${running.length} of its migrations still run: ${listed(running.map(shortly))}`
       if (running.length > 0) return undefined

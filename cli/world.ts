@@ -67,11 +67,11 @@ export interface World {
   /** What called us: 'user@host', for histories. */
   readonly author: string
   connect(options: { controllers: string[]; deadlineMs: number }): Promise<Database>
-  controllers(addresses: readonly string[]): Controllers
+  controllers(addresses: readonly string[]): Promise<Controllers>
   /** The Node service of the process at `address`. Rejects with an OstrakaError. */
   nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply>
   /** Asks the process at `address` to hand the leadership of a group over. Rejects with an OstrakaError. */
   transferLeader(address: string, request: pb.v1.TransferLeaderRequest.$Properties, timeoutMs: number): Promise<pb.v1.TransferLeaderReply>
   /** The seams of a server process. */
-  seams(logLevel: string, fields: object): Seams
+  seams(logLevel: string, fields: object): Promise<Seams>
 }

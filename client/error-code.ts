@@ -1,4 +1,5 @@
-import { decodeError, type ErrorCode } from '../proto/errors.ts'
+import { decodeError } from '../proto/error-codec.ts'
+import type { ErrorCode } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 
 export type { ErrorCode }

@@ -1,13 +1,8 @@
 import { equalBytes, fromHex, toHex, utf8, utf8Text } from '../base/bytes.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { CorruptionError, DataDirectoryMismatch } from '../base/errors.ts'
 import { type FileSystem, joinPath, makeFolderDurably, readFile, replaceFile } from '../base/file-system.ts'
 import { decodeRecordFile, encodeRecordFile } from '../base/framed-record.ts'
 import type { Random } from '../base/random.ts'
-
-/** This data directory belongs to another node or cluster, or is none of ours: exit code 78. */
-export class DataDirectoryMismatch extends Error {
-  override readonly name = 'DataDirectoryMismatch'
-}
 
 /** A process as its peers knew it when the cluster was formed. */
 export interface FormedPeer {

@@ -1,12 +1,13 @@
 import { equalBytes, toHex } from '../base/bytes.ts'
 import { type Clock, sleep } from '../base/clock.ts'
+import { DataDirectoryMismatch } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { type Route, type Transport, unaryRoute } from '../base/transport.ts'
 import { protocolVersion } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { raftMethods } from '../proto/methods.ts'
 import { sameCluster } from './cluster-id.ts'
-import { type DataDirectory, DataDirectoryMismatch, type FormedPeer } from './data-directory.ts'
+import type { DataDirectory, FormedPeer } from './data-directory.ts'
 
 /** What this version can do, beyond the protocol's version. */
 export const featureLevel = 1

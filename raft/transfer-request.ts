@@ -1,5 +1,6 @@
 import type { Logger } from '../base/logger.ts'
-import { encodeError, OstrakaError } from '../proto/errors.ts'
+import { encodeError } from '../proto/error-codec.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import type { TransferOutcome } from './leader-transfer.ts'
 import type { RaftHost } from './raft-host.ts'

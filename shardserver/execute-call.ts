@@ -1,4 +1,5 @@
-import { encodeError, OstrakaError } from '../proto/errors.ts'
+import { encodeError } from '../proto/error-codec.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import type { ProposalOutcome } from '../raft/state-machine.ts'

@@ -1,7 +1,7 @@
 import { sleep } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
 import { type CallContext, type Route, type Stream, type StreamHandlers, streamRoute, unaryRoute } from '../base/transport.ts'
-import { encodeError } from '../proto/errors.ts'
+import { encodeError } from '../proto/error-codec.ts'
 import { pb } from '../proto/messages.ts'
 import { kvMethods } from '../proto/methods.ts'
 import { ExecuteCall } from './execute-call.ts'

@@ -1,6 +1,7 @@
 import { assert } from '../base/assert.ts'
 import type { Clock } from '../base/clock.ts'
-import { encodeError, OstrakaError } from '../proto/errors.ts'
+import { encodeError } from '../proto/error-codec.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import { groupName, replicaStatus } from '../raft/replica-status.ts'

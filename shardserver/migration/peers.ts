@@ -1,5 +1,6 @@
 import { type Channel, type Method, type Transport, TransportError } from '../../base/transport.ts'
-import { decodeError, OstrakaError } from '../../proto/errors.ts'
+import { decodeError } from '../../proto/error-codec.ts'
+import { OstrakaError } from '../../proto/errors.ts'
 import type { pb } from '../../proto/messages.ts'
 
 export interface PeersParts {

@@ -1,5 +1,6 @@
 import { type Route, unaryRoute } from '../../base/transport.ts'
-import { encodeError, OstrakaError } from '../../proto/errors.ts'
+import { encodeError } from '../../proto/error-codec.ts'
+import { OstrakaError } from '../../proto/errors.ts'
 import { limits } from '../../proto/limits.ts'
 import { pb } from '../../proto/messages.ts'
 import { migrationMethods } from '../../proto/methods.ts'

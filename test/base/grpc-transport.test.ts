@@ -279,9 +279,9 @@ describe('gRPC transport', () => {
     if (info === undefined) throw new Error('no method')
     const client = new Client(address, credentials.createInsecure())
     cleanups.push(() => client.close())
-    const ask = (request: object) =>
+    const ask = (request: object, path = info.path, encode = info.requestSerialize) =>
       new Promise<unknown>((resolve, reject) => {
-        const call = client.makeBidiStreamRequest(info.path, info.requestSerialize, info.responseDeserialize)
+        const call = client.makeBidiStreamRequest(path, encode, info.responseDeserialize)
         call.on('data', (reply) => {
           resolve(reply)
           call.end()
@@ -290,7 +290,11 @@ describe('gRPC transport', () => {
         call.write(request)
       })
     expect(await ask({ listServices: '*' })).toMatchObject({ list: { service: [{ name: 'test.v1.Echo' }] } })
+    expect(await ask({ listServices: '*' }, info.path.replace('.v1.', '.v1alpha.'))).toMatchObject({
+      list: { service: [{ name: 'test.v1.Echo' }] },
+    })
     const files = (await ask({ fileContainingSymbol: 'test.v1.Echo' })) as { files: { fileDescriptorProto: Buffer[] } }
     expect(Buffer.concat(files.files.fileDescriptorProto).toString('latin1')).toContain('Text')
+    await expect(ask({}, info.path, () => Buffer.from([0xff]))).rejects.toMatchObject({ code: 3 })
   })
 })

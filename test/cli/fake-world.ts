@@ -212,7 +212,7 @@ export class FakeWorld implements World {
     return this.database
   }
 
-  controllers(addresses: readonly string[]): Controllers {
+  async controllers(addresses: readonly string[]): Promise<Controllers> {
     this.fakeControllers.addresses = addresses
     return this.fakeControllers
   }
@@ -252,7 +252,7 @@ export class FakeWorld implements World {
     return new pb.v1.TransferLeaderReply({ leader: request.node ?? '' })
   }
 
-  seams(): Seams {
+  async seams(): Promise<Seams> {
     const clock = new NodeClock()
     const fileSystem = new NodeFileSystem()
     return {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { SeededRandom } from '../../base/random.ts'
 import { leaderBackoffMs, loadBackoffMs, verdictOf } from '../../client/retry.ts'
-import { type ErrorCode, encodeError, OstrakaError } from '../../proto/errors.ts'
+import { encodeError } from '../../proto/error-codec.ts'
+import { type ErrorCode, OstrakaError } from '../../proto/errors.ts'
 
 function verdict(code: ErrorCode, whole: boolean, waitMs = 0) {
   return verdictOf(encodeError(new OstrakaError(code, 'm', true, { waitMs })), whole)

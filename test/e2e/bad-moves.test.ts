@@ -27,7 +27,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'ostraka-e2e-bad-moves-'))
   up = await Up.start(['--groups', '2', '--shards', '16', '--election-timeout-ms', '300', ...slowCopy])
   database = await connect({ controllers: [...up.ready.controllers], deadlineMs: 20_000 })
-  controllers = new NodeWorld().controllers(up.ready.controllers)
+  controllers = await new NodeWorld().controllers(up.ready.controllers)
 })
 afterAll(async () => {
   await database?.close()

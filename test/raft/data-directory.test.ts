@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { CorruptionError } from '../../base/errors.ts'
-import { DataDirectory, DataDirectoryMismatch } from '../../raft/data-directory.ts'
+import { CorruptionError, DataDirectoryMismatch } from '../../base/errors.ts'
+import { DataDirectory } from '../../raft/data-directory.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'

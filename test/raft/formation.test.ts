@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { DataDirectory, DataDirectoryMismatch } from '../../raft/data-directory.ts'
+import { DataDirectoryMismatch } from '../../base/errors.ts'
+import { DataDirectory } from '../../raft/data-directory.ts'
 import { checkFormedPeers, formController, helloRoute } from '../../raft/formation.ts'
 import type { SimDisk } from '../sim/sim-disk.ts'
 import { SimNetwork } from '../sim/sim-network.ts'

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { utf8 } from '../../base/bytes.ts'
 import { silentLogger } from '../../base/logger.ts'
-import { decodeError } from '../../proto/errors.ts'
+import { decodeError } from '../../proto/error-codec.ts'
 import { pb } from '../../proto/messages.ts'
 import { KvServer } from '../../shardserver/kv-server.ts'
 import { keyOf, TestClock, writeBatch } from './builders.ts'

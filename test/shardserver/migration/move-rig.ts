@@ -1,7 +1,8 @@
 /** Six machines, two groups of three, and controllers in memory: everything between them is what runs on nodes. */
 import { must } from '../../../base/assert.ts'
 import { Config } from '../../../proto/config.ts'
-import { decodeError, OstrakaError } from '../../../proto/errors.ts'
+import { decodeError } from '../../../proto/error-codec.ts'
+import { OstrakaError } from '../../../proto/errors.ts'
 import { pb } from '../../../proto/messages.ts'
 import { migrationMethods } from '../../../proto/methods.ts'
 import { isEnded, type Migration, type MigrationPhase } from '../../../proto/migration.ts'

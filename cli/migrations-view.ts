@@ -1,0 +1,98 @@
+import type { Invocation } from './invocation.ts'
+import { hasEnded, type MigrationJson, migrationJson } from './migration-json.ts'
+import { migrationLine, migrationsTable } from './migrations-table.ts'
+import type { Controllers } from './world.ts'
+
+const refreshMs = 500
+/** Ended ones that the live view still shows. */
+const endedShown = 10
+
+async function ask(invocation: Invocation, controllers: Controllers): Promise<MigrationJson[]> {
+  return (await controllers.migrations({ timeoutMs: invocation.timeoutMs() })).map(migrationJson)
+}
+
+export async function showMigrations(invocation: Invocation, controllers: Controllers): Promise<void> {
+  const migrations = await ask(invocation, controllers)
+  await invocation.printDrawn(migrations, () => migrationsTable(migrations, Date.now()))
+}
+
+/** Ends with ^C, or by the error of a controller that does not answer in time. */
+export async function watchMigrations(invocation: Invocation, controllers: Controllers): Promise<never> {
+  const { stdout } = invocation.world
+  const view = !invocation.json && stdout.isTTY === true ? new LiveView(stdout) : new ChangeLog(invocation)
+  for (;;) {
+    await view.show(await ask(invocation, controllers))
+    await new Promise((resolve) => setTimeout(resolve, refreshMs))
+  }
+}
+
+interface Screen {
+  write(text: string): boolean
+  readonly rows?: number
+  readonly columns?: number
+}
+
+/** Draws over what it drew before. */
+class LiveView {
+  readonly #output: Screen
+  readonly #seen = new Map<number, { bytes: number; atMs: number }>()
+  readonly #rates = new Map<number, number>()
+  #lines = 0
+
+  constructor(output: Screen) {
+    this.#output = output
+  }
+
+  async show(migrations: readonly MigrationJson[]): Promise<void> {
+    for (const migration of migrations) this.#measure(migration)
+    const running = migrations.filter((migration) => !hasEnded(migration))
+    const ended = migrations.filter(hasEnded).slice(-endedShown)
+    const text = `${running.length} running\n${await migrationsTable([...ended, ...running], Date.now(), this.#rates)}`
+    // What does not fit could not be drawn over.
+    const { rows = 1000, columns = 1000 } = this.#output
+    const lines = text
+      .split('\n')
+      .slice(0, Math.max(3, rows - 1))
+      .map((line) => line.slice(0, columns))
+    const up = this.#lines === 0 ? '' : `\u001b[${this.#lines}A\u001b[0J`
+    this.#output.write(`${up}${lines.join('\n')}\n`)
+    this.#lines = lines.length
+  }
+
+  /** Bytes per second since the last look, smoothed. */
+  #measure(migration: MigrationJson): void {
+    const { id, bytesCopied } = migration
+    const nowMs = performance.now()
+    const before = this.#seen.get(id)
+    if (hasEnded(migration)) {
+      this.#rates.delete(id)
+      this.#seen.delete(id)
+      return
+    }
+    this.#seen.set(id, { bytes: bytesCopied, atMs: nowMs })
+    if (before === undefined || nowMs <= before.atMs) return
+    const rate = (Math.max(0, bytesCopied - before.bytes) * 1000) / (nowMs - before.atMs)
+    this.#rates.set(id, 0.7 * (this.#rates.get(id) ?? rate) + 0.3 * rate)
+  }
+}
+
+/** A line for each migration that is new or has changed; of what had ended before nothing. */
+class ChangeLog {
+  readonly #invocation: Invocation
+  #told: Map<number, string> | undefined
+
+  constructor(invocation: Invocation) {
+    this.#invocation = invocation
+  }
+
+  show(migrations: readonly MigrationJson[]): void {
+    const now = new Map<number, string>()
+    for (const migration of migrations) {
+      const json = JSON.stringify(migration)
+      now.set(migration.id, json)
+      const isNews = this.#told === undefined ? !hasEnded(migration) : this.#told.get(migration.id) !== json
+      if (isNews) this.#invocation.print(migration, migrationLine(migration))
+    }
+    this.#told = now
+  }
+}

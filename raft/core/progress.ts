@@ -2,7 +2,7 @@ import { Inflights } from './inflights.ts'
 import type { ProgressState, ProgressStatus, ReplicaNumber, SnapshotMeta } from './types.ts'
 
 /**
- * What a leader knows of one replica. Invariant: match < next. Every change of state is a method here; `Leadership` decides when.
+ * What a leader knows of one replica. Invariant: match < next. Every change of state is a method here; `Replication` decides when.
  */
 export class Progress {
   readonly replica: ReplicaNumber

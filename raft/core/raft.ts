@@ -288,7 +288,7 @@ export class Raft {
 
   /** What a driver's lease rests on; undefined unless this replica leads. */
   get office(): LeaseBasis | undefined {
-    return this.#leadership
+    return this.#leadership?.leaseBasis
   }
 
   /** The entries of a Ready that ended with (term, index) are durable. Once per Ready with entries, in their order. */

@@ -1,18 +1,19 @@
 import { assert } from '../../base/assert.ts'
-import { Announced } from './announced.ts'
 import { Ballot } from './ballot.ts'
-import { Campaign } from './campaign.ts'
 import { encodeConfChange } from './conf-change-codec.ts'
 import { changeConf } from './conf-changer.ts'
 import { ElectionTimer } from './election-timer.ts'
+import { Elections } from './elections.ts'
 import { Following } from './following.ts'
 import { ForwardedReads } from './forwarded-reads.ts'
-import { Leadership } from './leadership.ts'
-import { Membership } from './membership.ts'
-import { draftMessage, Outbox } from './message.ts'
-import { leavesQuiet } from './quiescence.ts'
+import type { Leadership } from './leadership.ts'
+import type { Membership } from './membership.ts'
+import { Outbox } from './message.ts'
 import { RaftLog } from './raft-log.ts'
 import { ReadAnswers } from './read-answers.ts'
+import { ReadyMaker } from './ready-maker.ts'
+import { Roles } from './roles.ts'
+import { TermGate } from './term-gate.ts'
 import {
   type ConfChange,
   type ConfChangeResult,
@@ -28,68 +29,61 @@ import {
   type ReplicaNumber,
   type Role,
   type SnapshotMeta,
-  type SoftState,
   type TransferResult,
 } from './types.ts'
 import { VotePromise } from './vote-promise.ts'
 
-/** One replica of one group: synchronous, without clock, disk or network. `raft/README.md` states what its driver owes it. */
+/**
+ * One replica of one group: synchronous, without clock, disk or network. `raft/README.md` states what its driver owes it. What the driver calls, and
+ * each message, goes to the part that it concerns; the parts share the log and the outbox.
+ */
 export class Raft {
-  readonly #options: CoreOptions
   readonly #self: ReplicaNumber
   readonly #log: RaftLog
-  readonly #outbox = new Outbox()
+  readonly #forwarded: ForwardedReads
   readonly #following: Following
-  readonly #timer: ElectionTimer
-  #membership: Membership
-
   readonly #ballot: Ballot
-  /** The state machine has what its entries need: this replica may lead. */
-  #fit = true
-  #role: Role = 'follower'
-  #leader: ReplicaNumber = NONE
-  /** While this replica leads. */
-  #leadership: Leadership | undefined
-  #mayCampaign = true
-  /** The leader that told this replica to campaign, since its last heartbeat; until the voters are known for sure it waits. */
-  #offeredBy: ReplicaNumber = NONE
-  /** While this replica is a (pre-)candidate. */
-  #campaign: Campaign | undefined
-  /** Neither ticks nor sends until it is woken. A leader: all its followers have said the same. */
-  #quiet = false
+  readonly #timer: ElectionTimer
+  readonly #promise: VotePromise
+  readonly #roles: Roles
+  readonly #elections: Elections
+  readonly #gate: TermGate
+  readonly #readyMaker: ReadyMaker
   /** The newest tick. */
   #at = 0
 
-  readonly #reads = new ReadAnswers()
-  readonly #forwarded: ForwardedReads
-  readonly #promise: VotePromise
-
-  readonly #announced: Announced
-  /** Whatever the next Ready says, it must be durable before what came of it may leave. */
-  #mustSync = false
-
   constructor(options: CoreOptions) {
-    assert(options.self >= 1, 'a replica number is 1 or more')
-    assert(options.heartbeatTicks >= 1 && options.electionTicks > options.heartbeatTicks, 'electionTicks must exceed heartbeatTicks')
-    this.#options = options
-    this.#self = options.self
-    this.#membership = new Membership(options.conf)
-    this.#log = new RaftLog(options.log, options.hardState.commit, options.applied)
-    this.#ballot = new Ballot(this.#self, options.hardState, this.#log, this.#outbox)
-    this.#promise = new VotePromise(options)
-    this.#following = new Following(this.#self, this.#log, this.#outbox, this.#promise.isGiven)
-    this.#forwarded = new ForwardedReads(options, this.#outbox, this.#reads)
-    this.#timer = new ElectionTimer(options.electionTicks, options.random)
-    const softState: SoftState = { role: 'follower', leader: NONE, term: options.hardState.term }
-    this.#announced = new Announced(options.hardState, softState, this.#log.applied)
+    const { self, hardState, electionTicks, heartbeatTicks, random } = options
+    assert(self >= 1, 'a replica number is 1 or more')
+    assert(heartbeatTicks >= 1 && electionTicks > heartbeatTicks, 'electionTicks must exceed heartbeatTicks')
+    const outbox = new Outbox()
+    const reads = new ReadAnswers()
+    const log = new RaftLog(options.log, hardState.commit, options.applied)
+    const ballot = new Ballot(self, hardState, log, outbox)
+    const promise = new VotePromise(options)
+    const following = new Following(self, log, outbox, promise.isGiven)
+    const forwarded = new ForwardedReads(options, outbox, reads)
+    const timer = new ElectionTimer(electionTicks, random)
+    const roles = new Roles({ options, log, outbox, reads, forwarded, following, ballot, timer, promise })
+    this.#self = self
+    this.#log = log
+    this.#forwarded = forwarded
+    this.#following = following
+    this.#ballot = ballot
+    this.#timer = timer
+    this.#promise = promise
+    this.#roles = roles
+    this.#elections = new Elections({ options, log, outbox, roles, following, timer, promise })
+    this.#gate = new TermGate(options.checkQuorum, ballot, roles, timer, promise)
+    this.#readyMaker = new ReadyMaker({ hardState, log, outbox, reads, following, ballot, roles })
   }
 
   get role(): Role {
-    return this.#role
+    return this.#roles.role
   }
 
   get leader(): ReplicaNumber {
-    return this.#leader
+    return this.#roles.leader
   }
 
   get term(): number {
@@ -114,7 +108,7 @@ export class Raft {
   }
 
   get membership(): Membership {
-    return this.#membership
+    return this.#roles.membership
   }
 
   /** Of all replicas, this one included; empty unless this replica leads. */
@@ -135,26 +129,21 @@ export class Raft {
   /** `at`: the number of the tick, the same for all groups of a process; by default one more than the last. A quiet replica needs none. */
   tick(at = this.#at + 1): void {
     this.#at = at
-    if (this.#quiet) return
+    if (this.quiet) return
     this.#promise.tick()
-    this.#forwarded.tick(this.#leader, this.#term)
-    if (this.#leadership !== undefined) {
-      if (!this.#leadership.tick(at)) this.#becomeFollower(this.#term, NONE)
-      else this.#quiet = this.#leadership.isQuiet
-      return
-    }
-    if (this.#timer.tick() && this.#promotable) this.campaign()
+    this.#forwarded.tick(this.leader, this.term)
+    if (this.#leadership === undefined) this.#elections.tick()
+    else if (!this.#leadership.tick(at)) this.#roles.stepDown()
+    else if (this.#leadership.isQuiet) this.#roles.becomeQuiet()
   }
 
   /** Starts an election now. With PreVote that disturbs nobody who still hears a leader. */
   campaign(): void {
-    if (this.#leadership !== undefined || !this.#promotable || this.#promise.holds) return
-    if (this.#options.preVote) this.#becomePreCandidate()
-    else this.#becomeCandidate()
+    this.#elections.maybeCampaign()
   }
 
   get quiet(): boolean {
-    return this.#quiet
+    return this.#roles.quiet
   }
 
   /**
@@ -162,15 +151,7 @@ export class Raft {
    * if its heartbeats had failed to come for as long. Whatever else reaches a quiet replica wakes it by itself, as if it had heard the leader just now.
    */
   wake(silentTicks = 0): void {
-    if (!this.#quiet) return
-    this.#quiet = false
-    if (this.#leadership !== undefined) {
-      this.#leadership.wake()
-    } else {
-      this.#timer.resume(silentTicks)
-      this.#promise.tick(silentTicks)
-      if (this.#leader !== NONE) this.#following.sayQuiet(this.#leader, this.#term, 0, false)
-    }
+    this.#roles.wake(silentTicks)
   }
 
   /**
@@ -178,7 +159,7 @@ export class Raft {
    * guess: who still hears the leader refuses the pre-vote, but this replica would help others to replace it.
    */
   leaderLost(leader: ReplicaNumber, delayTicks: number): void {
-    if (leader === NONE || this.#leader !== leader || this.#role !== 'follower') return
+    if (leader === NONE || this.leader !== leader || this.role !== 'follower') return
     this.forgetLeader()
     this.#timer.dueIn(delayTicks)
   }
@@ -188,8 +169,7 @@ export class Raft {
    * again. It goes on voting and, where it leads, leading: who wants that to end transfers the leadership.
    */
   allowCampaign(allowed: boolean): void {
-    this.#mayCampaign = allowed
-    if (!allowed && this.#campaign !== undefined) this.#becomeFollower(this.#term, NONE)
+    this.#elections.allow(allowed)
   }
 
   /**
@@ -199,7 +179,7 @@ export class Raft {
    */
   transferLeadership(to: ReplicaNumber): TransferResult {
     if (this.#leadership === undefined) return 'not-leader'
-    if (!this.#membership.conf.voters.includes(to)) return 'not-a-voter'
+    if (!this.membership.conf.voters.includes(to)) return 'not-a-voter'
     this.wake()
     this.#leadership.transferTo(to)
     return to === this.#self ? 'leading' : 'begun'
@@ -215,18 +195,17 @@ export class Raft {
    * otherwise; it votes and appends as before.
    */
   setFit(fit: boolean): void {
-    this.#fit = fit
-    if (!fit && this.#role !== 'follower') this.#becomeFollower(this.#term, NONE)
+    this.#elections.setFit(fit)
   }
 
   propose(datas: readonly Uint8Array[]): ProposeResult {
-    if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.#leader }
+    if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.leader }
     if (this.transferee !== NONE) return { ok: false, reason: 'transferring', leader: this.#self }
     assert(datas.length > 0, 'a proposal has at least one entry')
     this.wake()
     const firstIndex = this.#leadership.propose(datas)
     if (firstIndex === undefined) return { ok: false, reason: 'overloaded', leader: this.#self }
-    return { ok: true, term: this.#term, firstIndex }
+    return { ok: true, term: this.term, firstIndex }
   }
 
   /**
@@ -234,12 +213,12 @@ export class Raft {
    * with it and means nothing to the core.
    */
   proposeConfChange(change: ConfChange, context: Uint8Array): ConfChangeResult {
-    if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.#leader }
+    if (this.#leadership === undefined) return { ok: false, reason: 'not-leader', leader: this.leader }
     if (this.transferee !== NONE) return { ok: false, reason: 'transferring', leader: this.#self }
     const refusal = this.#leadership.refusalOf(change)
     if (refusal !== undefined) return { ok: false, reason: refusal, leader: this.#self }
     this.wake()
-    return { ok: true, term: this.#term, firstIndex: this.#leadership.proposeConfChange(encodeConfChange(change, context)) }
+    return { ok: true, term: this.term, firstIndex: this.#leadership.proposeConfChange(encodeConfChange(change, context)) }
   }
 
   /**
@@ -247,9 +226,9 @@ export class Raft {
    * configuration that holds from now on.
    */
   applyConfChange(change: ConfChange): ConfState {
-    const outcome = changeConf(this.#membership.conf, change)
+    const outcome = changeConf(this.membership.conf, change)
     assert(outcome.ok, `a committed membership change cannot be applied: ${outcome.ok ? '' : outcome.reason}`)
-    this.#enterMembership(outcome.conf)
+    this.#roles.enterMembership(outcome.conf)
     return outcome.conf
   }
 
@@ -258,10 +237,7 @@ export class Raft {
    * clock go on. For a driver that knows that the leader is gone.
    */
   forgetLeader(): void {
-    if (this.#role !== 'follower') return
-    this.#forwarded.loseAll()
-    this.#leader = NONE
-    this.#quiet = false
+    this.#roles.forgetLeader()
   }
 
   /**
@@ -280,9 +256,9 @@ export class Raft {
    * known here.
    */
   forwardReadIndex(context: number): boolean {
-    if (this.#role !== 'follower' || this.#leader === NONE) return false
+    if (this.role !== 'follower' || this.leader === NONE) return false
     this.wake()
-    this.#forwarded.ask(context, this.#leader, this.#term)
+    this.#forwarded.ask(context, this.leader, this.term)
     return true
   }
 
@@ -300,7 +276,7 @@ export class Raft {
   applied(index: number): void {
     this.#log.appliedTo(index)
     this.#leadership?.appliedTo(index)
-    if (this.#offeredBy !== NONE) this.#maybeTakeOffice()
+    this.#elections.maybeTakeOffice()
   }
 
   /** What `LogView.entries` could not give at once is in memory now. */
@@ -330,120 +306,62 @@ export class Raft {
       this.snapshotFailed()
       return false
     }
-    const reset = this.#following.installed(meta, this.#leader, this.#term)
-    this.#enterMembership(meta.conf)
-    this.#mustSync = true
+    const reset = this.#following.installed(meta, this.leader, this.term)
+    this.#roles.enterMembership(meta.conf)
+    this.#readyMaker.requireSync()
     return reset
   }
 
   /** The offered snapshot could not be had, or is no longer wanted. The leader may offer another. */
   snapshotFailed(): void {
-    this.#following.failed(this.#leader, this.#term)
+    this.#following.failed(this.leader, this.term)
   }
 
   /** Takes one message. One that is for another replica, of an older term or from a stranger does no harm. */
   step(message: Message): void {
     if (message.to !== this.#self || message.term < 1) return
     if (message.from === this.#self && message.type !== MessageType.VoteResponse) return
-    if (this.#quiet) this.#maybeWakeBy(message)
-    if (message.term < this.#term) this.#ballot.answerOlderTerm(message)
-    else if (this.#promise.forbids(message)) return
-    else if (message.term === this.#term || this.#enterNewerTerm(message)) this.#dispatch(message)
+    this.#roles.maybeWakeBy(message)
+    if (this.#gate.admit(message)) this.#dispatch(message)
   }
 
   hasReady(): boolean {
-    return (
-      !this.#outbox.isEmpty ||
-      this.#log.hasUnhanded ||
-      this.#leadership?.hasWork === true ||
-      this.#announced.commitMoved(this.#log.commit) ||
-      this.#following.offer !== undefined ||
-      !this.#reads.isEmpty ||
-      this.#mustSync ||
-      this.#hardStateMoved ||
-      this.#softStateMoved
-    )
+    return this.#readyMaker.hasNews
   }
 
   ready(): Ready {
-    this.#leadership?.flush()
-    const { term, vote } = this.#ballot
-    const { commit } = this.#log
-    const hardState = this.#hardStateMoved ? { term, vote, commit } : undefined
-    const softState = this.#softStateMoved ? { role: this.#role, leader: this.#leader, term } : undefined
-    const entries = this.#log.handOut()
-    const ready: Ready = {
-      messages: this.#outbox.takeAtOnce(),
-      messagesAfterAppend: this.#outbox.takeAfterAppend(),
-      hardState,
-      mustSync: this.#mustSync || entries.length > 0 || this.#announced.ballotMoved(term, vote),
-      entries,
-      snapshot: this.#following.offer,
-      commit,
-      readStates: this.#reads.takeStates(),
-      lostReads: this.#reads.takeLost(),
-      softState,
-    }
-    this.#announced.say(hardState, softState, commit)
-    this.#mustSync = false
-    this.#following.offerShown()
-    return ready
+    return this.#readyMaker.make()
   }
 
-  // ---- terms ----
-
-  get #term(): number {
-    return this.#ballot.term
-  }
-
-  /** Returns false if the message is done with. */
-  #enterNewerTerm(message: Message): boolean {
-    switch (message.type) {
-      case MessageType.PreVote:
-        return !this.#heldByLease(message)
-      case MessageType.PreVoteResponse:
-        // A grant carries the term that was asked for, which nobody is in yet.
-        if (!message.reject) return true
-        break
-      case MessageType.Vote:
-        if (this.#heldByLease(message)) return false
-        break
-    }
-    this.#becomeFollower(message.term, isFromLeader(message) ? message.from : NONE)
-    return true
-  }
-
-  /** Whoever hears a leader helps nobody to replace it, so that a replica that was cut off does not disturb the others (thesis, 4.2.3). */
-  #heldByLease(message: Message): boolean {
-    const forced = message.context === 1
-    if (forced || !this.#options.checkQuorum) return false
-    return this.#leader !== NONE && (this.#leadership !== undefined || this.#timer.withinMinimum)
+  /** While this replica leads. */
+  get #leadership(): Leadership | undefined {
+    return this.#roles.leadership
   }
 
   #dispatch(message: Message): void {
     switch (message.type) {
       case MessageType.PreVote:
       case MessageType.Vote:
-        if (this.#ballot.answer(message, this.#leader)) this.#timer.reset()
+        if (this.#ballot.answer(message, this.leader)) this.#timer.reset()
         break
       case MessageType.PreVoteResponse:
       case MessageType.VoteResponse:
-        this.#handleVoteResponse(message)
+        this.#elections.handleVoteResponse(message)
         break
       case MessageType.Append:
-        this.#follow(message.from)
+        this.#roles.follow(message.from)
         // Entries tell changes of the membership, not what it was before them.
-        if (this.#membership.isEmpty) this.#following.askForSnapshot(message)
+        if (this.membership.isEmpty) this.#following.askForSnapshot(message)
         else this.#following.handleAppend(message)
         break
       case MessageType.Heartbeat:
-        this.#follow(message.from)
+        this.#roles.follow(message.from)
         // Who still wants to hand its office over says so again when the heartbeat is answered.
-        this.#offeredBy = NONE
+        this.#roles.offerSettled()
         this.#following.handleHeartbeat(message)
         break
       case MessageType.Snapshot:
-        this.#follow(message.from)
+        this.#roles.follow(message.from)
         this.#following.handleSnapshot(message)
         break
       case MessageType.AppendResponse:
@@ -456,172 +374,22 @@ export class Raft {
         this.#leadership?.handleReadIndex(message)
         break
       case MessageType.ReadIndexResponse:
-        if (message.from === this.#leader) this.#forwarded.handleResponse(message)
+        if (message.from === this.leader) this.#forwarded.handleResponse(message)
         break
       case MessageType.SnapshotStatus:
         this.#leadership?.handleSnapshotStatus(message)
         break
       case MessageType.Quiesce:
-        this.#follow(message.from)
-        this.#handleQuiesce(message)
+        this.#roles.follow(message.from)
+        this.#roles.handleQuiesce(message, this.#elections.isFit && this.#forwarded.isEmpty)
         break
       case MessageType.QuiesceResponse:
         this.#leadership?.handleQuiesceResponse(message)
         break
       case MessageType.TimeoutNow:
         if (message.reject) this.#leadership?.handleTransferRefused(message)
-        else this.#handleTimeoutNow(message)
+        else this.#elections.handleTimeoutNow(message)
         break
     }
   }
-
-  // ---- roles ----
-
-  /** A voter whose state machine is whole and not being replaced, that knows the voters as of what is committed, and that may. */
-  get #promotable(): boolean {
-    return (
-      this.#mayCampaign &&
-      this.#fit &&
-      !this.#following.isInstalling &&
-      this.#membership.isVoter(this.#self) &&
-      !this.#log.hasUnappliedConfChange
-    )
-  }
-
-  #becomeFollower(term: number, leader: ReplicaNumber): void {
-    this.#leave('follower', leader)
-    this.#ballot.termTo(term)
-  }
-
-  #becomePreCandidate(): void {
-    this.#leave('preCandidate', NONE)
-    this.#campaign = new Campaign(this.#self, MessageType.PreVote, this.#term + 1, this.#membership)
-    this.#campaign.ask(this.#log, this.#outbox, false)
-    // Nothing is promised by a pre-vote, so its own counts at once.
-    this.#countVote(this.#campaign, this.#self, true)
-  }
-
-  /** `forced`: at the leader's own wish, so that no lease holds the votes back. */
-  #becomeCandidate(forced = false): void {
-    this.#leave('candidate', NONE)
-    this.#ballot.stand()
-    this.#campaign = new Campaign(this.#self, MessageType.Vote, this.#term, this.#membership)
-    this.#campaign.ask(this.#log, this.#outbox, forced)
-    // Its own vote counts only when it is durable, like everyone's.
-    this.#outbox.sendAfterAppend(draftMessage(MessageType.VoteResponse, this.#self, this.#self, this.#term))
-  }
-
-  #becomeLeader(): void {
-    this.#leave('leader', this.#self)
-    this.#leadership = new Leadership(this.#options, this.#term, this.#log, this.#outbox, this.#reads, this.#membership)
-  }
-
-  #leave(role: Role, leader: ReplicaNumber): void {
-    this.#leadership?.end()
-    this.#leadership = undefined
-    this.#forwarded.loseAll()
-    this.#role = role
-    this.#leader = leader
-    this.#campaign = undefined
-    this.#offeredBy = NONE
-    this.#quiet = false
-    this.#timer.reset()
-  }
-
-  // ---- elections ----
-
-  #handleTimeoutNow(message: Message): void {
-    if (this.#role !== 'follower') return
-    this.#offeredBy = message.from
-    this.#maybeTakeOffice()
-  }
-
-  /** The leader wants this replica to lead: no pre-vote, since nobody is disturbed who does not want to be. */
-  #maybeTakeOffice(): void {
-    if (this.#log.hasUnappliedConfChange) return
-    const leader = this.#offeredBy
-    this.#offeredBy = NONE
-    if (this.#promotable) {
-      this.#becomeCandidate(true)
-    } else {
-      const answer = draftMessage(MessageType.TimeoutNow, this.#self, leader, this.#term)
-      answer.reject = true
-      this.#outbox.send(answer)
-    }
-  }
-
-  #handleVoteResponse(message: Message): void {
-    this.#learnCommit(message)
-    if (this.#campaign?.isAnsweredBy(message)) this.#countVote(this.#campaign, message.from, !message.reject)
-  }
-
-  /**
-   * A committed entry of the answerer's that is in this log too is committed here as well. Else a group could be stuck: a leader whose removal is
-   * committed, and who alone knows it, asks for no votes and has too long a log to give its own, and the others need it until they know.
-   */
-  #learnCommit({ index, logTerm }: Message): void {
-    if (this.#leadership !== undefined || index <= this.#log.commit || this.#log.term(index) !== logTerm) return
-    this.#log.commitTo(index)
-    if (this.#campaign !== undefined && this.#log.hasUnappliedConfChange) this.#becomeFollower(this.#term, NONE)
-  }
-
-  #countVote(campaign: Campaign, from: ReplicaNumber, granted: boolean): void {
-    const result = campaign.count(from, granted)
-    if (result === 'lost') this.#becomeFollower(this.#term, NONE)
-    else if (result === 'won' && this.#role === 'preCandidate') this.#becomeCandidate()
-    else if (result === 'won') this.#becomeLeader()
-  }
-
-  // ---- membership ----
-
-  #enterMembership(conf: ConfState): void {
-    this.#membership = new Membership(conf)
-    // Votes were asked of others.
-    if (this.#campaign !== undefined) this.#becomeFollower(this.#term, NONE)
-    if (this.#leadership === undefined) return
-    this.#leadership.changeMembership(this.#membership)
-    if (this.#membership.isVoter(this.#self) || !this.#options.stepDownOnRemoval) return
-    this.#leadership.sayFarewell()
-    this.#becomeFollower(this.#term, NONE)
-  }
-
-  // ---- following ----
-
-  /** `leader` leads this term. */
-  #follow(leader: ReplicaNumber): void {
-    assert(this.#leadership === undefined, `replica ${leader} leads term ${this.#term}, which this replica leads`)
-    assert(this.#leader === NONE || this.#leader === leader, `replicas ${this.#leader} and ${leader} both lead term ${this.#term}`)
-    if (this.#role !== 'follower') this.#leave('follower', leader)
-    this.#leader = leader
-    this.#timer.reset()
-    this.#promise.renew()
-  }
-
-  #handleQuiesce(message: Message): void {
-    const wasQuiet = this.#quiet
-    this.#quiet = this.#following.handleQuiesce(message, this.#fit && this.#forwarded.isEmpty)
-    if (wasQuiet && !this.#quiet) this.#timer.reset()
-  }
-
-  /** The leader knows that it woke this replica; anybody else may have woken it alone, and then it asks the leader for heartbeats. */
-  #maybeWakeBy(message: Message): void {
-    if (leavesQuiet(message)) return
-    if (this.#leadership === undefined && message.from === this.#leader) this.#quiet = false
-    else this.wake()
-  }
-
-  // ---- what the next Ready says ----
-
-  get #hardStateMoved(): boolean {
-    return this.#announced.hardStateMoved(this.#term, this.#ballot.vote, this.#log.commit)
-  }
-
-  get #softStateMoved(): boolean {
-    return this.#announced.softStateMoved(this.#role, this.#leader, this.#term)
-  }
-}
-
-/** Only who leads the message's term sends it. */
-function isFromLeader({ type }: Message): boolean {
-  return type === MessageType.Append || type === MessageType.Heartbeat || type === MessageType.Snapshot || type === MessageType.Quiesce
 }

@@ -19,6 +19,7 @@ import type { Message } from './core/types.ts'
 import { decodeHeartbeats, type ReceivedHeartbeat } from './heartbeat-columns.ts'
 import type { Envelope } from './message-codec.ts'
 import { Outbox } from './outbox.ts'
+import type { Turn } from './turn.ts'
 
 /**
  * Carries Raft messages between nodes. Every node receives on streams that it dialled itself (the receiving end of a dialled stream is the
@@ -34,6 +35,7 @@ const retryMsMax = 1000
 export interface MessengerOptions {
   readonly transport: Transport
   readonly clock: Clock
+  readonly turn: Pick<Turn, 'leave'>
   readonly random: Random
   readonly logger: Logger
   /** This node's id. */
@@ -128,7 +130,7 @@ export class Messenger {
         if (request.lane === pb.v1.Lane.CONTROL) node = request.id
         key = outboxKey(request.id, request.lane)
         this.#outboxes.get(key)?.end()
-        outbox = new Outbox(stream, this.#options.clock, this.#options.clusterId)
+        outbox = new Outbox(stream, this.#options.turn, this.#options.clusterId)
         this.#outboxes.set(key, outbox)
       },
       onDrain: () => outbox?.drained(),

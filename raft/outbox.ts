@@ -1,9 +1,9 @@
-import type { Clock } from '../base/clock.ts'
 import type { Stream } from '../base/transport.ts'
 import { pb } from '../proto/messages.ts'
 import type { Message } from './core/types.ts'
 import { HeartbeatColumns, heartbeatBytes } from './heartbeat-columns.ts'
 import type { Envelope } from './message-codec.ts'
+import type { Turn } from './turn.ts'
 
 /** A frame ends once it holds this many bytes. */
 const frameBytesMax = 1024 * 1024
@@ -13,7 +13,7 @@ const queueBytesMax = 64 * 1024 * 1024
 /** What waits for one peer on one lane: the messages of a turn leave as one frame, and what comes while the stream is full waits for it. */
 export class Outbox {
   readonly #stream: Stream<pb.v1.RaftFrame>
-  readonly #clock: Clock
+  readonly #turn: Pick<Turn, 'leave'>
   readonly #clusterId: () => Uint8Array
   #messages: pb.v1.RaftMessage[] = []
   #sizes: number[] = []
@@ -22,10 +22,14 @@ export class Outbox {
   #bytes = 0
   #scheduled = false
   #full = false
+  readonly #leave = () => {
+    this.#scheduled = false
+    this.#flush()
+  }
 
-  constructor(stream: Stream<pb.v1.RaftFrame>, clock: Clock, clusterId: () => Uint8Array) {
+  constructor(stream: Stream<pb.v1.RaftFrame>, turn: Pick<Turn, 'leave'>, clusterId: () => Uint8Array) {
     this.#stream = stream
-    this.#clock = clock
+    this.#turn = turn
     this.#clusterId = clusterId
   }
 
@@ -67,10 +71,7 @@ export class Outbox {
   #schedule(): void {
     if (this.#scheduled || this.#full) return
     this.#scheduled = true
-    this.#clock.soon(() => {
-      this.#scheduled = false
-      this.#flush()
-    })
+    this.#turn.leave(this.#leave)
   }
 
   #flush(): void {

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../base/clock.ts'
 import type { pb } from '../proto/messages.ts'
 import { NodeLiveness } from './node-liveness.ts'
 import { type QuietableReplica, QuietGroups } from './quiet-groups.ts'
+import type { Turn } from './turn.ts'
 
 /** Ticks are at most this long, so that timeouts are met closely. */
 const tickMsMax = 10
@@ -14,6 +15,7 @@ export interface PulsingReplica extends QuietableReplica {
 
 export interface PulseOptions {
   readonly clock: Clock
+  readonly turn: Pick<Turn, 'tick'>
   readonly electionTimeoutMs: number
   readonly heartbeatMs: number
   /** By group. */
@@ -99,11 +101,11 @@ export class Pulse {
    * like a dead leader.
    */
   #arm(stride: number): void {
-    const { clock } = this.#options
+    const { clock, turn } = this.#options
     this.#stride = stride
     if (stride > 1) this.#armedMs = clock.monotonicMs()
     const timer = clock.setTimer(stride * this.tickMs, () => {
-      clock.soon(() => {
+      turn.tick(() => {
         // Not if it was armed anew between the timer and this turn.
         if (this.#closed || this.#timer !== timer) return
         this.#tick(stride)

@@ -25,6 +25,7 @@ import type { UnsafeReplica } from './replica-options.ts'
 import { SnapshotFetches } from './snapshot-fetches.ts'
 import { SnapshotSource } from './snapshot-source.ts'
 import type { StateMachine } from './state-machine.ts'
+import { Turn } from './turn.ts'
 import { openWholeLog, removeLog } from './whole-log.ts'
 
 const segmentBytesMin = 4 * 1024 * 1024
@@ -84,6 +85,7 @@ interface Hosted {
 /** The replicas of one process: one shared log, one messenger, one timer for all of them. */
 export class RaftHost {
   readonly #options: RaftHostOptions
+  readonly #turn: Turn
   readonly #log: SharedLog
   readonly #messenger: Messenger
   readonly #nodes: PeerNodes
@@ -97,13 +99,15 @@ export class RaftHost {
   #leaving = false
   #closed = false
 
-  private constructor(options: RaftHostOptions, log: SharedLog) {
+  private constructor(options: RaftHostOptions, turn: Turn, log: SharedLog) {
     this.#options = options
+    this.#turn = turn
     this.#log = log
     this.#fetches = new SnapshotFetches({ ...options, bytesPerSecond: options.snapshotBytesPerSecond })
     this.#messenger = new Messenger({
       transport: options.transport,
       clock: options.clock,
+      turn,
       random: options.random,
       logger: options.logger,
       self: options.directory.id,
@@ -118,6 +122,7 @@ export class RaftHost {
     })
     this.#pulse = new Pulse({
       clock: options.clock,
+      turn,
       electionTimeoutMs: options.electionTimeoutMs,
       heartbeatMs: options.heartbeatMs,
       replicas: () => this.#running(),
@@ -139,11 +144,13 @@ export class RaftHost {
   /** Recovers the log: `openWholeLog`. */
   static async open(options: RaftHostOptions): Promise<RaftHost> {
     const { clock, fileSystem, logger, directory, snapshotLogBytes, space, unsafe } = options
+    const turn = new Turn(clock)
     let host: RaftHost | undefined
     const open = () =>
       SharedLog.open({
         fileSystem,
         clock,
+        soon: (callback) => turn.leave(callback),
         logger,
         folder: directory.logFolder,
         // A segment is freed as a whole: where the groups' logs are kept short it must not be long either.
@@ -152,7 +159,7 @@ export class RaftHost {
         ...(space === undefined ? {} : { space }),
         ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
       })
-    host = new RaftHost(options, await openWholeLog({ fileSystem, logger, directory, open, retires: options.retiresDamaged }))
+    host = new RaftHost(options, turn, await openWholeLog({ fileSystem, logger, directory, open, retires: options.retiresDamaged }))
     return host
   }
 
@@ -284,6 +291,7 @@ export class RaftHost {
       group,
       replica: number,
       clock,
+      turn: this.#turn,
       random,
       logger: logger.child({ group, replica: number }),
       log,

@@ -7,6 +7,7 @@ import type { GroupLog } from './log/group-log.ts'
 import type { Envelope } from './message-codec.ts'
 import type { SnapshotPeers } from './snapshot-install.ts'
 import type { StateMachine } from './state-machine.ts'
+import type { Turn } from './turn.ts'
 
 /** Bytes of entries in one append, sent and not yet acknowledged by one follower, proposed and not yet committed, and proposed and not yet applied. */
 const maxAppendBytes = 1024 * 1024
@@ -20,6 +21,7 @@ export interface ReplicaOptions<Result> {
   /** This replica's number. */
   readonly replica: number
   readonly clock: Clock
+  readonly turn: Turn
   readonly random: Random
   readonly logger: Logger
   /** Aligned with the state machine: `alignLog`. */

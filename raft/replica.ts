@@ -43,6 +43,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #install: SnapshotInstall
   readonly #members: MemberChanges<Result>
   #drainScheduled = false
+  readonly #drainTask = () => this.#drain()
   /** It follows in a quiet group. */
   #rests = false
   #stopped: Error | undefined
@@ -281,13 +282,11 @@ export class Replica<Result> implements ReplicaApi<Result> {
   #wake(): void {
     if (this.#drainScheduled) return
     this.#drainScheduled = true
-    this.#options.clock.soon(() => {
-      this.#drainScheduled = false
-      this.#drain()
-    })
+    this.#options.turn.drain(this.#drainTask)
   }
 
   #drain(): void {
+    this.#drainScheduled = false
     if (this.#stopped !== undefined) {
       this.#proposals.refuseQueued('stopped', NONE)
       this.#reads.refuseAll('stopped', NONE)

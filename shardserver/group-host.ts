@@ -55,6 +55,8 @@ export class GroupHost {
   readonly #options: GroupHostOptions
   readonly #logger: Logger
   readonly #hosted = new Map<string, Running>()
+  /** The same as a list, made when it is asked for. */
+  #list: readonly Running[] | undefined
   /** Numbers that another data directory has claimed, by group. */
   readonly #claimed: RetiredReplica[] = []
   /** What is being done for a group, one thing after the other. */
@@ -75,7 +77,8 @@ export class GroupHost {
   }
 
   all(): readonly HostedReplica[] {
-    return [...this.#hosted.values()]
+    this.#list ??= [...this.#hosted.values()]
+    return this.#list
   }
 
   /** Replicas that the config gives to this node and that it cannot hold: another directory has claimed the number, or it lost what it must not lose. */
@@ -138,6 +141,7 @@ export class GroupHost {
   #forget(group: string): void {
     this.#hosted.get(group)?.births.close()
     this.#hosted.delete(group)
+    this.#list = undefined
     this.#options.onChange()
   }
 
@@ -241,6 +245,7 @@ export class GroupHost {
     host.setExports(uid, stateMachine.exports)
     const births = new Births({ clock: seams.clock, logger: this.#logger, replica, stateMachine, config: this.#options.config })
     this.#hosted.set(uid, { replica, stateMachine, births })
+    this.#list = undefined
     host.expectMembers(uid, nodesOf(this.#options.config()?.groupByUid(uid) ?? group))
     this.#options.onChange()
     this.#logger.info({ group: uid, replica: number, applied: replica.applied }, 'hosting a replica')

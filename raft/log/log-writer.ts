@@ -21,6 +21,8 @@ export interface WriterHost {
 export interface WriterOptions {
   readonly fileSystem: FileSystem
   readonly clock: Clock
+  /** Calls back when a turn's records are in. */
+  readonly soon: (callback: () => void) => void
   readonly logger: Logger
   readonly folder: string
   readonly segmentBytes: number
@@ -167,7 +169,7 @@ export class LogWriter {
   #schedule(): void {
     if (this.#scheduled || this.#running !== undefined) return
     this.#scheduled = true
-    this.#options.clock.soon(() => {
+    this.#options.soon(() => {
       this.#scheduled = false
       if (this.#running === undefined && this.#failure === undefined) this.#start()
     })

@@ -23,6 +23,8 @@ const rewriteShare = 0.25
 export interface SharedLogOptions {
   readonly fileSystem: FileSystem
   readonly clock: Clock
+  /** Calls back when a turn's records are in. Default: the clock's. */
+  readonly soon?: (callback: () => void) => void
   readonly logger: Logger
   readonly folder: string
   /** A segment ends when the next batch would make it longer than this. At most 1 GiB. */
@@ -87,6 +89,7 @@ export class SharedLog {
     this.#writer = new LogWriter(
       {
         ...options,
+        soon: options.soon ?? ((callback) => options.clock.soon(callback)),
         segmentBytes: options.segmentBytes ?? defaultSegmentBytes,
         idleMarkMs: options.idleMarkMs ?? defaultIdleMarkMs,
         noSync: options.unsafe?.noSync ?? false,

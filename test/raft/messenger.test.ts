@@ -5,6 +5,7 @@ import { draftMessage } from '../../raft/core/message.ts'
 import { MessageType } from '../../raft/core/types.ts'
 import type { ReceivedHeartbeat } from '../../raft/heartbeat-columns.ts'
 import { Messenger } from '../../raft/messenger.ts'
+import { Turn } from '../../raft/turn.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -31,6 +32,7 @@ class Rig {
     const messenger = new Messenger({
       transport,
       clock,
+      turn: new Turn(clock),
       random,
       logger,
       self: name,

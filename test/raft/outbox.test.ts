@@ -19,13 +19,7 @@ class Rig {
       end: () => {},
       closed: false,
     }
-    const clock = {
-      monotonicMs: () => 0,
-      wallMs: () => 0,
-      setTimer: () => ({ cancel() {} }),
-      soon: (callback: () => void) => this.#turn.push(callback),
-    }
-    this.outbox = new Outbox(stream, clock, () => new Uint8Array(0))
+    this.outbox = new Outbox(stream, { leave: (task) => this.#turn.push(task) }, () => new Uint8Array(0))
   }
 
   endTurn(): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { SeededRandom } from '../../base/random.ts'
 import { Pulse, type PulsingReplica } from '../../raft/pulse.ts'
+import { Turn } from '../../raft/turn.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -52,6 +53,7 @@ class Rig {
     this.follower = new Follower(() => this.world.nowMs)
     this.pulse = new Pulse({
       clock,
+      turn: new Turn(clock),
       electionTimeoutMs,
       heartbeatMs,
       replicas: () => [['g', this.follower] as const],

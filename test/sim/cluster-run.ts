@@ -78,8 +78,6 @@ export class RunFailure extends Error {
 
 const clients = 6
 const deadlineMs = 5000
-/** So that a minute gives the calls that it is to have. */
-const thinkMs = 150
 const hasteMs = 5
 const calmMs = 5000
 const usualFaultsMs = 40_000
@@ -156,7 +154,12 @@ class Run {
       nowMs: () => world.nowMs,
       clockDrift,
     })
-    const load = new Load(world, cluster, workload, { clients, deadlineMs, thinkMs })
+    const load = new Load(world, cluster, workload, {
+      clients,
+      deadlineMs,
+      thinkMs: this.#thinkMs(),
+      rhythm: this.#menu.rhythm,
+    })
     const nemesis = new Nemesis(world, cluster.network, cluster, {
       intervalMs: 0,
       deadMsMax: 2500,
@@ -185,6 +188,13 @@ class Run {
       aborted,
       strikes: this.#moving?.strikes ?? [],
     }
+  }
+
+  /** Mean time between two calls of a client, where it does not rest. */
+  #thinkMs(): number {
+    const { callsPerSecond, rhythm } = this.#menu
+    const share = rhythm === undefined ? 1 : rhythm.burstMs / (rhythm.burstMs + rhythm.restMs)
+    return (1000 * clients * share) / callsPerSecond
   }
 
   /** Faults, whatever they do to availability: nothing may go wrong. */
@@ -221,7 +231,7 @@ class Run {
     await this.#serves(workload, 'calls are answered when all is healed')
     if (this.#faultsMs >= usualFaultsMs) {
       if (world.nowMs < leastMs) await world.runFor(leastMs - world.nowMs)
-      load.thinkMs = hasteMs
+      load.hurry(hasteMs)
       await this.#expect(() => workload.counts.ok >= leastOperations, servedMsMax, `${leastOperations} calls are answered`)
     }
     load.stop()
@@ -266,14 +276,24 @@ class Run {
     await this.#world.runUntil(condition, withinMs, what)
   }
 
-  /** One controller and one node, of those that the disks have left. */
+  /** One controller and one node, of those that the disks have left. No node where a group, shrunk by operators, needs each. */
   #minority(): string[] {
     const random = new SeededRandom(this.#options.seed)
     const { controllerNames, nodeNames, atlas } = this.#cluster
-    return [controllerNames, nodeNames].flatMap((names) => {
+    const spare = this.#moving?.idle === false ? [] : nodeNames.filter((name) => this.#canSpare(name))
+    return [controllerNames, spare].flatMap((names) => {
       const damaged = names.find((name) => atlas.isDamaged(name))
       return damaged ?? names[random.below(names.length)] ?? []
     })
+  }
+
+  /** As the controllers have decided, each group has a majority on other nodes, before and after a change that is under way. */
+  #canSpare(name: string): boolean {
+    const { controllerNames } = this.#cluster
+    const configs = controllerNames.flatMap((controller) => this.#cluster.controllerState(controller)?.config ?? [])
+    const [newest] = configs.sort((a, b) => b.number - a.number)
+    const sets = newest?.groups.flatMap(({ members }) => ['joining', 'leaving'].map((out) => members.filter(({ state }) => state !== out)))
+    return sets?.every((members) => 2 * members.filter(({ node }) => node !== name).length > members.length) === true
   }
 
   #shape() {

@@ -3,6 +3,7 @@
  * hides what it does alone. The menu follows from the seed only, so it can be told before and after a run.
  */
 import { SeededRandom } from '../../base/random.ts'
+import type { Rhythm } from './load.ts'
 
 export type FaultKind =
   // Processes
@@ -91,6 +92,10 @@ export interface FaultMenu {
   readonly clockDrift: number
   /** When the faults end a minority stays broken for a while: the rest must serve. */
   readonly deadMinority: boolean
+  /** Undefined: clients call all the time. */
+  readonly rhythm: Rhythm | undefined
+  /** All clients together, rests included. */
+  readonly callsPerSecond: number
 }
 
 export interface MenuOptions {
@@ -116,13 +121,24 @@ export function drawMenu({ seed, intervalMs, kinds: offered }: MenuOptions): Fau
     intervalMs: intervalMs * (0.25 + random.next() * 1.75),
     clockDrift: [0, 0.001, 0.05][random.below(3)] ?? 0,
     deadMinority: random.next() < 0.5,
+    rhythm: drawRhythm(random),
+    callsPerSecond: 20 + random.below(25),
   }
 }
 
+/** In most runs the groups are to go quiet again and again. */
+function drawRhythm(random: SeededRandom): Rhythm | undefined {
+  const rests = random.next() < 0.75
+  const burstMs = 200 + random.below(1000)
+  const restMs = Math.round(burstMs * (2 + 6 * random.next()))
+  return rests ? { burstMs, restMs } : undefined
+}
+
 /** One line for people. */
-export function describeMenu({ faults, intervalMs, clockDrift, deadMinority }: FaultMenu): string {
+export function describeMenu({ faults, intervalMs, clockDrift, deadMinority, rhythm }: FaultMenu): string {
   const names = [...faults].sort((a, b) => b[1] - a[1]).map(([kind, weight]) => `${kind} ${weight.toFixed(1)}`)
-  return `a fault each ${Math.round(intervalMs)} ms of ${names.join(', ')}; clocks ±${clockDrift * 100} %${deadMinority ? '; a minority stays broken for a while' : ''}`
+  const rests = rhythm === undefined ? '' : `; clients call for ${rhythm.burstMs} ms and rest for ${rhythm.restMs} ms`
+  return `a fault each ${Math.round(intervalMs)} ms of ${names.join(', ')}; clocks ±${clockDrift * 100} %${deadMinority ? '; a minority stays broken for a while' : ''}${rests}`
 }
 
 /** One of the menu; `draw` from 0 to 1. */

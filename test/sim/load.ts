@@ -4,11 +4,19 @@ import type { Workload } from '../workload/workload.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import type { World } from './world.ts'
 
+/** All clients call for a while, and none does for a while: in the rests groups go quiet, and each burst wakes them. */
+export interface Rhythm {
+  readonly burstMs: number
+  readonly restMs: number
+}
+
 export interface LoadOptions {
   readonly clients: number
   readonly deadlineMs: number
   /** Mean time between an answer and the client's next call. Default 20. */
   readonly thinkMs?: number
+  /** They call all the time if not given. */
+  readonly rhythm?: Rhythm | undefined
 }
 
 export class Load {
@@ -16,13 +24,18 @@ export class Load {
   readonly #workload: Workload
   /** Mean time between an answer and the client's next call. */
   thinkMs: number
+  /** Resolves when the clients may go on; undefined: they may. */
+  #rest: Promise<void> | undefined
+  #endRest = () => {}
+  #hurried = false
   #stopped = false
   #running = 0
 
-  constructor(world: World, cluster: SimCluster, workload: Workload, { clients, deadlineMs, thinkMs = 20 }: LoadOptions) {
+  constructor(world: World, cluster: SimCluster, workload: Workload, { clients, deadlineMs, thinkMs = 20, rhythm }: LoadOptions) {
     this.#world = world
     this.#workload = workload
     this.thinkMs = thinkMs
+    if (rhythm !== undefined) this.#burst(rhythm)
     for (let i = 0; i < clients; i++) {
       const name = `client${i + 1}`
       void this.#drive(name, cluster.client(name, deadlineMs))
@@ -33,8 +46,28 @@ export class Load {
     return this.#running === 0
   }
 
+  /** From now on without rests, and in haste. */
+  hurry(thinkMs: number): void {
+    this.thinkMs = thinkMs
+    this.#hurried = true
+    this.#endRest()
+  }
+
   stop(): void {
     this.#stopped = true
+    this.#endRest()
+  }
+
+  #burst(rhythm: Rhythm): void {
+    this.#endRest()
+    this.#rest = undefined
+    this.#world.schedule(rhythm.burstMs, undefined, 'clients rest', () => {
+      if (this.#hurried || this.#stopped) return
+      this.#rest = new Promise((resolve) => {
+        this.#endRest = resolve
+      })
+      this.#world.schedule(rhythm.restMs, undefined, 'clients go on', () => this.#burst(rhythm))
+    })
   }
 
   async #drive(name: string, db: Client): Promise<void> {
@@ -45,6 +78,7 @@ export class Load {
       while (!this.#stopped) {
         await this.#workload.one(name, db)
         await new Promise<void>((resolve) => this.#world.schedule(2 * random.next() * this.thinkMs, undefined, `${name} thinks`, resolve))
+        await this.#rest
       }
       await db.close()
     } catch (error) {

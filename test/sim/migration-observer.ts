@@ -25,6 +25,8 @@ export class MigrationObserver {
   readonly #cluster: SimCluster
   readonly #onStep: (event: StepEvent) => void
   readonly #followed = new Map<number, Followed>()
+  /** Those whose target waits for files. */
+  readonly #awaiting = new Set<Followed>()
   /** Controllers' name → version of its list when it was looked at. */
   readonly #versions = new Map<string, number>()
   #stop = () => {}
@@ -63,25 +65,27 @@ export class MigrationObserver {
       }
       if (isEnded(followed.migration.phase)) continue
       followed.migration = migration
+      if (isEnded(migration.phase)) this.#awaiting.delete(followed)
       if (migration.phase === 'committed' || migration.phase === 'done') this.#saw(followed, 'commit')
       if (migration.phase === 'done') this.#saw(followed, 'done')
     }
   }
 
   #lookAtNode(name: string): void {
-    const touched = new Set<number>()
+    let touched: Set<number> | undefined
     for (const { replica, stateMachine } of this.#cluster.hosted(name)) {
       const { group } = replica
       if (this.ownership.isNews(group, stateMachine.applied)) {
-        for (const { shard } of this.ownership.see(group, stateMachine.applied, stateMachine.status().shards)) touched.add(shard)
+        for (const { shard } of this.ownership.see(group, stateMachine.applied, stateMachine.status().shards))
+          (touched ??= new Set()).add(shard)
         this.#lookAtRecords(group, stateMachine)
       }
-      for (const followed of this.#followed.values()) {
-        if (followed.migration.to !== group || followed.ingested || followed.attempt === 0) continue
+      for (const followed of this.#awaiting) {
+        if (followed.migration.to !== group) continue
         if (stateMachine.holdsImport(followed.migration.id, followed.attempt) !== undefined) this.#saw(followed, 'files')
       }
     }
-    if (touched.size > 0) this.ownership.check(touched)
+    if (touched !== undefined) this.ownership.check(touched)
   }
 
   /** What the newest log entry of `group` made of the migrations that it takes part in. */
@@ -94,10 +98,12 @@ export class MigrationObserver {
       if (to === group && record.state === 'importing') {
         this.#saw(followed, 'import')
         followed.attempt = record.attempt
+        if (!followed.ingested) this.#awaiting.add(followed)
         if (record.ingested && followed.ingested && record.cursor > 0) this.#saw(followed, 'replay')
         if (record.ingested) {
           this.#saw(followed, 'ingest')
           followed.ingested = true
+          this.#awaiting.delete(followed)
         }
       }
       if (to === group && record.state === 'serving') this.#saw(followed, 'activate')

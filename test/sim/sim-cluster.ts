@@ -81,6 +81,7 @@ export class SimCluster implements NemesisTarget {
   readonly #options: SimClusterOptions
   readonly #maxAppendBytes: number
   readonly #machines = new Map<string, Machine>()
+  readonly #lists = new WeakMap<readonly HostedReplica[], readonly Replica<unknown>[]>()
 
   constructor(world: World, options: SimClusterOptions) {
     this.#world = world
@@ -215,7 +216,16 @@ export class SimCluster implements NemesisTarget {
   replicas(name: string): readonly Replica<unknown>[] {
     if (!this.#machines.has(name)) return []
     const replica = this.#controllerReplica(name)
-    return replica === undefined ? this.hosted(name).map((hosted) => hosted.replica as Replica<unknown>) : [replica]
+    return replica === undefined ? this.#replicasOf(this.hosted(name)) : [replica]
+  }
+
+  /** Asked after each event: a node's list of replicas is made once for each that it had. */
+  #replicasOf(hosted: readonly HostedReplica[]): readonly Replica<unknown>[] {
+    const known = this.#lists.get(hosted)
+    if (known !== undefined) return known
+    const replicas = hosted.map(({ replica }) => replica as Replica<unknown>)
+    this.#lists.set(hosted, replicas)
+    return replicas
   }
 
   /** What controller `name` has applied. */

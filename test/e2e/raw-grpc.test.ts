@@ -7,6 +7,9 @@ import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SeededRandom } from '../../base/random.ts'
 import { shardOf, slotOf } from '../../base/slot.ts'
+import { NodeWorld } from '../../cli/node-world.ts'
+import type { Database } from '../../cli/world.ts'
+import { connect } from '../../client/connect.ts'
 import { pb } from '../../proto/messages.ts'
 import { absurdMessage, publicMethods, randomBytes } from './absurd-messages.ts'
 import { expectNoStack, jsonOf } from './expectations.ts'
@@ -80,10 +83,22 @@ function expectRefusal({ code, details }: ServiceError, name: string): void {
 const addresses = () => [up.ready.controllers[0] ?? '', up.ready.nodes[0]?.address ?? '']
 const addressFor = (service: string) => addresses()[service === 'Controller' ? 0 : 1] ?? ''
 
-/** The same processes as at the start serve reads and writes. */
+/** A client that comes anew and goes. */
+async function withDatabase<T>(use: (database: Database) => Promise<T>): Promise<T> {
+  const database = await connect({ controllers: up.ready.controllers })
+  try {
+    return await use(database)
+  } finally {
+    await database.close()
+  }
+}
+
+/** The same processes as at the start serve reads and writes, also of a client that comes anew. */
 async function expectServing(): Promise<void> {
-  expect(await up.run(['get', 'before'])).toMatchObject({ code: 0, stdout: 'all of it' })
-  expect(await up.run(['put', 'after', 'all of it'])).toMatchObject({ code: 0 })
+  await withDatabase(async (database) => {
+    expect((await database.get('before'))?.value.toString()).toBe('all of it')
+    await database.put('after', 'all of it')
+  })
   expect(up.stderr).not.toContain('has ended')
   expect(up.stderr).not.toContain('a handler threw')
 }
@@ -124,7 +139,16 @@ describe(`messages to every method (seed ${seed})`, () => {
 })
 
 async function configNumber(): Promise<number> {
-  return ((await jsonOf((words) => up.run(words), ['admin', 'query'])) as { number: number }).number
+  const controllers = await new NodeWorld().controllers(up.ready.controllers)
+  try {
+    return (await controllers.query(0, { timeoutMs: 10_000 })).config.number
+  } finally {
+    controllers.close()
+  }
+}
+
+async function textOf(key: string): Promise<string | undefined> {
+  return await withDatabase(async (database) => (await database.get(key))?.value.toString())
 }
 
 describe('requests to the leader of a group that are wrong in one field', () => {
@@ -154,7 +178,7 @@ describe('requests to the leader of a group that are wrong in one field', () => 
 
   it('a right one is taken, so that those below are refused for what is wrong in them', async () => {
     expect(await write({ put: { key, value: Buffer.from('right') } })).toEqual([])
-    expect((await up.run(['get', 'wrong'])).stdout).toBe('right')
+    expect(await textOf('wrong')).toBe('right')
   })
 
   const put = { key, value: Buffer.from('wrong') }
@@ -195,7 +219,7 @@ describe('requests to the leader of a group that are wrong in one field', () => 
       expect(error.code).not.toBe(0)
       expectPlain(error.message ?? '', what)
     }
-    expect((await up.run(['get', 'wrong'])).stdout).toBe('right')
+    expect(await textOf('wrong')).toBe('right')
   })
 })
 

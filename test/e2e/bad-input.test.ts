@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { NodeWorld } from '../../cli/node-world.ts'
 import { expectNoStack, expectOneLine, jsonOf, refusal } from './expectations.ts'
 import { type CommandResult, ostraka, Up } from './up.ts'
 
@@ -37,26 +38,6 @@ function expectEnded(result: CommandResult, code: number, message: RegExp): void
 }
 
 describe('keys and values', () => {
-  const long = 'k'.repeat(4097)
-
-  it('an empty or too long key is refused by every command, and told with the limit', async () => {
-    for (const words of [
-      ['get'],
-      ['put', 'v'],
-      ['delete'],
-      ['append', 'v'],
-      ['increment'],
-      ['cas', '--absent', '--value', 'v'],
-      ['explain'],
-    ]) {
-      const [command = '', ...rest] = words
-      const [empty, tooLong] = await Promise.all([run([command, '', ...rest]), run([command, long, ...rest])])
-      expect([empty.code, tooLong.code]).toEqual([2, 2])
-      expectOneLine(empty.stderr, /the key is empty: a key is 1 to 4096 bytes/)
-      expectOneLine(tooLong.stderr, /the key has 4097 bytes: a key is 1 to 4096 bytes/)
-    }
-  })
-
   it('a key of 4096 bytes and a value of 4 MiB are taken; one byte more is refused, from stdin and from a file', async () => {
     const key = 'k'.repeat(4096)
     const value = Buffer.alloc(4 * 1024 * 1024 + 1, 'v')
@@ -76,23 +57,11 @@ describe('keys and values', () => {
 })
 
 describe('commands, flags and addresses', () => {
+  // One of each kind: what is not declared, what a flag may not hold, what a command checks. All of them: test/cli/wrong-usage.test.ts.
   it.each([
-    [['fetch', 'kept'], /unknown command 'fetch'/],
-    [['admin', 'destroy'], /unknown command 'destroy'/],
     [['get', 'kept', '--colour', 'red'], /unknown option '--colour'/],
-    [['get'], /missing required argument 'key'/],
-    [['get', 'kept', 'more'], /too many arguments/],
-    [['put', 'kept'], /the value is missing/],
-    [['get', 'kept', '--timeout', 'soon'], /--timeout soon: give seconds/],
-    [['get', 'kept', '--read', 'dirty'], /linearizable, lease, follower, stale/],
-    [['put', 'kept', 'x', '--ttl', '-1'], /--ttl/],
-    [['scan', '--limit', 'all'], /--limit all: give a whole number/],
-    [['cas', 'kept', '--value', 'x'], /give exactly one of --expect, --expect-revision and --absent/],
-    [['bench', 'everything'], /everything/],
     [['get', 'kept', '--controllers', '127.0.0.1'], /'127\.0\.0\.1' is no address: give HOST:PORT/],
-    [['get', 'kept', '--controllers', '127.0.0.1:0'], /no usable port: give one from 1 to 65535/],
-    [['get', 'kept', '--controllers', 'http://127.0.0.1:7400'], /is no address/],
-    [['get', 'kept', '--controllers', ''], /is no address/],
+    [['get', ''], /the key is empty: a key is 1 to 4096 bytes/],
   ])('%j is wrong usage: 2', async (words, message) => {
     const { error } = await refused(words, 2, message)
     expect(error.definite).toBe(true)
@@ -159,8 +128,10 @@ describe('controllers that do not answer', () => {
     '%s %s ends with 69 within its timeout, and names them',
     async (...words) => {
       const parts = words.filter((word) => word !== undefined)
-      await refused([...parts, '--controllers', '127.0.0.1:1', '--timeout', '1'], 69, /127\.0\.0\.1:1/)
-      const { error } = await refused([...parts, '--controllers', address, '--timeout', '1'], 69, /./)
+      const [, { error }] = await Promise.all([
+        refused([...parts, '--controllers', '127.0.0.1:1', '--timeout', '1'], 69, /127\.0\.0\.1:1/),
+        refused([...parts, '--controllers', address, '--timeout', '1'], 69, /./),
+      ])
       expect(['UNAVAILABLE', 'DEADLINE']).toContain(error.code)
     },
   )
@@ -300,23 +271,23 @@ describe('data directories', () => {
     await expectKept()
   })
 
-  interface ReplicaTold {
-    readonly role: string
-    readonly failure?: string
-  }
-
-  /** Resolves when n1 holds a replica of every group, none of them lost, and all of them members. */
+  /** Resolves when n1 holds a replica of every group, none of them lost, and all of them members. Looked at without a process each time. */
   async function whole(): Promise<void> {
-    for (;;) {
-      const { groups } = (await jsonOf(run, ['admin', 'query'])) as {
-        groups: Record<string, { members: { id: string; state?: string }[] }>
+    const world = new NodeWorld()
+    const controllers = await world.controllers(up.ready.controllers)
+    const address = up.ready.nodes.find(({ id }) => id === 'n1')?.address ?? ''
+    try {
+      for (;;) {
+        const { groups } = (await controllers.query(0, { timeoutMs: 10_000 })).config
+        const { replicas } = await world.nodeStatus(address, {}, 10_000)
+        const roles = replicas.map(({ role, failure }) => (failure ? 'failed' : role))
+        const states = groups.flatMap(({ members }) => members.map(({ state }) => state))
+        const isHeld = roles.length === groups.length && roles.every((role) => role === 'leader' || role === 'follower')
+        if (isHeld && states.every((state) => state === 'voter')) return
+        await setTimeout(100)
       }
-      const told = (await jsonOf(run, ['admin', 'status', 'n1'])) as { groups: Record<string, ReplicaTold> }
-      const roles = Object.values(told.groups).map(({ role, failure }) => (failure ? 'failed' : role))
-      const states = Object.values(groups).flatMap(({ members }) => members.map(({ state }) => state ?? 'voter'))
-      const isHeld = roles.length === Object.keys(groups).length && roles.every((role) => role === 'leader' || role === 'follower')
-      if (isHeld && states.every((state) => state === 'voter')) return
-      await setTimeout(100)
+    } finally {
+      controllers.close()
     }
   }
 

@@ -61,14 +61,16 @@ export type UnsafeReplica = NonNullable<CoreOptions['unsafe']> & {
   readonly forgetVote?: boolean
 }
 
-/** The pure core of a replica whose state machine stands at `stands.applied`. */
-export function makeCore<Result>(options: ReplicaOptions<Result>, stands: { readonly applied: number; readonly commit: number }): Raft {
-  const { log, random, stateMachine, unsafe } = options
+/** The pure core of a replica that starts from what is durable. */
+export function makeCore<Result>(options: ReplicaOptions<Result>): Raft {
+  const { log, random, stateMachine, hardState, unsafe } = options
+  const applied = stateMachine.durable.index
   return new Raft({
     self: options.replica,
     conf: stateMachine.durable.conf,
-    hardState: { ...options.hardState, commit: stands.commit },
-    applied: stands.applied,
+    // What is applied was committed, whatever the last hard state knew.
+    hardState: { ...hardState, commit: Math.max(applied, hardState.commit) },
+    applied,
     log,
     random,
     electionTicks: options.electionTicks,

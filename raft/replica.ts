@@ -1,22 +1,18 @@
 import type { Clock } from '../base/clock.ts'
-import { AppliedWaiters } from './applied-waiters.ts'
-import { ApplyPump } from './apply-pump.ts'
+import { AppendPipeline } from './append-pipeline.ts'
+import { AppliedState } from './applied-state.ts'
+import { ClientCalls } from './client-calls.ts'
 import { leavesQuiet } from './core/quiescence.ts'
 import type { Raft } from './core/raft.ts'
 import { type ConfChange, type ConfState, type Entry, type Message, NONE, type ProgressStatus, type Ready } from './core/types.ts'
 import { Fitness } from './fitness.ts'
 import { GroupTime } from './group-time.ts'
 import { LeaderTransfer, type TransferOutcome } from './leader-transfer.ts'
-import { Lease } from './lease.ts'
 import type { GroupLog } from './log/group-log.ts'
-import { LogTruncation } from './log-truncation.ts'
 import { type MemberChangeOutcome, MemberChanges } from './member-changes.ts'
 import type { Envelope } from './message-codec.ts'
-import { PendingProposals } from './pending-proposals.ts'
-import { PendingReads } from './pending-reads.ts'
 import type { ReplicaApi } from './replica-api.ts'
 import { makeCore, type ReplicaOptions } from './replica-options.ts'
-import { SnapshotInstall } from './snapshot-install.ts'
 import type { MembersContext, Standing } from './standing.ts'
 import type { ProposalOutcome, ReadKind, ReadOutcome, StateMachine } from './state-machine.ts'
 
@@ -30,18 +26,12 @@ export class Replica<Result> implements ReplicaApi<Result> {
   readonly #core: Raft
   readonly #log: GroupLog
   readonly #time: GroupTime
-  readonly #proposals = new PendingProposals<Result>()
-  readonly #reads = new PendingReads()
-  readonly #lease: Lease | undefined
-  /** Messages that wait for the durability of an append, behind which they were made; the last list is the newest append's. */
-  readonly #unsynced: Message[][] = []
-  readonly #pump: ApplyPump<Result>
-  readonly #truncation: LogTruncation
-  readonly #waiters: AppliedWaiters
+  readonly #calls: ClientCalls<Result>
+  readonly #appends: AppendPipeline
   readonly #transfer: LeaderTransfer
   readonly #fitness: Fitness
-  readonly #install: SnapshotInstall
   readonly #members: MemberChanges<Result>
+  readonly #state: AppliedState<Result>
   #drainScheduled = false
   readonly #drainTask = () => this.#drain()
   /** It follows in a quiet group. */
@@ -50,41 +40,37 @@ export class Replica<Result> implements ReplicaApi<Result> {
 
   constructor(options: ReplicaOptions<Result>) {
     this.#options = options
-    const { clock, log, stateMachine } = options
+    const { group, clock, log, stateMachine, leaseMs } = options
     this.#log = log
-    this.#lease = options.leaseMs === undefined ? undefined : new Lease(clock, options.leaseMs)
     this.#time = new GroupTime(clock, stateMachine.timeMs ?? 0)
-    this.#pump = new ApplyPump({
-      clock,
-      log,
-      stateMachine,
-      commit: options.hardState.commit,
-      onApplied: (entries, results) => this.#applied(entries, results),
-      onSnapshotNeeded: (index) => this.#needSnapshot(index),
-      onFailed: (error) => this.#stop(error),
-    })
-    this.#truncation = new LogTruncation({
-      log,
-      stateMachine,
-      snapshotLogBytes: options.snapshotLogBytes,
-      applied: () => this.#pump.applied,
-      stable: () => this.#core.stableIndex,
-      fetchedSnapshot: () => this.#core.lowestPendingSnapshot(),
-      onTruncated: options.onTruncated,
-      onFailed: (error) => this.#stop(error),
-    })
-    this.#waiters = new AppliedWaiters(options.group, this.#pump.applied)
-    this.#core = makeCore(options, this.#pump)
+    this.#core = makeCore(options)
     this.#transfer = new LeaderTransfer(this.#core, options.electionTicks)
     this.#fitness = new Fitness(this.#core, options.electionTicks, (ended) => this.#handOver(ended))
-    this.#install = this.#makeInstall()
-    this.#members = new MemberChanges(this.#core, this.#proposals, stateMachine.durable)
+    this.#calls = new ClientCalls({ group, clock, leaseMs, core: this.#core, applied: stateMachine.durable.index })
+    this.#members = new MemberChanges(this.#core, this.#calls, stateMachine.durable)
+    this.#state = new AppliedState({
+      options,
+      core: this.#core,
+      time: this.#time,
+      calls: this.#calls,
+      fitness: this.#fitness,
+      members: this.#members,
+      guard: (action) => this.#guard(action),
+      wake: () => this.#wake(),
+      onFailed: (error) => this.#stop(error),
+    })
+    this.#appends = new AppendPipeline({
+      log,
+      forgetVote: options.unsafe?.forgetVote === true,
+      send: (messages) => this.#sendAll(messages),
+      onHanded: () => this.#fitness.appendHanded(),
+      onDurable: (last, messages) => this.#durable(last, messages),
+    })
     log.onLoaded = () => {
       this.#guard(() => this.#core.entriesLoaded())
       this.#wake()
     }
-    stateMachine.onDurable = () => this.#guard(() => this.#truncation.maybeTruncate())
-    this.#pump.run()
+    this.#state.start()
     this.#wake()
   }
 
@@ -121,11 +107,11 @@ export class Replica<Result> implements ReplicaApi<Result> {
   }
 
   get applied(): number {
-    return this.#pump.applied
+    return this.#state.applied
   }
 
   get commit(): number {
-    return this.#pump.commit
+    return this.#state.commit
   }
 
   get log(): GroupLog {
@@ -146,29 +132,22 @@ export class Replica<Result> implements ReplicaApi<Result> {
     return this.role === 'leader' ? this.#core.progress() : []
   }
 
-  /** The replicas heard of lately, as a leader knows it; empty on others. */
-  activePeers(): readonly number[] {
-    return this.progress()
-      .filter((peer) => peer.active)
-      .map((peer) => peer.replica)
-  }
-
   groupTimeMs(): number {
     return this.#time.now()
   }
 
   propose(data: Uint8Array, done: (outcome: ProposalOutcome<Result>) => void): void {
-    this.#proposals.queue(data, done)
+    this.#calls.propose(data, done)
     this.#wake()
   }
 
   readIndex(done: (outcome: ReadOutcome) => void, kind: ReadKind = 'quorum'): void {
-    this.#reads.queue(done, kind)
+    this.#calls.read(done, kind)
     this.#wake()
   }
 
   get freshAsOfMs(): number {
-    return this.#reads.freshAsOfMs
+    return this.#calls.freshAsOfMs
   }
 
   /** Changes who the group's members are, if this replica leads: one change at a time. `done` is called exactly once, perhaps within this call. */
@@ -246,7 +225,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       this.#core.step(message)
       if (message.term === this.#core.term && message.from === this.#core.leader) {
         this.#time.hear(envelope.groupTimeMs)
-        this.#truncation.matchedTo(envelope.allMatched)
+        this.#state.matchedTo(envelope.allMatched)
       }
     })
     this.#wake()
@@ -261,12 +240,12 @@ export class Replica<Result> implements ReplicaApi<Result> {
 
   /** Resolves once `index` is applied here. Rejects with OstrakaError: DEADLINE after `timeoutMs`, UNAVAILABLE when the replica stops. */
   whenApplied(index: number, clock: Clock, timeoutMs: number): Promise<void> {
-    return this.#waiters.wait(index, clock, timeoutMs)
+    return this.#calls.whenApplied(index, clock, timeoutMs)
   }
 
   /** The oldest segment of the node's log must go, and this group pins it: makes durable what is applied, and truncates. */
   freeLog(): void {
-    this.#guard(() => this.#truncation.free())
+    this.#guard(() => this.#state.freeLog())
   }
 
   /** Its state machine cannot go on: it stops as by a fault of its own. */
@@ -288,29 +267,19 @@ export class Replica<Result> implements ReplicaApi<Result> {
   #drain(): void {
     this.#drainScheduled = false
     if (this.#stopped !== undefined) {
-      this.#proposals.refuseQueued('stopped', NONE)
-      this.#reads.refuseAll('stopped', NONE)
+      this.#calls.refuseAll()
       return
     }
     this.#guard(() => {
       this.#transfer.check()
       const keepBack = this.#transfer.underWay
-      if (!keepBack) this.#proposals.submit((datas) => this.#core.propose(datas))
-      if (!keepBack || this.#core.role === 'leader') this.#submitReads()
+      this.#calls.submit(keepBack)
       while (this.#core.hasReady()) this.#handle(this.#core.ready())
       this.#transfer.check()
       if (keepBack && !this.#transfer.underWay) this.#wake()
       this.#settleTime()
     })
     if (this.needsTicks) this.#options.wantTicks()
-  }
-
-  #submitReads(): void {
-    const { term, office, leader } = this.#core
-    const nowMs = this.#options.clock.monotonicMs()
-    this.#reads.submitLeased(this.#lease?.index(term, office), nowMs)
-    this.#reads.submit(this.#core, leader, nowMs)
-    this.#reads.release(this.#pump.applied)
   }
 
   /** In a quiet group no message brings the leader's time: until it wakes this replica's own clock goes on for it. */
@@ -325,18 +294,22 @@ export class Replica<Result> implements ReplicaApi<Result> {
   /** raft/README.md, duties of the driver. */
   #handle(ready: Ready): void {
     if (ready.softState !== undefined) this.#softStateChanged()
-    this.#persist(ready)
-    this.#lease?.sending(this.#core.term, this.#core.office, ready.messages)
+    this.#appends.persist(ready)
+    this.#calls.sending(ready.messages)
     this.#sendAll(ready.messages)
-    this.#pump.commitTo(ready.commit)
-    if (ready.snapshot !== undefined) this.#install.offered(ready.snapshot.index)
-    for (const { context, index } of ready.readStates) this.#reads.confirmed(context, index)
-    for (const context of ready.lostReads) {
-      if (this.#transfer.underWay) this.#reads.requeue(context)
-      else this.#reads.lost(context, this.#core.leader)
-    }
-    this.#reads.release(this.#pump.applied)
-    if (this.#reads.hasQueued) this.#wake()
+    this.#state.handle(ready)
+    if (this.#calls.settleReads(ready, this.#transfer.underWay)) this.#wake()
+  }
+
+  /** An append is durable that ended with `last`. */
+  #durable(last: Entry | undefined, messages: readonly Message[]): void {
+    if (this.#stopped !== undefined) return
+    this.#guard(() => {
+      this.#fitness.appendDurable()
+      if (last !== undefined) this.#core.appended(last.term, last.index)
+      this.#sendAll(messages)
+    })
+    this.#wake()
   }
 
   /** The disk stalls. `ended` is called when another has the office, or nobody takes it. */
@@ -347,89 +320,14 @@ export class Replica<Result> implements ReplicaApi<Result> {
     else this.#transfer.request(target, ended)
   }
 
-  /** It must not lead until it has one: it could not apply what it commits. */
-  #needSnapshot(index: number): void {
-    this.#options.logger.warn({ index }, 'an entry cannot be applied without a snapshot from a peer')
-    this.#guard(() => this.#fitness.needSnapshot(true))
-    // What is committed will not be applied here: it comes with the snapshot.
-    this.#proposals.loseBehind(0)
-    this.#install.needed(index)
-    this.#wake()
-  }
-
-  /** The state machine's edit was the commit point; the log's mark comes next, and the answer to the leader leaves behind it. */
-  #installed(standing: Standing): void {
-    const { index } = standing
-    if (this.#core.snapshotInstalled(standing)) this.#log.reset(index, standing.term)
-    this.#members.installed(standing)
-    this.#options.onMembers()
-    this.#fitness.needSnapshot(false)
-    this.#proposals.loseBehind(0)
-    this.#pump.installed(index)
-    this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
-    this.#reads.release(index)
-    this.#waiters.appliedTo(index)
-    this.#truncation.maybeTruncate()
-    this.#wake()
-  }
-
-  #makeInstall(): SnapshotInstall {
-    const { clock, logger, peers, stateMachine, replica: self } = this.#options
-    return new SnapshotInstall({
-      clock,
-      logger,
-      peers,
-      stateMachine,
-      pump: this.#pump,
-      candidates: () => {
-        const { leader, membership } = this.#core
-        return [leader, ...membership.replicas.filter((peer) => peer !== leader)].filter((peer) => peer !== NONE && peer !== self)
-      },
-      onInstalled: (standing) => this.#installed(standing),
-      onDeclined: () => {
-        this.#guard(() => this.#core.snapshotFailed())
-        this.#wake()
-      },
-      onFailed: (error) => this.#stop(error),
-    })
-  }
-
   #softStateChanged(): void {
     if (this.#core.role === 'leader') {
       this.#time.run()
     } else {
       this.#time.stand()
-      this.#proposals.loseBehind(this.#pump.commit)
+      this.#calls.loseBehind(this.commit)
     }
     this.#options.onSoftState()
-  }
-
-  /** Messages that must not leave before an append is durable leave in its callback; those behind which nothing is unsynced leave at once. */
-  #persist(ready: Ready): void {
-    const { entries, messagesAfterAppend: messages } = ready
-    const hardState =
-      this.#options.unsafe?.forgetVote && ready.hardState !== undefined ? { ...ready.hardState, vote: NONE } : ready.hardState
-    if (entries.length === 0 && (hardState === undefined || !ready.mustSync)) {
-      if (hardState !== undefined) this.#log.append(entries, hardState, undefined)
-      const newest = this.#unsynced.at(-1)
-      if (newest === undefined) this.#sendAll(messages)
-      else newest.push(...messages)
-      return
-    }
-    const waiting = [...messages]
-    this.#unsynced.push(waiting)
-    this.#fitness.appendHanded()
-    const last = entries.at(-1)
-    this.#log.append(entries, hardState, () => {
-      this.#unsynced.shift()
-      if (this.#stopped !== undefined) return
-      this.#guard(() => {
-        this.#fitness.appendDurable()
-        if (last !== undefined) this.#core.appended(last.term, last.index)
-        this.#sendAll(waiting)
-      })
-      this.#wake()
-    })
   }
 
   #sendAll(messages: readonly Message[]): void {
@@ -437,34 +335,12 @@ export class Replica<Result> implements ReplicaApi<Result> {
     const envelope = {
       group: this.#options.group,
       groupTimeMs: this.#time.now(),
-      allMatched: this.#core.role === 'leader' ? this.#allMatched() : 0,
+      allMatched: this.#state.allMatched(),
     }
     for (const message of messages) {
       if (message.to === this.#options.replica) this.#guard(() => this.#core.step(message))
       else this.#options.send(message, envelope)
     }
-  }
-
-  /** As a leader knows it. */
-  #allMatched(): number {
-    this.#truncation.matchedTo(this.#core.matchedByAll())
-    return this.#truncation.allMatched
-  }
-
-  #applied(entries: readonly Entry[], results: readonly Result[]): void {
-    const { applied } = this.#pump
-    this.#time.hear(this.#options.stateMachine.timeMs ?? 0)
-    const membersChanged = this.#members.applied(entries)
-    this.#core.applied(applied)
-    if (membersChanged) this.#options.onMembers()
-    this.#proposals.applied(entries, results)
-    this.#reads.release(applied)
-    this.#waiters.appliedTo(applied)
-    // Where a leader is alone no message asks for it.
-    if (this.#core.role === 'leader') this.#allMatched()
-    this.#truncation.maybeTruncate()
-    this.#truncation.maybeFlush()
-    this.#wake()
   }
 
   #guard(action: () => void): void {
@@ -485,14 +361,10 @@ export class Replica<Result> implements ReplicaApi<Result> {
     if (this.#stopped !== undefined) return
     this.#stopped = error
     this.#time.stand()
-    this.#options.stateMachine.onDurable = undefined
     this.#log.onLoaded = undefined
-    this.#install.stop()
-    this.#pump.stop()
-    this.#truncation.stop()
-    this.#waiters.stop()
+    this.#state.stop()
     this.#transfer.stop()
-    this.#proposals.loseBehind(0)
+    this.#calls.stop()
     this.#wake()
   }
 }

@@ -24,8 +24,8 @@ export class TableWriter {
   readonly #options: TableWriterOptions
   readonly #data: BlockBuilder
   readonly #index = new BlockBuilder(1, 4096)
-  /** Finished blocks that are not yet written. */
-  #pending = new ByteWriter(writeBytes + 65536)
+  /** Finished blocks that are not yet written. Grows to what is written at once: many tables are far smaller. */
+  readonly #pending = new ByteWriter(8192)
   /** Bytes handed to the file. */
   #written = 0
   #checksum = 0

@@ -45,7 +45,7 @@ export class SegmentScanner {
   readonly end: number
   readonly #file: File
   readonly #breathe: () => Promise<void>
-  readonly #window = new Uint8Array(windowBytes)
+  readonly #window: Uint8Array
   #start = 0
   #filled = 0
 
@@ -54,6 +54,7 @@ export class SegmentScanner {
     this.end = end
     this.#file = file
     this.#breathe = breathe
+    this.#window = new Uint8Array(Math.min(windowBytes, end))
   }
 
   /** The batch header at `offset`, undefined where there is none that belongs there. One of another version is given as it is. */

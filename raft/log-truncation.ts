@@ -3,6 +3,11 @@ import type { StateMachine } from './state-machine.ts'
 
 /** Past so many times `snapshotLogBytes` the log is kept for nobody who lags. */
 const laggardFactor = 2
+/**
+ * So much may have been applied and not be durable: after a kill all of it is applied again before the replica serves, at the cost of each command and
+ * not of its bytes. So these bounds are far below that of the log, which is kept for replicas that lag.
+ */
+const replayMax = { entries: 16_384, bytes: 8 * 1024 * 1024 }
 /** Past so many times, and past the size of the state, it is kept for nobody who fetches a snapshot. */
 const fetchFactor = 16
 
@@ -76,16 +81,20 @@ export class LogTruncation {
     this.#options.onTruncated()
   }
 
-  /** More is applied or held by all: a log that has grown past its bound is freed. */
+  /** More is applied or held by all: a log that has grown past its bound is freed, and what a restart would apply again stays bounded. */
   maybeFlush(): void {
-    if (!this.#stopped && this.#options.log.bytes >= this.#options.snapshotLogBytes) this.#flush()
+    const { log, stateMachine, snapshotLogBytes } = this.#options
+    const replayed = this.#options.applied() - stateMachine.durable.index
+    const bytesPerEntry = log.bytes / Math.max(1, log.lastIndex - log.firstIndex + 1)
+    if (replayed >= replayMax.entries || replayed * bytesPerEntry >= replayMax.bytes) this.#flush()
+    else if (log.bytes >= snapshotLogBytes && stateMachine.durable.index < this.#wanted()) this.#flush()
   }
 
   /** The log's oldest segment must go, and this group pins it: makes durable what is applied and truncates, whoever lags. */
   free(): void {
     this.#pinning = true
     this.maybeTruncate()
-    this.#flush()
+    if (this.#options.stateMachine.durable.index < this.#wanted()) this.#flush()
   }
 
   stop(): void {
@@ -110,10 +119,10 @@ export class LogTruncation {
     return Math.max(this.#allMatched, log.lastIndex - Math.floor((count * snapshotLogBytes) / log.bytes))
   }
 
-  /** Begins to make what is applied durable, so that the log may go. Does nothing where that is under way, or would free nothing. */
+  /** Begins to make what is applied durable. Does nothing where that is under way. */
   #flush(): void {
     const { stateMachine } = this.#options
-    if (this.#flushing || this.#stopped || stateMachine.durable.index >= this.#wanted()) return
+    if (this.#flushing || this.#stopped) return
     this.#flushing = true
     stateMachine.flush().then(
       () => {

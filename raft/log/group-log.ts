@@ -7,7 +7,7 @@ import type { EntryCache } from './entry-cache.ts'
 import { EntryIndex } from './entry-index.ts'
 import { damagedFlag, entryRowBytes, type GroupKey, hardStateBody, nameBody, RecordKind, stateBody, termBody } from './format.ts'
 import type { LogWriter } from './log-writer.ts'
-import { readEntriesRecord } from './record-reader.ts'
+import { RecordReader } from './record-reader.ts'
 import type { Segments } from './segments.ts'
 
 /** A record of entries ends where it would grow beyond this, unless it holds but one entry: a load reads and checks whole records. */
@@ -179,12 +179,13 @@ export class GroupLog implements LogView, PlacementOwner {
    */
   async load(from: number, to: number, maxBytes: number): Promise<readonly Entry[]> {
     const result: Entry[] = []
+    const reader = new RecordReader()
     let bytes = 0
     for (let i = from; i < to && this.#index.has(i); i++) {
       // Before it is fetched: one too many would push out of memory what was just loaded.
       bytes += this.#index.length(i)
       if (result.length > 0 && bytes > maxBytes) break
-      const entry = this.#index.cached(i) ?? (await this.#fetch(i, to))
+      const entry = this.#index.cached(i) ?? (await this.#fetch(i, to, reader))
       if (entry === undefined) break
       result.push(entry)
     }
@@ -221,9 +222,10 @@ export class GroupLog implements LogView, PlacementOwner {
   /** Writes what lies in segment `number` again, as rewritten records. Returns when they are queued. */
   async rewrite(number: number): Promise<void> {
     const indexes = [...this.#index.indexesIn(number)]
+    const reader = new RecordReader()
     for (let at = 0; at < indexes.length; ) {
       const from = indexes[at] as number
-      const entry = this.#index.has(from) ? (this.#index.cached(from) ?? (await this.#fetch(from, this.lastIndex + 1))) : undefined
+      const entry = this.#index.has(from) ? (this.#index.cached(from) ?? (await this.#fetch(from, this.lastIndex + 1, reader))) : undefined
       const run: Entry[] = []
       if (entry !== undefined) {
         // In one turn: what lies in the segment now is what the new record replaces.
@@ -269,7 +271,7 @@ export class GroupLog implements LogView, PlacementOwner {
   }
 
   /** Entry `index` from disk. Others of its record, up to before `to`, are kept in memory with it. Undefined: it is not in the log any more. */
-  async #fetch(index: number, to: number): Promise<Entry | undefined> {
+  async #fetch(index: number, to: number, reader: RecordReader): Promise<Entry | undefined> {
     while (this.#index.has(index)) {
       const cached = this.#index.cached(index)
       if (cached !== undefined) return cached
@@ -279,7 +281,7 @@ export class GroupLog implements LogView, PlacementOwner {
       segment.readers++
       let record: Entry[]
       try {
-        record = await readEntriesRecord(segment, offset, this.number)
+        record = await reader.read(segment, offset, this.number)
       } catch (error) {
         // Damage, or a disk that does not read: final, whoever asked.
         this.#parts.writer.fail(error instanceof Error ? error : new Error(String(error)))

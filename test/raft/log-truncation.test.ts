@@ -6,6 +6,7 @@ import { firstOf, standingAt } from './standings.ts'
 class Rig {
   firstIndex = 1
   bytes = 0
+  snapshotLogBytes = 1000
   lastIndex = 9
   stable = 9
   fetched: number | undefined
@@ -47,7 +48,9 @@ class Rig {
           return new Promise<void>((resolve, reject) => rig.#ends.push({ resolve, reject }))
         },
       },
-      snapshotLogBytes: 1000,
+      get snapshotLogBytes() {
+        return rig.snapshotLogBytes
+      },
       applied: () => this.applied,
       stable: () => this.stable,
       fetchedSnapshot: () => this.fetched,
@@ -106,6 +109,38 @@ describe('the truncation of a log', () => {
     await rig.endFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(2)
+  })
+
+  it('flushes once so many entries are applied and not durable, however small they are and whoever lags', async () => {
+    const rig = new Rig()
+    rig.bytes = 10
+    rig.lastIndex = 20_000
+    rig.stable = 20_000
+    rig.stand(16_386, 3, 3)
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(0)
+    rig.stand(16_387, 3, 3)
+    rig.truncation.maybeFlush()
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(1)
+    rig.durable = standingAt(16_387, 1)
+    await rig.endFlush()
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(1)
+  })
+
+  it('flushes once about so many bytes are applied and not durable', () => {
+    const rig = new Rig()
+    rig.lastIndex = 1000
+    rig.stable = 1000
+    rig.bytes = 32 * 1024 * 1024
+    rig.snapshotLogBytes = 64 * 1024 * 1024
+    rig.stand(252, 3, 3)
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(0)
+    rig.stand(253, 3, 3)
+    rig.truncation.maybeFlush()
+    expect(rig.flushes).toBe(1)
   })
 
   it('does not flush again and again for a replica that is away', () => {

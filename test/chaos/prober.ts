@@ -27,6 +27,7 @@ export class Prober {
   readonly #keys: ReadonlyMap<string, readonly string[]>
   readonly #outstanding = new Map<string, number>()
   readonly #pending = new Set<Promise<void>>()
+  readonly #onAcknowledged = new Set<() => void>()
   #count = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -56,6 +57,21 @@ export class Prober {
     let silenceMs = first - fromMs
     for (const [i, ackedMs] of since.entries()) silenceMs = Math.max(silenceMs, ackedMs - (since[i - 1] ?? fromMs))
     return { resumeMs: first - fromMs, silenceMs }
+  }
+
+  /** Resolves once `group` has acknowledged a write that was issued after `fromMs`. Rejects after `withinMs`. */
+  async resumed(group: string, fromMs: number, withinMs: number): Promise<void> {
+    const endMs = performance.now() + withinMs
+    while (this.outageSince(group, fromMs) === undefined) {
+      const leftMs = endMs - performance.now()
+      if (leftMs <= 0) throw new Error(`${group} took no write for ${withinMs} ms`)
+      let timer: NodeJS.Timeout | undefined
+      await new Promise<void>((resolve) => {
+        this.#onAcknowledged.add(resolve)
+        timer = setTimeout(resolve, leftMs)
+      })
+      clearTimeout(timer)
+    }
   }
 
   /** What was acknowledged before is of no interest any more. */
@@ -91,6 +107,8 @@ export class Prober {
       const acknowledged = this.#acknowledged.get(group) ?? []
       this.#acknowledged.set(group, acknowledged)
       acknowledged.push({ issuedMs, ackedMs: performance.now() })
+      for (const tell of this.#onAcknowledged) tell()
+      this.#onAcknowledged.clear()
     } catch {
       this.failed++
     } finally {

@@ -30,6 +30,8 @@ export interface FaultsOptions {
 const restMs = 800
 /** A median of fewer says nothing. */
 const outagesOfMedian = 10
+/** Whatever the limits are: a group that takes no write for so long is down, and how long it was away is not to be told. */
+const resumedMsMax = 60_000
 /** After a fault's end its consequences are looked at for so many election timeouts. */
 const afterTimeouts = 2
 
@@ -54,7 +56,9 @@ export async function faults(stage: Stage, options: FaultsOptions): Promise<Figu
     const endMs = performance.now()
     await cluster.healthy()
     await delay(Math.max(0, endMs + afterTimeouts * electionTimeoutMs - performance.now()))
-    record.add(kind, fault, stage, fault.resumesFrom === 'begin' ? beginMs : endMs, beginMs)
+    const fromMs = fault.resumesFrom === 'begin' ? beginMs : endMs
+    for (const group of cluster.groups) await prober.resumed(group, fromMs, resumedMsMax)
+    record.add(kind, fault, stage, fromMs, beginMs)
   }
   const figures = record.figures()
   record.judge(options.resumeTimeouts, figures)

@@ -4,8 +4,8 @@ import { NodeLiveness } from './node-liveness.ts'
 import { type QuietableReplica, QuietGroups } from './quiet-groups.ts'
 import type { Turn } from './turn.ts'
 
-/** Ticks are at most this long, so that timeouts are met closely: of an election timeout of a second a tick is a fortieth. */
-const tickMsMax = 25
+/** Ticks are at most this long, so that timeouts are met closely. */
+const tickMsMax = 10
 
 export interface PulsingReplica extends QuietableReplica {
   /** Not while it is quiet, nor once it has stopped. */

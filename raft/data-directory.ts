@@ -83,6 +83,8 @@ export class DataDirectory {
           `${folder} belongs to ${identity.role} ${identity.id}, not to ${role} ${id}: give each process its own --data, or start it under its own --id`,
         )
       }
+      // What is acted upon is durable: the process before may have ended between the rename of the identity and the sync of its name.
+      await fileSystem.syncFolder(folder)
       return new DataDirectory(fileSystem, folder, identity)
     }
     for (const name of ['log', 'groups']) {

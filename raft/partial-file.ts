@@ -52,8 +52,8 @@ export class PartialFile {
     const file = await fileSystem.open(path, (await fileSystem.exists(path)) ? 'write' : 'create')
     try {
       const size = await file.size()
-      // Longer than the whole: not its begin.
-      const length = size > entry.size ? 0 : size
+      // Longer than the whole: not its begin. Whole and without its name: its sync may have failed, and another would write nothing.
+      const length = size >= entry.size ? 0 : size
       if (length !== size) await file.truncate(length)
       return new PartialFile(fileSystem, folder, entry, file, length, await checksumOf(file, length))
     } catch (error) {

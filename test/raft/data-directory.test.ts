@@ -42,6 +42,23 @@ describe('a data directory', () => {
     expect(again.formed).toEqual([{ id: 'n1', nonce: 'ab' }])
   })
 
+  it('what a start found it to be survives a power loss, also where the process before ended before its folder was synced', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const rig = new Rig(seed)
+      const first = await rig.open()
+      rig.process.disk.failNext('syncFolder', 'EIO')
+      await rig.world.settle(first.markStarted('g1@1', 2).catch(() => undefined))
+      rig.process.kill()
+      rig.process = rig.process.restart()
+      const second = await rig.open()
+      const found = second.startedReplica('g1@1')
+      rig.powerLoss()
+      const third = await rig.open()
+      expect(found, `seed ${seed}`).toBe(2)
+      expect(third.startedReplica('g1@1'), `seed ${seed}`).toBe(found)
+    }
+  })
+
   it('what is remembered at once is all there', async () => {
     const rig = new Rig()
     const directory = await rig.open()

@@ -276,11 +276,11 @@ class Run {
     await this.#world.runUntil(condition, withinMs, what)
   }
 
-  /** One controller and one node, of those that the disks have left. No node where a group, shrunk by operators, needs each. */
+  /** One controller and one node, of those that the disks have left. No node where operators have shrunk a group so that it needs each, or still may. */
   #minority(): string[] {
     const random = new SeededRandom(this.#options.seed)
     const { controllerNames, nodeNames, atlas } = this.#cluster
-    const spare = this.#moving?.idle === false ? [] : nodeNames.filter((name) => this.#canSpare(name))
+    const spare = this.#changesMembers ? nodeNames.filter((name) => this.#moving?.idle !== false && this.#canSpare(name)) : nodeNames
     return [controllerNames, spare].flatMap((names) => {
       const damaged = names.find((name) => atlas.isDamaged(name))
       return damaged ?? names[random.below(names.length)] ?? []

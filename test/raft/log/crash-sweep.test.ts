@@ -118,6 +118,21 @@ describe('crash sweep of the shared log', () => {
     expect(result.failures).toBeLessThan(result.points)
   })
 
+  it('a failed sync, a start on the same page cache, then a power loss: what was recovered is there', async () => {
+    const trials: TrialOptions[] = []
+    // Batches of many blocks: one that no later write touches is what a sync that writes nothing would lose.
+    const sizes = { dataBytes: 30_000, segmentBytes: 200_000 }
+    for (let at = 1; at <= 240; at++) {
+      const fail = { at, fault: 'EIO' } as const
+      const early = { at: 3 + (at % 20), fault: at % 2 === 0 ? 'EIO' : 'crash' } as const
+      trials.push({ ...sizes, seed: 400 + (at % 5), draw: at, steps: 60, lives: 2, killed: 1, faults: [fail, early] })
+      trials.push({ ...sizes, seed: 500 + (at % 5), draw: at, steps: 60, lives: 3, killed: 2, faults: [fail, early, early] })
+    }
+    const result = await tally(trials)
+    expectWhole('failed sync, then power loss', result)
+    expect(result.failures).toBeGreaterThan(20)
+  })
+
   it('is caught lying: without syncs acknowledged writes are lost, and the sweep sees it', async () => {
     const trials: TrialOptions[] = []
     for (let at = 20; at <= 100; at += 2)

@@ -17,6 +17,8 @@ export interface TrialOptions {
   readonly faults?: readonly { readonly at: number; readonly fault: Fault | 'kill'; readonly times?: number }[]
   /** At most so many lives; the last one ends with a power loss and is looked at once more. */
   readonly lives?: number
+  /** Lives that end by a kill in place of a power loss, from the first on: their page cache goes on to the next. */
+  readonly killed?: number
   readonly dataBytes?: number
   readonly segmentBytes?: number
   readonly cacheBytes?: number
@@ -66,7 +68,10 @@ class Trial {
       if (fault !== undefined) this.#inject(fault)
       problem = await this.#live(life < lives ? this.#options.steps : 0)
       operations.push(this.#process.disk.operations)
-      if (this.#process.alive) this.#process.powerLoss()
+      if (this.#process.alive) {
+        if (life < (this.#options.killed ?? 0)) this.#process.kill()
+        else this.#process.powerLoss()
+      }
       this.#process = this.#process.restart()
     }
     return {

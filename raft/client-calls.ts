@@ -61,9 +61,17 @@ export class ClientCalls<Result> {
     return this.#waiters.wait(index, clock, timeoutMs)
   }
 
-  /** Hands to the core what has come. `keepBack`: not what another leader would have to take, for who leads is about to change. */
-  submit(keepBack: boolean): void {
+  /**
+   * Hands to the core what has come. `keepBack`: not what another leader would have to take, for who leads is about to change. `heir`: who will
+   * lead and takes it already; NONE: nobody does.
+   */
+  submit(keepBack: boolean, heir: number): void {
     const { core, clock } = this.#options
+    if (heir !== NONE) {
+      this.#proposals.refuseQueued('not-leader', heir)
+      this.#reads.refuseQueued('not-leader', heir)
+      return
+    }
     if (!keepBack) this.#proposals.submit((datas) => core.propose(datas))
     if (keepBack && core.role !== 'leader') return
     const nowMs = clock.monotonicMs()

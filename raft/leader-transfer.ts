@@ -9,7 +9,7 @@ export type TransferOutcome =
 
 /**
  * Leadership transfers from the wish to their outcome. From the begin of one until it is known who leads, what clients want is kept back (at
- * most for two election timeouts): it is then proposed here, or refused with the name of the new leader.
+ * most for two election timeouts): it is then proposed here, or refused with the name of the new leader, or of the one that is being elected.
  */
 export class LeaderTransfer {
   readonly #core: Raft
@@ -26,6 +26,16 @@ export class LeaderTransfer {
   /** Who leads is about to change, or has changed and is not known yet. */
   get underWay(): boolean {
     return this.#begun
+  }
+
+  /**
+   * To whom clients may turn before it leads: this replica has voted for it, and it keeps back what comes until it knows whether it was elected.
+   * NONE: nobody yet.
+   */
+  get heir(): number {
+    const { role, leader, vote } = this.#core
+    const isChosen = role === 'follower' && leader === NONE && this.#waiting.some(({ to }) => to === vote)
+    return isChosen ? vote : NONE
   }
 
   /** `done` is called exactly once, perhaps within this call. */

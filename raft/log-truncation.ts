@@ -7,7 +7,7 @@ const laggardFactor = 2
  * So much may have been applied and not be durable: after a kill all of it is applied again before the replica serves, at the cost of each command and
  * not of its bytes. So these bounds are far below that of the log, which is kept for replicas that lag.
  */
-const replayMax = { entries: 16_384, bytes: 8 * 1024 * 1024 }
+const replayMax = { entries: 8192, bytes: 4 * 1024 * 1024 }
 /** Past so many times, and past the size of the state, it is kept for nobody who fetches a snapshot. */
 const fetchFactor = 16
 

@@ -102,6 +102,14 @@ export class PendingReads {
     for (const { reads } of ready) for (const { done } of reads) done({ kind: 'ready' })
   }
 
+  /** Those that are in no round yet. */
+  refuseQueued(reason: 'not-leader', leader: number): void {
+    const dones = [...this.#leased, ...this.#queued.map(({ done }) => done)]
+    this.#leased = []
+    this.#queued = []
+    for (const done of dones) done({ kind: 'refused', reason, leader })
+  }
+
   refuseAll(reason: 'not-leader' | 'stopped', leader: number): void {
     const rounds = [...this.#rounds.values(), ...this.#waiting]
     const dones = [...this.#leased, ...[...this.#queued, ...rounds.flatMap(({ reads }) => reads)].map(({ done }) => done)]

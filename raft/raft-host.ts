@@ -246,16 +246,18 @@ export class RaftHost {
 
   /**
    * Before this process ends: its replicas campaign no more, and hand over what they lead. Resolves when all is handed over or nobody takes it, at
-   * the latest after `timeoutMs`. They go on following and voting until `close`.
+   * the latest after `timeoutMs`; with whether somebody took anything. They go on following and voting until `close`.
    */
-  async handOver(timeoutMs: number): Promise<void> {
+  async handOver(timeoutMs: number): Promise<boolean> {
     this.#leaving = true
     const hosted = [...this.#hosted.values()]
+    const led = hosted.filter(({ replica }) => replica.role === 'leader')
     for (const { replica } of hosted) replica.allowCampaign(false)
     const handed = hosted.map(({ replica }) =>
       handOverReplica(replica, (number) => this.#messenger.isConnected(this.nodeOf(replica.group, number) ?? '')),
     )
     await atMost(this.#options.clock, timeoutMs, handed)
+    return led.some(({ replica }) => replica.role !== 'leader')
   }
 
   /** Stops all replicas and closes the log: what was acknowledged is durable. */

@@ -272,14 +272,19 @@ export class Replica<Result> implements ReplicaApi<Result> {
     }
     this.#guard(() => {
       this.#transfer.check()
-      const keepBack = this.#transfer.underWay
-      this.#calls.submit(keepBack)
+      const keepBack = this.#keepsBack
+      this.#calls.submit(keepBack, this.#transfer.heir)
       while (this.#core.hasReady()) this.#handle(this.#core.ready())
       this.#transfer.check()
-      if (keepBack && !this.#transfer.underWay) this.#wake()
+      if (keepBack && !this.#keepsBack) this.#wake()
       this.#settleTime()
     })
     if (this.needsTicks) this.#options.wantTicks()
+  }
+
+  /** Who leads is about to change, from here or to here: what clients want waits until it is known. */
+  get #keepsBack(): boolean {
+    return this.#transfer.underWay || this.#core.takesOffice
   }
 
   /** In a quiet group no message brings the leader's time: until it wakes this replica's own clock goes on for it. */
@@ -298,7 +303,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
     this.#calls.sending(ready.messages)
     this.#sendAll(ready.messages)
     this.#state.handle(ready)
-    if (this.#calls.settleReads(ready, this.#transfer.underWay)) this.#wake()
+    if (this.#calls.settleReads(ready, this.#keepsBack)) this.#wake()
   }
 
   /** An append is durable that ended with `last`. */

@@ -1,3 +1,4 @@
+import { sleep } from '../base/clock.ts'
 import type { DiskSpace } from '../base/disk-space.ts'
 import { DataDirectoryMismatch } from '../base/errors.ts'
 import type { Seams } from '../base/seams.ts'
@@ -31,10 +32,12 @@ import { nodeStatus } from './node-status.ts'
 const registerTimeoutMs = 10_000
 /** For telling that the members of a group are those wanted; it is told again. */
 const reportTimeoutMs = 2000
-/** For handing over, for what still waits then, and for connections to end: together less than the five seconds of a signal. */
+/** For handing over, for what still waits then, and for connections to end: together, with `lingerMs`, less than the five seconds of a signal. */
 const handOverMs = 2000
 const answerMs = 500
 const closeGraceMs = 1500
+/** New leaders do not get all the first calls and, at the same moment, the end of this node's connections and what it writes while closing. */
+const lingerMs = 200
 const noBreaks: ReadonlySet<MigrationBreak> = new Set()
 
 export interface ShardServerSettings extends ProcessSettings {
@@ -167,8 +170,9 @@ class ShardServer implements RunningShardServer {
     this.#migrations?.close()
     this.#memberships?.close()
     this.#groups?.close()
-    await this.#host?.handOver(handOverMs)
+    const isHandedOver = await this.#host?.handOver(handOverMs)
     await this.#kv?.whenIdle(answerMs)
+    if (isHandedOver) await sleep(this.#seams.clock, lingerMs)
     this.#watcher.close()
     this.#client.close()
     await this.#listener?.close(closeGraceMs)

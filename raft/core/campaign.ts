@@ -10,25 +10,34 @@ export class Campaign {
   readonly #type: typeof MessageType.PreVote | typeof MessageType.Vote
   readonly #term: number
   readonly #membership: Membership
+  /** At the leader's own wish, so that no lease holds the votes back. */
+  readonly isForced: boolean
   /** Who has answered, and what. */
   readonly #votes = new Map<ReplicaNumber, boolean>()
 
   /** `term` is the one to be elected in; with PreVote nobody is in it yet. */
-  constructor(self: ReplicaNumber, type: typeof MessageType.PreVote | typeof MessageType.Vote, term: number, membership: Membership) {
+  constructor(
+    self: ReplicaNumber,
+    type: typeof MessageType.PreVote | typeof MessageType.Vote,
+    term: number,
+    membership: Membership,
+    isForced: boolean,
+  ) {
     this.#self = self
     this.#type = type
     this.#term = term
     this.#membership = membership
+    this.isForced = isForced
   }
 
-  /** Asks all other voters. `forced`: at the leader's own wish, so that no lease holds the votes back. */
-  ask(log: RaftLog, outbox: Outbox, forced: boolean): void {
+  /** Asks all other voters. */
+  ask(log: RaftLog, outbox: Outbox): void {
     for (const voter of this.#membership.voters) {
       if (voter === this.#self) continue
       const message = draftMessage(this.#type, this.#self, voter, this.#term)
       message.index = log.lastIndex
       message.logTerm = log.lastTerm
-      message.context = forced ? 1 : 0
+      message.context = this.isForced ? 1 : 0
       // A vote is asked for with a log and in a term that a crash cannot take back: else a grant that comes late could
       // elect, after a restart, a replica whose log is shorter than the one that was voted for.
       if (this.#type === MessageType.Vote) outbox.sendAfterAppend(message)

@@ -112,15 +112,15 @@ export class Elections {
 
   #preCampaign(): void {
     const campaign = this.#roles.becomePreCandidate()
-    campaign.ask(this.#log, this.#outbox, false)
+    campaign.ask(this.#log, this.#outbox)
     // Nothing is promised by a pre-vote, so its own counts at once.
     this.#count(campaign, this.#self, true)
   }
 
   /** `forced`: at the leader's own wish, so that no lease holds the votes back. */
   #campaign(forced: boolean): void {
-    const campaign = this.#roles.becomeCandidate()
-    campaign.ask(this.#log, this.#outbox, forced)
+    const campaign = this.#roles.becomeCandidate(forced)
+    campaign.ask(this.#log, this.#outbox)
     // Its own vote counts only when it is durable, like everyone's.
     this.#outbox.sendAfterAppend(draftMessage(MessageType.VoteResponse, this.#self, this.#self, this.#roles.term))
   }

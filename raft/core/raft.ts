@@ -90,6 +90,11 @@ export class Raft {
     return this.#ballot.term
   }
 
+  /** The leader hands its office to this replica, which campaigns for it now. */
+  get takesOffice(): boolean {
+    return this.#roles.campaign?.isForced === true
+  }
+
   get vote(): ReplicaNumber {
     return this.#ballot.vote
   }

@@ -88,14 +88,14 @@ export class Roles {
 
   becomePreCandidate(): Campaign {
     this.#leave('preCandidate', NONE)
-    this.#campaign = new Campaign(this.#self, MessageType.PreVote, this.term + 1, this.#membership)
+    this.#campaign = new Campaign(this.#self, MessageType.PreVote, this.term + 1, this.#membership, false)
     return this.#campaign
   }
 
-  becomeCandidate(): Campaign {
+  becomeCandidate(isForced: boolean): Campaign {
     this.#leave('candidate', NONE)
     this.#parts.ballot.stand()
-    this.#campaign = new Campaign(this.#self, MessageType.Vote, this.term, this.#membership)
+    this.#campaign = new Campaign(this.#self, MessageType.Vote, this.term, this.#membership, isForced)
     return this.#campaign
   }
 

@@ -116,14 +116,14 @@ describe('the truncation of a log', () => {
     rig.bytes = 10
     rig.lastIndex = 20_000
     rig.stable = 20_000
-    rig.stand(16_386, 3, 3)
+    rig.stand(8194, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.stand(16_387, 3, 3)
+    rig.stand(8195, 3, 3)
     rig.truncation.maybeFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
-    rig.durable = standingAt(16_387, 1)
+    rig.durable = standingAt(8195, 1)
     await rig.endFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
@@ -135,10 +135,10 @@ describe('the truncation of a log', () => {
     rig.stable = 1000
     rig.bytes = 32 * 1024 * 1024
     rig.snapshotLogBytes = 64 * 1024 * 1024
-    rig.stand(252, 3, 3)
+    rig.stand(127, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.stand(253, 3, 3)
+    rig.stand(128, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
   })

@@ -359,6 +359,40 @@ describe('leadership that changes hands', () => {
     expect(hints).toEqual([other.replica?.replica])
   })
 
+  it('clients are sent to the one that is being elected, which keeps back what comes until it leads', async () => {
+    const { rig, leader, other } = await three()
+    const result = transfer(leader, other)
+    const roles: string[] = []
+    const taken: { outcome: string }[] = []
+    const ask = () => {
+      must(leader.replica, 'a replica').propose(new Uint8Array(1), (outcome) => {
+        if (outcome.kind !== 'refused' || outcome.leader !== other.replica?.replica) return
+        roles.push(other.replica.role)
+        taken.push(other.propose(), other.read())
+      })
+    }
+    for (let i = 0; i < 40; i++) {
+      ask()
+      await rig.world.runFor(0.5)
+    }
+    await rig.world.runUntil(() => taken.length === 80 && taken.every(({ outcome }) => outcome !== 'waits'))
+    expect(result.outcome).toBe('done')
+    expect(new Set(roles)).toEqual(new Set(['candidate', 'leader']))
+    expect(new Set(taken.map(({ outcome }) => outcome))).toEqual(new Set(['applied', 'ready']))
+  })
+
+  it('one that was sent what it keeps back, and is not elected, refuses it', async () => {
+    const { rig, leader, other, third } = await three()
+    transfer(leader, other)
+    await rig.world.runUntil(() => other.replica?.role === 'candidate')
+    rig.network.isolate(other.name, 'stall')
+    const kept = [other.propose(), other.read()]
+    await rig.world.runUntil(() => kept.every(({ outcome }) => outcome !== 'waits'), 3000)
+    expect(kept.map(({ outcome }) => outcome)).toEqual(['not-leader', 'not-leader'])
+    rig.network.heal()
+    await rig.world.runUntil(() => [leader, other, third].some(({ replica }) => replica?.role === 'leader'), 5000)
+  })
+
   it('to a dead target is given up; what was kept back is then proposed', async () => {
     const { rig, leader, other } = await three()
     other.process.kill()

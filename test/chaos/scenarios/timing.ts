@@ -8,29 +8,33 @@ import { nodeMethods } from '../../../proto/methods.ts'
 import { pick } from '../faults/fault.ts'
 import { type Figures, fail, type Stage } from './stage.ts'
 
-const writerCount = 8
+/** A write is issued so often, whether or not those before are answered: a pause is seen to a few ms, and does not end in a burst of its own making. */
+const everyMs = 4
+/** Calls on one key wait for one another; writes go to so many keys in turn. */
+const keyCount = 64
 /** How long the writers run before and after an event. */
 const beforeMs = 1000
 const afterMs = 500
 
-/** Writers in closed loops, all to one group, and when they were answered. */
+/** Writes to one group all the time, and when they were answered. */
 class Writers {
   readonly #db: Client
   readonly #keys: readonly string[]
-  readonly #loops: Promise<void>[]
+  readonly #pending = new Set<Promise<void>>()
   readonly #ackedMs: number[] = []
-  #stopped = false
+  readonly #timer: NodeJS.Timeout
+  #count = 0
 
   private constructor(db: Client, keys: readonly string[]) {
     this.#db = db
     this.#keys = keys
-    this.#loops = keys.map((_, i) => this.#write(i))
+    this.#timer = setInterval(() => this.#write(), everyMs)
   }
 
   static async start(controllers: readonly string[], group: string): Promise<Writers> {
     const db = await connect({ controllers, deadlineMs: 30_000 })
     const keys: string[] = []
-    for (let i = 0; keys.length < writerCount; i++) if ((await db.explain(`pulse-${i}`)).group === group) keys.push(`pulse-${i}`)
+    for (let i = 0; keys.length < keyCount; i++) if ((await db.explain(`pulse-${i}`)).group === group) keys.push(`pulse-${i}`)
     return new Writers(db, keys)
   }
 
@@ -52,16 +56,20 @@ class Writers {
 
   /** Rejects where a write failed. */
   async stop(): Promise<void> {
-    this.#stopped = true
-    await Promise.all(this.#loops)
+    clearInterval(this.#timer)
+    await Promise.all(this.#pending)
     await this.#db.close()
   }
 
-  async #write(i: number): Promise<void> {
-    for (let n = 0; !this.#stopped; n++) {
-      await this.#db.put(this.#keys[i] ?? '', `${n}`)
+  #write(): void {
+    const count = this.#count++
+    const write = this.#db.put(this.#keys[count % keyCount] ?? '', `${count}`).then(() => {
       this.#ackedMs.push(performance.now())
-    }
+      this.#pending.delete(write)
+    })
+    // One that fails stays pending: `stop` tells of it.
+    write.catch(() => {})
+    this.#pending.add(write)
   }
 }
 

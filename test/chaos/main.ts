@@ -9,6 +9,7 @@
  * the same state in the end, no process ended by itself, and what it measures is within its limits. docs/testing.md says which.
  */
 import { Command } from 'commander'
+import { Interrupted } from './interrupt.ts'
 import { type Run, type Scenario, scenarios } from './scenarios/scenarios.ts'
 
 interface Options {
@@ -33,6 +34,8 @@ async function play(name: string, scenario: Scenario, run: Run): Promise<Outcome
     console.log(`${name}: ${JSON.stringify(await scenario.play(run))}`)
     return 'passed'
   } catch (error) {
+    // What it was about to do goes on in vain: its cluster is gone.
+    if (error instanceof Interrupted) process.exit(1)
     console.log(`${name} FAILED: ${error instanceof Error ? error.message : String(error)}`)
     return 'failed'
   }

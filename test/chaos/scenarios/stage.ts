@@ -8,6 +8,7 @@ import { ClusterUnderLoad } from '../cluster-under-load.ts'
 import { DiskImage } from '../disks/disk-image.ts'
 import { FsyncShim } from '../disks/fsync-shim.ts'
 import { SmallDisk } from '../disks/small-disk.ts'
+import { Interrupt, Interrupted } from '../interrupt.ts'
 import { Prober } from '../prober.ts'
 import { ClusterOfProcesses, type ClusterOfProcessesOptions } from '../processes/cluster-of-processes.ts'
 
@@ -54,6 +55,7 @@ const deadlineMs = 30_000
  * call failed, the replicas are equal, no process ended by itself. Rejects where one does not hold.
  */
 export async function onStage(options: StageOptions, act: (stage: Stage) => Promise<Figures>): Promise<Figures> {
+  const interrupt = new Interrupt()
   const folder = await mkdtemp(join(tmpdir(), 'ostraka-disks-'))
   const images = new Map<string, DiskImage>()
   const disks = new Map<string, SmallDisk>()
@@ -72,11 +74,12 @@ export async function onStage(options: StageOptions, act: (stage: Stage) => Prom
       environment: (id) => shim?.environment(id) ?? {},
       ...options.cluster,
     })
-    return await underLoad(cluster, options, { images, disks, shim }, act)
+    return await Promise.race([underLoad(cluster, options, { images, disks, shim }, act), interrupt.happened])
   } catch (error) {
-    await tellLastWords(cluster)
+    if (!(error instanceof Interrupted)) await tellLastWords(cluster)
     throw error
   } finally {
+    interrupt.dispose()
     await cluster?.dispose()
     for (const disk of [...images.values(), ...disks.values()]) await disk.dispose()
     await rm(folder, { recursive: true, force: true })

@@ -141,9 +141,8 @@ export class View {
     for (let i = 0; i < candidates.length; i++) {
       const table = candidates[i] as TableMetadata
       const reader = this.#store.reader(table)
-      if (reader instanceof Promise) return this.#getSlowly(key, hash, candidates.slice(i), last)
-      const found = reader.get(key, hash)
-      if (found instanceof Promise) return this.#getSlowly(key, hash, candidates.slice(i + 1), last, found)
+      const found = reader instanceof Promise ? reader.then((opened) => opened.get(key, hash)) : reader.get(key, hash)
+      if (found instanceof Promise) return this.#getSlowly(key, hash, found, candidates.slice(i + 1), last)
       if (found !== undefined) return found === tombstone ? undefined : found
     }
     return last === tombstone ? undefined : last
@@ -205,12 +204,13 @@ export class View {
     }
   }
 
+  /** `first`: of the table before `tables`. */
   async #getSlowly(
     key: Uint8Array,
     hash: number,
+    first: Promise<Uint8Array | undefined>,
     tables: readonly TableMetadata[],
     last: Uint8Array | undefined,
-    first?: Promise<Uint8Array | undefined>,
   ): Promise<Uint8Array | undefined> {
     this.retain()
     try {

@@ -51,6 +51,21 @@ function install(disk: SimDisk, image: Image): void {
   }
 }
 
+/** What each of `keys` gives where a get is the first to meet the damage. A rejection that nobody handles fails the world. */
+async function getEach(image: Image, keys: readonly string[], damage: (disk: SimDisk) => void): Promise<(string | undefined | Error)[]> {
+  const { world, process, disk } = simulate(1)
+  install(disk, image)
+  damage(disk)
+  const read = async () => {
+    const db = await openDatabase(environmentOf(process), { wal: false, ...options })
+    const found: (string | undefined | Error)[] = []
+    for (const key of keys) found.push(await getText(db, key).catch((error: Error) => error))
+    await db.close()
+    return found
+  }
+  return world.settle(read())
+}
+
 /** What a damaged image gives: its records, or the error that it was met with. */
 async function readAll(image: Image, wal: boolean, damage: (disk: SimDisk) => void): Promise<string[] | Error> {
   const { world, process, disk } = simulate(1)
@@ -133,4 +148,27 @@ describe.each([true, false])('one flipped bit in a database with WAL: %s', (wal)
       expect(result, what).toBeInstanceOf(CorruptionError)
     }
   })
+})
+
+it('one flipped bit in a table fails the gets that need the table, and nothing else', async () => {
+  const { image, records } = await makeImage(false)
+  const pairs = records.map((record) => record.split('=') as [string, string])
+  const keys = pairs.map(([key]) => key)
+  let found = 0
+  for (const path of [...image.keys()].filter((name) => name.endsWith('.sst'))) {
+    const { length } = image.get(path) as Uint8Array
+    // The footer, which an open meets; and a data block, which a get meets in an open table.
+    for (const position of [length - 1, 0]) {
+      const results = await getEach(image, keys, (disk) => disk.flip(path, position))
+      results.forEach((result, i) => {
+        if (!(result instanceof Error)) expect(result, `${path} at ${position}`).toBe(pairs[i]?.[1])
+        else {
+          expect(result).toBeInstanceOf(CorruptionError)
+          expect((result as CorruptionError).file).toBe(path)
+          found++
+        }
+      })
+    }
+  }
+  expect(found).toBeGreaterThan(0)
 })

@@ -34,6 +34,8 @@ export interface ClusterRunOptions {
   readonly lyingDisks?: boolean
   /** Virtual time under faults. Default 40 s. Where it is shorter the run is, too: a sample. */
   readonly faultsMs?: number
+  /** In place of parts of the one that the seed draws. */
+  readonly menu?: Partial<FaultMenu>
   /** The faults that may happen, by name; all if not given. */
   readonly only?: ReadonlySet<string>
   readonly recordTrace?: boolean
@@ -85,6 +87,8 @@ const leastMs = 60_000
 const leastOperations = 2000
 /** A phase in which fewer calls were answered tested nothing. */
 const leastPerPhase = { calm: 50, faults: 30 }
+/** What must be answered under the faults is due little by little, from one share of their time to another: the rest is room to recover in. */
+const starving = { from: 0.125, to: 0.625 }
 /** Calls that must be answered while a minority is broken, and once everything is healed; and how soon. */
 const servedOperations = 150
 const servedMsMax = 60_000
@@ -117,6 +121,8 @@ class Run {
   /** Of groups, while shards move. */
   readonly #changesMembers: boolean
   #moving: Moving | undefined
+  /** When, and how many calls had been answered before. */
+  #faultsBegan = { atMs: 0, answered: 0 }
 
   constructor(options: ClusterRunOptions) {
     const { seed, only, recordTrace = false, faultsMs = usualFaultsMs } = options
@@ -125,7 +131,8 @@ class Run {
     const { moves = false } = options
     // A machine that is lost cannot be told from one that is to join: in such runs nothing is damaged for good.
     this.#changesMembers = moves && new SeededRandom(seed).fork().next() < 0.5
-    this.#menu = drawMenu({ seed, intervalMs: moves ? 2000 : 1200, ...(this.#changesMembers ? { kinds: passingFaults } : {}) })
+    const drawn = drawMenu({ seed, intervalMs: moves ? 2000 : 1200, ...(this.#changesMembers ? { kinds: passingFaults } : {}) })
+    this.#menu = { ...drawn, ...options.menu }
     this.#world = new World({ seed, recordTrace })
     this.#cluster = new SimCluster(this.#world, this.#shape())
     options.onWorld?.(this.#world, this.#cluster)
@@ -166,6 +173,7 @@ class Run {
       partitionMsMax: 3000,
       menu: this.#menu,
       journal: this.#journal,
+      letUp: () => this.#isStarved(workload),
     })
     if (moves) this.#moving = new Moving(world, cluster, { shards, changesMembers: this.#changesMembers }, this.#journal)
     await this.#expect(() => workload.counts.ok >= leastPerPhase.calm, calmMs * 4, 'calls are answered before any fault')
@@ -200,14 +208,28 @@ class Run {
   /** Faults, whatever they do to availability: nothing may go wrong. */
   async #safety(nemesis: Nemesis, workload: Workload): Promise<void> {
     this.#story.say('run', 'faults begin')
-    const before = workload.counts.ok
+    this.#faultsBegan = { atMs: this.#world.nowMs, answered: workload.counts.ok }
     nemesis.start()
     this.#moving?.start()
     await this.#world.runFor(this.#faultsMs)
     this.#moving?.stop()
-    const answered = workload.counts.ok - before
-    const least = (leastPerPhase.faults * this.#faultsMs) / usualFaultsMs
-    assert(answered >= least, `seed ${this.#world.seed}: only ${answered} calls were answered under the faults: the run tested nothing`)
+    const answered = workload.counts.ok - this.#faultsBegan.answered
+    assert(
+      answered >= this.#leastUnderFaults,
+      `seed ${this.#world.seed}: only ${answered} calls were answered under the faults: the run tested nothing`,
+    )
+  }
+
+  get #leastUnderFaults(): number {
+    return (leastPerPhase.faults * this.#faultsMs) / usualFaultsMs
+  }
+
+  /** So few calls were answered under the faults so far that, went it on like this, the run would test nothing. */
+  #isStarved({ counts }: Workload): boolean {
+    const { atMs, answered } = this.#faultsBegan
+    const share = (this.#world.nowMs - atMs) / this.#faultsMs
+    const due = Math.min(1, (share - starving.from) / (starving.to - starving.from)) * this.#leastUnderFaults
+    return counts.ok - answered < due
   }
 
   /** The faults end; a minority may stay down: the rest serves. */

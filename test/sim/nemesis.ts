@@ -1,7 +1,8 @@
 /**
  * Draws faults from the seed and does them to named machines: kills, power losses (of one or of all), shutdowns, transfers of leadership, pauses,
  * partitions of every shape, flaky, slow and clogged links, disks that are slow, fail, rot or lie, clocks that jump. What it breaks it mends
- * after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge.
+ * after a while; `stop` mends the rest, so that a run ends with a phase in which all must converge. A menu may by its weights stop everybody
+ * again before they have recovered; `letUp` says when it has gone on for too long.
  *
  * When a fault comes, its kind and all that it draws follow from the seed alone, whatever the machines do meanwhile; so a fault that is left out
  * (see `FaultJournal`) leaves the others as they are.
@@ -59,6 +60,8 @@ export interface NemesisOptions {
   readonly partitionMsMax: number
   readonly menu?: FaultMenu
   readonly journal?: FaultJournal
+  /** Asked when a fault is due. While it is true faults let up: what passes is mended, and none comes. Never if not given. */
+  readonly letUp?: () => boolean
 }
 
 const bounceMsMax = 20
@@ -106,8 +109,9 @@ export class Nemesis {
   readonly #journal: FaultJournal
   #count = 0
   #running = false
-  /** Leaders are being deposed one after the other: other faults wait. */
-  #deposing = false
+  /** Leaders are being deposed one after the other: other faults wait. An object for each time. */
+  #deposing: object | undefined
+  #letsUp = false
   /** Machines that stay down. */
   #broken: readonly string[] = []
 
@@ -129,12 +133,11 @@ export class Nemesis {
   /** No more faults; everything is mended and comes back, but for the machines in `broken`, which go down until `mendAll`. */
   stop(broken: readonly string[] = []): void {
     this.#running = false
-    this.#deposing = false
     this.#broken = broken
-    this.#network.heal()
-    this.#network.setAllConditions({ ...calm, ...usualDelays })
+    this.#mendNetwork()
     for (const name of this.#target.names) {
-      if (this.#target.damage !== undefined) this.#mendDisk(name, this.#target.damage)
+      this.#mendDisk(name)
+      this.#endDamage(name)
       if (broken.includes(name) && this.#target.isAlive(name)) this.#target.kill(name)
       this.#revive(name)
     }
@@ -146,10 +149,24 @@ export class Nemesis {
     for (const name of this.#target.names) this.#revive(name)
   }
 
-  #mendDisk(name: string, target: DamageTarget): void {
-    const disk = target.disk(name)
+  #mendNetwork(): void {
+    this.#deposing = undefined
+    this.#network.heal()
+    this.#network.setAllConditions({ ...calm, ...usualDelays })
+  }
+
+  #mendDisk(name: string): void {
+    const disk = this.#target.damage?.disk(name)
+    if (disk === undefined) return
     disk.slowness = undefined
     disk.quotaBytes = Number.POSITIVE_INFINITY
+  }
+
+  /** What would destroy more for good. */
+  #endDamage(name: string): void {
+    const target = this.#target.damage
+    if (target === undefined) return
+    const disk = target.disk(name)
     disk.misdirectNextWrite = undefined
     if (disk.lyingSync) target.wipe(name)
   }
@@ -161,9 +178,23 @@ export class Nemesis {
     const id = `n${++this.#count}`
     this.#world.schedule(waitMs, undefined, 'nemesis', () => {
       if (!this.#running) return
-      if (this.#journal.admits(id) && !this.#deposing) this.#strike(id, kind, random)
+      if (this.#journal.admits(id) && !this.#maybeLetUp(id) && this.#deposing === undefined) this.#strike(id, kind, random)
       this.#next()
     })
+  }
+
+  /** Whether faults let up; the one that was due when they began to, `id`, stands for it in the journal. */
+  #maybeLetUp(id: string): boolean {
+    const began = this.#letsUp
+    this.#letsUp = this.#options.letUp?.() === true
+    if (!this.#letsUp || began) return this.#letsUp
+    this.#mendNetwork()
+    for (const name of this.#target.names) {
+      this.#mendDisk(name)
+      this.#revive(name)
+    }
+    this.#journal.note(id, 'faults let up, and what passes is mended')
+    return true
   }
 
   #strike(id: string, kind: FaultKind, random: SeededRandom): void {
@@ -201,9 +232,9 @@ export class Nemesis {
         return `leaders are asked to hand over to ${victim}`
       case 'depose': {
         const count = deposedMin + random.below(deposedMax - deposedMin + 1)
-        this.#deposing = true
+        this.#deposing = {}
         this.#network.setAllConditions(deposeDelays)
-        this.#depose(count, random, random.next(), undefined)
+        this.#depose(this.#deposing, count, random, random.next(), undefined)
         return `${count} leaders are deposed one after the other`
       }
       case 'partition':
@@ -352,23 +383,23 @@ export class Nemesis {
    * Cuts off or kills one leader after the other, each a moment after its election, and brings it back when the next one goes. So entries of
    * several terms stay replicated in part, and who counts them wrongly commits what a later leader takes back (Raft, Figure 8).
    */
-  #depose(left: number, random: SeededRandom, pick: number, before: Deposed | undefined): void {
+  #depose(round: object, left: number, random: SeededRandom, pick: number, before: Deposed | undefined): void {
     const sinceMs = this.#world.nowMs
     const look = () => {
-      if (!this.#running) return
+      if (this.#deposing !== round) return
       const leader = this.#target.leader(pick)
       const elected = leader !== undefined && leader !== before?.name
       if (left === 0 || (!elected && this.#world.nowMs - sinceMs > interregnumMsMax)) {
-        this.#deposing = false
+        this.#deposing = undefined
         this.#network.setAllConditions(usualDelays)
         before?.mend()
       } else if (!elected) this.#world.schedule(0.25, undefined, 'look for a leader', look)
       else {
         const reignMs = random.next() < 0.5 ? 0 : random.next() * reignMsMax
         this.#world.schedule(reignMs, undefined, 'depose', () => {
-          if (!this.#running) return
+          if (this.#deposing !== round) return
           before?.mend()
-          this.#depose(left - 1, random, pick, { name: leader, mend: this.#cutOff(leader, random) })
+          this.#depose(round, left - 1, random, pick, { name: leader, mend: this.#cutOff(leader, random) })
         })
       }
     }

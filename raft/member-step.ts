@@ -15,6 +15,8 @@ export interface MembersView {
   readonly caughtUp: ReadonlySet<number>
   /** The other voters, the one that could take over soonest first. */
   readonly successors: readonly number[]
+  /** A quorum of the members holds on its disks that the newest change is committed. */
+  readonly held: boolean
 }
 
 export type MemberStep =
@@ -25,6 +27,8 @@ export type MemberStep =
   | { readonly kind: 'change'; readonly steps: readonly ConfStep[] }
   /** This leader is to leave: another has to take the last step. */
   | { readonly kind: 'hand-over'; readonly to: number }
+  /** What the config wants is done, but a crash may still take back that it is known: an entry behind it has to be committed. */
+  | { readonly kind: 'hold' }
   /** What the config wants is done, or what has to be known before it goes on: the controllers do not know it yet. */
   | { readonly kind: 'report' }
 
@@ -42,7 +46,7 @@ export function nextMemberStep(view: MembersView): MemberStep {
   const staying = stayingIn(wanted)
   const leaving = [...conf.voters, ...conf.learners].filter((replica) => !staying.has(replica))
   if (learning.length === 0 && leaving.length === 0) {
-    return wanted.some(({ state }) => state !== 'voter') ? { kind: 'report' } : { kind: 'nothing' }
+    return wanted.some(({ state }) => state !== 'voter') ? report(view) : { kind: 'nothing' }
   }
   return change(view, learning, leaving)
 }
@@ -55,7 +59,15 @@ function makeRoom(view: MembersView, learning: ReadonlySet<number>): MemberStep 
   const old = wanted.filter(({ state, node }) => state === 'leaving' && nodes.has(node)).map(({ replica }) => replica)
   if (old.length === 0) return { kind: 'wait' }
   const inTheWay = old.filter((replica) => voters.includes(replica) || learners.includes(replica))
-  return inTheWay.length === 0 ? { kind: 'report' } : change(view, [], inTheWay)
+  return inTheWay.length === 0 ? report(view) : change(view, [], inTheWay)
+}
+
+/**
+ * Who is told that a replica is out deletes it. Until then those that remain may need its vote: who comes back from a crash and does not know that
+ * the removal is committed counts by the members of before.
+ */
+function report({ held }: MembersView): MemberStep {
+  return { kind: held ? 'report' : 'hold' }
 }
 
 function change({ self, wanted, successors }: MembersView, learning: readonly number[], leaving: readonly number[]): MemberStep {

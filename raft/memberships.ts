@@ -11,7 +11,7 @@ const looksPerTimeout = 4
 
 type Led = Pick<
   Replica<unknown>,
-  'group' | 'replica' | 'role' | 'members' | 'log' | 'progress' | 'successors' | 'changeMembers' | 'transferLeadership'
+  'group' | 'replica' | 'role' | 'members' | 'log' | 'progress' | 'successors' | 'propose' | 'changeMembers' | 'transferLeadership'
 >
 
 /** Who a group's members are to be. */
@@ -47,6 +47,8 @@ export interface MembershipsOptions {
 /** What is under way for a group that is led here and whose members change. */
 interface Change {
   readonly catchUp: CatchUp
+  /** Index of the newest change that is known to be held: an entry that was appended when it was applied is committed. */
+  heldAt: number | undefined
   busy: boolean
   timer: Timer | undefined
 }
@@ -83,8 +85,8 @@ export class Memberships {
   }
 
   #look(replica: Led, wanted: WantedMembers): void {
-    const { clock, electionTimeoutMs } = this.#options
-    const change = this.#changes.get(replica.group) ?? { catchUp: new CatchUp(electionTimeoutMs), busy: false, timer: undefined }
+    const { clock } = this.#options
+    const change = this.#changes.get(replica.group) ?? this.#begin()
     if (change.busy) return
     const isWatched = change.timer !== undefined || wanted.members.some(({ state }) => state === 'joining')
     const caughtUp = isWatched ? change.catchUp.look(clock.monotonicMs(), replica.log.lastIndex, replica.progress()) : new Set<number>()
@@ -97,6 +99,7 @@ export class Memberships {
       members,
       caughtUp,
       successors,
+      held: change.heldAt === members.changedAt,
     })
     if (step.kind === 'nothing') {
       this.#end(replica.group)
@@ -121,11 +124,28 @@ export class Memberships {
       this.#lookAgain(change, outcome.kind === 'refused' ? this.#lookMs : 0)
     }
     if (step.kind === 'report') this.#report(replica, change)
+    else if (step.kind === 'hold') this.#hold(replica, change, done)
     else if (step.kind === 'hand-over') replica.transferLeadership(step.to, done)
     else {
       const nodes = new Map(wanted.members.map((member) => [member.replica, member.node]))
       replica.changeMembers({ transition: 'auto', steps: step.steps }, { nodes, configNumber: wanted.number }, done)
     }
+  }
+
+  /**
+   * Whoever has the entry on its disk has with it that what the leader had applied is committed: the commit index comes with the entries and
+   * lies in one batch with them.
+   */
+  #hold(replica: Led, change: Change, done: (outcome: { readonly kind: string }) => void): void {
+    const { changedAt } = replica.members
+    replica.propose(new Uint8Array(0), (outcome) => {
+      if (outcome.kind === 'applied') change.heldAt = changedAt
+      done(outcome)
+    })
+  }
+
+  #begin(): Change {
+    return { catchUp: new CatchUp(this.#options.electionTimeoutMs), heldAt: undefined, busy: false, timer: undefined }
   }
 
   get #lookMs(): number {

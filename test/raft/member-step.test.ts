@@ -25,9 +25,10 @@ interface Given {
   readonly caughtUp?: string
   readonly successors?: string
   readonly configNumber?: number
+  readonly held?: boolean
 }
 
-function step({ log, config, self = 1, caughtUp, successors, configNumber = 9 }: Given): string {
+function step({ log, config, self = 1, caughtUp, successors, configNumber = 9, held = true }: Given): string {
   const [now = '', outgoing] = log.split(' & ')
   const [voters, learners] = now.split('/')
   const conf = {
@@ -44,6 +45,7 @@ function step({ log, config, self = 1, caughtUp, successors, configNumber = 9 }:
     members: { conf, nodes: new Map(), changedAt: 7, configNumber: 9 },
     caughtUp: new Set(numbers(caughtUp)),
     successors: numbers(successors),
+    held,
   })
   if (next.kind === 'change') return next.steps.map(({ type, replica }) => `${type} ${replica}`).join(', ')
   return next.kind === 'hand-over' ? `hand-over ${next.to}` : next.kind
@@ -60,6 +62,7 @@ describe('the next step of a change of members', () => {
     ['it votes', { log: '1 2 3 4', config: '1 2 3 4+' }, 'report'],
     ['one leaves', { log: '1 2 3', config: '1 2 3-' }, 'remove 3'],
     ['it has left', { log: '1 2', config: '1 2 3-' }, 'report'],
+    ['not before a crash cannot take it back', { log: '1 2', config: '1 2 3-', held: false }, 'hold'],
     ['one is replaced', { log: '1 2 3', config: '1 2 3- 4+' }, 'add-learner 4'],
     ['the one that comes has not caught up: nobody leaves', { log: '1 2 3 / 4', config: '1 2 3- 4+' }, 'wait'],
     ['both in one change', { log: '1 2 3 / 4', config: '1 2 3- 4+', caughtUp: '4' }, 'add-voter 4, remove 3'],
@@ -83,6 +86,7 @@ describe('the next step of a change of members', () => {
     ['in place: the old one goes before the new one can come', { log: '1 2 3 / 4', config: '1 2 3-@n3 4+@n3' }, 'remove 3'],
     ['in place: who leads there hands over first', { log: '1 2 3 / 4', config: '1-@n1 2 3 4+@n1', successors: '3 2' }, 'hand-over 3'],
     ['in place: the node has to know that the old one is out', { log: '1 2 / 4', config: '1 2 3-@n3 4+@n3' }, 'report'],
+    ['in place: not before a crash cannot take it back', { log: '1 2 / 4', config: '1 2 3-@n3 4+@n3', held: false }, 'hold'],
     ['in place: then it learns', { log: '1 2 / 4', config: '1 2 4+@n3' }, 'wait'],
     ['in place: only who is in the way', { log: '1 2 3 / 4 5', config: '1 2-@n2 3-@n3 4+@n3 5+@n5', caughtUp: '5' }, 'remove 3'],
     ['the config is older than what was done last', { log: '1 2 4', config: '1 2 3 5+', configNumber: 8 }, 'nothing'],

@@ -351,6 +351,7 @@ export class ControllerServer {
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
       },
       isLive: (group, member) => this.#isLive(group, member),
+      isLivenessKnown: this.#liveness.isKnown,
       lost: this.#reported.lost(),
       controllers: controllersGroup(this.#state.controllerMembers, this.#machine.standing),
     }

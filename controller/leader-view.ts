@@ -19,6 +19,8 @@ export interface LeaderView {
   readonly progressOf: (migration: number) => { readonly attempt: number; readonly bytesTotal: number }
   /** Whether the node of a group's replica is live, and has not told that it cannot hold it. */
   readonly isLive: (group: Group, member: Member) => boolean
+  /** False: this controller leads since a moment ago, and everybody is live by the benefit of the doubt. */
+  readonly isLivenessKnown: boolean
   /** Replicas that their nodes say they cannot hold. */
   readonly lost: readonly LostReplica[]
   /** The controllers' own group, as it is wanted or, where nothing is, as it is; `isLive` knows its members too. */

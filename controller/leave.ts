@@ -1,5 +1,6 @@
 import { must } from '../base/assert.ts'
 import { type Config, encodeGroup, type Group } from '../proto/config.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import type { ShardBirth } from '../proto/migration-list.ts'
 import type { CheckedLeave } from './admin-checks.ts'
 import { configToChange, counted, groupNamed, type LeaderView, type Outcome, ranges, refused } from './leader-view.ts'
@@ -94,7 +95,12 @@ function abandon(view: LeaderView, config: Config, group: Group, leave: CheckedL
 }
 
 function mustBeLost(view: LeaderView, config: Config, group: Group, shards: readonly number[], confirmed: number): void {
-  if (hasMajority(view, group)) throw refused(`${group.name} has its majority: let it leave without giving its data up`)
+  if (hasMajority(view, group)) {
+    // Who asks is to ask again, as the controllers' client does by itself.
+    if (!view.isLivenessKnown)
+      throw new OstrakaError('UNAVAILABLE', `the controllers' new leader does not know yet whether ${group.name} is lost`, true)
+    throw refused(`${group.name} has its majority: let it leave without giving its data up`)
+  }
   if (takers(config).every(({ uid }) => uid === group.uid))
     throw refused(`${group.name} is the last group that takes shards: join another one first`)
   if (confirmed === shards.length) return

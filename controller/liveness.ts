@@ -30,6 +30,11 @@ export class Liveness {
     return this.#graceFrom
   }
 
+  /** A node that died before this controller led is not taken for live any more. */
+  get isKnown(): boolean {
+    return this.#clock.monotonicMs() - this.#graceFrom >= liveMs
+  }
+
   heard(kind: 'node' | 'controller', id: string): void {
     const nowMs = this.#clock.monotonicMs()
     this.#heard.set(`${kind} ${id}`, { sinceMs: this.liveSinceMs(kind, id) ?? nowMs, lastMs: nowMs })

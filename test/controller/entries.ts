@@ -21,6 +21,7 @@ export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): Lead
     sizeOf: () => 0,
     progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
     isLive: () => true,
+    isLivenessKnown: true,
     lost: [],
     controllers: controllersGroup(state.controllerMembers, threeControllers),
     ...more,

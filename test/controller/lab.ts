@@ -40,6 +40,8 @@ export class Lab {
   readonly dead = new Set<string>()
   /** Replicas that their nodes cannot hold, by number. */
   readonly lostReplicas = new Map<number, string>()
+  /** False: the leader is new, and has heard nobody for long enough. */
+  isLivenessKnown = true
   readonly sizes = new Map<number, number>()
   /** All entries so far. */
   readonly log: ControllerEntry[] = []
@@ -54,6 +56,7 @@ export class Lab {
   get view(): LeaderView {
     return viewOf(this.state, {
       sizeOf: (shard) => this.sizes.get(shard) ?? 0,
+      isLivenessKnown: this.isLivenessKnown,
       isLive: (group, { node, replica }) => !this.lost.has(group.name) && !this.dead.has(node) && !this.lostReplicas.has(replica),
       lost: [...this.lostReplicas].map(([replica, reason]) => {
         const group = this.config.groups.find(({ members }) => members.some((member) => member.replica === replica))

@@ -146,6 +146,15 @@ describe('giving a lost group up', () => {
     expect(lab.config.groupByName('g2')).toBeDefined()
   })
 
+  it('is to be asked for again while a new leader gives everybody the benefit of the doubt', () => {
+    const lab = pair()
+    lab.isLivenessKnown = false
+    expect(() => lab.leave('g2', more(8))).toThrow(expect.objectContaining({ code: 'UNAVAILABLE', definite: true }))
+    lab.lost.add('g2')
+    lab.leave('g2', more(8))
+    expect(lab.config.groupByName('g2')).toBeUndefined()
+  })
+
   it('makes its shards empty elsewhere at the next epoch, until the new owners confirm', () => {
     const lab = pair()
     lab.lost.add('g2')

@@ -49,7 +49,11 @@ export class ShardImports {
     const { fileSystem, logger } = this.#options
     for (const found of await findAttempts(fileSystem, this.#folder, heldName)) {
       if (isOver(found)) await removeAttempt(fileSystem, found.folder, logger)
-      else if (found.list !== undefined) this.#held.set(attemptName(found.id, found.attempt), { list: found.list, prepared: undefined })
+      else if (found.list !== undefined) {
+        // To hold files is a promise, and the process before may have ended before the list's name was durable.
+        await fileSystem.syncFolder(found.folder)
+        this.#held.set(attemptName(found.id, found.attempt), { list: found.list, prepared: undefined })
+      }
     }
   }
 

@@ -435,7 +435,8 @@ describe('leadership that changes hands', () => {
     rig.network.isolate(third.name, 'stall')
     for (let i = 0; i < 20; i++) await rig.fill(leader, 100)
     const startMs = rig.world.nowMs
-    await rig.world.settle(must(leader.host, 'a host').handOver(2000))
+    expect(await rig.world.settle(must(third.host, 'a host').handOver(2000))).toBe(false)
+    expect(await rig.world.settle(must(leader.host, 'a host').handOver(2000))).toBe(true)
     expect(rig.world.nowMs - startMs).toBeLessThan(100)
     expect(other.replica?.role).toBe('leader')
     other.process.kill()
@@ -450,7 +451,7 @@ describe('leadership that changes hands', () => {
     await rig.world.settle(must(leader.host, 'a host').handOver(2000))
     expect(third.replica?.role).toBe('leader')
     const startMs = rig.world.nowMs
-    await rig.world.settle(must(third.host, 'a host').handOver(2000))
+    expect(await rig.world.settle(must(third.host, 'a host').handOver(2000))).toBe(false)
     expect(rig.world.nowMs - startMs).toBeLessThan(100)
     expect(third.replica?.role).toBe('leader')
   })
@@ -461,7 +462,7 @@ describe('leadership that changes hands', () => {
     third.process.kill()
     await rig.world.runFor(20)
     const startMs = rig.world.nowMs
-    await rig.world.settle(must(leader.host, 'a host').handOver(2000))
+    expect(await rig.world.settle(must(leader.host, 'a host').handOver(2000))).toBe(false)
     expect(rig.world.nowMs - startMs).toBeLessThan(10)
   })
 })

@@ -171,6 +171,32 @@ describe('a replica whose power fails while shards move', () => {
     120_000,
   )
 
+  it('holds after a power loss what a start said that it holds, also where the list was named and its folder not synced', async () => {
+    const script = await makeScript()
+    const before = script.target.slice(0, script.ingestAt - 1)
+    let met = 0
+    for (let seed = 1; seed <= 12; seed++) {
+      const world = new World({ seed })
+      let process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: lsmJobs })
+      const first = await world.settle(open(process), 10_000_000)
+      await world.settle(Promise.resolve(first.apply(before)), 10_000_000)
+      await world.settle(first.flush(), 10_000_000)
+      const { disk } = process
+      const list = joinPath(first.importFolder(id, attempt), 'HELD')
+      disk.inject = ({ kind }) => (kind === 'syncFolder' && disk.find(list) !== undefined ? 'EIO' : undefined)
+      await expect(world.settle(pull(process, first, script), 10_000_000)).rejects.toThrow('EIO')
+      disk.inject = undefined
+      process.kill()
+      process = process.restart()
+      const said = (await world.settle(open(process), 10_000_000)).holdsImport(id, attempt)
+      process.powerLoss()
+      process = process.restart()
+      if (said !== undefined) met++
+      expect((await world.settle(open(process), 10_000_000)).holdsImport(id, attempt), `seed ${seed}`).toEqual(said)
+    }
+    expect(met).toBe(12)
+  })
+
   it('opens a whole export again, and no other', async () => {
     const script = await makeScript()
     const world = new World({ seed: 5 })

@@ -1,6 +1,7 @@
 /** Whether a power cut shows what was acknowledged too early: disks whose syncs do nothing, then a power cut of all, and a loss that must be seen. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { startAll } from '../faults/process-faults.ts'
+import { Interrupted } from '../interrupt.ts'
 import { type Figures, fail, onStage, type Stage, type StageOptions } from './stage.ts'
 
 /** What clients and checks say of a lost write: a history without an order, a value that is not read back, a key that a scan misses, … */
@@ -11,7 +12,10 @@ const lyingMs = 3000
 export async function powerProof(options: StageOptions): Promise<Figures> {
   const seen = await onStage(options, lieAndCut).then(
     () => undefined,
-    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+    (error: unknown) => {
+      if (error instanceof Interrupted) throw error
+      return error instanceof Error ? error.message : String(error)
+    },
   )
   if (seen === undefined) fail('syncs that do nothing were not noticed', { lyingMs })
   if (!loss.test(seen)) fail('the run failed, but not for a lost write', { seen })

@@ -79,10 +79,10 @@ export async function onStage(options: StageOptions, act: (stage: Stage) => Prom
     if (!(error instanceof Interrupted)) await tellLastWords(cluster)
     throw error
   } finally {
-    interrupt.dispose()
     await cluster?.dispose()
     for (const disk of [...images.values(), ...disks.values()]) await disk.dispose()
     await rm(folder, { recursive: true, force: true })
+    interrupt.dispose()
   }
 }
 

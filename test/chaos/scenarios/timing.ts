@@ -61,6 +61,12 @@ class Writers {
     await this.#db.close()
   }
 
+  /** Issues no more; what is under way is not waited for. */
+  async abandon(): Promise<void> {
+    clearInterval(this.#timer)
+    await this.#db.close()
+  }
+
   #write(): void {
     const count = this.#count++
     const write = this.#db.put(this.#keys[count % keyCount] ?? '', `${count}`).then(() => {
@@ -125,14 +131,18 @@ async function gaps(stage: Stage, event: Event, rounds: number): Promise<number[
     const leader = leaders.get(group) ?? ''
     const others = cluster.nodes.map(({ id }) => id).filter((id) => id !== leader)
     const writers = await Writers.start(cluster.ready.controllers, group)
-    await delay(beforeMs)
-    const startMs = performance.now()
-    await event.happen(stage, group, leader, pick(random, others) ?? '')
-    const endMs = performance.now()
-    await delay(afterMs)
-    await writers.another()
-    measured.push(writers.longestGapMs(startMs, endMs))
-    await writers.stop()
+    try {
+      await delay(beforeMs)
+      const startMs = performance.now()
+      await event.happen(stage, group, leader, pick(random, others) ?? '')
+      const endMs = performance.now()
+      await delay(afterMs)
+      await writers.another()
+      measured.push(writers.longestGapMs(startMs, endMs))
+      await writers.stop()
+    } finally {
+      await writers.abandon()
+    }
     await event.repair?.(stage, leader)
   }
   console.log(`  ${event.name}: ${measured.map((ms) => Math.round(ms)).join(' ')} ms`)

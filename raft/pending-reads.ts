@@ -103,7 +103,7 @@ export class PendingReads {
   }
 
   /** Those that are in no round yet. */
-  refuseQueued(reason: 'not-leader', leader: number): void {
+  refuseQueued(reason: 'not-leader' | 'stopped', leader: number): void {
     const dones = [...this.#leased, ...this.#queued.map(({ done }) => done)]
     this.#leased = []
     this.#queued = []
@@ -111,13 +111,11 @@ export class PendingReads {
   }
 
   refuseAll(reason: 'not-leader' | 'stopped', leader: number): void {
-    const rounds = [...this.#rounds.values(), ...this.#waiting]
-    const dones = [...this.#leased, ...[...this.#queued, ...rounds.flatMap(({ reads }) => reads)].map(({ done }) => done)]
-    this.#leased = []
-    this.#queued = []
+    const asked = [...this.#rounds.values(), ...this.#waiting]
     this.#rounds.clear()
     this.#waiting = []
-    for (const done of dones) done({ kind: 'refused', reason, leader })
+    this.refuseQueued(reason, leader)
+    for (const { reads } of asked) for (const { done } of reads) done({ kind: 'refused', reason, leader })
   }
 
   #take(context: number): readonly Read[] {

@@ -211,10 +211,11 @@ export class Replica<Result> implements ReplicaApi<Result> {
       this.#core.tick(at)
       return
     }
+    const keptBack = this.#keepsBack
     this.#guard(() => this.#core.tick(at))
     this.#guard(() => this.#fitness.tick(at))
     this.#transfer.tick()
-    if (this.#core.hasReady() || this.#transfer.underWay) this.#wake()
+    if (this.#core.hasReady() || keptBack || this.#keepsBack) this.#wake()
   }
 
   step(message: Message, envelope: Envelope): void {

@@ -262,7 +262,7 @@ export class Recovery {
       const buffer = new Uint8Array(Math.max(0, Math.min(pieceBytes, segment.length - offset)))
       while (offset < segment.length) {
         const count = await segment.file.read(buffer.subarray(0, Math.min(buffer.length, segment.length - offset)), offset)
-        if (count === 0) break
+        if (count === 0) throw new Error(`${segment.path} ends at ${offset}, before what was read of it`)
         await segment.file.write([buffer.subarray(0, count)], offset)
         offset += count
       }

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts'
 import { DiskError } from '../../base/errors.ts'
 import { type File, type FileSystem, joinPath } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
+import { BatchRewriter } from './batch-rewriter.ts'
 import type { EntryCache } from './entry-cache.ts'
 import { batchHeaderBytes, comparePositions, formatVersion, type GroupKey, type LogPosition, segmentName, segmentNumber } from './format.ts'
 import { RecoveredGroups } from './recovered-group.ts'
@@ -10,8 +11,6 @@ import type { Segment, Segments } from './segments.ts'
 
 /** A turn of recovery is not longer than about this. */
 const sliceMs = 2
-/** Bytes that are written again at once. */
-const pieceBytes = 256 * 1024
 
 /** Something before the durable end is not what was written. `group` undefined: every replica of the node is lost. */
 export interface LogDamage {
@@ -178,21 +177,22 @@ export class Recovery {
         this.#loseAll(file, bad.offset, bad.what)
         return
       }
-      this.#damage.push({ group: bad.group, file, offset: bad.offset, what: bad.what, isNewer: false })
-      this.#groups.markDamaged(bad.group)
+      this.#addDamage(bad.group, file, bad.offset, bad.what)
     }
     this.#take(batch, file)
   }
 
   #take(batch: ScannedBatch, file: string): void {
     const { header } = batch
-    for (const { group, offset, what } of this.#groups.apply(batch, header.segment)) {
-      this.#damage.push({ group, file, offset, what, isNewer: false })
-      this.#groups.markDamaged(group)
-    }
+    for (const { group, offset, what } of this.#groups.apply(batch, header.segment)) this.#addDamage(group, file, offset, what)
     for (const bad of batch.bad) if (bad.group !== undefined) this.#groups.markDamaged(bad.group)
     this.#end = { segment: header.segment, offset: header.offset + batchHeaderBytes + header.bodyLength }
     this.#unmarked = header.records > 0
+  }
+
+  #addDamage(group: number, file: string, offset: number, what: string): void {
+    this.#damage.push({ group, file, offset, what, isNewer: false })
+    this.#groups.markDamaged(group)
   }
 
   #loseAll(file: string, offset: number, what: string, isNewer = false): void {
@@ -212,8 +212,7 @@ export class Recovery {
       const missing = group.damaged ? undefined : group.index.firstMissing()
       if (missing !== undefined) {
         const what = `entry ${missing} of group ${group.number} is in no segment`
-        this.#damage.push({ group: group.number, file, offset: 0, what, isNewer: false })
-        this.#groups.markDamaged(group.number)
+        this.#addDamage(group.number, file, 0, what)
       } else if (group.damaged && !this.#damage.some((damage) => damage.group === group.number)) {
         const what = `group ${group.number} was damaged before`
         this.#damage.push({ group: group.number, file, offset: 0, what, isNewer: false })
@@ -250,23 +249,25 @@ export class Recovery {
   }
 
   /**
-   * Writes all behind the durable end again, in place, and syncs it. The sync alone would not do: after one that failed under an earlier
-   * process the system takes pages that were never written for clean, and a power loss later takes them away
-   * (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+   * Writes the batches behind the durable end again, in place, and syncs them. The sync alone would not do: after one that failed under an
+   * earlier process the system takes pages that were never written for clean, and a power loss later takes them away
+   * (Rebello et al., "Can Applications Recover from fsync Failures?", 2020). What reads otherwise than before is damage: the scan has taken it
+   * for whole, so it may have been acknowledged.
    */
   async #makeDurable(newest: number): Promise<void> {
     for (let number = this.#durable.segment; number <= newest; number++) {
       const segment = this.#segments.get(number)
       if (segment === undefined) continue
-      let offset = number === this.#durable.segment ? this.#durable.offset : 0
-      const buffer = new Uint8Array(Math.max(0, Math.min(pieceBytes, segment.length - offset)))
-      while (offset < segment.length) {
-        const count = await segment.file.read(buffer.subarray(0, Math.min(buffer.length, segment.length - offset)), offset)
-        if (count === 0) throw new Error(`${segment.path} ends at ${offset}, before what was read of it`)
-        await segment.file.write([buffer.subarray(0, count)], offset)
-        offset += count
-      }
+      // The first batch of a segment says that all in older ones was durable: what is not lies in the one in which the log ends.
+      if (number === this.#end.segment) await this.#rewrite(segment, number === this.#durable.segment ? this.#durable.offset : 0)
       await segment.file.sync()
+    }
+  }
+
+  async #rewrite(segment: Segment, from: number): Promise<void> {
+    for (const { group, offset, what } of await new BatchRewriter(segment, from, this.#end.offset).run()) {
+      if (group === undefined) this.#loseAll(segment.path, offset, what)
+      else this.#addDamage(group, segment.path, offset, what)
     }
   }
 

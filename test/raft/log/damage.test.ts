@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { writeU32 } from '../../../base/bytes.ts'
 import { crc32 } from '../../../base/checksum.ts'
+import type { File, FileSystem } from '../../../base/file-system.ts'
 import {
   batchHeaderBytes,
   type GroupKey,
@@ -292,6 +293,91 @@ it('a start guards what it recovered with a mark, though nothing is appended', a
   world.disk.flip(file, body.to - 1)
   log = await world.open()
   expect(log.damage).toMatchObject([{ file, group: key }])
+})
+
+describe('what is written again behind the durable end', () => {
+  const [first, second] = keys as [GroupKey, GroupKey, GroupKey]
+
+  /** A start after a kill, with a last batch of two groups that no mark covers; each second read of the byte that `place` gives has a bit flipped. */
+  async function startWithBadReads(place: (last: readonly Region[]) => Region | undefined) {
+    const world = new LogWorld(6)
+    let log = await world.open()
+    await world.append(log.group(first), makeEntries(1, 2, 1, 50))
+    await world.append(log.group(second), makeEntries(1, 2, 1, 50))
+    log.group(first).append(makeEntries(3, 3, 1, 300_000), undefined, undefined)
+    await world.append(log.group(second), makeEntries(3, 3, 1, 70))
+    world.restart()
+    const file = world.files()[0] as string
+    const all = regions(world.disk.bytesOf(file))
+    const last = all.slice(all.findLastIndex(({ from, to, group }) => group === 0 && to - from === batchHeaderBytes))
+    const bad = place(last)
+    const before = world.disk.bytesOf(file)
+    const from = world.disk.trace.length
+    log = await world.open({ fileSystem: flippingFileSystem(world, bad?.from) })
+    const writes = world.disk.trace.slice(from).filter((line) => line.startsWith('write '))
+    expect(Buffer.compare(world.disk.bytesOf(file), before), 'the bytes on the disk').toBe(0)
+    return { log, file, last, bad, writes }
+  }
+
+  function flippingFileSystem(world: LogWorld, at: number | undefined): FileSystem {
+    const { fileSystem } = world.process
+    let reads = 0
+    const open = async (...args: Parameters<FileSystem['open']>): Promise<File> => {
+      const file = await fileSystem.open(...args)
+      const read = async (target: Uint8Array, position: number): Promise<number> => {
+        const count = await file.read(target, position)
+        if (at !== undefined && position <= at && at < position + count && ++reads > 1)
+          target[at - position] = (target[at - position] as number) ^ 4
+        return count
+      }
+      return new Proxy(file, {
+        get: (target, name) => {
+          if (name === 'read') return read
+          const value: unknown = Reflect.get(target, name, target)
+          return typeof value === 'function' ? value.bind(target) : value
+        },
+      })
+    }
+    return new Proxy(fileSystem, {
+      get: (target, name) => {
+        if (name === 'open') return open
+        const value: unknown = Reflect.get(target, name, target)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+  }
+
+  it('is all of it, records that are longer than a piece too', async () => {
+    const { log, last, writes } = await startWithBadReads(() => undefined)
+    expect(log.damage).toEqual([])
+    const written = writes.map((line) => /(\d+)\+(\d+)$/.exec(line)?.slice(1).map(Number) as [number, number])
+    let end = last[0]?.from
+    for (const [offset, length] of written) {
+      expect(offset).toBe(end)
+      end = offset + length
+    }
+    expect(end).toBe(last.at(-1)?.to)
+  })
+
+  it.each([
+    [first, 1],
+    [second, 2],
+  ])('and reads otherwise than it was scanned, in a record of %o: is damage of that group, and good bytes stay', async (key, group) => {
+    const { log, file, bad } = await startWithBadReads((last) => last.find((region) => region.group === group && region.to > region.from))
+    const record = (bad?.from ?? 0) - recordHeaderBytes
+    expect(log.damage).toMatchObject([{ group: key, file, offset: record, what: `damaged record body (group ${group})`, isNewer: false }])
+    expect(log.group(key).damaged).toBe(true)
+    expect(log.group(key === first ? second : first)).toMatchObject({ damaged: false, lastIndex: 3 })
+  })
+
+  it.each([
+    ["the batch's header", 0],
+    ["a record's header", 1],
+  ])('and reads otherwise than it was scanned, in %s: is damage of every replica, and good bytes stay', async (_, which) => {
+    const { log, file, bad } = await startWithBadReads((last) => last.filter(({ group }) => group === 0)[which])
+    expect(log.damage).toMatchObject([{ group: undefined, file, offset: bad?.from, isNewer: false }])
+    expect(() => log.group({ uid: 'new@9', replica: 1 })).toThrow('damaged')
+  })
 })
 
 describe('a restated state', () => {

@@ -1,4 +1,4 @@
-import { CorruptionError } from '../base/errors.ts'
+import { CorruptionError, NewerFormatError } from '../base/errors.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { DataDirectory, HeldReplica, RetiredReplica } from './data-directory.ts'
@@ -17,8 +17,8 @@ export interface WholeLogOptions {
 /**
  * Opens a node's log for the replicas that are whole. One that lost a part of its log could vote twice in a term, or deny what it has acknowledged:
  * its number is retired, durably, before anything else happens; then what is left of its log goes. Where it is not known whose a damage is, all of
- * the node's replicas are lost, and the log with them. Repeating it changes nothing. Throws CorruptionError where damage is not to be mended so, or
- * a newer release wrote the log.
+ * the node's replicas are lost, and the log with them. Repeating it changes nothing. Throws CorruptionError where damage is not to be mended so,
+ * NewerFormatError where a newer release wrote the log: then nothing of it was touched.
  */
 export async function openWholeLog(options: WholeLogOptions): Promise<SharedLog> {
   const { directory, logger, retires } = options
@@ -27,7 +27,8 @@ export async function openWholeLog(options: WholeLogOptions): Promise<SharedLog>
   if (damage !== undefined) {
     if (damage.isNewer || !retires) {
       await log.close()
-      throw new CorruptionError(damage.file, damage.offset, `${damage.what}: ${lossOf(damage)}`)
+      const Refusal = damage.isNewer ? NewerFormatError : CorruptionError
+      throw new Refusal(damage.file, damage.offset, `${damage.what}: ${lossOf(damage)}`)
     }
     const lost = lostBy(log, directory)
     await directory.retire(lost)

@@ -1,3 +1,4 @@
+import { assert } from '../../base/assert.ts'
 import { readU32, readU64 } from '../../base/bytes.ts'
 import type { HardState } from '../core/types.ts'
 import type { EntryCache } from './entry-cache.ts'
@@ -24,8 +25,6 @@ export interface RecoveredGroup {
   readonly index: EntryIndex
   hardState: HardState
   damaged: boolean
-  /** Of a record that a newer release wrote. */
-  unknownKind: number | undefined
 }
 
 /** What follows from whole records, in their order. Synchronous. */
@@ -83,7 +82,7 @@ export class RecoveredGroups {
     const known = this.#groups.get(number)
     if (known !== undefined) return known
     const index = new EntryIndex(this.#segments, this.#cache)
-    const group = { number, key: this.#keys.get(number), index, hardState: initialHardState, damaged: false, unknownKind: undefined }
+    const group = { number, key: this.#keys.get(number), index, hardState: initialHardState, damaged: false }
     this.#groups.set(number, group)
     return group
   }
@@ -105,10 +104,9 @@ export class RecoveredGroups {
     else if (header.kind === RecordKind.truncation) group.index.truncateTo(header.first, readU64(front, 0))
     else if (header.kind === RecordKind.reset) group.index.reset(header.first, readU64(front, 0))
     else if (header.kind === RecordKind.entries) applyEntries(group.index, record, segment)
-    else if (header.kind === RecordKind.rewritten) setEntries(group.index, record, segment)
     else {
-      group.damaged = true
-      group.unknownKind ??= header.kind
+      assert(header.kind === RecordKind.rewritten, `a record of kind ${header.kind} is not for this release`)
+      setEntries(group.index, record, segment)
     }
   }
 

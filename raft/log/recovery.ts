@@ -134,6 +134,12 @@ export class Recovery {
       this.#learn(header.syncedUpTo)
       if (this.#lost) return
       const batch = await scanner.batch(header)
+      const { unknown } = batch
+      if (unknown !== undefined) {
+        const what = `a record of kind ${unknown.kind}, which this release does not know (group ${unknown.group})`
+        this.#loseAll(segment.path, unknown.offset, what, true)
+        return
+      }
       offset = header.offset + batchHeaderBytes + header.bodyLength
       if (this.#pending !== undefined) continue
       this.#lastBatch = header.batch
@@ -203,11 +209,6 @@ export class Recovery {
   /** Entries that no segment holds, and groups that an older start already found damaged. */
   #checkMissing(found: readonly Found[]): void {
     const file = found[0]?.path ?? this.#options.folder
-    for (const { number, unknownKind } of this.#groups.all()) {
-      if (unknownKind === undefined) continue
-      const what = `a record of kind ${unknownKind}, which this release does not know`
-      this.#damage.push({ group: number, file, offset: 0, what, isNewer: true })
-    }
     for (const group of this.#groups.all()) {
       const missing = group.damaged ? undefined : group.index.firstMissing()
       if (missing !== undefined) {
@@ -280,7 +281,7 @@ export class Recovery {
     return {
       groups: this.#groups,
       damage: this.#damage.map((damage) => ({ ...damage, group: keyOf(damage.group) })),
-      lost: this.#lost || this.#damage.some((damage) => damage.isNewer || keyOf(damage.group) === undefined),
+      lost: this.#lost || this.#damage.some((damage) => keyOf(damage.group) === undefined),
       active,
       batch: this.#lastBatch,
       synced: this.#end,

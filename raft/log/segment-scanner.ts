@@ -37,7 +37,18 @@ export interface ScannedBatch {
   readonly header: BatchHeader
   readonly records: readonly ScannedRecord[]
   readonly bad: readonly BadSpot[]
+  /** The first record, whole or not, of a kind that this release does not know. */
+  readonly unknown: UnknownRecord | undefined
 }
+
+/** What a newer release wrote. */
+export interface UnknownRecord {
+  readonly kind: number
+  readonly group: number
+  readonly offset: number
+}
+
+const knownKinds: ReadonlySet<number> = new Set(Object.values(RecordKind))
 
 /** Reads the first `end` bytes of one segment in windows, with a pause between them so that no turn grows long. */
 export class SegmentScanner {
@@ -85,23 +96,26 @@ export class SegmentScanner {
   async batch(header: BatchHeader): Promise<ScannedBatch> {
     const records: ScannedRecord[] = []
     const bad: BadSpot[] = []
+    let unknown: UnknownRecord | undefined
     const start = header.offset + batchHeaderBytes
     const end = start + header.bodyLength
     let checksum = crc32(zeroes.subarray(0, 0))
     let offset = start
-    const broken = (what: string): ScannedBatch => ({ header, records, bad: [...bad, { group: undefined, offset, what }] })
+    const broken = (what: string): ScannedBatch => ({ header, records, bad: [...bad, { group: undefined, offset, what }], unknown })
     if (end > this.end) return broken('batch cut short')
     while (offset < end) {
       const record = await this.#record(offset, end)
       if (record === undefined) return broken('damaged record header')
       checksum = crc32(record.checksumBytes, checksum)
+      const { kind, group } = record.header
+      if (!knownKinds.has(kind)) unknown ??= { kind, group, offset }
       if (record.whole) records.push({ header: record.header, offset, front: record.front })
       else bad.push({ group: record.header.group, offset, what: `damaged record body (group ${record.header.group})` })
       offset += recordHeaderBytes + record.header.bodyLength
     }
     if (records.length + bad.length !== header.records || checksum !== header.recordsChecksum)
       return broken('records that are not of this batch')
-    return { header, records, bad }
+    return { header, records, bad, unknown }
   }
 
   async #record(offset: number, end: number) {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
-import { CorruptionError } from '../../base/errors.ts'
+import { CorruptionError, NewerFormatError } from '../../base/errors.ts'
 import { silentLogger } from '../../base/logger.ts'
 import { DataDirectory } from '../../raft/data-directory.ts'
 import { SharedLog } from '../../raft/log/shared-log.ts'
 import { openWholeLog } from '../../raft/whole-log.ts'
-import { entryInTheMiddle } from '../sim/log-damage.ts'
+import { changeKind, entryInTheMiddle, entryRecords } from '../sim/log-damage.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -21,7 +21,7 @@ class Rig {
 
   constructor(seed: number) {
     this.world = new World({ seed })
-    this.process = new SimProcess(this.world, { name: 'n1', network: new SimNetwork(this.world) })
+    this.process = new SimProcess(this.world, { name: 'n1', network: new SimNetwork(this.world), disk: { recordTrace: true } })
   }
 
   open(retires = true): Promise<{ directory: DataDirectory; log: SharedLog }> {
@@ -45,24 +45,31 @@ class Rig {
 
   /** Three groups with entries, one of which is then damaged. */
   async damage(what: 'entries' | 'headers'): Promise<void> {
+    const file = await this.fill(100)
+    const { disk } = this.process
+    const { at, group } = entryInTheMiddle(disk.bytesOf(file))
+    disk.flip(file, what === 'entries' ? at : 20)
+    this.damaged = group
+    this.process = this.process.restart()
+  }
+
+  /** Three groups with entries, and a kill after `idleMs`: within 20 no mark covers the last of them. Returns the segment. */
+  async fill(idleMs: number): Promise<string> {
     const { directory, log } = await this.open()
+    for (const [i, uid] of groups.entries()) {
+      await this.world.settle(directory.markStarted(uid, i + 1))
+      await this.world.settle(this.process.fileSystem.makeFolder(directory.replicaFolder(uid, i + 1)))
+    }
     for (const [i, uid] of groups.entries()) {
       const group = log.group({ uid, replica: i + 1 })
       for (let index = 1; index <= 5; index++) {
         const entries = [{ term: 3, index, kind: 0, data: new Uint8Array(100).fill(i) }]
         await this.world.settle(new Promise<void>((resolve) => group.append(entries, hardState, resolve)))
       }
-      await this.world.settle(directory.markStarted(uid, i + 1))
-      await this.world.settle(this.process.fileSystem.makeFolder(directory.replicaFolder(uid, i + 1)))
     }
-    await this.world.runFor(100)
+    await this.world.runFor(idleMs)
     this.process.kill()
-    const { disk } = this.process
-    const file = `data/log/${must(disk.list('data/log')[0], 'a segment')}`
-    const { at, group } = entryInTheMiddle(disk.bytesOf(file))
-    disk.flip(file, what === 'entries' ? at : 20)
-    this.damaged = group
-    this.process = this.process.restart()
+    return `data/log/${must(this.process.disk.list('data/log')[0], 'a segment')}`
   }
 
   /** Whom the directory and the log still know. */
@@ -142,4 +149,45 @@ describe('a log that is damaged', () => {
       expect(crashes).toBeGreaterThan(5)
     },
   )
+})
+
+describe('a log with a record of a kind that this release does not know', () => {
+  it.each([
+    ['in the middle', 100, 7],
+    ['in the middle, with a torn tail', 100, 7],
+    ['in the middle, with damage of its group before it', 100, 7],
+    ['in the last batch, which no mark covers', 0, 14],
+    ['in the last batch, which is torn', 0, 14],
+  ])('%s: the start is refused with its place, and nothing is touched', async (what, idleMs, which) => {
+    const rig = new Rig(4)
+    const file = await rig.fill(idleMs)
+    const { disk } = rig.process
+    const original = disk.bytesOf(file)
+    const bytes = original.slice()
+    const records = entryRecords(bytes)
+    expect(records).toHaveLength(15)
+    const { offset } = must(records[which], 'a record')
+    changeKind(bytes, offset, 77)
+    if (what.endsWith('torn tail')) bytes[bytes.length - 1] = (bytes.at(-1) as number) ^ 1
+    if (what.endsWith('which is torn')) bytes[bytes.length - 9] = (bytes.at(-9) as number) ^ 1
+    if (what.includes('damage')) {
+      const earlier = must(records[which - 1], 'a record')
+      expect(earlier.group).toBe(records[which]?.group)
+      bytes[earlier.offset + 40] = (bytes[earlier.offset + 40] as number) ^ 1
+    }
+    for (const [i, byte] of bytes.entries()) if (byte !== original[i]) disk.flip(file, i, byte ^ (original[i] as number))
+    rig.process = rig.process.restart()
+    const before = filesOf(rig)
+    const from = disk.trace.length
+
+    const refused = rig.open()
+    await expect(refused).rejects.toThrow(NewerFormatError)
+    await expect(refused).rejects.toThrow(`${file} at offset ${offset}: a record of kind 77, which this release does not know`)
+    expect(filesOf(rig)).toEqual(before)
+    expect(disk.trace.slice(from).filter((line) => /^(write|truncate|unlink|rename|link|removeFolder)|create$/.test(line))).toEqual([])
+  })
+
+  function filesOf({ process: { disk } }: Rig): Map<string, Uint8Array> {
+    return new Map(disk.paths().map((path) => [path, disk.bytesOf(path)]))
+  }
 })

@@ -1,6 +1,6 @@
 import { assert } from '../base/assert.ts'
 import { compareBytes, copyBytes } from '../base/bytes.ts'
-import type { MaybePromise } from '../base/maybe-promise.ts'
+import { type MaybePromise, settleAll } from '../base/maybe-promise.ts'
 import { writeDelayMs } from './back-pressure.ts'
 import { type CheckpointFiles, makeCheckpoint } from './checkpoint.ts'
 import { Compactor } from './compactor.ts'
@@ -98,12 +98,18 @@ export class Database {
     const limit = snapshot?.sequence ?? this.#engine.sequence
     const values: MaybePromise<Uint8Array | undefined>[] = []
     let waits = false
-    for (const key of keys) {
-      const value = view.get(key, limit)
-      if (value instanceof Promise) waits = true
-      values.push(value)
+    try {
+      for (const key of keys) {
+        const value = view.get(key, limit)
+        if (value instanceof Promise) waits = true
+        values.push(value)
+      }
+    } catch (error) {
+      // Of those under way only this call hears, also of their failures.
+      if (!waits) throw error
+      values.push(Promise.reject(error))
     }
-    return waits ? Promise.all(values) : (values as (Uint8Array | undefined)[])
+    return waits ? settleAll(values) : (values as (Uint8Array | undefined)[])
   }
 
   /** The records of [lower, upper) as they are now, or were at the snapshot. */

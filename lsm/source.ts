@@ -1,5 +1,5 @@
 import { compareRanges, emptyBytes } from '../base/bytes.ts'
-import type { MaybePromise } from '../base/maybe-promise.ts'
+import { type MaybePromise, settleAll } from '../base/maybe-promise.ts'
 import type { KeyRange } from './kind.ts'
 
 /**
@@ -104,11 +104,17 @@ export class Merge {
 
   seek(target: Uint8Array | undefined): MaybePromise<void> {
     const waits: Promise<void>[] = []
-    for (const source of this.#sources) {
-      const moved = source.seek(target)
-      if (moved instanceof Promise) waits.push(moved)
+    try {
+      for (const source of this.#sources) {
+        const moved = source.seek(target)
+        if (moved instanceof Promise) waits.push(moved)
+      }
+    } catch (error) {
+      // Of those under way only this call hears, also of their failures.
+      if (waits.length === 0) throw error
+      waits.push(Promise.reject(error))
     }
-    return waits.length > 0 ? Promise.all(waits).then(() => this.#build()) : this.#build()
+    return waits.length > 0 ? settleAll(waits).then(() => this.#build()) : this.#build()
   }
 
   /** To the next key; may only be called while there is a top. */

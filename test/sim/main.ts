@@ -90,8 +90,11 @@ async function run({ seed, twice, scenario, breakName, faults }: Task): Promise<
   }
 }
 
-/** Most of what a run makes is garbage at once: a large nursery saves a tenth of its time. */
-const execArgv = [...process.execArgv, '--max-semi-space-size=64']
+/**
+ * Most of what a run makes is garbage at once: a large nursery saves a tenth of its time. V8's helper threads would take it from the other
+ * workers: every core has one.
+ */
+const execArgv = [...process.execArgv, '--min-semi-space-size=64', '--max-semi-space-size=64', '--single-threaded-gc']
 
 /** Spreads tasks over worker processes; `done` gets each outcome and says whether to go on. */
 async function spread(tasks: Task[], workers: number, done: (outcome: Outcome) => boolean): Promise<void> {

@@ -29,6 +29,8 @@ export class MigrationObserver {
   readonly #awaiting = new Set<Followed>()
   /** Controllers' name → version of its list when it was looked at. */
   readonly #versions = new Map<string, number>()
+  /** By machine: asked after each event, so without a search. */
+  readonly #looks: ReadonlyMap<string, (name: string) => void>
   #stop = () => {}
 
   /** `onStep` must not do anything at once: it may schedule events. */
@@ -37,6 +39,12 @@ export class MigrationObserver {
     this.#cluster = cluster
     this.#onStep = onStep
     this.ownership = new Ownership((error) => world.fail(error))
+    const lookAtController = (name: string) => this.#lookAtController(name)
+    const lookAtNode = (name: string) => this.#lookAtNode(name)
+    this.#looks = new Map([
+      ...cluster.controllerNames.map((name) => [name, lookAtController] as const),
+      ...cluster.nodeNames.map((name) => [name, lookAtNode] as const),
+    ])
   }
 
   start(): void {
@@ -49,8 +57,7 @@ export class MigrationObserver {
 
   #look(owner: EventOwner | undefined): void {
     if (!(owner instanceof SimProcess) || !owner.alive) return
-    if (this.#cluster.controllerNames.includes(owner.name)) this.#lookAtController(owner.name)
-    else if (this.#cluster.nodeNames.includes(owner.name)) this.#lookAtNode(owner.name)
+    this.#looks.get(owner.name)?.(owner.name)
   }
 
   #lookAtController(name: string): void {

@@ -69,6 +69,7 @@ const bounceMsMax = 20
 const deposeDelays = { leastDelayMs: 2, mostDelayMs: 8 }
 /** A leader is deposed within this time of its election, a few messages' way; half of them at once, before they were heard. */
 const reignMsMax = 30
+const noReignMsMax = 0.25
 const deposedMin = 4
 const deposedMax = 10
 /** Gives up when nobody is elected for so long. */
@@ -384,26 +385,41 @@ export class Nemesis {
    * several terms stay replicated in part, and who counts them wrongly commits what a later leader takes back (Raft, Figure 8).
    */
   #depose(round: object, left: number, random: SeededRandom, pick: number, before: Deposed | undefined): void {
-    const sinceMs = this.#world.nowMs
-    const look = () => {
-      if (this.#deposing !== round) return
-      const leader = this.#target.leader(pick)
-      const elected = leader !== undefined && leader !== before?.name
-      if (left === 0 || (!elected && this.#world.nowMs - sinceMs > interregnumMsMax)) {
-        this.#deposing = undefined
-        this.#network.setAllConditions(usualDelays)
-        before?.mend()
-      } else if (!elected) this.#world.schedule(0.25, undefined, 'look for a leader', look)
-      else {
-        const reignMs = random.next() < 0.5 ? 0 : random.next() * reignMsMax
-        this.#world.schedule(reignMs, undefined, 'depose', () => {
-          if (this.#deposing !== round) return
-          before?.mend()
-          this.#depose(round, left - 1, random, pick, { name: leader, mend: this.#cutOff(leader, random) })
-        })
-      }
+    const end = () => {
+      this.#deposing = undefined
+      this.#network.setAllConditions(usualDelays)
+      before?.mend()
     }
-    look()
+    if (left === 0) {
+      end()
+      return
+    }
+    this.#whenElected(round, pick, before?.name, (leader) => {
+      if (leader === undefined) {
+        end()
+        return
+      }
+      const reignMs = random.next() * (random.next() < 0.5 ? noReignMsMax : reignMsMax)
+      this.#world.schedule(reignMs, undefined, 'depose', () => {
+        if (this.#deposing !== round) return
+        before?.mend()
+        this.#depose(round, left - 1, random, pick, { name: leader, mend: this.#cutOff(leader, random) })
+      })
+    })
+  }
+
+  /** Calls `then` once, if the round still lasts: with the first leader that is not `before`, or undefined when there was none for too long. */
+  #whenElected(round: object, pick: number, before: string | undefined, then: (leader: string | undefined) => void): void {
+    const untilMs = this.#world.nowMs + interregnumMsMax
+    const stop = this.#world.observe(() => {
+      const leader = this.#target.leader(pick)
+      const isElected = leader !== undefined && leader !== before
+      if (!isElected && this.#deposing === round && this.#world.nowMs <= untilMs) return
+      stop()
+      this.#world.schedule(0, undefined, 'who leads is known', () => {
+        if (this.#deposing === round) then(isElected ? leader : undefined)
+      })
+    })
   }
 
   /** Returns what brings it back. */

@@ -138,6 +138,10 @@ export class Memberships {
    */
   #hold(replica: Led, change: Change, done: (outcome: { readonly kind: string }) => void): void {
     const { changedAt } = replica.members
+    this.#options.logger.info(
+      { group: replica.group, changedAt },
+      'an entry is proposed behind a change of members: a quorum is to hold that it is committed',
+    )
     replica.propose(new Uint8Array(0), (outcome) => {
       if (outcome.kind === 'applied') change.heldAt = changedAt
       done(outcome)

@@ -5,7 +5,7 @@ import { type Entry, type Message, NONE, type Ready } from './core/types.ts'
 import { Lease } from './lease.ts'
 import { PendingProposals } from './pending-proposals.ts'
 import { PendingReads } from './pending-reads.ts'
-import type { ProposalOutcome, ReadKind, ReadOutcome } from './state-machine.ts'
+import type { ProposalOutcome, ReadKind, ReadOutcome, Refused } from './state-machine.ts'
 
 export interface ClientCallsOptions {
   readonly group: string
@@ -68,8 +68,9 @@ export class ClientCalls<Result> {
   submit(keepBack: boolean, heir: number): void {
     const { core, clock } = this.#options
     if (heir !== NONE) {
-      this.#proposals.refuseQueued('not-leader', heir)
-      this.#reads.refuseQueued('not-leader', heir)
+      const refused: Refused = { kind: 'refused', reason: 'not-leader', leader: heir, isHeir: true }
+      this.#proposals.refuseQueued(refused)
+      this.#reads.refuseQueued(refused)
       return
     }
     if (!keepBack) this.#proposals.submit((datas) => core.propose(datas))
@@ -123,7 +124,8 @@ export class ClientCalls<Result> {
 
   /** For a replica that has stopped: what has come since, and reads. */
   refuseAll(): void {
-    this.#proposals.refuseQueued('stopped', NONE)
-    this.#reads.refuseAll('stopped', NONE)
+    const refused: Refused = { kind: 'refused', reason: 'stopped', leader: NONE }
+    this.#proposals.refuseQueued(refused)
+    this.#reads.refuseAll(refused)
   }
 }

@@ -1,5 +1,5 @@
 import type { Entry } from './core/types.ts'
-import type { ProposalOutcome } from './state-machine.ts'
+import type { ProposalOutcome, Refused } from './state-machine.ts'
 
 type Done<Result> = (outcome: ProposalOutcome<Result>) => void
 type ProposeAnswer =
@@ -23,7 +23,7 @@ export class PendingProposals<Result> {
     if (this.#queuedData.length === 0) return
     const answer = propose(this.#queuedData)
     if (!answer.ok) {
-      this.refuseQueued(answer.reason === 'overloaded' ? 'overloaded' : 'not-leader', answer.leader)
+      this.refuseQueued({ kind: 'refused', reason: answer.reason === 'overloaded' ? 'overloaded' : 'not-leader', leader: answer.leader })
       return
     }
     for (let i = 0; i < this.#queuedDone.length; i++) {
@@ -39,11 +39,11 @@ export class PendingProposals<Result> {
     this.#inLog.set(index, { term, done: (outcome) => done(outcome.kind === 'applied' ? outcome : { kind: 'lost' }) })
   }
 
-  refuseQueued(reason: 'not-leader' | 'overloaded' | 'stopped', leader: number): void {
+  refuseQueued(outcome: Refused): void {
     const refused = this.#queuedDone
     this.#queuedData = []
     this.#queuedDone = []
-    for (const done of refused) done({ kind: 'refused', reason, leader })
+    for (const done of refused) done(outcome)
   }
 
   applied(entries: readonly Entry[], results: readonly Result[]): void {

@@ -1,4 +1,4 @@
-import type { ReadKind, ReadOutcome } from './state-machine.ts'
+import type { ReadKind, ReadOutcome, Refused } from './state-machine.ts'
 
 type Done = (outcome: ReadOutcome) => void
 
@@ -103,19 +103,19 @@ export class PendingReads {
   }
 
   /** Those that are in no round yet. */
-  refuseQueued(reason: 'not-leader' | 'stopped', leader: number): void {
+  refuseQueued(outcome: Refused): void {
     const dones = [...this.#leased, ...this.#queued.map(({ done }) => done)]
     this.#leased = []
     this.#queued = []
-    for (const done of dones) done({ kind: 'refused', reason, leader })
+    for (const done of dones) done(outcome)
   }
 
-  refuseAll(reason: 'not-leader' | 'stopped', leader: number): void {
+  refuseAll(outcome: Refused): void {
     const asked = [...this.#rounds.values(), ...this.#waiting]
     this.#rounds.clear()
     this.#waiting = []
-    this.refuseQueued(reason, leader)
-    for (const { reads } of asked) for (const { done } of reads) done({ kind: 'refused', reason, leader })
+    this.refuseQueued(outcome)
+    for (const { reads } of asked) for (const { done } of reads) done(outcome)
   }
 
   #take(context: number): readonly Read[] {

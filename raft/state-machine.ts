@@ -62,11 +62,21 @@ export class SnapshotNeeded extends Error {
   }
 }
 
+/** This replica does not take it. */
+export interface Refused {
+  readonly kind: 'refused'
+  readonly reason: 'not-leader' | 'overloaded' | 'stopped'
+  /** To whom to turn: replica number, 0 unknown. */
+  readonly leader: number
+  /** `leader` does not lead yet, as far as is known here: it is being elected. */
+  readonly isHeir?: true
+}
+
 /** Why a proposal was not put into the log, or what became of it. */
 export type ProposalOutcome<Result> =
   | { readonly kind: 'applied'; readonly index: number; readonly result: Result }
-  /** Definite: it is in no log. `leader`: replica number, 0 unknown. */
-  | { readonly kind: 'refused'; readonly reason: 'not-leader' | 'overloaded' | 'stopped'; readonly leader: number }
+  /** Definite: it is in no log. */
+  | Refused
   /** Indefinite: it was in this replica's log when leadership was lost, or the replica stopped. */
   | { readonly kind: 'lost' }
 
@@ -78,5 +88,4 @@ export type ReadKind = 'quorum' | 'lease' | 'follower'
 
 export type ReadOutcome =
   /** Everything acknowledged before the call is applied here: read now, in this turn. */
-  | { readonly kind: 'ready' }
-  | { readonly kind: 'refused'; readonly reason: 'not-leader' | 'overloaded' | 'stopped'; readonly leader: number }
+  { readonly kind: 'ready' } | Refused

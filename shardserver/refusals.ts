@@ -1,6 +1,7 @@
 import type { Config } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
+import type { Refused } from '../raft/state-machine.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import type { ShardStateName } from './shard-state.ts'
 import { movingWaitMs } from './write-refusals.ts'
@@ -10,13 +11,11 @@ const overloadedWaitMs = 20
 const startingWaitMs = 100
 const diskFullWaitMs = 1000
 
-/** The replica did not take it: in no log, no effect. `leaderHint`: node id, '' unknown. */
-export function replicaRefusal(reason: 'not-leader' | 'overloaded' | 'stopped', leaderHint: string): OstrakaError {
+/** The replica did not take it: in no log, no effect. `leaderHint`: node id, '' unknown; `isHeir`: it is only being elected. */
+export function replicaRefusal(reason: Refused['reason'], leaderHint: string, isHeir = false): OstrakaError {
   switch (reason) {
     case 'not-leader':
-      return new OstrakaError('NOT_LEADER', leaderHint === '' ? 'no leader is known here' : `${leaderHint} leads the group`, true, {
-        leaderHint,
-      })
+      return new OstrakaError('NOT_LEADER', whoLeads(leaderHint, isHeir), true, { leaderHint })
     case 'overloaded':
       return overloaded("the group's queue is full")
     case 'stopped':
@@ -24,13 +23,14 @@ export function replicaRefusal(reason: 'not-leader' | 'overloaded' | 'stopped', 
   }
 }
 
+function whoLeads(leaderHint: string, isHeir: boolean): string {
+  if (leaderHint === '') return 'no leader is known here'
+  return isHeir ? `${leaderHint} is being elected to lead the group` : `${leaderHint} leads the group`
+}
+
 /** The same, with the name of the leader's node. */
-export function refusalOf(
-  node: KvNode,
-  group: string,
-  outcome: { readonly reason: 'not-leader' | 'overloaded' | 'stopped'; readonly leader: number },
-): OstrakaError {
-  return replicaRefusal(outcome.reason, node.nodeOf(group, outcome.leader))
+export function refusalOf(node: KvNode, group: string, { reason, leader, isHeir }: Refused): OstrakaError {
+  return replicaRefusal(reason, node.nodeOf(group, leader), isHeir)
 }
 
 /**

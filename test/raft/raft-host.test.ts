@@ -363,10 +363,14 @@ describe('leadership that changes hands', () => {
     const { rig, leader, other } = await three()
     const result = transfer(leader, other)
     const roles: string[] = []
+    const heirs = new Set<boolean>()
     const taken: { outcome: string }[] = []
     const ask = () => {
       must(leader.replica, 'a replica').propose(new Uint8Array(1), (outcome) => {
         if (outcome.kind !== 'refused' || outcome.leader !== other.replica?.replica) return
+        // Who is not known here to lead yet is not said to.
+        expect(outcome.isHeir ?? false).toBe(leader.replica?.leader !== other.replica.replica)
+        heirs.add(outcome.isHeir ?? false)
         roles.push(other.replica.role)
         taken.push(other.propose(), other.read())
       })
@@ -378,6 +382,7 @@ describe('leadership that changes hands', () => {
     await rig.world.runUntil(() => taken.length === 80 && taken.every(({ outcome }) => outcome !== 'waits'))
     expect(result.outcome).toBe('done')
     expect(new Set(roles)).toEqual(new Set(['candidate', 'leader']))
+    expect(heirs).toEqual(new Set([true, false]))
     expect(new Set(taken.map(({ outcome }) => outcome))).toEqual(new Set(['applied', 'ready']))
   })
 

@@ -1,7 +1,7 @@
 import { Config } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import type { ReplicaApi } from '../../raft/replica-api.ts'
-import type { ProposalOutcome, ReadKind, ReadOutcome } from '../../raft/state-machine.ts'
+import type { ProposalOutcome, ReadKind, ReadOutcome, Refused } from '../../raft/state-machine.ts'
 import type { GroupResult } from '../../shardserver/apply-run.ts'
 import { encodeBirth } from '../../shardserver/entry.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
@@ -14,6 +14,8 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
   readonly replica = 1
   role: 'leader' | 'follower' = 'leader'
   leader = 1
+  /** Whether `leader` is only being elected. */
+  isHeir = false
   readonly term = 1
   readonly conf = conf
   readonly stateMachine: GroupStateMachine
@@ -55,9 +57,13 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
     if (mode === 'holds') return
     setImmediate(() => {
       if (mode === 'loses') done({ kind: 'lost' })
-      else if (mode !== 'serves') done({ kind: 'refused', reason: mode, leader: this.leader })
+      else if (mode !== 'serves') done(this.#refused(mode))
       else this.#apply(data, done)
     })
+  }
+
+  #refused(reason: Refused['reason']): Refused {
+    return { kind: 'refused', reason, leader: this.leader, ...(this.isHeir ? { isHeir: true } : {}) }
   }
 
   #apply(data: Uint8Array, done: (outcome: ProposalOutcome<GroupResult>) => void): void {
@@ -83,7 +89,7 @@ export class FakeReplica implements ReplicaApi<GroupResult> {
       this.#held.push(done)
       return
     }
-    setImmediate(() => done(readMode === 'serves' ? { kind: 'ready' } : { kind: 'refused', reason: 'not-leader', leader: this.leader }))
+    setImmediate(() => done(readMode === 'serves' ? { kind: 'ready' } : this.#refused('not-leader')))
   }
 }
 

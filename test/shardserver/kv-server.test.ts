@@ -140,6 +140,19 @@ describe('the KV server of a node', () => {
     if (mode === 'overloaded') expect(error.details.waitMs).toBeGreaterThan(0)
   })
 
+  it.each([
+    [2, false, 'n2 leads the group'],
+    [2, true, 'n2 is being elected to lead the group'],
+    [0, false, 'no leader is known here'],
+  ])('says who leads, or only is to lead, in the text of a refusal: replica %i, heir %s', async (leader, isHeir, text) => {
+    const { execute, put, replica, server } = await setUp()
+    Object.assign(replica, { mode: 'not-leader', readMode: 'not-leader', leader, isHeir })
+    const expected = { code: 'NOT_LEADER', message: text, definite: true, details: { leaderHint: leader === 0 ? '' : 'n2' } }
+    expect(errorOf((await execute({ writes: put('a') })).error)).toMatchObject(expected)
+    expect(errorOf((await execute({ reads: [{ shard: 3, key }] })).error)).toMatchObject(expected)
+    expect(errorOf((await server.scan({ group, configNumber: 3, shards: [3] })).error)).toMatchObject(expected)
+  })
+
   it('fails only the part of a request that failed', async () => {
     const { execute, put, replica } = await setUp()
     await execute({ writes: put('a') })

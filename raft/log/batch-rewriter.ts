@@ -36,7 +36,10 @@ export class BatchRewriter {
     this.#to = to
   }
 
-  /** Returns what did not hold: it is left as it lies on the disk, with all behind it where it has no group. Syncs nothing. */
+  /**
+   * Returns what did not hold: it is left as it lies on the disk, with all behind it where it has no group. (That whole records are not those of
+   * their batch shows at the last of them only: those before it have been written then.) Syncs nothing.
+   */
   async run(): Promise<readonly BadSpot[]> {
     const bad: BadSpot[] = []
     let wanted = pieceBytes

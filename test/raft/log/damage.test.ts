@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { writeU32 } from '../../../base/bytes.ts'
 import { crc32 } from '../../../base/checksum.ts'
 import type { File, FileSystem } from '../../../base/file-system.ts'
+import { BatchRewriter } from '../../../raft/log/batch-rewriter.ts'
 import {
   batchHeaderBytes,
   type GroupKey,
@@ -15,6 +16,7 @@ import {
   writeBatchHeader,
   writeRecordHeader,
 } from '../../../raft/log/format.ts'
+import { Segments } from '../../../raft/log/segments.ts'
 import type { SharedLog } from '../../../raft/log/shared-log.ts'
 import { describeLog } from './log-model.ts'
 import { LogWorld, makeEntries } from './log-world.ts'
@@ -378,6 +380,39 @@ describe('what is written again behind the durable end', () => {
     expect(log.damage).toMatchObject([{ group: undefined, file, offset: bad?.from, isNewer: false }])
     expect(() => log.group({ uid: 'new@9', replica: 1 })).toThrow('damaged')
   })
+})
+
+it('a whole record of another batch in the place of one that is written again is damage of every replica', async () => {
+  const world = new LogWorld(6)
+  const key = keys[0] as GroupKey
+  const log = await world.open()
+  await world.append(log.group(key), makeEntries(1, 1, 1, 48))
+  await world.append(log.group(key), makeEntries(2, 2, 1, 48))
+  world.restart()
+  const { fileSystem } = world.process
+  const path = world.files()[0] as string
+  const bytes = world.disk.bytesOf(path)
+  const records = regions(bytes).filter(({ group, from, to }) => group === 0 && to - from === recordHeaderBytes)
+  const [earlier, last] = records.slice(-2).map(({ from }) => from) as [number, number]
+  const from = regions(bytes).findLast(({ group, from, to }) => group === 0 && to - from === batchHeaderBytes)?.from as number
+  bytes.copyWithin(last, earlier, earlier + bytes.length - last)
+  const file = await world.world.settle(fileSystem.open(path, 'write'))
+  const misread: File = {
+    path,
+    read: async (target, position) => {
+      target.set(bytes.subarray(position, position + target.length))
+      return target.length
+    },
+    readSync: (target, position) => file.readSync(target, position),
+    write: (chunks, position) => file.write(chunks, position),
+    sync: () => file.sync(),
+    truncate: (length) => file.truncate(length),
+    size: () => file.size(),
+    close: () => file.close(),
+  }
+  const segment = new Segments().add(1, path, misread, bytes.length)
+  const bad = await world.world.settle(new BatchRewriter(segment, from, bytes.length).run())
+  expect(bad).toEqual([{ group: undefined, offset: last, what: 'records that are not of this batch' }])
 })
 
 describe('a restated state', () => {

@@ -122,7 +122,8 @@ export class Messenger {
     let node = ''
     return {
       onMessage: (request) => {
-        if (outbox !== undefined) return
+        // A further request only asks whether this process still knows the stream: `Link.check`.
+        if (outbox !== undefined || stream.closed) return
         if (this.#closed || !this.#mayReceive(request, context)) {
           stream.end()
           return
@@ -132,6 +133,7 @@ export class Messenger {
         this.#outboxes.get(key)?.end()
         outbox = new Outbox(stream, this.#options.turn, this.#options.clusterId)
         this.#outboxes.set(key, outbox)
+        if (request.lane === pb.v1.Lane.CONTROL) for (const link of this.#links.get(request.id) ?? []) link.check()
       },
       onDrain: () => outbox?.drained(),
       onEnd: () => {
@@ -187,9 +189,25 @@ class Link {
     this.#channel?.close()
   }
 
+  /**
+   * The peer is there, for it has just dialled us; its process may be another than the one that our stream leads to. After a loss of power
+   * nobody tells us so, and a stream that we do not write on seems open until a keepalive fails. So we write: a machine that does not know
+   * the connection resets it, and the stream that ends is dialled again; a living one ignores it. Where we wait before the next try, the wait
+   * is cut to the shortest, not left out: two nodes whose streams end at once must not dial each other without a pause.
+   */
+  check(): void {
+    if (this.#closed) return
+    if (this.#stream !== undefined) this.#request(this.#stream)
+    else if (this.#retryMs > 2 * retryMsMin) {
+      this.#timer?.cancel()
+      this.#retryMs = retryMsMin
+      this.#redialLater()
+    }
+  }
+
   #dial(): void {
     if (this.#closed) return
-    const { resolve, transport, self, clusterId } = this.#options
+    const { resolve, transport } = this.#options
     const address = resolve(this.#node)
     if (address === undefined) {
       this.#redialLater()
@@ -203,7 +221,12 @@ class Link {
       onMessage: (frame) => this.#receive(frame),
       onEnd: (error) => this.#ended(error),
     })
-    this.#stream.write(new pb.v1.ReceiveRequest({ id: self, clusterId: clusterId(), lane: this.#lane, protocolVersion }))
+    this.#request(this.#stream)
+  }
+
+  #request(stream: Stream<pb.v1.ReceiveRequest>): void {
+    const { self, clusterId } = this.#options
+    stream.write(new pb.v1.ReceiveRequest({ id: self, clusterId: clusterId(), lane: this.#lane, protocolVersion }))
   }
 
   #receive(frame: pb.v1.RaftFrame): void {

@@ -52,6 +52,16 @@ class Rig {
   came(name: string): number[] {
     return must(this.received.get(name), 'a node')
   }
+
+  /** How long it takes until `to` has heard `from` on both lanes; the steps are of 5 ms. */
+  async msUntilHeard(from: Messenger, to: string): Promise<number> {
+    const beginMs = this.world.nowMs
+    while (!lanes.every((lane) => this.came(to).includes(100 + lane)) && this.world.nowMs - beginMs < 20_000) {
+      for (const lane of lanes) from.send(to, lane, message(100 + lane), 10)
+      await this.world.runFor(5)
+    }
+    return this.world.nowMs - beginMs
+  }
 }
 
 const message = (term: number) => new pb.v1.RaftMessage({ group: 'g', type: 1, from: 1, to: 2, term })
@@ -164,6 +174,34 @@ describe('the messenger', () => {
     await rig.world.runUntil(() => rig.came('b').includes(2))
     expect(rig.told.get('b')).toEqual(['broken a'])
     expect(rig.told.get('a')).toEqual(['broken b'])
+  })
+
+  it('hears a node as soon as it is back from a power loss, on both lanes, and nobody dials again after that', async () => {
+    const rig = new Rig()
+    for (const node of ['a', 'b']) (await rig.open(node)).connect(node === 'a' ? 'b' : 'a')
+    await rig.world.runFor(3000)
+    rig.processes.get('a')?.powerLoss()
+    await rig.world.runFor(300)
+    const again = await rig.open('a')
+    again.connect('b')
+    expect(await rig.msUntilHeard(again, 'b')).toBeLessThan(100)
+    await rig.world.runFor(100)
+    let requests = 0
+    rig.network.overhear(() => requests++)
+    await rig.world.runFor(10_000)
+    expect(requests).toBe(0)
+  })
+
+  it('waits no longer for its next try once the node that it could not reach dials it', async () => {
+    const rig = new Rig()
+    const a = await rig.open('a')
+    const b = await rig.open('b')
+    b.connect('a')
+    rig.network.cutBoth('a', 'b', 'refuse')
+    await rig.world.runFor(10_000)
+    rig.network.heal()
+    a.connect('b')
+    expect(await rig.msUntilHeard(a, 'b')).toBeLessThan(100)
   })
 
   it('sends and receives nothing after close, and dials no more', async () => {

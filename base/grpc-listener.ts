@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import net from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type ConnectionInjector, Server, type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js'
 import { systemErrorCode } from './errors.ts'
 import { asBuffer, passBytes, serverOptions, WINDOW_BYTES, WRITE_QUEUE_BYTES } from './grpc-options.ts'
@@ -20,6 +21,9 @@ import {
 
 /** After the handlers have returned: how long their answers may take to leave. */
 const FLUSH_MS = 1_000
+/** Streams end one after the other over about this long: who loses one dials anew or turns to others, and not all in the same millisecond. */
+const PARTING_MS = 100
+const PARTING_STEPS = 10
 
 /** One bound port under one listener's name, with a gRPC server of its own, so that a call knows by which name it came in. */
 export class GrpcPort {
@@ -67,15 +71,24 @@ export class GrpcPort {
   async close(graceMs: number): Promise<void> {
     this.#closing = true
     this.#net.close()
-    for (const stream of [...this.#streams]) stream.end()
-    this.#injector.drain(graceMs)
     const startMs = performance.now()
+    await this.#endStreams(Math.min(graceMs, PARTING_MS))
+    this.#injector.drain(Math.max(0, graceMs - (performance.now() - startMs)))
     await this.#until(() => this.#unaryCalls === 0, graceMs)
     const restMs = Math.max(0, graceMs - (performance.now() - startMs))
     await this.#until(() => this.#sockets.size === 0, Math.min(restMs, FLUSH_MS))
     for (const socket of this.#sockets) socket.destroy()
     this.#injector.destroy()
     this.#server.forceShutdown()
+  }
+
+  async #endStreams(withinMs: number): Promise<void> {
+    const streams = [...this.#streams]
+    const perStep = Math.ceil(streams.length / PARTING_STEPS)
+    for (const [i, stream] of streams.entries()) {
+      stream.end()
+      if (i % perStep === perStep - 1 && i < streams.length - 1) await delay(withinMs / PARTING_STEPS)
+    }
   }
 
   #accept(socket: net.Socket): void {

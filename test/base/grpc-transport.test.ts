@@ -3,7 +3,7 @@ import net from 'node:net'
 import { Client, credentials } from '@grpc/grpc-js'
 import { fromJSON, type ServiceDefinition } from '@grpc/proto-loader'
 import { service as healthService } from 'grpc-health-check'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { GrpcTransport } from '../../base/grpc-transport.ts'
 import { silentLogger } from '../../base/logger.ts'
 import { type Listener, type Route, streamRoute, unaryRoute } from '../../base/transport.ts'
@@ -237,6 +237,32 @@ describe('gRPC transport', () => {
     expect(await statusOf('')).toEqual({ status: 'SERVING' })
     expect(await statusOf('test.v1.Echo')).toEqual({ status: 'SERVING' })
     expect(await statusOf('test.v1.Other')).toBe(5)
+  })
+
+  it('ends its streams one after the other when it closes: the last still serves when the first has ended', async () => {
+    const transport = new GrpcTransport({ logger: silentLogger })
+    const heard: string[] = []
+    const route = streamRoute(chat, (stream) => ({
+      onMessage(message) {
+        heard.push(message)
+        stream.write(`${message}!`)
+      },
+      onEnd() {},
+    }))
+    const { listener, address } = await listen(transport, [route])
+    const channel = transport.connect(address)
+    cleanups.push(() => channel.close())
+    const ends = Array.from({ length: 20 }, () => collector())
+    const streams = ends.map(({ handlers }) => channel.stream(chat, handlers))
+    for (const stream of streams) stream.write('hello')
+    await vi.waitUntil(() => ends.every((end) => end.heard.messages.length === 1))
+    const closed = listener.close(1000)
+    await ends[0]?.ended
+    expect(ends[19]?.heard.ends).toEqual([])
+    streams[19]?.write('still there')
+    await Promise.all(ends.map(({ ended }) => ended))
+    expect(heard).toContain('still there')
+    await closed
   })
 
   it('tells by reflection which services its routes are of, with their files', async () => {

@@ -12,8 +12,11 @@ import { type Figures, fail, type Stage } from './stage.ts'
 const everyMs = 4
 /** Calls on one key wait for one another; writes go to so many keys in turn. */
 const keyCount = 64
-/** How long the writers run before and after an event. */
-const beforeMs = 1000
+/**
+ * How long the writers run before and after an event. Before: as a rolling restart waits between two nodes. A process that was started a second
+ * ago still compiles its code, on the two cores that the others need.
+ */
+const beforeMs = 5000
 const afterMs = 500
 
 /** Writes to one group all the time, and when they were answered. */

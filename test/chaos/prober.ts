@@ -6,8 +6,8 @@ interface Acknowledged {
   readonly ackedMs: number
 }
 
-/** Between two writes to a group. A write is issued whether or not those before it were answered. */
-const everyMs = 20
+/** Between two writes to a group where nothing else is asked for. A write is issued whether or not those before it were answered. */
+const usualEveryMs = 20
 /** Unanswered writes of a group beyond which none is added. */
 const outstandingMax = 2000
 /** Calls on one key wait for one another; the writes of a group go to so many keys in turn. */
@@ -36,7 +36,7 @@ export class Prober {
     this.#keys = keys
   }
 
-  static async start(db: Client, groups: readonly string[]): Promise<Prober> {
+  static async start(db: Client, groups: readonly string[], everyMs = usualEveryMs): Promise<Prober> {
     const keys = new Map(groups.map((group) => [group, [] as string[]]))
     for (let i = 0; [...keys.values()].some(({ length }) => length < keysOfGroup); i++) {
       const key = `probe-${i}`

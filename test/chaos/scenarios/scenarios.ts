@@ -32,8 +32,8 @@ export interface Scenario {
 /** Must-have of every run of faults. */
 const resumeTimeouts = { median: 2, max: 5 }
 
-/** Enough to be checked, too little to be in the way of what is measured. */
-const quiet = { clients: 2, thinkMs: 50, cluster: { hasProxies: false } }
+/** Enough to be checked, too little to be in the way of what is measured, which writes for itself. */
+const quiet = { clients: 2, thinkMs: 50, probeEveryMs: 250, cluster: { hasProxies: false } }
 
 function ofFaults(kinds: readonly FaultKind[], stage: Omit<StageOptions, 'seed'> = {}): Scenario {
   return {

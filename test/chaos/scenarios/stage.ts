@@ -27,6 +27,8 @@ export interface StageOptions {
   readonly cluster?: Partial<ClusterOfProcessesOptions>
   readonly clients?: number
   readonly thinkMs?: number
+  /** Between two probes of a group. */
+  readonly probeEveryMs?: number
 }
 
 export interface Stage {
@@ -104,7 +106,7 @@ async function underLoad(
   const db: Client = await connect({ controllers: [...cluster.ready.controllers], deadlineMs })
   try {
     await load.start()
-    const prober = await Prober.start(db, cluster.groups)
+    const prober = await Prober.start(db, cluster.groups, options.probeEveryMs)
     const acting = act({ cluster, load, prober, random: new SeededRandom(seed), ...props })
     const figures = await Promise.race([acting, load.failed]).finally(() => prober.stop())
     await load.stop()

@@ -9,7 +9,7 @@ import { pick } from '../faults/fault.ts'
 import { type Figures, fail, type Stage } from './stage.ts'
 
 /** A write is issued so often, whether or not those before are answered: a pause is seen to a few ms, and does not end in a burst of its own making. */
-const everyMs = 4
+const everyMs = 10
 /** Calls on one key wait for one another; writes go to so many keys in turn. */
 const keyCount = 64
 /**

@@ -18,8 +18,8 @@ export class FaultAtlas {
   readonly #damaged = new Map<string, Damage>()
   /** Machines that do not come back by themselves. */
   readonly #lost = new Set<string>()
-  /** Machines whose process may end with a DiskError: a sync of theirs was made to fail. */
-  readonly #failing = new Set<string>()
+  /** How many times a machine's process may end with a DiskError: so many syncs of its were made to fail, or its disk was filled. */
+  readonly #failing = new Map<string, number>()
 
   /** `groups`: the machines of each group of replicas, the controllers' included. */
   constructor(groups: readonly (readonly string[])[]) {
@@ -57,12 +57,16 @@ export class FaultAtlas {
     this.#damaged.set(name, { what: 'wiped', atMs: nowMs - unmarkedMs, lies: false })
   }
 
+  /** Its process may end with a DiskError once more. A second fault may be armed while the first is on its way to the process. */
   expectFailure(name: string): void {
-    this.#failing.add(name)
+    this.#failing.set(name, (this.#failing.get(name) ?? 0) + 1)
   }
 
+  /** Takes one of those that are expected. */
   expectsFailure(name: string): boolean {
-    return this.#failing.delete(name)
+    const count = this.#failing.get(name) ?? 0
+    if (count > 0) this.#failing.set(name, count - 1)
+    return count > 0
   }
 
   lose(name: string): void {

@@ -26,6 +26,8 @@ export interface ShellOptions {
   /** Also end when stdin does, and leave ^C to the one who holds its other end: so no child outlives `up`. */
   readonly untilStdinEnds: boolean
   readonly start: (settings: ProcessSettings, seams: Seams, onFatal: (error: Error) => void) => Promise<RunningProcess>
+  /** What the process does beside, from when it is ready until `signal`. It may fail: the process goes on without. */
+  readonly aside?: (seams: Seams, signal: AbortSignal) => Promise<void>
 }
 
 /**
@@ -36,6 +38,7 @@ export async function runProcess(world: World, options: ShellOptions): Promise<E
   const { flags } = options
   const seams = await world.seams(flags['log-level'], { id: flags.id })
   const stop = new StopRequest(options)
+  const ending = new AbortController()
   let lock: FolderLock | undefined
   let http: HttpEndpoint | undefined
   let running: RunningProcess | undefined
@@ -51,12 +54,16 @@ export async function runProcess(world: World, options: ShellOptions): Promise<E
     } else {
       http?.observe(running)
       world.stdout.write(`${JSON.stringify(readyLine(flags, running, http))}\n`)
+      options.aside?.(seams, ending.signal).catch((error: unknown) => {
+        if (!ending.signal.aborted) seams.logger.warn({ error: String(error) }, 'what the process does beside failed')
+      })
       await stop.requested
       seams.logger.info({}, 'closing')
     }
   } catch (error) {
     throw asDiskError(error)
   } finally {
+    ending.abort()
     // What fails while closing must not hide why it came to that.
     const closing = closeAll(running, http, seams, lock).catch((error: Error) => stop.fail(error))
     await within(CLOSE_MS, closing, () => {

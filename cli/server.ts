@@ -1,4 +1,6 @@
 import { type Command, Option } from 'commander'
+import { sleepUnless } from '../base/clock.ts'
+import type { Seams } from '../base/seams.ts'
 import { examples, type Registry } from './invocation.ts'
 import type { ServerFlags } from './settings.ts'
 import { addTuningOptions, typedFlags } from './tuning-options.ts'
@@ -60,8 +62,22 @@ export function addServer(program: Command, registry: Registry): void {
       flags,
       ...shellFlags(command),
       start: (settings, seams, onFatal) => startShardServer({ ...settings, ...serverSettings(flags) }, seams, onFatal),
+      aside: rehearseLeading,
     })
   })
+}
+
+/** A process that has just started has other things to do. One that leads before has done without. */
+const rehearseAfterMs = 2000
+
+/** So that the first time that this node leads is not the first time that it runs what a leader runs. */
+async function rehearseLeading({ clock, random, logger }: Seams, signal: AbortSignal): Promise<void> {
+  await sleepUnless(clock, rehearseAfterMs, signal)
+  if (signal.aborted) return
+  const { rehearse } = await import('../shardserver/rehearsal.ts')
+  const startMs = clock.monotonicMs()
+  const { answered } = await rehearse(clock, random, signal)
+  logger.debug({ answered, ms: Math.round(clock.monotonicMs() - startMs) }, 'rehearsed what a leader does')
 }
 
 function serverSettings(flags: ServerFlags) {

@@ -1,13 +1,12 @@
 import { ByteReader, compareBytes } from '../../base/bytes.ts'
 import type { MaybePromise } from '../../base/maybe-promise.ts'
+import { MemoryFileSystem } from '../../base/memory-file-system.ts'
 import { type IngestFile, PreparedIngest } from '../../lsm/ingest.ts'
 import type { KeyRange } from '../../lsm/kind.ts'
 import { readTable } from '../../lsm/read-table.ts'
 import type { WriteBatch } from '../../lsm/write-batch.ts'
 import type { GroupStore, StoreIterator, StoreSnapshot } from '../../shardserver/group-store.ts'
 import { memoryCheckpoints } from '../raft/memory-checkpoints.ts'
-
-import { MemoryFileSystem } from './memory-file-system.ts'
 
 type Image = ReadonlyMap<string, Uint8Array>
 

@@ -1,7 +1,9 @@
-import type { File, FileSystem } from '../../base/file-system.ts'
+import type { File, FileSystem } from './file-system.ts'
 
 interface Content {
+  /** Of which `length` are the file's; those behind are 0. */
   bytes: Uint8Array
+  length: number
 }
 
 function failure(code: string, path: string): Error {
@@ -16,7 +18,7 @@ export class MemoryFileSystem implements FileSystem {
   async open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
     if (mode === 'create') {
       if (this.#files.has(path)) throw failure('EEXIST', path)
-      this.#files.set(path, { bytes: new Uint8Array(0) })
+      this.#files.set(path, { bytes: new Uint8Array(0), length: 0 })
     }
     return new MemoryFile(path, this.#mustHave(path))
   }
@@ -87,7 +89,8 @@ class MemoryFile implements File {
   }
 
   readSync(target: Uint8Array, position: number): number {
-    const part = this.#content.bytes.subarray(position, position + target.length)
+    const { bytes, length } = this.#content
+    const part = bytes.subarray(position, Math.min(position + target.length, length))
     target.set(part)
     return part.length
   }
@@ -95,23 +98,31 @@ class MemoryFile implements File {
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
     let end = position
     for (const chunk of chunks) {
-      const grown = new Uint8Array(Math.max(this.#content.bytes.length, end + chunk.length))
-      grown.set(this.#content.bytes)
-      grown.set(chunk, end)
-      this.#content.bytes = grown
+      this.#reserve(end + chunk.length)
+      this.#content.bytes.set(chunk, end)
       end += chunk.length
     }
+    this.#content.length = Math.max(this.#content.length, end)
   }
 
   async sync(): Promise<void> {}
 
   async truncate(length: number): Promise<void> {
     this.#content.bytes = this.#content.bytes.slice(0, length)
+    this.#reserve(length)
+    this.#content.length = length
   }
 
   async size(): Promise<number> {
-    return this.#content.bytes.length
+    return this.#content.length
   }
 
   async close(): Promise<void> {}
+
+  #reserve(length: number): void {
+    const { bytes } = this.#content
+    if (length <= bytes.length) return
+    this.#content.bytes = new Uint8Array(Math.max(length, 2 * bytes.length))
+    this.#content.bytes.set(bytes)
+  }
 }

@@ -1,0 +1,259 @@
+/**
+ * A process that was just started has run none of the code that a leader runs. It would run it for the first time in the moment in which writes wait
+ * for it, and V8 compile it function by function meanwhile. So a node rehearses while it has little to do: three replicas of a group of their own,
+ * in memory, elect a leader, take writes and reads, and hand the office round. See docs/decisions/0024-rehearsal.md.
+ */
+import { assert } from '../base/assert.ts'
+import { utf8 } from '../base/bytes.ts'
+import type { Clock } from '../base/clock.ts'
+import { InlineExecutor } from '../base/inline-executor.ts'
+import { silentLogger } from '../base/logger.ts'
+import { MemoryFileSystem } from '../base/memory-file-system.ts'
+import type { Random } from '../base/random.ts'
+import { shardOf, slotOf } from '../base/slot.ts'
+import { BlockCache, lsmJobs, MemtableBudget } from '../lsm/index.ts'
+import { Config } from '../proto/config.ts'
+import { pb } from '../proto/messages.ts'
+import { SharedLog } from '../raft/log/shared-log.ts'
+import { decodeMessage, encodeMessage } from '../raft/message-codec.ts'
+import { Replica } from '../raft/replica.ts'
+import { firstStanding } from '../raft/standing.ts'
+import { Turn } from '../raft/turn.ts'
+import type { GroupResult } from './apply-run.ts'
+import { encodeBirth } from './entry.ts'
+import type { GroupStateMachine } from './group-state-machine.ts'
+import { KvServer } from './kv-server.ts'
+import { openGroupStateMachine } from './open-group.ts'
+
+const group = 'rehearsal@0'
+const numbers = [1, 2, 3]
+const shardCount = 16
+const key = utf8('rehearsal')
+const shard = shardOf(slotOf(key), shardCount)
+/** A tick is a turn of the process. */
+const electionTicks = 10
+const callsPerLeader = 20
+const callTimeoutMs = 10_000
+/** A rehearsal takes some hundred: one that does not end is a bug, which must not keep a process busy. */
+const turnsMax = 20_000
+const segmentBytes = 1024 * 1024
+const storeBytes = 1024 * 1024
+
+export interface RehearsalFigures {
+  /** Replicas that have led, in this order. */
+  readonly led: readonly number[]
+  /** Calls that were carried out; those that met a hand-over may have been refused instead. */
+  readonly answered: number
+}
+
+/**
+ * Takes some tenths of a second of processor time, in turns between which the process does what else it has to. Rejects where a part does not work as
+ * it must, and when `signal` is aborted.
+ */
+export async function rehearse(clock: Clock, random: Random, signal?: AbortSignal): Promise<RehearsalFigures> {
+  const rehearsal = new Rehearsal(clock, random, signal)
+  try {
+    return await rehearsal.run()
+  } finally {
+    await rehearsal.close()
+  }
+}
+
+/** One of the three, as a node of its own. */
+interface Player {
+  readonly log: SharedLog
+  readonly stateMachine: GroupStateMachine
+  readonly replica: Replica<GroupResult>
+  readonly kv: KvServer
+}
+
+class Rehearsal {
+  readonly #clock: Clock
+  readonly #random: Random
+  readonly #signal: AbortSignal | undefined
+  readonly #config = configOfOne()
+  readonly #clientId: Uint8Array
+  /** By the number of the replica. */
+  readonly #players = new Map<number, Player>()
+  readonly #led: number[] = []
+  #answered = 0
+  #turns = 0
+  #sequence = 0
+  #failure: Error | undefined
+
+  constructor(clock: Clock, random: Random, signal: AbortSignal | undefined) {
+    this.#clock = clock
+    this.#random = random
+    this.#signal = signal
+    this.#clientId = Uint8Array.from({ length: 16 }, () => random.below(256))
+  }
+
+  async run(): Promise<RehearsalFigures> {
+    for (const number of numbers) this.#players.set(number, await this.#open(number))
+    let leader = await this.#elected()
+    await this.#birth(leader)
+    for (const _ of numbers) {
+      await this.#lead(leader)
+      await this.#handOver(leader, this.#player((leader.replica.replica % numbers.length) + 1))
+      leader = await this.#elected()
+    }
+    return { led: this.#led, answered: this.#answered }
+  }
+
+  async close(): Promise<void> {
+    for (const { replica, stateMachine, log } of this.#players.values()) {
+      replica.stop()
+      await stateMachine.close()
+      await log.close()
+    }
+  }
+
+  async #open(number: number): Promise<Player> {
+    const clock = this.#clock
+    const fileSystem = new MemoryFileSystem()
+    const turn = new Turn(clock)
+    const onFailure = (error: Error) => this.#fail(error)
+    const soon = (callback: () => void) => turn.leave(callback)
+    const log = await SharedLog.open({ fileSystem, clock, soon, logger: silentLogger, folder: 'log', segmentBytes, onFailure })
+    const stateMachine = await openGroupStateMachine({
+      fileSystem,
+      clock,
+      executor: new InlineExecutor(lsmJobs, { fileSystem, clock }),
+      logger: silentLogger,
+      folder: 'group',
+      blockCache: new BlockCache(storeBytes),
+      memtableBudget: new MemtableBudget(storeBytes),
+      shardCount,
+      first: () => firstStanding(new Map(numbers.map((replica) => [replica, nodeOf(replica)]))),
+      onFailure,
+    })
+    const groupLog = log.group({ uid: group, replica: number })
+    const replica = new Replica<GroupResult>({
+      group,
+      replica: number,
+      clock,
+      turn,
+      random: this.#random,
+      logger: silentLogger,
+      log: groupLog,
+      hardState: groupLog.hardState,
+      stateMachine,
+      electionTicks,
+      heartbeatTicks: 1,
+      snapshotLogBytes: segmentBytes,
+      peers: { fetch: () => Promise.reject(new Error('no snapshots are rehearsed')), discard: () => Promise.resolve() },
+      send: (message, envelope) => {
+        const bytes = pb.v1.RaftMessage.encode(encodeMessage(message, envelope)).finish()
+        clock.soon(() => this.#deliver(message.to, bytes))
+      },
+      silentTicks: () => 0,
+      wantTicks: () => {},
+      onSoftState: () => {},
+      onMembers: () => {},
+      onTruncated: () => {},
+      onStopped: onFailure,
+    })
+    const kv = new KvServer({
+      clock,
+      logger: silentLogger,
+      hosts: { get: () => ({ replica, stateMachine }) },
+      host: { nodeOf: (_, other) => nodeOf(other) },
+      watcher: { config: this.#config, atLeast: () => Promise.resolve(this.#config) },
+    })
+    return { log, stateMachine, replica, kv }
+  }
+
+  #deliver(to: number, bytes: Uint8Array): void {
+    const wire = pb.v1.RaftMessage.decode(bytes)
+    const message = decodeMessage(wire)
+    if (message === undefined) this.#fail(new Error('a message was not understood'))
+    else this.#player(to).replica.step(message, wire)
+  }
+
+  async #elected(): Promise<Player> {
+    let leader: Player | undefined
+    const look = () => {
+      leader = [...this.#players.values()].find(({ replica }) => replica.role === 'leader')
+      return leader !== undefined
+    }
+    await this.#until(look)
+    assert(leader !== undefined, 'somebody leads')
+    return leader
+  }
+
+  async #birth({ replica }: Player): Promise<void> {
+    await this.#settled(new Promise<void>((resolve) => replica.propose(encodeBirth(0, 1, [shard]), () => resolve())))
+  }
+
+  async #lead(leader: Player): Promise<void> {
+    this.#led.push(leader.replica.replica)
+    for (let i = 0; i < callsPerLeader; i++) await this.#settled(this.#call(leader, i))
+  }
+
+  /** Calls come to both while nobody leads: the one keeps them back, the other refuses them with the name of its heir. */
+  async #handOver(from: Player, to: Player): Promise<void> {
+    const handed = new Promise<void>((resolve) => from.replica.transferLeadership(to.replica.replica, () => resolve()))
+    const calls = [this.#call(from, 0), this.#call(to, 0)]
+    await this.#settled(handed)
+    for (const call of calls) await this.#settled(call)
+  }
+
+  async #call({ kv }: Player, i: number): Promise<void> {
+    const sequence = ++this.#sequence
+    const command = { shard, sequence, lowestOutstanding: sequence, first: sequence === 1, put: { key, value: Uint8Array.of(i) } }
+    const writes = pb.v1.WriteBatch.encode({ clientId: this.#clientId, commands: [command] }).finish()
+    const reply = await kv.execute({ id: i, group, configNumber: 1, timeoutMs: callTimeoutMs, writes, reads: [{ shard, key }] })
+    if (!reply.error && reply.writes.every(({ error }) => !error)) this.#answered++
+  }
+
+  async #settled(promise: Promise<void>): Promise<void> {
+    let isSettled = false
+    const settle = () => {
+      isSettled = true
+    }
+    promise.then(settle, settle)
+    await this.#until(() => isSettled)
+    await promise
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      this.#signal?.throwIfAborted()
+      if (this.#failure !== undefined) throw this.#failure
+      this.#turns++
+      assert(this.#turns < turnsMax, 'a rehearsal ends')
+      for (const { replica } of this.#players.values()) replica.tick(this.#turns)
+      await new Promise<void>((resolve) => this.#clock.soon(resolve))
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error
+  }
+
+  #player(number: number): Player {
+    const player = this.#players.get(number)
+    assert(player !== undefined, `no replica ${number} rehearses`)
+    return player
+  }
+}
+
+function nodeOf(replica: number): string {
+  return `n${replica}`
+}
+
+/** One group holds all shards. */
+function configOfOne(): Config {
+  const members = numbers.map((replica) => ({ node: nodeOf(replica), replica, state: 'voter' as const }))
+  return new Config({
+    number: 1,
+    atMs: 0,
+    cause: '',
+    author: '',
+    shardCount,
+    groups: [{ uid: group, name: 'rehearsal', weight: 1, state: 'active', members }],
+    owner: () => group,
+    epoch: () => 1,
+    pins: new Map(),
+  })
+}

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest'
+import type { Timer } from '../../base/clock.ts'
+import { NodeClock } from '../../base/node-clock.ts'
+import { SeededRandom } from '../../base/random.ts'
+import { rehearse } from '../../shardserver/rehearsal.ts'
+
+class CountingClock extends NodeClock {
+  timers = 0
+  isOver = false
+  readonly unarmed: Promise<void>
+  #armed = 0
+  #onUnarmed = () => {}
+
+  constructor() {
+    super()
+    this.unarmed = new Promise((resolve) => {
+      this.#onUnarmed = resolve
+    })
+  }
+
+  /** No timer is to be armed any more. */
+  end(): void {
+    this.isOver = true
+    if (this.#armed === 0) this.#onUnarmed()
+  }
+
+  override setTimer(delayMs: number, callback: () => void): Timer {
+    this.timers++
+    this.#armed++
+    let isOver = false
+    const over = () => {
+      if (isOver) return
+      isOver = true
+      if (--this.#armed === 0 && this.isOver) this.#onUnarmed()
+    }
+    const timer = super.setTimer(delayMs, () => {
+      over()
+      callback()
+    })
+    return {
+      cancel: () => {
+        over()
+        timer.cancel()
+      },
+    }
+  }
+}
+
+describe('the rehearsal of a node', () => {
+  it('has each of three replicas lead, take calls and hand over', async () => {
+    for (let seed = 1; seed <= 8; seed++) {
+      const { led, answered } = await rehearse(new NodeClock(), new SeededRandom(seed))
+      expect([...led].sort(), `seed ${seed}`).toEqual([1, 2, 3])
+      expect(answered, `seed ${seed}`).toBeGreaterThanOrEqual(3 * 20)
+    }
+  })
+
+  it('leaves no timer behind that goes on', async () => {
+    const clock = new CountingClock()
+    await rehearse(clock, new SeededRandom(1))
+    clock.end()
+    await clock.unarmed
+    expect(clock.timers).toBeGreaterThan(0)
+  })
+
+  it('ends with its process, whatever it is at', async () => {
+    for (let turns = 0; turns < 300; turns += 13) {
+      const stop = new AbortController()
+      const rehearsal = rehearse(new NodeClock(), new SeededRandom(1), stop.signal)
+      const ended = rehearsal.then(
+        () => 'over',
+        (error: Error) => error.name,
+      )
+      for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => setImmediate(resolve))
+      stop.abort()
+      expect(['AbortError', 'over'], `after ${turns} turns`).toContain(await ended)
+    }
+  })
+
+  it('lets others have their turns', async () => {
+    let turns = 0
+    let over = false
+    const count = () => {
+      turns++
+      if (!over) setImmediate(count)
+    }
+    setImmediate(count)
+    await rehearse(new NodeClock(), new SeededRandom(1))
+    over = true
+    expect(turns).toBeGreaterThan(30)
+  })
+})

@@ -115,7 +115,7 @@ class Rehearsal {
     const onFailure = (error: Error) => this.#fail(error)
     const soon = (callback: () => void) => turn.leave(callback)
     const log = await SharedLog.open({ fileSystem, clock, soon, logger: silentLogger, folder: 'log', segmentBytes, onFailure })
-    const stateMachine = await openGroupStateMachine({
+    const opening = openGroupStateMachine({
       fileSystem,
       clock,
       executor: new InlineExecutor(lsmJobs, { fileSystem, clock }),
@@ -126,6 +126,10 @@ class Rehearsal {
       shardCount,
       first: () => firstStanding(new Map(numbers.map((replica) => [replica, nodeOf(replica)]))),
       onFailure,
+    })
+    const stateMachine = await opening.catch(async (error: unknown) => {
+      await log.close()
+      throw error
     })
     const groupLog = log.group({ uid: group, replica: number })
     const replica = new Replica<GroupResult>({

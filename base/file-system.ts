@@ -2,7 +2,7 @@ import { systemErrorCode } from './errors.ts'
 
 /**
  * Files as a seam. Production: `base/node-file-system.ts`; simulator: a disk that, when its process crashes, keeps what was synced and a
- * random part of the rest. One contract suite (`test/base/file-system-contract.ts`) runs over both.
+ * random part of the rest; and `base/memory-file-system.ts`. One contract suite (`test/base/file-system-contract.ts`) runs over all.
  *
  * The durability rules are POSIX's, read strictly:
  * 1. Bytes written are durable only after `sync` of that file has resolved.

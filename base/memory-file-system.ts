@@ -1,4 +1,4 @@
-import type { File, FileSystem } from './file-system.ts'
+import { type File, type FileSystem, parentFolder } from './file-system.ts'
 
 interface Content {
   /** Of which `length` are the file's; those behind are 0. */
@@ -10,26 +10,35 @@ function failure(code: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${path}`), { code })
 }
 
-/** Files in a map: they outlive whoever made them, nothing is ever lost. Folders are what paths say. */
+/** Files in a map, with relative or absolute paths: they outlive whoever made them, and nothing is ever lost. */
 export class MemoryFileSystem implements FileSystem {
   readonly #files = new Map<string, Content>()
-  readonly #folders = new Set<string>()
+  readonly #folders = new Set<string>(['.', '/'])
 
   async open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
     if (mode === 'create') {
-      if (this.#files.has(path)) throw failure('EEXIST', path)
+      if (await this.exists(path)) throw failure('EEXIST', path)
+      this.#mustHaveFolder(parentFolder(path))
       this.#files.set(path, { bytes: new Uint8Array(0), length: 0 })
     }
-    return new MemoryFile(path, this.#mustHave(path))
+    return new MemoryFile(path, this.#mustHave(path), mode !== 'read')
   }
 
   async rename(from: string, to: string): Promise<void> {
-    this.#files.set(to, this.#mustHave(from))
+    this.#mustHaveFolder(parentFolder(to))
+    if (this.#folders.has(from)) {
+      this.#renameFolder(from, to)
+      return
+    }
+    const content = this.#mustHave(from)
+    if (this.#files.get(to) === content) return
+    this.#files.set(to, content)
     this.#files.delete(from)
   }
 
   async link(from: string, to: string): Promise<void> {
-    if (this.#files.has(to)) throw failure('EEXIST', to)
+    if (await this.exists(to)) throw failure('EEXIST', to)
+    this.#mustHaveFolder(parentFolder(to))
     this.#files.set(to, this.#mustHave(from))
   }
 
@@ -49,7 +58,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async list(path: string): Promise<string[]> {
-    if (!this.#folders.has(path)) throw failure('ENOENT', path)
+    this.#mustHaveFolder(path)
     const names = new Set<string>()
     for (const name of [...this.#files.keys(), ...this.#folders]) {
       if (name.startsWith(`${path}/`)) names.add(name.slice(path.length + 1).split('/')[0] as string)
@@ -66,7 +75,30 @@ export class MemoryFileSystem implements FileSystem {
     return this.#files.has(path) || this.#folders.has(path)
   }
 
-  async syncFolder(): Promise<void> {}
+  async syncFolder(path: string): Promise<void> {
+    this.#mustHaveFolder(path)
+  }
+
+  #renameFolder(from: string, to: string): void {
+    const moved = (path: string) => (path === from ? to : path.startsWith(`${from}/`) ? to + path.slice(from.length) : undefined)
+    for (const folder of [...this.#folders]) {
+      const name = moved(folder)
+      if (name === undefined) continue
+      this.#folders.delete(folder)
+      this.#folders.add(name)
+    }
+    for (const [path, content] of [...this.#files]) {
+      const name = moved(path)
+      if (name === undefined) continue
+      this.#files.delete(path)
+      this.#files.set(name, content)
+    }
+  }
+
+  #mustHaveFolder(path: string): void {
+    if (this.#files.has(path)) throw failure('ENOTDIR', path)
+    if (!this.#folders.has(path)) throw failure('ENOENT', path)
+  }
 
   #mustHave(path: string): Content {
     const content = this.#files.get(path)
@@ -77,11 +109,19 @@ export class MemoryFileSystem implements FileSystem {
 
 class MemoryFile implements File {
   readonly path: string
-  readonly #content: Content
+  readonly #file: Content
+  readonly #mayWrite: boolean
+  #isClosed = false
 
-  constructor(path: string, content: Content) {
+  constructor(path: string, file: Content, mayWrite: boolean) {
     this.path = path
-    this.#content = content
+    this.#file = file
+    this.#mayWrite = mayWrite
+  }
+
+  get #content(): Content {
+    if (this.#isClosed) throw failure('EBADF', this.path)
+    return this.#file
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
@@ -96,18 +136,22 @@ class MemoryFile implements File {
   }
 
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    if (!this.#mayWrite) throw failure('EBADF', this.path)
     let end = position
     for (const chunk of chunks) {
       this.#reserve(end + chunk.length)
       this.#content.bytes.set(chunk, end)
       end += chunk.length
     }
-    this.#content.length = Math.max(this.#content.length, end)
+    if (end > position) this.#content.length = Math.max(this.#content.length, end)
   }
 
-  async sync(): Promise<void> {}
+  async sync(): Promise<void> {
+    if (this.#isClosed) throw failure('EBADF', this.path)
+  }
 
   async truncate(length: number): Promise<void> {
+    if (!this.#mayWrite) throw failure('EINVAL', this.path)
     this.#content.bytes = this.#content.bytes.slice(0, length)
     this.#reserve(length)
     this.#content.length = length
@@ -117,7 +161,9 @@ class MemoryFile implements File {
     return this.#content.length
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#isClosed = true
+  }
 
   #reserve(length: number): void {
     const { bytes } = this.#content

@@ -26,7 +26,7 @@ export interface ShellOptions {
   /** Also end when stdin does, and leave ^C to the one who holds its other end: so no child outlives `up`. */
   readonly untilStdinEnds: boolean
   readonly start: (settings: ProcessSettings, seams: Seams, onFatal: (error: Error) => void) => Promise<RunningProcess>
-  /** What the process does beside, from when it is ready until `signal`. It may fail: the process goes on without. */
+  /** What the process does beside, from when it is ready until `signal`; not waited for then, so it must touch no file. It may fail: the process goes on. */
   readonly aside?: (seams: Seams, signal: AbortSignal) => Promise<void>
 }
 

@@ -67,7 +67,7 @@ export function addServer(program: Command, registry: Registry): void {
   })
 }
 
-/** A process that has just started has other things to do. One that leads before has done without. */
+/** A process that has just started has other things to do. */
 const rehearseAfterMs = 2000
 
 /** So that the first time that this node leads is not the first time that it runs what a leader runs. */

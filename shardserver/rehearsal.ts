@@ -5,7 +5,7 @@
  */
 import { assert } from '../base/assert.ts'
 import { utf8 } from '../base/bytes.ts'
-import type { Clock } from '../base/clock.ts'
+import type { Clock, Timer } from '../base/clock.ts'
 import { InlineExecutor } from '../base/inline-executor.ts'
 import { silentLogger } from '../base/logger.ts'
 import { MemoryFileSystem } from '../base/memory-file-system.ts'
@@ -75,6 +75,8 @@ class Rehearsal {
   readonly #clientId: Uint8Array
   /** By the number of the replica. */
   readonly #players = new Map<number, Player>()
+  /** What has to be closed, in the order in which it was opened. */
+  readonly #opened: { close(): Promise<void> }[] = []
   readonly #led: number[] = []
   #answered = 0
   #turns = 0
@@ -82,7 +84,7 @@ class Rehearsal {
   #failure: Error | undefined
 
   constructor(clock: Clock, random: Random, signal: AbortSignal | undefined) {
-    this.#clock = clock
+    this.#clock = new GuardedClock(clock, (error) => this.#fail(error))
     this.#random = random
     this.#signal = signal
     this.#clientId = Uint8Array.from({ length: 16 }, () => random.below(256))
@@ -97,15 +99,15 @@ class Rehearsal {
       await this.#handOver(leader, this.#player((leader.replica.replica % numbers.length) + 1))
       leader = await this.#elected()
     }
+    assert(this.#answered >= numbers.length * callsPerLeader, `of a rehearsal's calls only ${this.#answered} were carried out`)
     return { led: this.#led, answered: this.#answered }
   }
 
+  /** Where something failed its close may never end: it is not waited for. */
   async close(): Promise<void> {
-    for (const { replica, stateMachine, log } of this.#players.values()) {
-      replica.stop()
-      await stateMachine.close()
-      await log.close()
-    }
+    for (const { replica } of this.#players.values()) replica.stop()
+    const closed = Promise.allSettled(this.#opened.reverse().map((part) => part.close()))
+    if (this.#failure === undefined) await closed
   }
 
   async #open(number: number): Promise<Player> {
@@ -115,7 +117,8 @@ class Rehearsal {
     const onFailure = (error: Error) => this.#fail(error)
     const soon = (callback: () => void) => turn.leave(callback)
     const log = await SharedLog.open({ fileSystem, clock, soon, logger: silentLogger, folder: 'log', segmentBytes, onFailure })
-    const opening = openGroupStateMachine({
+    this.#opened.push(log)
+    const stateMachine = await openGroupStateMachine({
       fileSystem,
       clock,
       executor: new InlineExecutor(lsmJobs, { fileSystem, clock }),
@@ -127,10 +130,7 @@ class Rehearsal {
       first: () => firstStanding(new Map(numbers.map((replica) => [replica, nodeOf(replica)]))),
       onFailure,
     })
-    const stateMachine = await opening.catch(async (error: unknown) => {
-      await log.close()
-      throw error
-    })
+    this.#opened.push(stateMachine)
     const groupLog = log.group({ uid: group, replica: number })
     const replica = new Replica<GroupResult>({
       group,
@@ -186,7 +186,13 @@ class Rehearsal {
   }
 
   async #birth({ replica }: Player): Promise<void> {
-    await this.#settled(new Promise<void>((resolve) => replica.propose(encodeBirth(0, 1, [shard]), () => resolve())))
+    const proposed = new Promise<void>((resolve, reject) => {
+      replica.propose(encodeBirth(0, 1, [shard]), ({ kind }) => {
+        if (kind === 'applied') resolve()
+        else reject(new Error(`the birth of a shard was ${kind}`))
+      })
+    })
+    await this.#settled(proposed)
   }
 
   async #lead(leader: Player): Promise<void> {
@@ -197,9 +203,7 @@ class Rehearsal {
   /** Calls come to both while nobody leads: the one keeps them back, the other refuses them with the name of its heir. */
   async #handOver(from: Player, to: Player): Promise<void> {
     const handed = new Promise<void>((resolve) => from.replica.transferLeadership(to.replica.replica, () => resolve()))
-    const calls = [this.#call(from, 0), this.#call(to, 0)]
-    await this.#settled(handed)
-    for (const call of calls) await this.#settled(call)
+    await this.#settled(Promise.all([handed, this.#call(from, 0), this.#call(to, 0)]))
   }
 
   async #call({ kv }: Player, i: number): Promise<void> {
@@ -210,7 +214,7 @@ class Rehearsal {
     if (!reply.error && reply.writes.every(({ error }) => !error)) this.#answered++
   }
 
-  async #settled(promise: Promise<void>): Promise<void> {
+  async #settled(promise: Promise<unknown>): Promise<void> {
     let isSettled = false
     const settle = () => {
       isSettled = true
@@ -239,6 +243,41 @@ class Rehearsal {
     const player = this.#players.get(number)
     assert(player !== undefined, `no replica ${number} rehearses`)
     return player
+  }
+}
+
+/** What throws in a callback is the rehearsal's failure, and not the end of the process. */
+class GuardedClock implements Clock {
+  readonly #clock: Clock
+  readonly #fail: (error: Error) => void
+
+  constructor(clock: Clock, fail: (error: Error) => void) {
+    this.#clock = clock
+    this.#fail = fail
+  }
+
+  monotonicMs(): number {
+    return this.#clock.monotonicMs()
+  }
+
+  wallMs(): number {
+    return this.#clock.wallMs()
+  }
+
+  setTimer(delayMs: number, callback: () => void): Timer {
+    return this.#clock.setTimer(delayMs, () => this.#guard(callback))
+  }
+
+  soon(callback: () => void): void {
+    this.#clock.soon(() => this.#guard(callback))
+  }
+
+  #guard(callback: () => void): void {
+    try {
+      callback()
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)))
+    }
   }
 }
 

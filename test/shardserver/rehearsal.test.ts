@@ -46,6 +46,25 @@ class CountingClock extends NodeClock {
   }
 }
 
+/** Throws once, when it is looked at for the `looks`-th time. */
+class FailingClock extends NodeClock {
+  hasFailed = false
+  #looks: number
+
+  constructor(looks: number) {
+    super()
+    this.#looks = looks
+  }
+
+  override monotonicMs(): number {
+    if (--this.#looks === 0) {
+      this.hasFailed = true
+      throw new Error('no time')
+    }
+    return super.monotonicMs()
+  }
+}
+
 describe('the rehearsal of a node', () => {
   it('has each of three replicas lead, take calls and hand over', async () => {
     for (let seed = 1; seed <= 8; seed++) {
@@ -75,6 +94,20 @@ describe('the rehearsal of a node', () => {
       stop.abort()
       expect(['AbortError', 'over'], `after ${turns} turns`).toContain(await ended)
     }
+  })
+
+  it('keeps a fault of any part to itself', async () => {
+    let failed = 0
+    for (let looks = 1; looks < 1500; looks += 61) {
+      const clock = new FailingClock(looks)
+      const outcome = await rehearse(clock, new SeededRandom(1)).then(
+        () => 'over',
+        (error: Error) => error.message,
+      )
+      expect(outcome, `at look ${looks}`).toBe(clock.hasFailed ? 'no time' : 'over')
+      if (clock.hasFailed) failed++
+    }
+    expect(failed).toBeGreaterThan(5)
   })
 
   it('lets others have their turns', async () => {

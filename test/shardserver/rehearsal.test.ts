@@ -67,7 +67,7 @@ class FailingClock extends NodeClock {
 
 describe('the rehearsal of a node', () => {
   it('has each of three replicas lead, take calls and hand over', async () => {
-    for (let seed = 1; seed <= 8; seed++) {
+    for (let seed = 1; seed <= 4; seed++) {
       const { led, answered } = await rehearse(new NodeClock(), new SeededRandom(seed))
       expect([...led].sort(), `seed ${seed}`).toEqual([1, 2, 3])
       expect(answered, `seed ${seed}`).toBeGreaterThanOrEqual(3 * 20)

@@ -21,7 +21,6 @@ import { firstStanding } from '../raft/standing.ts'
 import { Turn } from '../raft/turn.ts'
 import type { GroupResult } from './apply-run.ts'
 import { encodeBirth } from './entry.ts'
-import type { GroupStateMachine } from './group-state-machine.ts'
 import { KvServer } from './kv-server.ts'
 import { openGroupStateMachine } from './open-group.ts'
 
@@ -61,8 +60,6 @@ export async function rehearse(clock: Clock, random: Random, signal?: AbortSigna
 
 /** One of the three, as a node of its own. */
 interface Player {
-  readonly log: SharedLog
-  readonly stateMachine: GroupStateMachine
   readonly replica: Replica<GroupResult>
   readonly kv: KvServer
 }
@@ -164,7 +161,7 @@ class Rehearsal {
       host: { nodeOf: (_, other) => nodeOf(other) },
       watcher: { config: this.#config, atLeast: () => Promise.resolve(this.#config) },
     })
-    return { log, stateMachine, replica, kv }
+    return { replica, kv }
   }
 
   #deliver(to: number, bytes: Uint8Array): void {

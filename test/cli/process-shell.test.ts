@@ -64,6 +64,23 @@ it('prints the ready line, serves HTTP, and closes at SIGTERM', async () => {
   await expect(fetch(`http://${line.http}/livez`)).rejects.toThrow()
 })
 
+it('does something beside until it is told to stop, and goes on where that fails', async () => {
+  const { log, options } = shell()
+  let ended = Promise.resolve('')
+  const aside: ShellOptions['aside'] = (_seams, signal) => {
+    log.push(`beside, aborted ${signal.aborted}`)
+    ended = new Promise((resolve) => signal.addEventListener('abort', () => resolve(log.at(-1) ?? '')))
+    return Promise.reject(new Error('it fails'))
+  }
+  const running = runProcess(world, { ...options, aside })
+  const line = await readyLine()
+  expect((await fetch(`http://${line.http}/readyz`)).status).toBe(200)
+  process.emit('SIGTERM')
+  expect(await running).toBe(exitCode.done)
+  expect(await ended, 'told before the process closes').toBe('beside, aborted false')
+  expect(log).toEqual(['started n1, 1000, http true', 'beside, aborted false', 'closed'])
+})
+
 it('refuses a folder that a running process has, and takes it when that one has ended', async () => {
   const first = shell()
   const running = runProcess(world, first.options)

@@ -19,6 +19,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import { RunFailure } from './cluster-run.ts'
+import { CoreSpeed, loopMs } from './core-speed.ts'
 import { encodeFaults, parseFaults } from './fault-journal.ts'
 import { stepStrikes } from './migration-steps.ts'
 import { breakNames, runScenario, type Scenario, scenarioOf, scenarios } from './scenarios.ts'
@@ -62,6 +63,9 @@ type Outcome = { readonly seed: number } & (
       readonly strikes: readonly string[]
       /** Of a core. */
       readonly cpuMs: number
+      readonly kind: Scenario
+      /** See core-speed.ts. */
+      readonly loopMs: number
     }
   | ({ readonly ok: false; readonly error: string } & Partial<Pick<RunFailure, 'menu' | 'faults' | 'story'>>)
 )
@@ -71,18 +75,33 @@ const repeatedEach = 10
 
 async function run({ seed, twice, scenario, breakName, faults }: Task): Promise<Outcome> {
   const options = { scenario, seed, breakName, only: faults === undefined ? undefined : parseFaults(faults) }
+  const loopBeforeMs = loopMs()
   const before = process.cpuUsage()
   try {
     const first = await runScenario(options)
     const { user, system } = process.cpuUsage(before)
+    const slowerLoopMs = Math.max(loopBeforeMs, loopMs())
     if (twice) {
       const second = await runScenario(options)
       if (first.traceHash !== second.traceHash)
         throw new Error(`seed ${seed}: two runs differ: traces ${first.traceHash} and ${second.traceHash}`)
     }
-    const { virtualMs, operations, faults: faultCount, moves = 0, strikes = [], traceHash } = first
+    const { kind, virtualMs, operations, faults: faultCount, moves = 0, strikes = [], traceHash } = first
     const cpuMs = (user + system) / 1000
-    return { seed, ok: true, traceHash, isRepeated: twice, virtualMs, operations, faults: faultCount, moves, strikes, cpuMs }
+    return {
+      seed,
+      ok: true,
+      traceHash,
+      isRepeated: twice,
+      virtualMs,
+      operations,
+      faults: faultCount,
+      moves,
+      strikes,
+      cpuMs,
+      kind,
+      loopMs: slowerLoopMs,
+    }
   } catch (error) {
     if (!(error instanceof RunFailure)) return { seed, ok: false, error: error instanceof Error ? error.message : String(error) }
     const { message, menu, faults: happened, story } = error
@@ -252,11 +271,13 @@ class Totals {
   failed = 0
   readonly #sums = { virtualMs: 0, cpuMs: 0, operations: 0, faults: 0, moves: 0 }
   readonly #strikes = new Set<string>()
+  readonly #speed = new CoreSpeed()
   #repeated = 0
 
   add(outcome: Extract<Outcome, { ok: true }>): void {
     this.passed++
     if (outcome.isRepeated) this.#repeated++
+    this.#speed.add(outcome)
     for (const name of ['virtualMs', 'cpuMs', 'operations', 'faults', 'moves'] as const) this.#sums[name] += outcome[name]
     for (const strike of outcome.strikes) this.#strikes.add(strike)
   }
@@ -265,7 +286,14 @@ class Totals {
     const { virtualMs, cpuMs, operations, faults, moves } = this.#sums
     const rate = cpuMs === 0 ? 0 : virtualMs / cpuMs
     const moved = moves === 0 ? '' : `, ${moves} migrations done, ${this.#coverage()}`
-    return `${this.passed} seeds, ${this.#repeated} of them run twice: ${operations} operations, ${faults} faults${moved}, ${(virtualMs / 1000).toFixed(0)} virtual seconds, ${rate.toFixed(1)} virtual seconds per second of a core; ${seconds.toFixed(0)} s`
+    return `${this.passed} seeds, ${this.#repeated} of them run twice: ${operations} operations, ${faults} faults${moved}, ${(virtualMs / 1000).toFixed(0)} virtual seconds, ${rate.toFixed(1)} virtual seconds per second of a core${this.#undisturbed()}; ${seconds.toFixed(0)} s`
+  }
+
+  #undisturbed(): string {
+    const undisturbed = this.#speed.undisturbed()
+    return undisturbed === undefined
+      ? ''
+      : ` (${undisturbed.perSecond.toFixed(1)} where the core ran undisturbed, ${undisturbed.seeds} seeds)`
   }
 
   /** Of each step of a migration and each victim, and of each of their faults, how many were hit. */

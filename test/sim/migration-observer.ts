@@ -3,6 +3,7 @@
  * groups do, and tells each step of each migration in the moment in which it is first seen.
  */
 import { isEnded, type Migration } from '../../proto/migration.ts'
+import type { HostedReplica } from '../../shardserver/group-host.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import type { EventOwner } from './event-queue.ts'
 import type { MigrationStep, StepEvent } from './migration-steps.ts'
@@ -29,6 +30,8 @@ export class MigrationObserver {
   readonly #awaiting = new Set<Followed>()
   /** Controllers' name → version of its list when it was looked at. */
   readonly #versions = new Map<string, number>()
+  /** By node: how far its replicas had applied. */
+  readonly #seen = new Map<string, { readonly hosted: readonly HostedReplica[]; readonly applied: number[] }>()
   /** By machine: asked after each event, so without a search. */
   readonly #looks: ReadonlyMap<string, (name: string) => void>
   #stop = () => {}
@@ -79,8 +82,10 @@ export class MigrationObserver {
   }
 
   #lookAtNode(name: string): void {
+    const hosted = this.#cluster.hosted(name)
+    if (this.#awaiting.size === 0 && !this.#hasNews(name, hosted)) return
     let touched: Set<number> | undefined
-    for (const { replica, stateMachine } of this.#cluster.hosted(name)) {
+    for (const { replica, stateMachine } of hosted) {
       const { group } = replica
       if (this.ownership.isNews(group, stateMachine.applied)) {
         for (const { shard } of this.ownership.see(group, stateMachine.applied, stateMachine.status().shards))
@@ -93,6 +98,21 @@ export class MigrationObserver {
       }
     }
     if (touched !== undefined) this.ownership.check(touched)
+  }
+
+  /** Whether a replica on node `name` has come, gone or applied anything since it was asked last: asked after each event. */
+  #hasNews(name: string, hosted: readonly HostedReplica[]): boolean {
+    let seen = this.#seen.get(name)
+    if (seen?.hosted !== hosted) this.#seen.set(name, (seen = { hosted, applied: hosted.map(() => -1) }))
+    const { applied } = seen
+    let isNews = false
+    for (let i = 0; i < hosted.length; i++) {
+      const now = (hosted[i] as HostedReplica).stateMachine.applied
+      if (now === applied[i]) continue
+      applied[i] = now
+      isNews = true
+    }
+    return isNews
   }
 
   /** What the newest log entry of `group` made of the migrations that it takes part in. */

@@ -18,7 +18,7 @@ import type { World } from './world.ts'
 
 /** Where replicas run, as the checker needs it. */
 export interface ReplicaPlaces {
-  /** The replicas that run on machine `name` now. */
+  /** The replicas that run on machine `name` now. An array that comes again holds what it held. */
   replicas(name: string): readonly Replica<unknown>[]
 }
 
@@ -71,6 +71,8 @@ export class RaftChecker {
   readonly #events: RaftEvents | undefined
   readonly #groups = new Map<string, KnownGroup>()
   readonly #watched = new WeakMap<object, Watched>()
+  /** Machine → what was watched there last: asked after each event. */
+  readonly #machines = new Map<string, { readonly replicas: readonly Replica<unknown>[]; readonly watched: readonly Watched[] }>()
   #stop = () => {}
 
   constructor(world: World, places: ReplicaPlaces, events?: RaftEvents) {
@@ -101,8 +103,14 @@ export class RaftChecker {
   }
 
   #look(node: string): void {
-    for (const replica of this.#places.replicas(node)) {
-      const watched = this.#watched.get(replica) ?? this.#meet(node, replica)
+    const replicas = this.#places.replicas(node)
+    let machine = this.#machines.get(node)
+    if (machine?.replicas !== replicas) {
+      machine = { replicas, watched: replicas.map((replica) => this.#watched.get(replica) ?? this.#meet(node, replica)) }
+      this.#machines.set(node, machine)
+    }
+    for (const watched of machine.watched) {
+      const { replica } = watched
       const { term, commit, role, conf } = replica
       if (conf !== watched.conf) {
         watched.conf = conf

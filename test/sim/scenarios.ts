@@ -24,6 +24,8 @@ const raftBreaks: Readonly<Record<string, UnsafeRaft>> = {
 export const breakNames: readonly string[] = [...Object.keys(raftBreaks), lyingDisks, ...migrationBreaks]
 
 export interface ScenarioRun {
+  /** What 'any' was. */
+  readonly kind: Scenario
   readonly traceHash: string
   readonly traceLines?: readonly string[]
   readonly virtualMs: number
@@ -53,9 +55,9 @@ export async function runScenario({ scenario, seed, breakName, only, recordTrace
   const unsafe = breakName === undefined ? undefined : raftBreaks[breakName]
   const broken = breakName !== undefined && isMigrationBreak(breakName) ? breakName : undefined
   const kind = scenario === 'any' ? drawn(seed) : scenario
-  if (kind === 'map') return await runMap(seed, unsafe)
-  if (kind === 'scripts') return await runScripts(seed, broken, recordTrace)
-  return await runCluster({
+  if (kind === 'map') return { kind, ...(await runMap(seed, unsafe)) }
+  if (kind === 'scripts') return { kind, ...(await runScripts(seed, broken, recordTrace)) }
+  const run = await runCluster({
     seed,
     moves: kind === 'moves',
     recordTrace,
@@ -64,6 +66,7 @@ export async function runScenario({ scenario, seed, breakName, only, recordTrace
     ...(broken === undefined ? {} : { breaks: new Set([broken]) }),
     ...(only === undefined ? {} : { only }),
   })
+  return { kind, ...run }
 }
 
 const movesProbability = 0.25

@@ -81,7 +81,7 @@ export class SimCluster implements NemesisTarget {
   readonly #options: SimClusterOptions
   readonly #maxAppendBytes: number
   readonly #machines = new Map<string, Machine>()
-  readonly #lists = new WeakMap<readonly HostedReplica[], readonly Replica<unknown>[]>()
+  readonly #lists = new WeakMap<object, readonly Replica<unknown>[]>()
 
   constructor(world: World, options: SimClusterOptions) {
     this.#world = world
@@ -214,18 +214,22 @@ export class SimCluster implements NemesisTarget {
 
   /** All Raft replicas that run on machine `name`, a controller's included; none on a client's. */
   replicas(name: string): readonly Replica<unknown>[] {
-    if (!this.#machines.has(name)) return []
-    const replica = this.#controllerReplica(name)
-    return replica === undefined ? this.#replicasOf(this.hosted(name)) : [replica]
+    const machine = this.#machines.get(name)
+    if (machine?.running === undefined || !machine.process.alive) return nobody
+    if ('node' in machine.running) return this.#replicasOf(machine.running.node.hosted())
+    const replica = machine.running.controller.replica as Replica<unknown> | undefined
+    return replica === undefined ? nobody : this.#listOf(replica, () => [replica])
   }
 
-  /** Asked after each event: a node's list of replicas is made once for each that it had. */
   #replicasOf(hosted: readonly HostedReplica[]): readonly Replica<unknown>[] {
-    const known = this.#lists.get(hosted)
-    if (known !== undefined) return known
-    const replicas = hosted.map(({ replica }) => replica as Replica<unknown>)
-    this.#lists.set(hosted, replicas)
-    return replicas
+    return this.#listOf(hosted, () => hosted.map(({ replica }) => replica as Replica<unknown>))
+  }
+
+  /** Lists are asked for after each event: each is made once. */
+  #listOf(key: object, make: () => readonly Replica<unknown>[]): readonly Replica<unknown>[] {
+    let list = this.#lists.get(key)
+    if (list === undefined) this.#lists.set(key, (list = make()))
+    return list
   }
 
   /** What controller `name` has applied. */
@@ -424,6 +428,8 @@ export class SimCluster implements NemesisTarget {
     return must(this.#machines.get(name), `a machine ${name}`)
   }
 }
+
+const nobody: readonly Replica<unknown>[] = []
 
 function numbered(prefix: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => `${prefix}${i + 1}`)

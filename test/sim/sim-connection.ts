@@ -1,9 +1,8 @@
 /** One stream between two processes, as bytes: two ends, packets in order, an end in good order or a break. */
-import { crc32 } from 'node:zlib'
 import { TransportError } from '../../base/transport.ts'
 import type { Link, SimNetwork } from './sim-network.ts'
 import type { SimProcess } from './sim-process.ts'
-import { label } from './trace.ts'
+import { hashBytes, label } from './trace.ts'
 
 export function unavailable(message: string): TransportError {
   return new TransportError('UNAVAILABLE', message)
@@ -84,6 +83,10 @@ export class SimConnection {
   readonly server: SimEnd
   readonly #lossy: boolean
   readonly #opener: Opener
+  readonly #fromClient: Link
+  readonly #fromServer: Link
+  /** What stands for each kind of packet in the trace. */
+  readonly #labels: Readonly<Record<Packet['kind'], string>>
   /** The first packet has arrived at the server. */
   #opened = false
   #broken = false
@@ -105,6 +108,9 @@ export class SimConnection {
     this.path = options.path
     this.#lossy = options.lossy
     this.#opener = options.opener
+    this.#labels = labelsOf(options.path)
+    this.#fromClient = network.link(options.client.name, options.server.name)
+    this.#fromServer = network.link(options.server.name, options.client.name)
     this.client = new SimEnd(options.client, this, options.handlers)
     this.server = new SimEnd(options.server, this, undefined)
     network.add(this)
@@ -227,7 +233,7 @@ export class SimConnection {
   #arriveAt(from: SimEnd, packet: Packet, arrivalMs: number): void {
     const to = this.#other(from)
     const delayMs = arrivalMs - to.process.world.nowMs
-    to.process.schedule(delayMs, label(packet.kind, this.path), () => this.#arrive(from, to, packet))
+    to.process.schedule(delayMs, this.#labels[packet.kind], () => this.#arrive(from, to, packet))
   }
 
   #arrive(from: SimEnd, to: SimEnd, packet: Packet): void {
@@ -244,7 +250,7 @@ export class SimConnection {
     } else if (packet.kind === 'open') this.#open()
     else if (packet.kind === 'end') to.finish(packet.error)
     else {
-      world.note(crc32(packet.bytes))
+      world.note(hashBytes(packet.bytes))
       if (!packet.copy) this.#leave(from, packet)
       if (!to.finished && !to.closed) to.handlers?.onBytes(packet.bytes)
     }
@@ -268,14 +274,25 @@ export class SimConnection {
   }
 
   #isCut(mode: 'stall' | 'refuse'): boolean {
-    return this.#link(this.client).cut === mode || this.#link(this.server).cut === mode
+    return this.#fromClient.cut === mode || this.#fromServer.cut === mode
   }
 
   #link(from: SimEnd): Link {
-    return this.network.link(from.process.name, this.#other(from).process.name)
+    return from === this.client ? this.#fromClient : this.#fromServer
   }
 
   #other(end: SimEnd): SimEnd {
     return end === this.client ? this.server : this.client
   }
+}
+
+const knownLabels = new Map<string, Readonly<Record<Packet['kind'], string>>>()
+
+function labelsOf(path: string): Readonly<Record<Packet['kind'], string>> {
+  let labels = knownLabels.get(path)
+  if (labels === undefined) {
+    labels = { open: label('open', path), message: label('message', path), end: label('end', path) }
+    knownLabels.set(path, labels)
+  }
+  return labels
 }

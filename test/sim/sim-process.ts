@@ -66,7 +66,11 @@ export class SimProcess implements EventOwner {
     this.worldRandom = world.random.fork()
     this.disk = options.disk instanceof SimDisk ? options.disk : new SimDisk(world.random.fork(), options.disk)
     this.clock = new SimClock(
-      { runningMs: () => this.#runningMs(), worldMs: () => world.nowMs, schedule: (...event) => this.schedule(...event) },
+      {
+        runningMs: () => this.#runningMs(),
+        worldMs: () => world.nowMs,
+        schedule: (delayMs, what, callback) => world.schedule(delayMs, this, what, callback),
+      },
       { monotonicOffsetMs: this.worldRandom.below(1_000_000), ...options.clock },
     )
     this.fileSystem = new SimFileSystem(this, this.disk)

@@ -118,7 +118,9 @@ class SimChannel implements Channel {
   ): Promise<Response> {
     return new Promise<Response>((resolve, reject) => {
       const { signal } = options
+      let isSettled = false
       const settled = () => {
+        isSettled = true
         timer.cancel()
         signal?.removeEventListener('abort', abort)
       }
@@ -128,6 +130,7 @@ class SimChannel implements Channel {
           resolve(response)
         },
         onEnd: (error) => {
+          if (isSettled) return
           settled()
           reject(error ?? unavailable(`${this.address} ended the call ${method.path} without an answer`))
         },

@@ -1,3 +1,5 @@
+import { crc32 } from 'node:zlib'
+
 /** The running hash of all that happened, so that two runs of one seed can be compared. */
 export class TraceHash {
   #high = 0x9e3779b9
@@ -34,6 +36,17 @@ export function hashText(text: string): number {
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
   if (hashes.size > 100_000) hashes.clear()
   hashes.set(text, hash)
+  return hash
+}
+
+/** Above this length zlib's CRC is faster in spite of its call. */
+const FNV_BYTES_MAX = 512
+
+/** A checksum of bytes. */
+export function hashBytes(bytes: Uint8Array): number {
+  if (bytes.length > FNV_BYTES_MAX) return crc32(bytes)
+  let hash = 0x811c9dc5
+  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193)
   return hash
 }
 

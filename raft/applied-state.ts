@@ -38,7 +38,7 @@ export class AppliedState<Result> {
 
   constructor(parts: AppliedStateParts<Result>) {
     const { core, onFailed } = parts
-    const { clock, log, logger, stateMachine, peers, hardState, snapshotLogBytes, onTruncated } = parts.options
+    const { replica, clock, log, logger, stateMachine, peers, hardState, snapshotLogBytes, onTruncated } = parts.options
     this.#parts = parts
     const pump = new ApplyPump<Result>({
       clock,
@@ -53,6 +53,7 @@ export class AppliedState<Result> {
     this.#truncation = new LogTruncation({
       log,
       stateMachine,
+      replica,
       snapshotLogBytes,
       applied: () => pump.applied,
       stable: () => core.stableIndex,

@@ -8,6 +8,8 @@ const laggardFactor = 2
  * not of its bytes. So these bounds are far below that of the log, which is kept for replicas that lag.
  */
 const replayMax = { entries: 8192, bytes: 4 * 1024 * 1024 }
+/** Multiples of it, without their whole parts, lie far apart however many they are. */
+const goldenRatio = (Math.sqrt(5) - 1) / 2
 /** Past so many times, and past the size of the state, it is kept for nobody who fetches a snapshot. */
 const fetchFactor = 16
 
@@ -21,6 +23,8 @@ export interface LogTruncationOptions {
     truncateTo(index: number, term: number): void
   }
   readonly stateMachine: Pick<StateMachine<unknown>, 'durable' | 'flush' | 'bytes'>
+  /** The replica's number. */
+  readonly replica: number
   /** The log grows to about this before the state machine is flushed to free it. */
   readonly snapshotLogBytes: number
   /** Index of the last entry applied. */
@@ -47,6 +51,8 @@ export interface LogTruncationOptions {
  */
 export class LogTruncation {
   readonly #options: LogTruncationOptions
+  /** From half of `replayMax` to all of it: see `maybeFlush`. */
+  readonly #replayPart: number
   /** Every replica's log durably holds the leader's log up to here, as far as this one heard. Only rises. */
   #allMatched = 0
   /** The log's oldest segment must go: the log is kept for nobody until it was truncated. */
@@ -56,6 +62,7 @@ export class LogTruncation {
 
   constructor(options: LogTruncationOptions) {
     this.#options = options
+    this.#replayPart = 0.5 + ((options.replica * goldenRatio) % 1) / 2
   }
 
   get allMatched(): number {
@@ -81,12 +88,17 @@ export class LogTruncation {
     this.#options.onTruncated()
   }
 
-  /** More is applied or held by all: a log that has grown past its bound is freed, and what a restart would apply again stays bounded. */
+  /**
+   * More is applied or held by all: a log that has grown past its bound is freed, and what a restart would apply again stays bounded. Replicas of a
+   * group apply the same entries, and a flush slows a node down: if all flushed at the same entry, no majority would be left that is fast. So each
+   * has a bound of its own.
+   */
   maybeFlush(): void {
     const { log, stateMachine, snapshotLogBytes } = this.#options
     const replayed = this.#options.applied() - stateMachine.durable.index
     const bytesPerEntry = log.bytes / Math.max(1, log.lastIndex - log.firstIndex + 1)
-    if (replayed >= replayMax.entries || replayed * bytesPerEntry >= replayMax.bytes) this.#flush()
+    const part = this.#replayPart
+    if (replayed >= part * replayMax.entries || replayed * bytesPerEntry >= part * replayMax.bytes) this.#flush()
     else if (log.bytes >= snapshotLogBytes && stateMachine.durable.index < this.#wanted()) this.#flush()
   }
 

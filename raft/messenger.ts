@@ -31,6 +31,8 @@ import type { Turn } from './turn.ts'
 const lanes = [pb.v1.Lane.CONTROL, pb.v1.Lane.ENTRIES] as const
 const retryMsMin = 50
 const retryMsMax = 1000
+/** A process that ends its streams in good order is about to end: for about so long it has nothing for us, and those who dial it are in its way. */
+const partingMs = 400
 
 export interface MessengerOptions {
   readonly transport: Transport
@@ -171,7 +173,7 @@ class Link {
   #stream: Stream<pb.v1.ReceiveRequest> | undefined
   #timer: Timer | undefined
   #retryMs = retryMsMin
-  /** live: something came on this stream. probing: the one before was live, and this one was dialled as soon as it ended. */
+  /** live: something came on this stream. probing: the one before was live. */
   #state: 'live' | 'probing' | 'down' = 'down'
   #closed = false
 
@@ -257,8 +259,12 @@ class Link {
     const tells = this.#lane === pb.v1.Lane.CONTROL
     if (tells && before === 'live') onBroken(this.#node)
     if (tells && before === 'probing') onLost(this.#node)
-    if (before === 'live') this.#dial()
-    else this.#redialLater()
+    if (before === 'live' && error !== undefined) {
+      this.#dial()
+      return
+    }
+    if (before === 'live') this.#retryMs = partingMs
+    this.#redialLater()
   }
 
   #redialLater(): void {

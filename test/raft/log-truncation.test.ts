@@ -19,7 +19,7 @@ class Rig {
   #ends: { resolve(): void; reject(error: Error): void }[] = []
   readonly truncation: LogTruncation
 
-  constructor() {
+  constructor(replica = 1) {
     const rig = this
     this.truncation = new LogTruncation({
       log: {
@@ -48,6 +48,7 @@ class Rig {
           return new Promise<void>((resolve, reject) => rig.#ends.push({ resolve, reject }))
         },
       },
+      replica,
       get snapshotLogBytes() {
         return rig.snapshotLogBytes
       },
@@ -112,33 +113,50 @@ describe('the truncation of a log', () => {
   })
 
   it('flushes once so many entries are applied and not durable, however small they are and whoever lags', async () => {
-    const rig = new Rig()
+    const rig = new Rig(0)
     rig.bytes = 10
     rig.lastIndex = 20_000
     rig.stable = 20_000
-    rig.stand(8194, 3, 3)
+    rig.stand(4098, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.stand(8195, 3, 3)
+    rig.stand(4099, 3, 3)
     rig.truncation.maybeFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
-    rig.durable = standingAt(8195, 1)
+    rig.durable = standingAt(4099, 1)
     await rig.endFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
   })
 
+  it('replicas that apply the same entries do not flush at the same one', () => {
+    const bounds = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((replica) => {
+      const rig = new Rig(replica)
+      rig.bytes = 10
+      rig.lastIndex = 20_000
+      for (let applied = 0; rig.flushes === 0; applied++) {
+        rig.stand(applied, 0, 0)
+        rig.truncation.maybeFlush()
+      }
+      return rig.applied
+    })
+    bounds.sort((a, b) => a - b)
+    expect(bounds[0]).toBeGreaterThanOrEqual(4096)
+    expect(bounds.at(-1)).toBeLessThanOrEqual(8192)
+    for (const [i, bound] of bounds.slice(1).entries()) expect(bound - (bounds[i] ?? 0)).toBeGreaterThan(200)
+  })
+
   it('flushes once about so many bytes are applied and not durable', () => {
-    const rig = new Rig()
+    const rig = new Rig(0)
     rig.lastIndex = 1000
     rig.stable = 1000
     rig.bytes = 32 * 1024 * 1024
     rig.snapshotLogBytes = 64 * 1024 * 1024
-    rig.stand(127, 3, 3)
+    rig.stand(65, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.stand(128, 3, 3)
+    rig.stand(66, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
   })

@@ -159,6 +159,42 @@ describe('the messenger', () => {
     expect(rig.told.get('b')).toEqual(['broken a', 'lost a'])
   })
 
+  it('leaves a node alone that ended its streams in good order, and says that it is lost where it is not back then', async () => {
+    const rig = new Rig()
+    const a = await rig.open('a')
+    const b = await rig.open('b')
+    b.connect('a')
+    await rig.world.runFor(100)
+    for (const lane of lanes) a.send('b', lane, message(1), 10)
+    await rig.world.runFor(100)
+    let requests = 0
+    rig.network.overhear(() => requests++)
+    a.close()
+    await rig.world.runFor(150)
+    expect(rig.told.get('b')).toEqual(['broken a'])
+    expect(requests).toBe(0)
+    rig.processes.get('a')?.kill()
+    await rig.world.runUntil(() => rig.told.get('b')?.includes('lost a') === true, 6000)
+    await rig.world.runFor(5000)
+    expect(rig.told.get('b')).toEqual(['broken a', 'lost a'])
+  })
+
+  it('hears a node at once that ended its streams in good order and is back', async () => {
+    const rig = new Rig()
+    const a = await rig.open('a')
+    const b = await rig.open('b')
+    b.connect('a')
+    await rig.world.runFor(100)
+    for (const lane of lanes) a.send('b', lane, message(1), 10)
+    await rig.world.runFor(100)
+    a.close()
+    await rig.world.runFor(20)
+    rig.processes.get('a')?.kill()
+    const again = await rig.open('a')
+    again.connect('b')
+    expect(await rig.msUntilHeard(again, 'b')).toBeLessThan(100)
+  })
+
   it('says only that a stream broke where another is to be had', async () => {
     const rig = new Rig()
     const a = await rig.open('a')

@@ -8,7 +8,7 @@ const laggardFactor = 2
  * not of its bytes. So these bounds are far below that of the log, which is kept for replicas that lag.
  */
 const replayMax = { entries: 8192, bytes: 4 * 1024 * 1024 }
-/** Multiples of it, without their whole parts, lie far apart however many they are. */
+/** Its multiples, without their whole parts, lie far apart where their factors follow one another. */
 const goldenRatio = (Math.sqrt(5) - 1) / 2
 /** Past so many times, and past the size of the state, it is kept for nobody who fetches a snapshot. */
 const fetchFactor = 16
@@ -51,8 +51,8 @@ export interface LogTruncationOptions {
  */
 export class LogTruncation {
   readonly #options: LogTruncationOptions
-  /** From half of `replayMax` to all of it: see `maybeFlush`. */
-  readonly #replayPart: number
+  /** From 0 to 1: see `#passedFlushPoint`. */
+  readonly #phase: number
   /** Every replica's log durably holds the leader's log up to here, as far as this one heard. Only rises. */
   #allMatched = 0
   /** The log's oldest segment must go: the log is kept for nobody until it was truncated. */
@@ -62,7 +62,7 @@ export class LogTruncation {
 
   constructor(options: LogTruncationOptions) {
     this.#options = options
-    this.#replayPart = 0.5 + ((options.replica * goldenRatio) % 1) / 2
+    this.#phase = (options.replica * goldenRatio) % 1
   }
 
   get allMatched(): number {
@@ -88,18 +88,25 @@ export class LogTruncation {
     this.#options.onTruncated()
   }
 
-  /**
-   * More is applied or held by all: a log that has grown past its bound is freed, and what a restart would apply again stays bounded. Replicas of a
-   * group apply the same entries, and a flush slows a node down: if all flushed at the same entry, no majority would be left that is fast. So each
-   * has a bound of its own.
-   */
+  /** More is applied or held by all: a log that has grown past its bound is freed, and what a restart would apply again stays bounded. */
   maybeFlush(): void {
     const { log, stateMachine, snapshotLogBytes } = this.#options
-    const replayed = this.#options.applied() - stateMachine.durable.index
-    const bytesPerEntry = log.bytes / Math.max(1, log.lastIndex - log.firstIndex + 1)
-    const part = this.#replayPart
-    if (replayed >= part * replayMax.entries || replayed * bytesPerEntry >= part * replayMax.bytes) this.#flush()
+    if (this.#passedFlushPoint()) this.#flush()
     else if (log.bytes >= snapshotLogBytes && stateMachine.durable.index < this.#wanted()) this.#flush()
+  }
+
+  /**
+   * Whether more is applied than a restart should apply again. Replicas of a group apply the same entries, and a flush slows a node down: if all
+   * flushed at the same entry, no majority would be left that is fast. So every replica flushes each `period` entries, at a phase of its own. The
+   * period is a power of two: it is the same on all, and stays so, though each takes its entries' size from its own log.
+   */
+  #passedFlushPoint(): boolean {
+    const { log, stateMachine } = this.#options
+    const bytesPerEntry = log.bytes / Math.max(1, log.lastIndex - log.firstIndex + 1)
+    const entriesMax = Math.min(replayMax.entries, replayMax.bytes / Math.max(1, bytesPerEntry))
+    const period = 2 ** Math.max(0, Math.floor(Math.log2(entriesMax)))
+    const point = (index: number) => Math.floor(index / period + this.#phase)
+    return point(this.#options.applied()) > point(stateMachine.durable.index)
   }
 
   /** The log's oldest segment must go, and this group pins it: makes durable what is applied and truncates, whoever lags. */

@@ -55,8 +55,10 @@ export interface MessengerOptions {
   onHeard(node: string): void
   /** A control stream from or to `node` ended: messages may be lost, and its process may be another than before. */
   onBroken(node: string): void
-  /** The control stream from `node` ended, and another was not to be had at once: its process has ended, or cannot be reached. */
+  /** The control stream from `node` ended, and the next try to have another failed: its process has ended, or cannot be reached. */
   onLost(node: string): void
+  /** Whether a replica here follows a leader on `node`. */
+  isLedFrom(node: string): boolean
 }
 
 export class Messenger {
@@ -164,6 +166,9 @@ function outboxKey(node: string, lane: number): string {
   return `${lane} ${node}`
 }
 
+/** live: something came on this stream. probing: the one before was live. */
+type LinkState = 'live' | 'probing' | 'down'
+
 /** One stream on which this node receives from a peer, dialled again whenever it ends. */
 class Link {
   readonly #options: MessengerOptions
@@ -173,8 +178,8 @@ class Link {
   #stream: Stream<pb.v1.ReceiveRequest> | undefined
   #timer: Timer | undefined
   #retryMs = retryMsMin
-  /** live: something came on this stream. probing: the one before was live. */
-  #state: 'live' | 'probing' | 'down' = 'down'
+  #dialledMs = 0
+  #state: LinkState = 'down'
   #closed = false
 
   constructor(options: MessengerOptions, node: string, lane: pb.v1.Lane) {
@@ -219,6 +224,7 @@ class Link {
       this.#channel?.close()
       this.#channel = transport.connect(address)
     }
+    this.#dialledMs = this.#options.clock.monotonicMs()
     this.#stream = this.#channel.stream(raftMethods.receive, {
       onMessage: (frame) => this.#receive(frame),
       onEnd: (error) => this.#ended(error),
@@ -259,12 +265,17 @@ class Link {
     const tells = this.#lane === pb.v1.Lane.CONTROL
     if (tells && before === 'live') onBroken(this.#node)
     if (tells && before === 'probing') onLost(this.#node)
-    if (before === 'live' && error !== undefined) {
-      this.#dial()
-      return
-    }
-    if (before === 'live') this.#retryMs = partingMs
-    this.#redialLater()
+    if (error === undefined && this.#isParting(before)) {
+      this.#retryMs = Math.max(this.#retryMs, partingMs)
+      this.#redialLater()
+    } else if (before === 'live') this.#dial()
+    else this.#redialLater()
+  }
+
+  /** A stream ended in good order. One that lasted was not refused; and whoever still leads us may be gone without having handed over. */
+  #isParting(state: LinkState): boolean {
+    const { clock, isLedFrom } = this.#options
+    return (state === 'live' || clock.monotonicMs() - this.#dialledMs > partingMs) && !isLedFrom(this.#node)
   }
 
   #redialLater(): void {

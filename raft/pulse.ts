@@ -87,6 +87,11 @@ export class Pulse {
   }
 
   /** See MessengerOptions. */
+  isLedFrom(node: string): boolean {
+    return this.#quietGroups.isLedFrom(node)
+  }
+
+  /** See MessengerOptions. */
   lost(node: string): void {
     if (!this.#closed) this.#quietGroups.lost(node)
   }

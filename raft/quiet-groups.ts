@@ -87,12 +87,23 @@ export class QuietGroups {
    * timer, one after the other, the first from the leader's number on; so they seldom stand against each other, and others begin with other groups.
    */
   lost(node: string): void {
-    const { electionTicks, nodeOf, replicas } = this.#options
+    const { electionTicks } = this.#options
     const stepTicks = Math.max(2, Math.ceil(electionTicks / 20))
-    for (const [group, replica] of replicas()) {
+    for (const replica of this.#followersOf(node)) {
       const { leader, conf } = replica
-      if (leader === NONE || leader === replica.replica || nodeOf(group, leader) !== node) continue
       replica.leaderLost(leader, 1 + stepTicks * rankBehind(leader, replica.replica, conf.voters))
+    }
+  }
+
+  /** Whether a replica here follows a leader on `node`. */
+  isLedFrom(node: string): boolean {
+    return !this.#followersOf(node).next().done
+  }
+
+  *#followersOf(node: string): Generator<QuietableReplica> {
+    for (const [group, replica] of this.#options.replicas()) {
+      const { leader } = replica
+      if (leader !== NONE && leader !== replica.replica && this.#options.nodeOf(group, leader) === node) yield replica
     }
   }
 }

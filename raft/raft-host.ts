@@ -119,6 +119,7 @@ export class RaftHost {
       onHeard: (node) => this.#pulse.heard(node),
       onBroken: (node) => this.#pulse.broken(node),
       onLost: (node) => this.#pulse.lost(node),
+      isLedFrom: (node) => this.#pulse.isLedFrom(node),
     })
     this.#pulse = new Pulse({
       clock: options.clock,

@@ -117,34 +117,46 @@ describe('the truncation of a log', () => {
     rig.bytes = 10
     rig.lastIndex = 20_000
     rig.stable = 20_000
-    rig.stand(4098, 3, 3)
+    rig.stand(8191, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.stand(4099, 3, 3)
+    rig.stand(8192, 3, 3)
     rig.truncation.maybeFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
-    rig.durable = standingAt(4099, 1)
+    rig.durable = standingAt(8192, 1)
     await rig.endFlush()
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
   })
 
-  it('replicas that apply the same entries do not flush at the same one', () => {
-    const bounds = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((replica) => {
-      const rig = new Rig(replica)
-      rig.bytes = 10
-      rig.lastIndex = 20_000
-      for (let applied = 0; rig.flushes === 0; applied++) {
-        rig.stand(applied, 0, 0)
+  it.each([
+    ['entries', 10],
+    ['bytes', 2000],
+  ])('replicas that apply the same entries never flush at about the same one, where %s bound it', (_, bytesPerEntry) => {
+    const periods = new Set<number>()
+    const flushes = [1, 2, 3].flatMap((replica) => {
+      const points: number[] = []
+      let durable = 0
+      for (let applied = 1; applied <= 60_000; applied++) {
+        const rig = new Rig(replica)
+        rig.lastIndex = applied
+        rig.bytes = applied * bytesPerEntry
+        rig.snapshotLogBytes = Number.POSITIVE_INFINITY
+        rig.stand(applied, durable, 0)
         rig.truncation.maybeFlush()
+        if (rig.flushes === 0) continue
+        if (durable > 0) periods.add(applied - durable)
+        durable = applied
+        points.push(applied)
       }
-      return rig.applied
+      return points
     })
-    bounds.sort((a, b) => a - b)
-    expect(bounds[0]).toBeGreaterThanOrEqual(4096)
-    expect(bounds.at(-1)).toBeLessThanOrEqual(8192)
-    for (const [i, bound] of bounds.slice(1).entries()) expect(bound - (bounds[i] ?? 0)).toBeGreaterThan(200)
+    flushes.sort((a, b) => a - b)
+    const [period = 0] = periods
+    expect([...periods]).toEqual([bytesPerEntry === 10 ? 8192 : 2048])
+    expect(flushes.length).toBeGreaterThan(3 * Math.floor(60_000 / period) - 1)
+    for (const [k, flush] of flushes.slice(1).entries()) expect(flush - (flushes[k] ?? 0)).toBeGreaterThan(period / 5)
   })
 
   it('flushes once about so many bytes are applied and not durable', () => {
@@ -153,10 +165,10 @@ describe('the truncation of a log', () => {
     rig.stable = 1000
     rig.bytes = 32 * 1024 * 1024
     rig.snapshotLogBytes = 64 * 1024 * 1024
-    rig.stand(65, 3, 3)
+    rig.stand(63, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.stand(66, 3, 3)
+    rig.stand(64, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
   })

@@ -19,6 +19,8 @@ class Rig {
   /** By node: what else it was told, in order; beats and what was heard apart. */
   readonly told = new Map<string, string[]>()
   readonly heartbeats: ReceivedHeartbeat[] = []
+  /** Nodes from which all others are led. */
+  readonly leads = new Set<string>()
 
   async open(name: string, clusterId = new Uint8Array(0)): Promise<Messenger> {
     const old = this.processes.get(name)
@@ -44,6 +46,7 @@ class Rig {
       onHeard: () => {},
       onBroken: (node) => told.push(`broken ${node}`),
       onLost: (node) => told.push(`lost ${node}`),
+      isLedFrom: (node) => this.leads.has(node),
     })
     await this.world.settle(transport.listen([{ name: 'default', address: `${name}:1` }], messenger.routes()))
     return messenger
@@ -165,8 +168,9 @@ describe('the messenger', () => {
     const b = await rig.open('b')
     b.connect('a')
     await rig.world.runFor(100)
-    for (const lane of lanes) a.send('b', lane, message(1), 10)
-    await rig.world.runFor(100)
+    // On the lane of entries nothing came yet, as from a node that has led nothing.
+    a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
+    await rig.world.runFor(1000)
     let requests = 0
     rig.network.overhear(() => requests++)
     a.close()
@@ -177,6 +181,19 @@ describe('the messenger', () => {
     await rig.world.runUntil(() => rig.told.get('b')?.includes('lost a') === true, 6000)
     await rig.world.runFor(5000)
     expect(rig.told.get('b')).toEqual(['broken a', 'lost a'])
+  })
+
+  it('dials a node at once that ended its streams in good order and still leads', async () => {
+    const rig = new Rig()
+    const a = await rig.open('a')
+    const b = await rig.open('b')
+    b.connect('a')
+    await rig.world.runFor(100)
+    a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
+    await rig.world.runFor(1000)
+    rig.leads.add('a')
+    a.close()
+    await rig.world.runUntil(() => rig.told.get('b')?.includes('lost a') === true, 20)
   })
 
   it('hears a node at once that ended its streams in good order and is back', async () => {

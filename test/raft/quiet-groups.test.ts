@@ -180,6 +180,7 @@ describe('a node that is lost', () => {
 
   it('does not concern its followers, and what it does not host', () => {
     const node = new Node(1, leaders)
+    expect(['n1', 'n2', 'n3', 'n4'].map((other) => node.groups.isLedFrom(other))).toEqual([false, true, true, false])
     node.groups.lost('n2')
     expect([...node.replicas.values()].map(({ lost }) => lost.length)).toEqual([0, 1, 0, 0])
   })

@@ -291,9 +291,9 @@ class Totals {
 
   #undisturbed(): string {
     const undisturbed = this.#speed.undisturbed()
-    return undisturbed === undefined
-      ? ''
-      : ` (${undisturbed.perSecond.toFixed(1)} where the core ran undisturbed, ${undisturbed.seeds} seeds)`
+    if (undisturbed === undefined) return ''
+    const { perSecond, seeds, bestLoopMs } = undisturbed
+    return ` (${perSecond.toFixed(1)} where the core ran undisturbed: ${seeds} seeds, loops of ${bestLoopMs.toFixed(1)} ms)`
   }
 
   /** Of each step of a migration and each victim, and of each of their faults, how many were hit. */

@@ -22,8 +22,8 @@ import {
 /** After the handlers have returned: how long their answers may take to leave. */
 const FLUSH_MS = 1_000
 /** Streams end one after the other over about this long: who loses one dials anew or turns to others, and not all in the same millisecond. */
-const PARTING_MS = 100
-const PARTING_STEPS = 10
+const PARTING_MS = 300
+const PARTING_STEPS = 20
 
 /** One bound port under one listener's name, with a gRPC server of its own, so that a call knows by which name it came in. */
 export class GrpcPort {

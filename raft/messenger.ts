@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../base/clock.ts'
+import { type Clock, sleep, type Timer } from '../base/clock.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import {
@@ -32,7 +32,9 @@ const lanes = [pb.v1.Lane.CONTROL, pb.v1.Lane.ENTRIES] as const
 const retryMsMin = 50
 const retryMsMax = 1000
 /** A process that ends its streams in good order is about to end: for about so long it has nothing for us, and those who dial it are in its way. */
-const partingMs = 400
+const awayMs = 400
+/** Over about so long the streams of a node that closes end. */
+const partingMs = 100
 
 export interface MessengerOptions {
   readonly transport: Transport
@@ -110,6 +112,19 @@ export class Messenger {
   /** `node` has dialled to receive: what is sent leaves. */
   isConnected(node: string): boolean {
     return this.#outboxes.has(outboxKey(node, pb.v1.Lane.CONTROL))
+  }
+
+  /**
+   * Before `close`: ends the streams that this node dialled, one after the other over `partingMs`. Who loses one has work of it, and has what this
+   * node led to do as well.
+   */
+  async part(): Promise<void> {
+    this.#closed = true
+    const links = [...this.#links.values()].flat()
+    for (const [i, link] of links.entries()) {
+      link.close()
+      if (i < links.length - 1) await sleep(this.#options.clock, partingMs / links.length)
+    }
   }
 
   close(): void {
@@ -266,7 +281,7 @@ class Link {
     if (tells && before === 'live') onBroken(this.#node)
     if (tells && before === 'probing') onLost(this.#node)
     if (error === undefined && this.#isParting(before)) {
-      this.#retryMs = Math.max(this.#retryMs, partingMs)
+      this.#retryMs = Math.max(this.#retryMs, awayMs)
       this.#redialLater()
     } else if (before === 'live') this.#dial()
     else this.#redialLater()
@@ -275,7 +290,7 @@ class Link {
   /** A stream ended in good order. One that lasted was not refused; and whoever still leads us may be gone without having handed over. */
   #isParting(state: LinkState): boolean {
     const { clock, isLedFrom } = this.#options
-    return (state === 'live' || clock.monotonicMs() - this.#dialledMs > partingMs) && !isLedFrom(this.#node)
+    return (state === 'live' || clock.monotonicMs() - this.#dialledMs > awayMs) && !isLedFrom(this.#node)
   }
 
   #redialLater(): void {

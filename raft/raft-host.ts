@@ -269,6 +269,7 @@ export class RaftHost {
       replica.stop()
       snapshots.close()
     }
+    await this.#messenger.part()
     this.#messenger.close()
     this.#fileServer.close()
     const closed = await Promise.allSettled([...this.#hosted.values()].map(({ replica }) => replica.stateMachine.close()))

@@ -257,6 +257,28 @@ describe('the messenger', () => {
     expect(await rig.msUntilHeard(a, 'b')).toBeLessThan(100)
   })
 
+  it('parts from its peers one after the other, and dials no more', async () => {
+    const rig = new Rig()
+    const nodes = await Promise.all(['a', 'b', 'c'].map((name) => rig.open(name)))
+    const [a] = nodes as [Messenger, Messenger, Messenger]
+    a.connect('b')
+    a.connect('c')
+    await rig.world.runFor(100)
+    expect(rig.network.openConnections).toBe(4)
+    const open: number[] = []
+    const parted = a.part()
+    for (let i = 0; i < 4; i++) {
+      await rig.world.runFor(12)
+      open.push(rig.network.openConnections)
+      await rig.world.runFor(13)
+    }
+    expect(open).toEqual([3, 2, 1, 0])
+    await rig.world.settle(parted, 10)
+    await rig.world.runFor(2000)
+    expect(rig.network.openConnections).toBe(0)
+    a.close()
+  })
+
   it('sends and receives nothing after close, and dials no more', async () => {
     const rig = new Rig()
     const a = await rig.open('a')

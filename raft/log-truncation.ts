@@ -127,7 +127,8 @@ export class LogTruncation {
     let index = Math.min(this.#options.applied(), this.#options.stable())
     const { bytes } = log
     if (!this.#pinning) index = Math.min(index, bytes < laggardFactor * snapshotLogBytes ? this.#allMatched : this.#behindNewest())
-    if (bytes >= Math.max(fetchFactor * snapshotLogBytes, this.#options.stateMachine.bytes ?? 0)) return index
+    // In this order: the state's size is a sum over its tables.
+    if (bytes >= fetchFactor * snapshotLogBytes && bytes >= (this.#options.stateMachine.bytes ?? 0)) return index
     return Math.min(index, this.#options.fetchedSnapshot() ?? index)
   }
 

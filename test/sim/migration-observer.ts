@@ -83,21 +83,24 @@ export class MigrationObserver {
 
   #lookAtNode(name: string): void {
     const hosted = this.#cluster.hosted(name)
-    if (this.#awaiting.size === 0 && !this.#hasNews(name, hosted)) return
-    let touched: Set<number> | undefined
+    if (this.#hasNews(name, hosted)) this.#lookAtApplied(hosted)
+    for (const followed of this.#awaiting) {
+      if (followed.steps.has('files')) continue
+      const { id, to } = followed.migration
+      const target = hosted.find(({ replica }) => replica.group === to)?.stateMachine
+      if (target?.holdsImport(id, followed.attempt) !== undefined) this.#saw(followed, 'files')
+    }
+  }
+
+  #lookAtApplied(hosted: readonly HostedReplica[]): void {
+    const touched = new Set<number>()
     for (const { replica, stateMachine } of hosted) {
       const { group } = replica
-      if (this.ownership.isNews(group, stateMachine.applied)) {
-        for (const { shard } of this.ownership.see(group, stateMachine.applied, stateMachine.status().shards))
-          (touched ??= new Set()).add(shard)
-        this.#lookAtRecords(group, stateMachine)
-      }
-      for (const followed of this.#awaiting) {
-        if (followed.migration.to !== group) continue
-        if (stateMachine.holdsImport(followed.migration.id, followed.attempt) !== undefined) this.#saw(followed, 'files')
-      }
+      if (!this.ownership.isNews(group, stateMachine.applied)) continue
+      for (const { shard } of this.ownership.see(group, stateMachine.applied, stateMachine.status().shards)) touched.add(shard)
+      this.#lookAtRecords(group, stateMachine)
     }
-    if (touched !== undefined) this.ownership.check(touched)
+    if (touched.size > 0) this.ownership.check(touched)
   }
 
   /** Whether a replica on node `name` has come, gone or applied anything since it was asked last: asked after each event. */

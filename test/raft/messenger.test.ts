@@ -70,6 +70,16 @@ class Rig {
 const message = (term: number) => new pb.v1.RaftMessage({ group: 'g', type: 1, from: 1, to: 2, term })
 const lanes = [pb.v1.Lane.CONTROL, pb.v1.Lane.ENTRIES] as const
 
+/** Two nodes of which b receives from a. */
+async function pair(): Promise<{ rig: Rig; a: Messenger; b: Messenger }> {
+  const rig = new Rig()
+  const a = await rig.open('a')
+  const b = await rig.open('b')
+  b.connect('a')
+  await rig.world.runFor(100)
+  return { rig, a, b }
+}
+
 describe('the messenger', () => {
   it('carries messages on both lanes to a node that has dialled, and says so where none has', async () => {
     const rig = new Rig()
@@ -112,11 +122,7 @@ describe('the messenger', () => {
   })
 
   it('bounds what waits for a node that takes nothing, and always takes one message', async () => {
-    const rig = new Rig()
-    const a = await rig.open('a')
-    const b = await rig.open('b')
-    b.connect('a')
-    await rig.world.runFor(100)
+    const { rig, a } = await pair()
     expect(a.send('b', pb.v1.Lane.ENTRIES, message(1), 100 * 1024 * 1024)).toBe(true)
     expect(a.send('b', pb.v1.Lane.ENTRIES, message(2), 1024)).toBe(false)
     await rig.world.runUntil(() => rig.came('b').length === 1)
@@ -148,11 +154,7 @@ describe('the messenger', () => {
   })
 
   it('says that a node is lost where its stream breaks and it takes no other, once', async () => {
-    const rig = new Rig()
-    const a = await rig.open('a')
-    const b = await rig.open('b')
-    b.connect('a')
-    await rig.world.runFor(100)
+    const { rig, a } = await pair()
     a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
     await rig.world.runFor(100)
     expect(rig.told.get('b')).toEqual([])
@@ -163,11 +165,7 @@ describe('the messenger', () => {
   })
 
   it('leaves a node alone that ended its streams in good order, and says that it is lost where it is not back then', async () => {
-    const rig = new Rig()
-    const a = await rig.open('a')
-    const b = await rig.open('b')
-    b.connect('a')
-    await rig.world.runFor(100)
+    const { rig, a } = await pair()
     // On the lane of entries nothing came yet, as from a node that has led nothing.
     a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
     await rig.world.runFor(1000)
@@ -184,11 +182,7 @@ describe('the messenger', () => {
   })
 
   it('dials a node at once that ended its streams in good order and still leads', async () => {
-    const rig = new Rig()
-    const a = await rig.open('a')
-    const b = await rig.open('b')
-    b.connect('a')
-    await rig.world.runFor(100)
+    const { rig, a } = await pair()
     a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
     await rig.world.runFor(1000)
     rig.leads.add('a')
@@ -197,11 +191,7 @@ describe('the messenger', () => {
   })
 
   it('hears a node at once that ended its streams in good order and is back', async () => {
-    const rig = new Rig()
-    const a = await rig.open('a')
-    const b = await rig.open('b')
-    b.connect('a')
-    await rig.world.runFor(100)
+    const { rig, a } = await pair()
     for (const lane of lanes) a.send('b', lane, message(1), 10)
     await rig.world.runFor(100)
     a.close()
@@ -213,11 +203,7 @@ describe('the messenger', () => {
   })
 
   it('says only that a stream broke where another is to be had', async () => {
-    const rig = new Rig()
-    const a = await rig.open('a')
-    const b = await rig.open('b')
-    b.connect('a')
-    await rig.world.runFor(100)
+    const { rig, a } = await pair()
     a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
     await rig.world.runFor(100)
     rig.network.cutBoth('a', 'b', 'refuse')
@@ -280,11 +266,7 @@ describe('the messenger', () => {
   })
 
   it('sends and receives nothing after close, and dials no more', async () => {
-    const rig = new Rig()
-    const a = await rig.open('a')
-    const b = await rig.open('b')
-    b.connect('a')
-    await rig.world.runFor(100)
+    const { rig, a, b } = await pair()
     a.send('b', pb.v1.Lane.CONTROL, message(1), 10)
     b.close()
     await rig.world.runFor(2000)

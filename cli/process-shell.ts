@@ -65,7 +65,7 @@ export async function runProcess(world: World, options: ShellOptions): Promise<E
   } finally {
     ending.abort()
     // What fails while closing must not hide why it came to that.
-    const closing = closeAll(running, http, seams, lock).catch((error: Error) => stop.fail(error))
+    const closing = closeAll(world, running, http, seams, lock).catch((error: Error) => stop.fail(error))
     await within(CLOSE_MS, closing, () => {
       seams.logger.error({}, `not closed after ${CLOSE_MS} ms: ending`)
     })
@@ -88,12 +88,14 @@ function asDiskError(error: unknown): unknown {
 }
 
 async function closeAll(
+  world: World,
   running: RunningProcess | undefined,
   http: HttpEndpoint | undefined,
   seams: Seams,
   lock: FolderLock | undefined,
 ): Promise<void> {
-  await running?.close()
+  // What it led others lead now, and need the processor for it.
+  await running?.close(() => world.yieldProcessor())
   await http?.close()
   await seams.executor.close()
   await lock?.release()

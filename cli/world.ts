@@ -74,4 +74,6 @@ export interface World {
   transferLeader(address: string, request: pb.v1.TransferLeaderRequest.$Properties, timeoutMs: number): Promise<pb.v1.TransferLeaderReply>
   /** The seams of a server process. */
   seams(logLevel: string, fields: object): Promise<Seams>
+  /** What this process still does must not take the processor from others; it goes on slowly where they leave nothing. Best effort. */
+  yieldProcessor(): void
 }

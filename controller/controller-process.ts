@@ -176,10 +176,11 @@ class ControllerProcess implements RunningController {
     return !this.#closed && this.#replica !== undefined && this.#replica.leader !== 0
   }
 
-  async close(): Promise<void> {
+  async close(onUnneeded?: () => void): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     await this.#host?.handOver(handOverMs)
+    onUnneeded?.()
     this.#client?.close()
     this.#memberships?.close()
     this.#server?.close()

@@ -38,8 +38,11 @@ export interface RunningProcess {
   transferLeader(request: pb.v1.TransferLeaderRequest.$Properties): Promise<pb.v1.TransferLeaderReply>
   /** A leader is known for every group hosted. */
   ready(): boolean
-  /** Ends in good order, within five seconds: what it leads is handed over, what waits is answered, what was acknowledged is durable. */
-  close(): Promise<void>
+  /**
+   * Ends in good order, within five seconds: what it leads is handed over, what waits is answered, what was acknowledged is durable. `onUnneeded`
+   * is called once nothing is led here and nothing waits here for an answer: from then on others do the cluster's work.
+   */
+  close(onUnneeded?: () => void): Promise<void>
 }
 
 /** What others are told: the advertised addresses, and for a listener without one the address bound. */

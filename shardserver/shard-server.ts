@@ -163,7 +163,7 @@ class ShardServer implements RunningShardServer {
     return !this.#closed && groups !== undefined && groups.missing.length === 0 && groups.all().every(({ replica }) => replica.leader !== 0)
   }
 
-  async close(): Promise<void> {
+  async close(onUnneeded?: () => void): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     this.#heartbeats?.close()
@@ -172,6 +172,7 @@ class ShardServer implements RunningShardServer {
     this.#groups?.close()
     const isHandedOver = await this.#host?.handOver(handOverMs)
     await this.#kv?.whenIdle(answerMs)
+    onUnneeded?.()
     if (isHandedOver) await sleep(this.#seams.clock, lingerMs)
     this.#watcher.close()
     this.#client.close()

@@ -206,6 +206,7 @@ export class FakeWorld implements World {
   transferRefusals: OstrakaError[] = []
   readonly connections: { controllers: string[]; deadlineMs: number }[] = []
   environment: Record<string, string | undefined> = {}
+  yieldsProcessor = false
 
   async connect(options: { controllers: string[]; deadlineMs: number }): Promise<Database> {
     this.connections.push(options)
@@ -263,6 +264,10 @@ export class FakeWorld implements World {
       transport: { listen: () => Promise.reject(new Error('no network')), connect: () => unreachableChannel() },
       logger: silentLogger,
     }
+  }
+
+  yieldProcessor(): void {
+    this.yieldsProcessor = true
   }
 
   /** Runs a command in this world. */

@@ -38,8 +38,10 @@ function shell(start?: ShellOptions['start']) {
           ready: () => true,
           status: () => world.nodeStatus('', {}, 0),
           transferLeader: () => world.transferLeader('', {}, 0),
-          close: async () => {
-            log.push('closed')
+          close: async (onUnneeded = () => {}) => {
+            log.push(`closing, yields ${world.yieldsProcessor}`)
+            onUnneeded()
+            log.push(`closed, yields ${world.yieldsProcessor}`)
           },
         }
       }),
@@ -60,7 +62,7 @@ it('prints the ready line, serves HTTP, and closes at SIGTERM', async () => {
   expect((await fetch(`http://${line.http}/readyz`)).status).toBe(200)
   process.emit('SIGTERM')
   expect(await running).toBe(exitCode.done)
-  expect(log).toEqual(['started n1, 1000, http true', 'closed'])
+  expect(log).toEqual(['started n1, 1000, http true', 'closing, yields false', 'closed, yields true'])
   await expect(fetch(`http://${line.http}/livez`)).rejects.toThrow()
 })
 
@@ -78,7 +80,7 @@ it('does something beside until it is told to stop, and goes on where that fails
   process.emit('SIGTERM')
   expect(await running).toBe(exitCode.done)
   expect(await ended, 'told before the process closes').toBe('beside, aborted false')
-  expect(log).toEqual(['started n1, 1000, http true', 'beside, aborted false', 'closed'])
+  expect(log).toEqual(['started n1, 1000, http true', 'beside, aborted false', 'closing, yields false', 'closed, yields true'])
 })
 
 it('refuses a folder that a running process has, and takes it when that one has ended', async () => {
@@ -103,7 +105,7 @@ it('closes, and rejects with what the process cannot live with', async () => {
   const error = new DiskError('fsync of log/1 failed')
   fail(error)
   await expect(running).rejects.toBe(error)
-  expect(log.at(-1)).toBe('closed')
+  expect(log.at(-1)).toBe('closed, yields true')
   expect(failureOf(error)).toMatchObject({ exitCode: 74, code: 'DISK_ERROR' })
 })
 

@@ -1,0 +1,193 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { ClassicLevel } from 'classic-level'
+import { silentLogger } from '../../base/logger.ts'
+import { NodeClock } from '../../base/node-clock.ts'
+import { NodeFileSystem } from '../../base/node-file-system.ts'
+import { JobLanes } from '../../cli/job-lanes.ts'
+import { BlockCache, Database, WriteBatch } from '../../lsm/index.ts'
+
+/** The sides, as their users would call them. */
+
+export type SideName = 'ostraka' | 'classic-level'
+export const sideNames: readonly SideName[] = ['ostraka', 'classic-level']
+
+export interface StoreOptions {
+  readonly folder: string
+  readonly writeBufferBytes: number
+  readonly cacheBytes: number
+}
+
+/** As a batch of LevelDB's wants it. */
+export interface Record {
+  readonly type: 'put'
+  readonly key: Buffer
+  readonly value: Buffer
+}
+
+export interface Store {
+  /** Together; not synced. */
+  putAll(records: readonly Record[]): Promise<void>
+  put(key: Buffer, value: Buffer): Promise<void>
+  get(key: Buffer): Promise<Uint8Array | undefined>
+  /** Throws where it would have to wait. */
+  getSync(key: Buffer): Uint8Array | undefined
+  /** The bytes of keys and values from `lower` on, of at most `limit` records, and their number. */
+  scan(lower: Buffer | undefined, limit: number): Promise<{ records: number; bytes: number }>
+  /** Resolves when nothing is flushed or compacted any more, with the moment at which that was so, by `performance.now()`. */
+  drained(): Promise<number>
+  close(): Promise<void>
+}
+
+export function openStore(side: SideName, options: StoreOptions): Promise<Store> {
+  return side === 'ostraka' ? OstrakaStore.open(options) : LevelStore.open(options)
+}
+
+const noSync = { sync: false }
+
+class OstrakaStore implements Store {
+  readonly #db: Database
+  readonly #executor: JobLanes
+
+  private constructor(db: Database, executor: JobLanes) {
+    this.#db = db
+    this.#executor = executor
+  }
+
+  static async open({ folder, writeBufferBytes, cacheBytes }: StoreOptions): Promise<OstrakaStore> {
+    const executor = new JobLanes()
+    const db = await Database.open({
+      fileSystem: new NodeFileSystem(),
+      clock: new NodeClock(),
+      executor,
+      logger: silentLogger,
+      folder,
+      memtableBytes: writeBufferBytes,
+      blockCache: new BlockCache(cacheBytes),
+    })
+    return new OstrakaStore(db, executor)
+  }
+
+  async putAll(records: readonly Record[]): Promise<void> {
+    const batch = new WriteBatch()
+    for (const { key, value } of records) batch.put(key, value)
+    await this.#db.write(batch, noSync)
+  }
+
+  async put(key: Buffer, value: Buffer): Promise<void> {
+    await this.#db.write(new WriteBatch().put(key, value), noSync)
+  }
+
+  async get(key: Buffer): Promise<Uint8Array | undefined> {
+    return await this.#db.get(key)
+  }
+
+  getSync(key: Buffer): Uint8Array | undefined {
+    const value = this.#db.get(key)
+    if (value instanceof Promise) throw new Error('a hot record was not in memory')
+    return value
+  }
+
+  async scan(lower: Buffer | undefined, limit: number): Promise<{ records: number; bytes: number }> {
+    const iterator = this.#db.iterate(lower === undefined ? {} : { lower })
+    let records = 0
+    let bytes = 0
+    try {
+      while (records < limit) {
+        const moved = iterator.next()
+        if (!(moved instanceof Promise ? await moved : moved)) break
+        records++
+        bytes += iterator.key.length + iterator.value.length
+      }
+    } finally {
+      iterator.close()
+    }
+    return { records, bytes }
+  }
+
+  async drained(): Promise<number> {
+    await this.#db.settle()
+    return performance.now()
+  }
+
+  async close(): Promise<void> {
+    await this.#db.close()
+    await this.#executor.close()
+  }
+}
+
+/** So many records come at once from a LevelDB iterator. */
+const pageRecords = 1000
+/** LevelDB does not tell that it compacts: its tables stay the same for so long, and level 0 is below its trigger. */
+const stillMs = 500
+const level0Trigger = 4
+
+class LevelStore implements Store {
+  readonly #db: ClassicLevel<Buffer, Buffer>
+
+  private constructor(db: ClassicLevel<Buffer, Buffer>) {
+    this.#db = db
+  }
+
+  static async open({ folder, writeBufferBytes, cacheBytes }: StoreOptions): Promise<LevelStore> {
+    const db = new ClassicLevel<Buffer, Buffer>(folder, {
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+      compression: false,
+      writeBufferSize: writeBufferBytes,
+      cacheSize: cacheBytes,
+    })
+    await db.open()
+    return new LevelStore(db)
+  }
+
+  async putAll(records: readonly Record[]): Promise<void> {
+    await this.#db.batch(records as Record[], noSync)
+  }
+
+  async put(key: Buffer, value: Buffer): Promise<void> {
+    await this.#db.put(key, value, noSync)
+  }
+
+  async get(key: Buffer): Promise<Uint8Array | undefined> {
+    return await this.#db.get(key)
+  }
+
+  getSync(key: Buffer): Uint8Array | undefined {
+    return this.#db.getSync(key)
+  }
+
+  async scan(lower: Buffer | undefined, limit: number): Promise<{ records: number; bytes: number }> {
+    const iterator = this.#db.iterator(lower === undefined ? {} : { gte: lower, limit })
+    let records = 0
+    let bytes = 0
+    try {
+      while (records < limit) {
+        const page = await iterator.nextv(Math.min(pageRecords, limit - records))
+        if (page.length === 0) break
+        records += page.length
+        for (const [key, value] of page) bytes += key.length + value.length
+      }
+    } finally {
+      await iterator.close()
+    }
+    return { records, bytes }
+  }
+
+  async drained(): Promise<number> {
+    let tables = this.#db.getProperty('leveldb.sstables')
+    let sinceMs = performance.now()
+    while (performance.now() - sinceMs < stillMs) {
+      await delay(20)
+      const now = this.#db.getProperty('leveldb.sstables')
+      const isDue = Number(this.#db.getProperty('leveldb.num-files-at-level0')) >= level0Trigger
+      if (now === tables && !isDue) continue
+      tables = now
+      sinceMs = performance.now()
+    }
+    return sinceMs
+  }
+
+  async close(): Promise<void> {
+    await this.#db.close()
+  }
+}

@@ -1,0 +1,215 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { build, type Histogram } from 'hdr-histogram-js'
+import { SeededRandom } from '../../base/random.ts'
+import { keyOf, type Shape, userBytes, valueAt } from './records.ts'
+import { openStore, type Record, type SideName, type Store } from './stores.ts'
+
+/** What one process does to one store; figures by name. */
+
+export interface Spec {
+  readonly side: SideName
+  readonly folder: string
+  readonly shape: Shape
+  readonly writeBufferBytes: number
+  readonly cacheBytes: number
+  readonly work: Work
+}
+
+export type Work =
+  | { readonly kind: 'fill' }
+  /** On what a fill has left. `warm` records are read again and again. */
+  | { readonly kind: 'hot'; readonly warm: number; readonly seconds: number }
+  | { readonly kind: 'misses'; readonly seconds: number; readonly dropsPageCache: boolean }
+  | { readonly kind: 'scans'; readonly seconds: number }
+  | { readonly kind: 'mix'; readonly seconds: number }
+
+export type Results = { readonly [name: string]: number }
+
+const batchRecords = 100
+const inFlight = 64
+const scanRecords = 100
+const seed = 7
+
+export async function run(spec: Spec): Promise<Results> {
+  const store = await openStore(spec.side, spec)
+  try {
+    return await perform(store, spec)
+  } finally {
+    await store.close()
+  }
+}
+
+function perform(store: Store, spec: Spec): Promise<Results> {
+  switch (spec.work.kind) {
+    case 'fill':
+      return fill(store, spec)
+    case 'hot':
+      return hot(store, spec.shape, spec.work)
+    case 'misses':
+      return misses(store, spec, spec.work)
+    case 'scans':
+      return scans(store, spec.shape, spec.work.seconds)
+    case 'mix':
+      return mix(store, spec.shape, spec.work.seconds)
+  }
+}
+
+async function fill(store: Store, { shape, folder }: Spec): Promise<Results> {
+  const { records, valueBytes } = shape
+  const latencies = histogram()
+  const delays = watchLoop()
+  const startMs = performance.now()
+  for (let first = 0; first < records; first += batchRecords) {
+    const batch: Record[] = []
+    for (let n = first; n < Math.min(records, first + batchRecords); n++) {
+      batch.push({ type: 'put', key: keyOf(n), value: valueAt(n, valueBytes) })
+    }
+    const beganMs = performance.now()
+    await store.putAll(batch)
+    record(latencies, beganMs)
+  }
+  const filledMs = performance.now() - startMs
+  const delayMs = delays()
+  const drainedMs = (await store.drained()) - startMs
+  return {
+    perSecond: (records / filledMs) * 1000,
+    drainedPerSecond: (records / drainedMs) * 1000,
+    p50Ms: latencies.getValueAtPercentile(50) / 1000,
+    p999Ms: latencies.getValueAtPercentile(99.9) / 1000,
+    maxMs: latencies.maxValue / 1000,
+    loopDelayMs: delayMs,
+    spaceAmplification: bytesOf(folder) / userBytes(shape),
+    writeAmplification: writtenBytes() / userBytes(shape),
+  }
+}
+
+async function hot(store: Store, { records }: Shape, { warm, seconds }: { warm: number; seconds: number }): Promise<Results> {
+  const random = new SeededRandom(seed)
+  const keys = Array.from({ length: warm }, () => keyOf(random.below(records)))
+  const pick = () => keys[random.below(warm)] as Buffer
+  for (const key of keys) await mustGet(store, key)
+  const get = await loops(seconds, () => mustGet(store, pick()))
+  const latencies = histogram()
+  let operations = 0
+  const startMs = performance.now()
+  const endMs = startMs + seconds * 1000
+  while (performance.now() < endMs) {
+    for (let i = 0; i < 1000; i++) if (store.getSync(pick()) === undefined) throw new Error('a record is missing')
+    operations += 1000
+    record(latencies, startMs)
+  }
+  return { getPerSecond: get.perSecond, getP99Ms: get.p99Ms, getSyncPerSecond: (operations / (performance.now() - startMs)) * 1000 }
+}
+
+async function misses(
+  store: Store,
+  spec: Spec,
+  { seconds, dropsPageCache }: { seconds: number; dropsPageCache: boolean },
+): Promise<Results> {
+  const { records } = spec.shape
+  const random = new SeededRandom(seed)
+  if (dropsPageCache) dropCaches()
+  // Once, so that what was read last is not what the page cache lacks.
+  else for (const file of filesOf(spec.folder)) readFileSync(file)
+  const get = await loops(seconds, () => mustGet(store, keyOf(random.below(records))))
+  return { getPerSecond: get.perSecond, getP99Ms: get.p99Ms }
+}
+
+async function scans(store: Store, { records }: Shape, seconds: number): Promise<Results> {
+  const random = new SeededRandom(seed)
+  const startMs = performance.now()
+  const full = await store.scan(undefined, Number.POSITIVE_INFINITY)
+  const fullMs = performance.now() - startMs
+  if (full.records !== records) throw new Error(`${full.records} records were found, not ${records}`)
+  let found = 0
+  const beganMs = performance.now()
+  const endMs = beganMs + seconds * 1000
+  while (performance.now() < endMs) found += (await store.scan(keyOf(random.below(records)), scanRecords)).records
+  return { fullPerSecond: (full.records / fullMs) * 1000, shortPerSecond: (found / (performance.now() - beganMs)) * 1000 }
+}
+
+/** Half reads, half writes, over what is there. */
+async function mix(store: Store, { records, valueBytes }: Shape, seconds: number): Promise<Results> {
+  const random = new SeededRandom(seed)
+  const delays = watchLoop()
+  const { perSecond, p99Ms, p999Ms, maxMs } = await loops(seconds, async () => {
+    const n = random.below(records)
+    if (random.below(2) === 0) await mustGet(store, keyOf(n))
+    else await store.put(keyOf(n), valueAt(random.below(records), valueBytes))
+  })
+  return { perSecond, p99Ms, p999Ms, maxMs, loopDelayMs: delays() }
+}
+
+/** 64 calls under way for so long: each that ends begins the next. */
+async function loops(
+  seconds: number,
+  call: () => Promise<void>,
+): Promise<{ perSecond: number; p99Ms: number; p999Ms: number; maxMs: number }> {
+  const latencies = histogram()
+  const startMs = performance.now()
+  const endMs = startMs + seconds * 1000
+  let operations = 0
+  const loop = async () => {
+    for (let beganMs = performance.now(); beganMs < endMs; beganMs = performance.now()) {
+      await call()
+      operations++
+      record(latencies, beganMs)
+    }
+  }
+  await Promise.all(Array.from({ length: inFlight }, loop))
+  return {
+    perSecond: (operations / (performance.now() - startMs)) * 1000,
+    p99Ms: latencies.getValueAtPercentile(99) / 1000,
+    p999Ms: latencies.getValueAtPercentile(99.9) / 1000,
+    maxMs: latencies.maxValue / 1000,
+  }
+}
+
+async function mustGet(store: Store, key: Buffer): Promise<void> {
+  if ((await store.get(key)) === undefined) throw new Error(`record ${key.toString('latin1')} is missing`)
+}
+
+function histogram(): Histogram {
+  return build({ lowestDiscernibleValue: 1, highestTrackableValue: 600_000_000, numberOfSignificantValueDigits: 3 })
+}
+
+function record(latencies: Histogram, beganMs: number): void {
+  latencies.recordValue(Math.max(1, Math.round((performance.now() - beganMs) * 1000)))
+}
+
+/** The returned function ends it: by how much the event loop was late, p99, ms. */
+function watchLoop(): () => number {
+  const resolution = 1
+  const monitor = monitorEventLoopDelay({ resolution })
+  monitor.enable()
+  return () => {
+    monitor.disable()
+    return Math.max(0, monitor.percentile(99) / 1e6 - resolution)
+  }
+}
+
+function filesOf(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name))
+}
+
+function bytesOf(folder: string): number {
+  return filesOf(folder).reduce((sum, file) => sum + statSync(file).blocks * 512, 0)
+}
+
+/** What this process, with all its threads, has given to the system to write. NaN where the system does not tell. */
+function writtenBytes(): number {
+  try {
+    return Number(/^wchar: (\d+)/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1])
+  } catch {
+    return Number.NaN
+  }
+}
+
+/** Needs root, on Linux. */
+function dropCaches(): void {
+  writeFileSync('/proc/sys/vm/drop_caches', '3')
+}

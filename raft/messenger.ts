@@ -109,10 +109,9 @@ export class Messenger {
     for (const node of this.#links.keys()) this.#outboxes.get(outboxKey(node, pb.v1.Lane.CONTROL))?.setBeat(beatFor(node))
   }
 
-  /** For how long `node` has had the stream on which it receives; undefined: it has none, and what is sent is dropped. */
-  connectedMs(node: string): number | undefined {
-    const outbox = this.#outboxes.get(outboxKey(node, pb.v1.Lane.CONTROL))
-    return outbox === undefined ? undefined : this.#options.clock.monotonicMs() - outbox.openedMs
+  /** `node` has dialled to receive: what is sent leaves. */
+  isConnected(node: string): boolean {
+    return this.#outboxes.has(outboxKey(node, pb.v1.Lane.CONTROL))
   }
 
   /**
@@ -151,7 +150,7 @@ export class Messenger {
         if (request.lane === pb.v1.Lane.CONTROL) node = request.id
         key = outboxKey(request.id, request.lane)
         this.#outboxes.get(key)?.end()
-        outbox = new Outbox(stream, this.#options.turn, this.#options.clusterId, this.#options.clock.monotonicMs())
+        outbox = new Outbox(stream, this.#options.turn, this.#options.clusterId)
         this.#outboxes.set(key, outbox)
         if (request.lane === pb.v1.Lane.CONTROL) for (const link of this.#links.get(request.id) ?? []) link.check()
       },

@@ -12,8 +12,6 @@ const queueBytesMax = 64 * 1024 * 1024
 
 /** What waits for one peer on one lane: the messages of a turn leave as one frame, and what comes while the stream is full waits for it. */
 export class Outbox {
-  /** When the peer dialled, by the monotonic clock. */
-  readonly openedMs: number
   readonly #stream: Stream<pb.v1.RaftFrame>
   readonly #turn: Pick<Turn, 'leave'>
   readonly #clusterId: () => Uint8Array
@@ -29,8 +27,7 @@ export class Outbox {
     this.#flush()
   }
 
-  constructor(stream: Stream<pb.v1.RaftFrame>, turn: Pick<Turn, 'leave'>, clusterId: () => Uint8Array, openedMs: number) {
-    this.openedMs = openedMs
+  constructor(stream: Stream<pb.v1.RaftFrame>, turn: Pick<Turn, 'leave'>, clusterId: () => Uint8Array) {
     this.#stream = stream
     this.#turn = turn
     this.#clusterId = clusterId

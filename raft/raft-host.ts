@@ -255,7 +255,7 @@ export class RaftHost {
     const led = hosted.filter(({ replica }) => replica.role === 'leader')
     for (const { replica } of hosted) replica.allowCampaign(false)
     const handed = hosted.map(({ replica }) =>
-      handOverReplica(replica, (number) => this.#messenger.connectedMs(this.nodeOf(replica.group, number) ?? '')),
+      handOverReplica(replica, (number) => this.#messenger.isConnected(this.nodeOf(replica.group, number) ?? '')),
     )
     await atMost(this.#options.clock, timeoutMs, handed)
     return led.some(({ replica }) => replica.role !== 'leader')

@@ -19,7 +19,7 @@ class Rig {
       end: () => {},
       closed: false,
     }
-    this.outbox = new Outbox(stream, { leave: (task) => this.#turn.push(task) }, () => new Uint8Array(0), 0)
+    this.outbox = new Outbox(stream, { leave: (task) => this.#turn.push(task) }, () => new Uint8Array(0))
   }
 
   endTurn(): void {

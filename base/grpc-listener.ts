@@ -21,7 +21,7 @@ import {
 
 /** After the handlers have returned: how long their answers may take to leave. */
 const FLUSH_MS = 1_000
-/** Streams end one after the other over about this long: who loses one dials anew or turns to others, and not all in the same millisecond. */
+/** Streams end one after the other, a step after each, over at most about this long: who loses one dials anew or turns to others, and not all in the same millisecond. */
 const PARTING_MS = 300
 const PARTING_STEPS = 20
 

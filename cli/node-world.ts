@@ -4,6 +4,9 @@ import type { Seams } from '../base/seams.ts'
 import type { pb } from '../proto/messages.ts'
 import type { Controllers, Database, World } from './world.ts'
 
+/** About a third of what a process of usual priority gets where no core is free, so that what closes is not starved. */
+const niceness = 5
+
 /** The real world: this process's streams, gRPC, this machine. */
 export class NodeWorld implements World {
   readonly stdin = process.stdin
@@ -46,8 +49,8 @@ export class NodeWorld implements World {
 
   yieldProcessor(): void {
     try {
-      // A tenth of what a process of usual priority gets: what closes ends in time also where no core is free. On Linux, of the main thread.
-      os.setPriority(os.constants.priority.PRIORITY_BELOW_NORMAL)
+      // On Linux, of the main thread. A process that was started with less keeps less.
+      os.setPriority(Math.max(os.getPriority(), niceness))
     } catch {
       // Where the system does not allow it, the processor is shared as before.
     }

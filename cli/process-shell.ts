@@ -94,7 +94,7 @@ async function closeAll(
   seams: Seams,
   lock: FolderLock | undefined,
 ): Promise<void> {
-  // What it led others lead now, and need the processor for it.
+  // Others lead now what it led, and need the processor for it.
   await running?.close(() => world.yieldProcessor())
   await http?.close()
   await seams.executor.close()

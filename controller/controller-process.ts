@@ -180,7 +180,7 @@ class ControllerProcess implements RunningController {
     if (this.#closed) return
     this.#closed = true
     await this.#host?.handOver(handOverMs)
-    onUnneeded?.()
+    if (this.#host?.leadsNothing !== false) onUnneeded?.()
     this.#client?.close()
     this.#memberships?.close()
     this.#server?.close()

@@ -33,7 +33,7 @@ const retryMsMin = 50
 const retryMsMax = 1000
 /** A process that ends its streams in good order is about to end: for about so long it has nothing for us, and those who dial it are in its way. */
 const awayMs = 400
-/** Over about so long the streams of a node that closes end. */
+/** Over about so long the streams end that a closing node has dialled; for those that its peers dialled see the listener. */
 const partingMs = 100
 
 export interface MessengerOptions {

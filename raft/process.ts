@@ -40,7 +40,7 @@ export interface RunningProcess {
   ready(): boolean
   /**
    * Ends in good order, within five seconds: what it leads is handed over, what waits is answered, what was acknowledged is durable. `onUnneeded`
-   * is called once nothing is led here and nothing waits here for an answer: from then on others do the cluster's work.
+   * is called once others lead what was led here; not where nobody took it.
    */
   close(onUnneeded?: () => void): Promise<void>
 }

@@ -261,6 +261,10 @@ export class RaftHost {
     return led.some(({ replica }) => replica.role !== 'leader')
   }
 
+  get leadsNothing(): boolean {
+    return [...this.#hosted.values()].every(({ replica }) => replica.role !== 'leader')
+  }
+
   /** Stops all replicas and closes the log: what was acknowledged is durable. */
   async close(): Promise<void> {
     this.#closed = true

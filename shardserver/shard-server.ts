@@ -32,7 +32,7 @@ import { nodeStatus } from './node-status.ts'
 const registerTimeoutMs = 10_000
 /** For telling that the members of a group are those wanted; it is told again. */
 const reportTimeoutMs = 2000
-/** For handing over, for what still waits then, and for connections to end: together, with `lingerMs`, less than the five seconds of a signal. */
+/** For handing over, for what still waits then, and for connections to end: together, with `lingerMs` and the parting of the messenger, less than the five seconds of a signal. */
 const handOverMs = 2000
 const answerMs = 500
 const closeGraceMs = 1500
@@ -172,7 +172,7 @@ class ShardServer implements RunningShardServer {
     this.#groups?.close()
     const isHandedOver = await this.#host?.handOver(handOverMs)
     await this.#kv?.whenIdle(answerMs)
-    onUnneeded?.()
+    if (this.#host?.leadsNothing !== false) onUnneeded?.()
     if (isHandedOver) await sleep(this.#seams.clock, lingerMs)
     this.#watcher.close()
     this.#client.close()

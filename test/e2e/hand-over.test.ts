@@ -60,6 +60,12 @@ async function keysOfGroups(db: Client, groups: readonly string[]): Promise<Map<
   return keys
 }
 
+/** The usual priority, and that of a process that has handed over what it led. */
+function yielding(): ReadonlySet<number> {
+  const usual = os.getPriority()
+  return new Set([usual, Math.max(usual, 5)])
+}
+
 /** The priorities that a process has until `stop`, each time another. */
 function watchPriority(pid: number): { stop(): readonly number[] } {
   const seen = new Set<number>()
@@ -113,33 +119,42 @@ describe(`SIGTERM under load (seed ${seed})`, { timeout: 180_000 }, () => {
       const victim = (await load.status()).nodes.find((node) => node.id === id)
       longestMs()
       const startMs = performance.now()
-      process.kill(victim?.pid ?? 0, 'SIGTERM')
-      const ended = up.saw(`${id} has ended (exit code 0)`)
       const watch = watchPriority(victim?.pid ?? 0)
-      await ended
-      for (const priority of watch.stop()) priorities.add(priority)
+      try {
+        process.kill(victim?.pid ?? 0, 'SIGTERM')
+        await up.saw(`${id} has ended (exit code 0)`)
+      } finally {
+        for (const priority of watch.stop()) priorities.add(priority)
+      }
       expect(performance.now() - startMs).toBeLessThan(5000)
       pausesMs.push(longestMs())
       await up.saw(`${id} is back`)
     }
     console.info(`longest pause of writes at each hand-over: ${pausesMs.map((ms) => `${ms.toFixed(0)} ms`).join(', ')}`)
     // What is left to do once others lead does not take the processor from them. Looked at from outside, which may miss one of three.
-    expect([...priorities]).toEqual([os.constants.priority.PRIORITY_NORMAL, os.constants.priority.PRIORITY_BELOW_NORMAL])
+    expect(priorities).toEqual(yielding())
     for (const pauseMs of pausesMs) expect(pauseMs).toBeLessThan(electionTimeoutMs / 2)
   })
 
   it("the controllers' leader hands over too: they answer on", async () => {
+    const priorities = new Set<number>()
     for (const id of ['c1', 'c2']) {
       expect(await up.run(['admin', 'transfer-leader', 'controller', id])).toMatchObject({ code: 0, stdout: `${id} leads controller\n` })
       const victim = (await load.status()).controllers.find((controller) => controller.id === id)
       expect(victim?.role).toBe('leader')
       const startMs = performance.now()
-      process.kill(victim?.pid ?? 0, 'SIGTERM')
-      await up.saw(`${id} has ended (exit code 0)`)
+      const watch = watchPriority(victim?.pid ?? 0)
+      try {
+        process.kill(victim?.pid ?? 0, 'SIGTERM')
+        await up.saw(`${id} has ended (exit code 0)`)
+      } finally {
+        for (const priority of watch.stop()) priorities.add(priority)
+      }
       expect(performance.now() - startMs).toBeLessThan(5000)
       expect(await up.run(['admin', 'query', '--timeout', '2'])).toMatchObject({ code: 0 })
       await up.saw(`${id} is back`)
     }
+    expect(priorities).toEqual(yielding())
   })
 
   it('a transfer to a node that does not take over is refused in one line, and the leader leads on', async () => {

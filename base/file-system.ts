@@ -15,8 +15,11 @@ export interface File {
   readonly path: string
   /** Fills `target` from `position`; returns the bytes read, less than asked only at the end of the file. */
   read(target: Uint8Array, position: number): Promise<number>
-  /** The same at once. Only where the caller has measured that reads come from the page cache. */
-  readSync(target: Uint8Array, position: number): number
+  /**
+   * The same at once, where reads have been fast of late (they come from the page cache) and this turn has not read much yet; else undefined: use
+   * `read`. Throws what `read` would reject with.
+   */
+  readNow(target: Uint8Array, position: number): number | undefined
   /** Writes all of `chunks`, one after the other, at `position` (which may lie behind the end). Resolves when all are written, not durable. */
   write(chunks: readonly Uint8Array[], position: number): Promise<void>
   /** fdatasync: resolves when all bytes written before the call, and the file's length, are durable. */

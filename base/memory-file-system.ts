@@ -125,10 +125,10 @@ class MemoryFile implements File {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
-    return this.readSync(target, position)
+    return this.readNow(target, position)
   }
 
-  readSync(target: Uint8Array, position: number): number {
+  readNow(target: Uint8Array, position: number): number {
     const { bytes, length } = this.#content
     const part = bytes.subarray(position, Math.min(position + target.length, length))
     target.set(part)

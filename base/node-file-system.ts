@@ -1,7 +1,10 @@
 import fs from 'node:fs'
 import { DiskError, systemErrorCode } from './errors.ts'
 import type { File, FileSystem } from './file-system.ts'
+import { ReadPace } from './read-pace.ts'
 
+/** Reads up to here may wait for the next turn of this thread instead of one in the pool, where such reads are fast. */
+const smallBytes = 64 * 1024
 const FLAGS = { read: 'r', write: 'r+', create: 'wx+' } as const
 
 /** One promise per operation over Node's callback functions: `fs.promises` costs several and an object per handle. */
@@ -19,12 +22,24 @@ class NodeFile implements File {
   #running = 0
   #whenIdle: (() => void) | undefined
 
-  constructor(path: string, descriptor: number) {
+  readonly #pace: ReadPace
+
+  constructor(path: string, descriptor: number, pace: ReadPace) {
     this.path = path
     this.#descriptor = descriptor
+    this.#pace = pace
   }
 
-  read(target: Uint8Array, position: number): Promise<number> {
+  async read(target: Uint8Array, position: number): Promise<number> {
+    if (target.length <= smallBytes && this.#pace.isSpent) {
+      await this.#pace.nextTurn()
+      const count = this.readNow(target, position)
+      if (count !== undefined) return count
+    }
+    return await this.#readThroughPool(target, position)
+  }
+
+  #readThroughPool(target: Uint8Array, position: number): Promise<number> {
     return this.#start('read', (descriptor, resolve, reject) => {
       let filled = 0
       const next = () => {
@@ -40,14 +55,17 @@ class NodeFile implements File {
     })
   }
 
-  readSync(target: Uint8Array, position: number): number {
+  readNow(target: Uint8Array, position: number): number | undefined {
     if (this.#descriptor < 0) throw this.#closedError('read')
+    if (!this.#pace.mayRead()) return undefined
+    const startMs = performance.now()
     let filled = 0
     while (filled < target.length) {
       const count = fs.readSync(this.#descriptor, target, filled, target.length - filled, position + filled)
       if (count === 0) break
       filled += count
     }
+    this.#pace.took((performance.now() - startMs) * 1000)
     return filled
   }
 
@@ -154,9 +172,12 @@ function syncError(path: string, cause: NodeJS.ErrnoException): DiskError {
 
 /** The machine's files. A sync that fails rejects with a DiskError, everything else with the system's error. */
 export class NodeFileSystem implements FileSystem {
+  /** One for all files: they lie on one disk, and this thread is one. */
+  readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
+
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
     return new Promise((resolve, reject) => {
-      fs.open(path, FLAGS[mode], (error, descriptor) => (error ? reject(error) : resolve(new NodeFile(path, descriptor))))
+      fs.open(path, FLAGS[mode], (error, descriptor) => (error ? reject(error) : resolve(new NodeFile(path, descriptor, this.#pace))))
     })
   }
 

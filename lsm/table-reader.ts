@@ -148,12 +148,7 @@ export class TableReader {
       if (hot) cached.referenced = true
       return cached.bytes
     }
-    let loading = this.#loading.get(index)
-    if (loading === undefined) {
-      loading = this.#loadThrough(this.#cache, index, hot)
-      this.#loading.set(index, loading)
-    }
-    return loading
+    return this.#loading.get(index) ?? this.#loadThrough(this.#cache, index, hot)
   }
 
   evict(index: number): void {
@@ -194,17 +189,29 @@ export class TableReader {
     return value
   }
 
-  async #loadThrough(cache: BlockCache, index: number, hot: boolean): Promise<Uint8Array> {
+  #loadThrough(cache: BlockCache, index: number, hot: boolean): MaybePromise<Uint8Array> {
+    const offset = this.#index.offsets[index] as number
+    const bytes = new Uint8Array((this.#index.lengths[index] as number) + blockTrailerBytes)
+    const count = this.#file.readNow(bytes, offset)
+    if (count !== undefined) return this.#keep(cache, index, hot, verifyBlock(wholeOf(bytes, count, this.#file, offset), this.path, offset))
+    const loading = this.#loadSlowly(cache, index, hot, bytes)
+    this.#loading.set(index, loading)
+    return loading
+  }
+
+  async #loadSlowly(cache: BlockCache, index: number, hot: boolean, bytes: Uint8Array): Promise<Uint8Array> {
+    const offset = this.#index.offsets[index] as number
     try {
-      const block = await readBlock(this.#file, {
-        offset: this.#index.offsets[index] as number,
-        length: this.#index.lengths[index] as number,
-      })
-      if (!this.#closed) this.#cached[index] = cache.insert(this, index, block, hot)
-      return block
+      const count = await this.#file.read(bytes, offset)
+      return this.#keep(cache, index, hot, verifyBlock(wholeOf(bytes, count, this.#file, offset), this.path, offset))
     } finally {
       this.#loading.delete(index)
     }
+  }
+
+  #keep(cache: BlockCache, index: number, hot: boolean, block: Uint8Array): Uint8Array {
+    if (!this.#closed) this.#cached[index] = cache.insert(this, index, block, hot)
+    return block
   }
 
   #loadAhead(index: number): MaybePromise<Uint8Array> {
@@ -232,8 +239,12 @@ export function checkKind(kind: number, file: string, offset: number): void {
 
 async function readRange(file: File, offset: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length)
-  const count = await file.read(bytes, offset)
-  if (count < length) throw new CorruptionError(file.path, offset, `ends ${length - count} bytes too early`)
+  return wholeOf(bytes, await file.read(bytes, offset), file, offset)
+}
+
+/** `bytes`, of which `count` could be read. */
+function wholeOf(bytes: Uint8Array, count: number, file: File, offset: number): Uint8Array {
+  if (count < bytes.length) throw new CorruptionError(file.path, offset, `ends ${bytes.length - count} bytes too early`)
   return bytes
 }
 

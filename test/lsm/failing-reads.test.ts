@@ -33,7 +33,7 @@ async function databaseWithoutReads() {
   }
   let failed = 0
   disk.inject = ({ kind }) => {
-    if (kind !== 'read') return undefined
+    if (kind !== 'read' && kind !== 'readNow') return undefined
     failed++
     return 'EIO'
   }

@@ -9,7 +9,7 @@ import { FileNode, FolderNode, type Node } from './sim-inode.ts'
 export type OperationKind =
   | 'open'
   | 'read'
-  | 'readSync'
+  | 'readNow'
   | 'write'
   | 'sync'
   | 'truncate'
@@ -313,7 +313,7 @@ export class SimDisk {
   }
 }
 
-const READING: ReadonlySet<OperationKind> = new Set(['read', 'readSync', 'size', 'list', 'exists', 'close'])
+const READING: ReadonlySet<OperationKind> = new Set(['read', 'readNow', 'size', 'list', 'exists', 'close'])
 
 const LATENCY_KIND: Partial<Record<OperationKind, keyof typeof LATENCY>> = {
   read: 'read',

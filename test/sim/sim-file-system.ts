@@ -119,7 +119,7 @@ export class SimFileSystem implements FileSystem {
     })
   }
 
-  /** For `readSync`: counts and fails as the others do, at once. */
+  /** For `readNow`: counts and fails as the others do, at once. */
   operateSync<T>(operation: Operation<T>): T {
     assert(this.#process.alive, `${this.#process.name} is dead`)
     const fault = this.#disk.begin(operation.kind, operation.path)
@@ -160,9 +160,11 @@ class SimFile implements File {
     return this.#fileSystem.operate({ kind: 'read', path: this.path, effect: () => this.#node.read(target, position) })
   }
 
-  readSync(target: Uint8Array, position: number): number {
+  /** Whether bytes come from memory nobody knows: half of the time. */
+  readNow(target: Uint8Array, position: number): number | undefined {
     this.#mustBeOpen()
-    return this.#fileSystem.operateSync({ kind: 'readSync', path: this.path, effect: () => this.#node.read(target, position) })
+    if (this.#disk.random.next() < 0.5) return undefined
+    return this.#fileSystem.operateSync({ kind: 'readNow', path: this.path, effect: () => this.#node.read(target, position) })
   }
 
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {

@@ -403,7 +403,7 @@ it('a whole record of another batch in the place of one that is written again is
       target.set(bytes.subarray(position, position + target.length))
       return target.length
     },
-    readSync: (target, position) => file.readSync(target, position),
+    readNow: (target, position) => file.readNow(target, position),
     write: (chunks, position) => file.write(chunks, position),
     sync: () => file.sync(),
     truncate: (length) => file.truncate(length),

@@ -30,43 +30,23 @@ class NodeFile implements File {
     this.#pace = pace
   }
 
-  async read(target: Uint8Array, position: number): Promise<number> {
-    if (target.length <= smallBytes && this.#pace.isSpent) {
-      await this.#pace.nextTurn()
-      const count = this.readNow(target, position)
-      if (count !== undefined) return count
-    }
-    return await this.#readThroughPool(target, position)
-  }
-
-  #readThroughPool(target: Uint8Array, position: number): Promise<number> {
+  read(target: Uint8Array, position: number): Promise<number> {
     return this.#start('read', (descriptor, resolve, reject) => {
-      let filled = 0
-      const next = () => {
-        fs.read(descriptor, target, filled, target.length - filled, position + filled, (error, count) => {
-          if (error) return reject(error)
-          filled += count
-          if (count === 0 || filled === target.length) resolve(filled)
-          else next()
-        })
-      }
-      if (target.length === 0) resolve(0)
-      else next()
+      if (target.length > smallBytes || !this.#pace.isSpent) return readThroughPool(descriptor, target, position, resolve, reject)
+      void this.#pace.nextTurn().then(() => {
+        if (!this.#pace.mayRead()) return readThroughPool(descriptor, target, position, resolve, reject)
+        try {
+          resolve(this.#readAtOnce(descriptor, target, position))
+        } catch (error) {
+          reject(error)
+        }
+      })
     })
   }
 
   readNow(target: Uint8Array, position: number): number | undefined {
     if (this.#descriptor < 0) throw this.#closedError('read')
-    if (!this.#pace.mayRead()) return undefined
-    const startMs = performance.now()
-    let filled = 0
-    while (filled < target.length) {
-      const count = fs.readSync(this.#descriptor, target, filled, target.length - filled, position + filled)
-      if (count === 0) break
-      filled += count
-    }
-    this.#pace.took((performance.now() - startMs) * 1000)
-    return filled
+    return this.#pace.mayRead() ? this.#readAtOnce(this.#descriptor, target, position) : undefined
   }
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
@@ -120,6 +100,18 @@ class NodeFile implements File {
     await call((done) => fs.close(descriptor, done))
   }
 
+  #readAtOnce(descriptor: number, target: Uint8Array, position: number): number {
+    const startMs = performance.now()
+    let filled = 0
+    while (filled < target.length) {
+      const count = fs.readSync(descriptor, target, filled, target.length - filled, position + filled)
+      if (count === 0) break
+      filled += count
+    }
+    this.#pace.took((performance.now() - startMs) * 1000)
+    return filled
+  }
+
   #start<T>(
     operation: string,
     start: (descriptor: number, resolve: (value: T) => void, reject: (error: unknown) => void) => void,
@@ -150,6 +142,26 @@ class NodeFile implements File {
   #closedError(operation: string): Error {
     return Object.assign(new Error(`EBADF: ${operation} of '${this.path}', which is closed`), { code: 'EBADF' })
   }
+}
+
+function readThroughPool(
+  descriptor: number,
+  target: Uint8Array,
+  position: number,
+  resolve: (count: number) => void,
+  reject: (error: unknown) => void,
+): void {
+  let filled = 0
+  const next = () => {
+    fs.read(descriptor, target, filled, target.length - filled, position + filled, (error, count) => {
+      if (error) return reject(error)
+      filled += count
+      if (count === 0 || filled === target.length) resolve(filled)
+      else next()
+    })
+  }
+  if (target.length === 0) resolve(0)
+  else next()
 }
 
 /** What is left of `chunks` when the first `count` bytes are gone. */

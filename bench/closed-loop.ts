@@ -8,6 +8,7 @@ export interface LoopResult {
   /** Milliseconds. */
   readonly p50: number
   readonly p99: number
+  readonly p999: number
   readonly max: number
 }
 
@@ -40,6 +41,7 @@ export async function closedLoop(inFlight: number, seconds: number, call: (n: nu
     perSecond: operations / took,
     p50: histogram.getValueAtPercentile(50) / 1000,
     p99: histogram.getValueAtPercentile(99) / 1000,
+    p999: histogram.getValueAtPercentile(99.9) / 1000,
     max: histogram.maxValue / 1000,
   }
 }

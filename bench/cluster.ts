@@ -16,6 +16,7 @@ import { Etcd3 } from 'etcd3'
 import { connect } from '../client/index.ts'
 import { Up } from '../testing/up.ts'
 import { closedLoop, type LoopResult } from './closed-loop.ts'
+import { median } from './median.ts'
 
 interface Side {
   readonly name: string
@@ -57,11 +58,6 @@ async function measure(side: Side, { kind, bytes }: Workload, inFlight: number, 
   return await closedLoop(inFlight, seconds, (n) => side.put(keyOf(bytes, n), pool[n % values] ?? Buffer.alloc(0)))
 }
 
-function median(results: readonly LoopResult[], of: (result: LoopResult) => number): number {
-  const sorted = results.map(of).sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
-}
-
 /** The first side is ours: its ratio to the second is printed beside it. Returns how many calls failed. */
 async function run(sides: readonly Side[], rounds: number, seconds: number, inFlight: number): Promise<number> {
   const table = new Table({ head: ['in flight', 'workload', 'side', 'per second', 'p50 ms', 'p99 ms', 'errors', 'ratio'] })
@@ -71,17 +67,17 @@ async function run(sides: readonly Side[], rounds: number, seconds: number, inFl
     for (let round = 0; round < rounds; round++) {
       for (const side of sides) results.get(side.name)?.push(await measure(side, workload, inFlight, seconds))
     }
-    const rates = sides.map(({ name }) => median(results.get(name) ?? [], (r) => r.perSecond))
+    const rates = sides.map(({ name }) => median((results.get(name) ?? []).map((r) => r.perSecond)))
     const ratio = rates.length > 1 ? ((rates[0] ?? 0) / (rates[1] ?? 1)).toFixed(2) : ''
     for (const [name, all] of results) {
       const failed = all.reduce((sum, result) => sum + result.errors, 0)
       errors += failed
-      const fixed = (of: (result: LoopResult) => number) => median(all, of).toFixed(2)
+      const fixed = (of: (result: LoopResult) => number) => median(all.map(of)).toFixed(2)
       table.push([
         inFlight,
         `${workload.kind} ${workload.bytes} B`,
         name,
-        Math.round(median(all, (r) => r.perSecond)),
+        Math.round(median(all.map((r) => r.perSecond))),
         fixed((r) => r.p50),
         fixed((r) => r.p99),
         failed,

@@ -19,6 +19,7 @@ import { Command } from 'commander'
 import { type Shape, userBytes } from './lsm/records.ts'
 import { type SideName, sideNames } from './lsm/stores.ts'
 import type { Results, Spec, Work } from './lsm/workloads.ts'
+import { median } from './median.ts'
 
 const MiB = 1024 * 1024
 const cacheBytes = 64 * MiB
@@ -212,11 +213,6 @@ function wanted({ ratio, atMost, ratioAtMost }: Target): string {
   if (ratio !== undefined) return `ratio >= ${ratio}`
   if (ratioAtMost !== undefined) return `ratio <= ${ratioAtMost}`
   return atMost === undefined ? '' : `<= ${atMost}`
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
 }
 
 function round3(value: number): string {

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { build, type Histogram } from 'hdr-histogram-js'
 import { SeededRandom } from '../../base/random.ts'
+import { closedLoop, type LoopResult } from '../closed-loop.ts'
 import { keyOf, type Shape, userBytes, valueAt } from './records.ts'
 import { openStore, type Record, type SideName, type Store } from './stores.ts'
 
@@ -91,16 +92,14 @@ async function hot(store: Store, { records }: Shape, { warm, seconds }: { warm: 
   const pick = () => keys[random.below(warm)] as Buffer
   for (const key of keys) await mustGet(store, key)
   const get = await loops(seconds, () => mustGet(store, pick()))
-  const latencies = histogram()
   let operations = 0
   const startMs = performance.now()
   const endMs = startMs + seconds * 1000
   while (performance.now() < endMs) {
     for (let i = 0; i < 1000; i++) if (store.getSync(pick()) === undefined) throw new Error('a record is missing')
     operations += 1000
-    record(latencies, startMs)
   }
-  return { getPerSecond: get.perSecond, getP99Ms: get.p99Ms, getSyncPerSecond: (operations / (performance.now() - startMs)) * 1000 }
+  return { getPerSecond: get.perSecond, getP99Ms: get.p99, getSyncPerSecond: (operations / (performance.now() - startMs)) * 1000 }
 }
 
 async function misses(
@@ -114,7 +113,7 @@ async function misses(
   // Once, so that what was read last is not what the page cache lacks.
   else for (const file of filesOf(spec.folder)) readFileSync(file)
   const get = await loops(seconds, () => mustGet(store, keyOf(random.below(records))))
-  return { getPerSecond: get.perSecond, getP99Ms: get.p99Ms }
+  return { getPerSecond: get.perSecond, getP99Ms: get.p99 }
 }
 
 async function scans(store: Store, { records }: Shape, seconds: number): Promise<Results> {
@@ -134,37 +133,24 @@ async function scans(store: Store, { records }: Shape, seconds: number): Promise
 async function mix(store: Store, { records, valueBytes }: Shape, seconds: number): Promise<Results> {
   const random = new SeededRandom(seed)
   const delays = watchLoop()
-  const { perSecond, p99Ms, p999Ms, maxMs } = await loops(seconds, async () => {
+  const { perSecond, p99, p999, max } = await loops(seconds, async () => {
     const n = random.below(records)
     if (random.below(2) === 0) await mustGet(store, keyOf(n))
     else await store.put(keyOf(n), valueAt(random.below(records), valueBytes))
   })
-  return { perSecond, p99Ms, p999Ms, maxMs, loopDelayMs: delays() }
+  return { perSecond, p99Ms: p99, p999Ms: p999, maxMs: max, loopDelayMs: delays() }
 }
 
-/** 64 calls under way for so long: each that ends begins the next. */
-async function loops(
-  seconds: number,
-  call: () => Promise<void>,
-): Promise<{ perSecond: number; p99Ms: number; p999Ms: number; maxMs: number }> {
-  const latencies = histogram()
-  const startMs = performance.now()
-  const endMs = startMs + seconds * 1000
-  let operations = 0
-  const loop = async () => {
-    for (let beganMs = performance.now(); beganMs < endMs; beganMs = performance.now()) {
-      await call()
-      operations++
-      record(latencies, beganMs)
-    }
-  }
-  await Promise.all(Array.from({ length: inFlight }, loop))
-  return {
-    perSecond: (operations / (performance.now() - startMs)) * 1000,
-    p99Ms: latencies.getValueAtPercentile(99) / 1000,
-    p999Ms: latencies.getValueAtPercentile(99.9) / 1000,
-    maxMs: latencies.maxValue / 1000,
-  }
+/** 64 calls under way for so long. Rejects with the first failure: none may fail. */
+async function loops(seconds: number, call: () => Promise<void>): Promise<LoopResult> {
+  let failure: unknown
+  const result = await closedLoop(inFlight, seconds, () =>
+    call().catch((error: unknown) => {
+      failure ??= error
+    }),
+  )
+  if (failure !== undefined) throw failure
+  return result
 }
 
 async function mustGet(store: Store, key: Buffer): Promise<void> {

@@ -26,6 +26,24 @@ it('closing a file waits for the operations under way', async () => {
   }
 })
 
+it('closing a file waits for a read that waits for its turn', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))
+  try {
+    const file = await new NodeFileSystem().open(path.join(folder, 'a'), 'create')
+    await file.write([new Uint8Array([7])], 0)
+    const target = new Uint8Array(1)
+    // Until this turn has had its share.
+    while (file.readNow(target, 0) !== undefined);
+    target[0] = 0
+    const read = file.read(target, 0)
+    await file.close()
+    expect(target[0]).toBe(7)
+    expect(await read).toBe(1)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
 it.runIf(process.platform === 'linux')('a full disk fails a write with ENOSPC', async () => {
   const file = await new NodeFileSystem().open('/dev/full', 'write')
   await expect(file.write([new Uint8Array(1)], 0)).rejects.toMatchObject({ code: 'ENOSPC' })

@@ -66,24 +66,20 @@ function yielding(): ReadonlySet<number> {
   return new Set([usual, Math.max(usual, 5)])
 }
 
-/** The priorities that a process has until `stop`, each time another. */
-function watchPriority(pid: number): { stop(): readonly number[] } {
-  const seen = new Set<number>()
+/** Keeps each priority that a process has until `stop`, once. */
+function watchPriority(pid: number): { readonly seen: readonly number[]; stop(): void } {
+  const seen: number[] = []
   const look = () => {
     try {
-      seen.add(os.getPriority(pid))
+      const priority = os.getPriority(pid)
+      if (!seen.includes(priority)) seen.push(priority)
     } catch {
       // It has ended.
     }
   }
   look()
   const timer = setInterval(look, 10)
-  return {
-    stop() {
-      clearInterval(timer)
-      return [...seen]
-    },
-  }
+  return { seen, stop: () => clearInterval(timer) }
 }
 
 describe(`SIGTERM under load (seed ${seed})`, { timeout: 180_000 }, () => {
@@ -106,6 +102,20 @@ describe(`SIGTERM under load (seed ${seed})`, { timeout: 180_000 }, () => {
     await up?.dispose()
   })
 
+  /** Ends a process in good order, in time. Resolves with the priorities that it had meanwhile. */
+  const terminate = async (id: string, pid: number): Promise<readonly number[]> => {
+    const startMs = performance.now()
+    const watch = watchPriority(pid)
+    try {
+      process.kill(pid, 'SIGTERM')
+      await up.saw(`${id} has ended (exit code 0)`)
+    } finally {
+      watch.stop()
+    }
+    expect(performance.now() - startMs).toBeLessThan(5000)
+    return watch.seen
+  }
+
   const longestMs = () => Math.max(...[...pulses.values()].map((pulse) => pulse.takeLongestMs()))
 
   it('in a rolling restart of all nodes each hands over what it leads, in far less than an election timeout', async () => {
@@ -118,15 +128,7 @@ describe(`SIGTERM under load (seed ${seed})`, { timeout: 180_000 }, () => {
       }
       const victim = (await load.status()).nodes.find((node) => node.id === id)
       longestMs()
-      const startMs = performance.now()
-      const watch = watchPriority(victim?.pid ?? 0)
-      try {
-        process.kill(victim?.pid ?? 0, 'SIGTERM')
-        await up.saw(`${id} has ended (exit code 0)`)
-      } finally {
-        for (const priority of watch.stop()) priorities.add(priority)
-      }
-      expect(performance.now() - startMs).toBeLessThan(5000)
+      for (const priority of await terminate(id, victim?.pid ?? 0)) priorities.add(priority)
       pausesMs.push(longestMs())
       await up.saw(`${id} is back`)
     }
@@ -142,15 +144,7 @@ describe(`SIGTERM under load (seed ${seed})`, { timeout: 180_000 }, () => {
       expect(await up.run(['admin', 'transfer-leader', 'controller', id])).toMatchObject({ code: 0, stdout: `${id} leads controller\n` })
       const victim = (await load.status()).controllers.find((controller) => controller.id === id)
       expect(victim?.role).toBe('leader')
-      const startMs = performance.now()
-      const watch = watchPriority(victim?.pid ?? 0)
-      try {
-        process.kill(victim?.pid ?? 0, 'SIGTERM')
-        await up.saw(`${id} has ended (exit code 0)`)
-      } finally {
-        for (const priority of watch.stop()) priorities.add(priority)
-      }
-      expect(performance.now() - startMs).toBeLessThan(5000)
+      for (const priority of await terminate(id, victim?.pid ?? 0)) priorities.add(priority)
       expect(await up.run(['admin', 'query', '--timeout', '2'])).toMatchObject({ code: 0 })
       await up.saw(`${id} is back`)
     }

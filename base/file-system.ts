@@ -20,6 +20,8 @@ export interface File {
    * `read`. Throws what `read` would reject with.
    */
   readNow(target: Uint8Array, position: number): number | undefined
+  /** The same at once, however long the disk takes: nothing else of this thread runs until then. Throws what `read` would reject with. */
+  readSync(target: Uint8Array, position: number): number
   /** Writes all of `chunks`, one after the other, at `position` (which may lie behind the end). Resolves when all are written, not durable. */
   write(chunks: readonly Uint8Array[], position: number): Promise<void>
   /** fdatasync: resolves when all bytes written before the call, and the file's length, are durable. */
@@ -33,6 +35,8 @@ export interface File {
 export interface FileSystem {
   /** `read`: must exist. `write`: for reading and writing, must exist. `create`: made anew, EEXIST if it is there. */
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<File>
+  /** `open` for reading at once, however long the disk takes. Throws what it would reject with. */
+  openSync(path: string): File
   /** Replaces `to` if it is there. Atomic. */
   rename(from: string, to: string): Promise<void>
   /** A hard link. EEXIST if `to` is there. */

@@ -24,6 +24,10 @@ export class MemoryFileSystem implements FileSystem {
     return new MemoryFile(path, this.#mustHave(path), mode !== 'read')
   }
 
+  openSync(path: string): File {
+    return new MemoryFile(path, this.#mustHave(path), false)
+  }
+
   async rename(from: string, to: string): Promise<void> {
     this.#mustHaveFolder(parentFolder(to))
     if (this.#folders.has(from)) {
@@ -125,10 +129,14 @@ class MemoryFile implements File {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
-    return this.readNow(target, position)
+    return this.readSync(target, position)
   }
 
   readNow(target: Uint8Array, position: number): number {
+    return this.readSync(target, position)
+  }
+
+  readSync(target: Uint8Array, position: number): number {
     const { bytes, length } = this.#content
     const part = bytes.subarray(position, Math.min(position + target.length, length))
     target.set(part)

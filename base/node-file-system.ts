@@ -49,6 +49,11 @@ class NodeFile implements File {
     return this.#pace.mayRead() ? this.#readAtOnce(this.#descriptor, target, position) : undefined
   }
 
+  readSync(target: Uint8Array, position: number): number {
+    if (this.#descriptor < 0) throw this.#closedError('read')
+    return this.#readAtOnce(this.#descriptor, target, position)
+  }
+
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
     return this.#start('write', (descriptor, resolve, reject) => {
       let rest = chunks.filter((chunk) => chunk.length > 0)
@@ -191,6 +196,10 @@ export class NodeFileSystem implements FileSystem {
     return new Promise((resolve, reject) => {
       fs.open(path, FLAGS[mode], (error, descriptor) => (error ? reject(error) : resolve(new NodeFile(path, descriptor, this.#pace))))
     })
+  }
+
+  openSync(path: string): File {
+    return new NodeFile(path, fs.openSync(path, FLAGS.read), this.#pace)
   }
 
   rename(from: string, to: string): Promise<void> {

@@ -71,6 +71,22 @@ export function fileSystemContract(name: string, makeBench: () => Promise<FileSy
       await file.close()
     })
 
+    check('opens and reads in one turn', async (fileSystem, folder) => {
+      await write(fileSystem, `${folder}/a`, bytes(5, 6, 7))
+      const file = fileSystem.openSync(`${folder}/a`)
+      expect(file.path).toBe(`${folder}/a`)
+      const target = new Uint8Array(2)
+      // More often than a turn may read where that is for others to say.
+      for (let i = 0; i < 500; i++) expect(file.readSync(target, 1)).toBe(2)
+      expect(target).toEqual(bytes(6, 7))
+      expect(file.readSync(target, 2)).toBe(1)
+      expect(file.readSync(target, 3)).toBe(0)
+      await expect(file.write([bytes(1)], 0)).rejects.toMatchObject({ code: 'EBADF' })
+      await file.close()
+      expect(() => file.readSync(target, 0)).toThrow('EBADF')
+      expect(() => fileSystem.openSync(`${folder}/absent`)).toThrow(expect.objectContaining({ code: 'ENOENT' }))
+    })
+
     check('writes more chunks and bytes than one system call takes', async (fileSystem, folder) => {
       const file = await fileSystem.open(`${folder}/a`, 'create')
       const chunks = Array.from({ length: 3000 }, (_, i) => new Uint8Array(1500).fill(i % 251))

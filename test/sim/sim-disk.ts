@@ -8,8 +8,10 @@ import { FileNode, FolderNode, type Node } from './sim-inode.ts'
 
 export type OperationKind =
   | 'open'
+  | 'openSync'
   | 'read'
   | 'readNow'
+  | 'readSync'
   | 'write'
   | 'sync'
   | 'truncate'
@@ -313,7 +315,7 @@ export class SimDisk {
   }
 }
 
-const READING: ReadonlySet<OperationKind> = new Set(['read', 'readNow', 'size', 'list', 'exists', 'close'])
+const READING: ReadonlySet<OperationKind> = new Set(['openSync', 'read', 'readNow', 'readSync', 'size', 'list', 'exists', 'close'])
 
 const LATENCY_KIND: Partial<Record<OperationKind, keyof typeof LATENCY>> = {
   read: 'read',

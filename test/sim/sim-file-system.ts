@@ -38,6 +38,11 @@ export class SimFileSystem implements FileSystem {
     return new SimFile(this, this.#disk, path, node, mode !== 'read')
   }
 
+  openSync(path: string): File {
+    const node = this.operateSync({ kind: 'openSync', path, effect: () => this.#disk.openFile(path, 'read') })
+    return new SimFile(this, this.#disk, path, node, false)
+  }
+
   rename(from: string, to: string): Promise<void> {
     return this.operate({ kind: 'rename', path: from, detail: to, effect: () => this.#disk.rename(from, to) })
   }
@@ -119,7 +124,7 @@ export class SimFileSystem implements FileSystem {
     })
   }
 
-  /** For `readNow`: counts and fails as the others do, at once. */
+  /** For `readNow` and the like: counts and fails as the others do, at once. */
   operateSync<T>(operation: Operation<T>): T {
     assert(this.#process.alive, `${this.#process.name} is dead`)
     const fault = this.#disk.begin(operation.kind, operation.path)
@@ -165,6 +170,11 @@ class SimFile implements File {
     this.#mustBeOpen()
     if (this.#disk.random.next() < 0.5) return undefined
     return this.#fileSystem.operateSync({ kind: 'readNow', path: this.path, effect: () => this.#node.read(target, position) })
+  }
+
+  readSync(target: Uint8Array, position: number): number {
+    this.#mustBeOpen()
+    return this.#fileSystem.operateSync({ kind: 'readSync', path: this.path, effect: () => this.#node.read(target, position) })
   }
 
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {

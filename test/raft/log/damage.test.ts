@@ -404,6 +404,7 @@ it('a whole record of another batch in the place of one that is written again is
       return target.length
     },
     readNow: (target, position) => file.readNow(target, position),
+    readSync: (target, position) => file.readSync(target, position),
     write: (chunks, position) => file.write(chunks, position),
     sync: () => file.sync(),
     truncate: (length) => file.truncate(length),

@@ -23,18 +23,22 @@ export interface CheckpointFiles {
   readonly tables: readonly ({ readonly name: string } & Pick<TableMetadata, 'level' | 'lower' | 'upper'>)[]
 }
 
-/** Makes a database of its own in `folder`, which must be empty or absent, out of hard links and a manifest. All is durable when it resolves. */
-export async function makeCheckpoint(engine: Engine, folder: string): Promise<CheckpointFiles> {
+/**
+ * Makes a database of its own in `folder`, which must be empty or absent, out of hard links and a manifest. All is durable when it resolves. The
+ * links are gone again where it rejects.
+ */
+export async function makeCheckpoint(engine: Engine, folder: string, signal?: AbortSignal): Promise<CheckpointFiles> {
   const { fileSystem, folder: from } = engine.options
   const view = engine.view.retain()
   const { manifest } = engine
   const state = { ...manifest.state, version: view.version }
+  const files = new Map<string, CheckpointFile & { parts: TableMetadata[] }>()
   try {
     await makeFolderDurably(fileSystem, folder)
     if ((await fileSystem.list(folder)).length > 0) throw new RangeError(`the checkpoint's folder ${folder} is not empty`)
-    const files = new Map<string, CheckpointFile & { parts: TableMetadata[] }>()
     const tables = [...view.version.levels].reverse().flatMap((level) => [...level].reverse())
     for (const table of tables) {
+      signal?.throwIfAborted()
       const name = tableName(table.file)
       const known = files.get(name)
       if (known === undefined) {
@@ -42,6 +46,7 @@ export async function makeCheckpoint(engine: Engine, folder: string): Promise<Ch
         files.set(name, { name, size: table.size, checksum: table.checksum, parts: [table] })
       } else known.parts.push(table)
     }
+    signal?.throwIfAborted()
     const number = state.nextNumber
     await fileSystem.syncFolder(folder)
     const { writer } = await writeManifest(fileSystem, folder, number, { ...state, nextNumber: number + 1 })
@@ -53,6 +58,9 @@ export async function makeCheckpoint(engine: Engine, folder: string): Promise<Ch
     }
     const parts = tables.map(({ file, level, lower, upper }) => ({ name: tableName(file), level, lower, upper }))
     return { mark: state.mark, files: described, tables: parts }
+  } catch (error) {
+    for (const name of files.keys()) await fileSystem.unlink(joinPath(folder, name)).catch(() => undefined)
+    throw error
   } finally {
     view.release()
   }

@@ -62,8 +62,12 @@ export class Compactor {
     }, goOn)
   }
 
-  /** Brings all that overlaps `range` down to the deepest level that holds any of it, and rewrites there what holds tombstones or was clipped. */
-  async compactRange(range: KeyRange): Promise<void> {
+  /**
+   * Brings all that overlaps `range` down to the deepest level that holds any of it, and rewrites there what holds tombstones or was clipped.
+   * Once `signal` is aborted no further step begins.
+   */
+  async compactRange(range: KeyRange, signal?: AbortSignal): Promise<void> {
+    const isOver = () => this.#isOver() || signal?.aborted === true
     await this.#inTurn(async () => {
       const engine = this.#engine
       for (let level = 0; level < levelCount - 1; level++) {
@@ -71,13 +75,13 @@ export class Compactor {
         const isDeepest = !version.levels.slice(level + 1).some((_, i) => version.overlapping(level + 1 + i, range).length > 0)
         if (level > 0 && isDeepest) break
         const plan = planRange(version, level, range)
-        if (plan !== undefined && !this.#isOver()) await this.#run(plan)
+        if (plan !== undefined && !isOver()) await this.#run(plan)
       }
       for (let level = levelCount - 1; level > 0; level--) {
         const tables = engine.view.version.overlapping(level, range)
         for (const table of tables) {
           const wants = table.tombstones > 0 || table.clipped
-          if (wants && engine.view.version.holds(table.id) && !this.#isOver()) await this.#run(planRewrite(table))
+          if (wants && engine.view.version.holds(table.id) && !isOver()) await this.#run(planRewrite(table))
         }
         if (tables.length > 0) break
       }

@@ -1,3 +1,4 @@
+import { unlessAborted } from '../base/abort.ts'
 import { assert } from '../base/assert.ts'
 import { compareBytes, copyBytes } from '../base/bytes.ts'
 import { type MaybePromise, settleAll } from '../base/maybe-promise.ts'
@@ -8,11 +9,12 @@ import { Engine } from './engine.ts'
 import { FlushQueue } from './flush-queue.ts'
 import { discardIngest, type IngestFile, PreparedIngest, prepareIngest } from './ingest.ts'
 import { DatabaseIterator, type IterateOptions, Snapshot } from './iterator.ts'
-import type { KeyRange } from './kind.ts'
+import type { Abortable, KeyRange } from './kind.ts'
 import { LogPipeline } from './log-pipeline.ts'
 import { type DatabaseOptions, resolveOptions } from './options.ts'
+import { deletesOf } from './range-deletes.ts'
+import { approximateBytes } from './range-size.ts'
 import { recover } from './recovery.ts'
-import { rangeOverlaps, type TableMetadata } from './table-metadata.ts'
 import { TableStore } from './table-store.ts'
 import { WriteAheadLog } from './write-ahead-log.ts'
 import type { WriteBatch } from './write-batch.ts'
@@ -91,6 +93,16 @@ export class Database {
     return this.#engine.view.get(key, this.#engine.sequence)
   }
 
+  /**
+   * `get` that never waits for another turn: what is not in memory is read in this thread, however long the disk takes, and kept in the cache.
+   * Throws where `get` would reject; without a WAL also while `ingest` still opens files that `prepareIngest` has not.
+   */
+  getSync(key: Uint8Array, snapshot?: Snapshot): Uint8Array | undefined {
+    this.#mustBeOpen()
+    if (snapshot !== undefined) return snapshot.mustBeHeld().view.getSync(key, snapshot.sequence)
+    return this.#engine.view.getSync(key, this.#engine.sequence)
+  }
+
   /** All of one moment; a promise if one of them needs it. */
   getMany(keys: readonly Uint8Array[], snapshot?: Snapshot): MaybePromise<(Uint8Array | undefined)[]> {
     this.#mustBeOpen()
@@ -110,6 +122,28 @@ export class Database {
       values.push(Promise.reject(error))
     }
     return waits ? settleAll(values) : (values as (Uint8Array | undefined)[])
+  }
+
+  /**
+   * With a WAL: removes all keys of [lower, upper) that were written before, as one step; undefined is unbounded. A few records are deleted by a
+   * batch in the log, as `write` does it with `sync`; more of them by `excise`, in a time that does not depend on how many.
+   */
+  async deleteRange(
+    lower: Uint8Array | undefined,
+    upper: Uint8Array | undefined,
+    options: { readonly sync?: boolean } = {},
+  ): Promise<void> {
+    const log = this.#log
+    assert(log !== undefined, 'deleteRange is for a database with a WAL: without one `excise` takes a mark')
+    const engine = this.#engine
+    engine.mustWrite()
+    const range = copyRange({ lower, upper })
+    if (isEmptyRange(range)) return
+    await log.writeOrRotate(
+      async () => (await deletesOf(engine, range))?.encoded(),
+      options.sync ?? true,
+      (logNumber) => this.#queue.push({ excised: [range], logNumber }).done,
+    )
   }
 
   /** The records of [lower, upper) as they are now, or were at the snapshot. */
@@ -150,10 +184,10 @@ export class Database {
     return writeDelayMs(this.#engine)
   }
 
-  /** Verifies and links files, so that `ingest` can no longer fail over them. */
-  async prepareIngest(files: readonly IngestFile[]): Promise<PreparedIngest> {
+  /** Verifies and links files, so that `ingest` can no longer fail over them. Once aborted nothing is linked any more. */
+  async prepareIngest(files: readonly IngestFile[], { signal }: Abortable = {}): Promise<PreparedIngest> {
     this.#engine.mustWrite()
-    return await prepareIngest(this.#engine, files)
+    return await prepareIngest(this.#engine, files, signal)
   }
 
   /** Gives up what `prepareIngest` has made. */
@@ -165,19 +199,22 @@ export class Database {
    * Puts tables in, above all that was written before and below all that is written after. `excise`: ranges emptied in the same edit, below
    * the tables. Resolves when durable. Without a WAL it takes its place in the order, and is seen by readers, before this returns (reads wait
    * until the files are open), and a file that does not fit is a failure of the database; with one, the files are verified first, and a misfit
-   * only rejects.
+   * only rejects. An abort counts as long as the ingest has not taken its place; nothing has changed then.
    */
   async ingest(
     files: readonly IngestFile[] | PreparedIngest,
     mark?: Uint8Array,
-    options: { readonly excise?: readonly KeyRange[] } = {},
+    options: Abortable & { readonly excise?: readonly KeyRange[] } = {},
   ): Promise<void> {
     this.#engine.mustWrite()
+    options.signal?.throwIfAborted()
     const excised = (options.excise ?? []).map(copyRange).filter((range) => !isEmptyRange(range))
     if (files instanceof PreparedIngest) return this.#push({ tables: files.take(), excised, mark: mark && copyBytes(mark) })
-    const prepared = prepareIngest(this.#engine, files)
-    if (this.#log !== undefined) return this.#push({ tables: (await prepared).take(), excised, mark: mark && copyBytes(mark) })
-    return this.#push({ tables: prepared, excised, mark: mark && copyBytes(mark) })
+    if (this.#log !== undefined) {
+      const prepared = await prepareIngest(this.#engine, files, options.signal)
+      return this.#push({ tables: prepared.take(), excised, mark: mark && copyBytes(mark) })
+    }
+    return this.#push({ tables: prepareIngest(this.#engine, files), excised, mark: mark && copyBytes(mark) })
   }
 
   /** Removes all keys of [lower, upper) that were written before; undefined is unbounded. Readers see it at once; resolves when durable. */
@@ -197,50 +234,37 @@ export class Database {
    */
   async approximateBytes(lower: Uint8Array, upper: Uint8Array): Promise<number> {
     this.#mustBeOpen()
-    const view = this.#engine.view.retain()
-    try {
-      let bytes = 0
-      for (const version of [view.version, ...view.queue.map((element) => element.tables)]) {
-        for (const table of version?.tables() ?? []) {
-          if (rangeOverlaps({ lower, upper }, table.lower, table.upper)) bytes += await this.#bytesWithin(table, { lower, upper })
-        }
-      }
-      return bytes
-    } finally {
-      view.release()
-    }
+    return await approximateBytes(this.#engine, { lower, upper })
   }
 
-  async #bytesWithin(table: TableMetadata, range: { readonly lower: Uint8Array; readonly upper: Uint8Array }): Promise<number> {
-    const lower = compareBytes(range.lower, table.lower) > 0 ? range.lower : table.lower
-    const upper = compareBytes(range.upper, table.upper) < 0 ? range.upper : table.upper
-    if (!table.clipped && lower === table.lower && upper === table.upper) return table.size
-    const reader = await this.#engine.store.reader(table)
-    return reader.bytesBetween(lower, upper)
-  }
-
-  /** A database of its own in `folder` (empty or absent, same file system), by hard links: with a WAL of all that was written before, without one of what is durable. */
-  async checkpoint(folder: string): Promise<CheckpointFiles> {
+  /** A database of its own in `folder` (empty or absent, same file system), by hard links: with a WAL of all that was written before, without one of what is durable. Where it rejects, or is aborted, no table stays in the folder. */
+  async checkpoint(folder: string, { signal }: Abortable = {}): Promise<CheckpointFiles> {
     this.#engine.mustWrite()
-    if (this.#log !== undefined) await this.flush()
-    return await makeCheckpoint(this.#engine, folder)
+    signal?.throwIfAborted()
+    if (this.#log !== undefined) await this.flush({ signal })
+    return await makeCheckpoint(this.#engine, folder, signal)
   }
 
-  /** Brings what is durable of a range (default: all) together as deep as its data lies; drops tombstones and what was overwritten. */
-  async compactRange(lower?: Uint8Array, upper?: Uint8Array): Promise<void> {
+  /** Brings what is durable of a range (default: all) together as deep as its data lies; drops tombstones and what was overwritten. Once aborted it begins no further step; the one that runs comes to its end. */
+  async compactRange(lower?: Uint8Array, upper?: Uint8Array, { signal }: Abortable = {}): Promise<void> {
     this.#engine.mustWrite()
-    await this.#compactor.compactRange({ lower, upper })
+    signal?.throwIfAborted()
+    await unlessAborted(this.#compactor.compactRange(copyRange({ lower, upper }), signal), signal)
   }
 
-  /** With a WAL: seals and resolves when all that was written before is in tables. Without one: resolves when the queue is durable. */
-  async flush(): Promise<void> {
+  /** With a WAL: seals and resolves when all that was written before is in tables. Without one: resolves when the queue is durable. An abort ends the waiting, not the flush. */
+  async flush({ signal }: Abortable = {}): Promise<void> {
     this.#engine.mustWrite()
-    if (this.#log !== undefined) return this.#push({})
-    await this.#engine.view.queue.at(-1)?.done
+    signal?.throwIfAborted()
+    await unlessAborted(this.#log !== undefined ? this.#push({}) : Promise.resolve(this.#engine.view.queue.at(-1)?.done), signal)
   }
 
-  /** Resolves when no flush and no compaction is due or under way, and files used no more are removed: for tests and measurements. */
-  async settle(): Promise<void> {
+  /** Resolves when no flush and no compaction is due or under way, and files used no more are removed: for tests and measurements. An abort ends the waiting. */
+  settle({ signal }: Abortable = {}): Promise<void> {
+    return unlessAborted(this.#settle(), signal)
+  }
+
+  async #settle(): Promise<void> {
     await this.#queue.settle()
     await this.#compactor.settle()
     await this.#engine.store.settle()
@@ -275,7 +299,20 @@ export class Database {
     return this.#closing
   }
 
+  /** `await using` closes it. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
   async #close(): Promise<void> {
+    try {
+      await this.#closeEngine()
+    } finally {
+      await this.#engine.options.afterClose?.()
+    }
+  }
+
+  async #closeEngine(): Promise<void> {
     const engine = this.#engine
     engine.closed = true
     try {

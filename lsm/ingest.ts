@@ -1,3 +1,4 @@
+import { unlessAborted } from '../base/abort.ts'
 import { assert } from '../base/assert.ts'
 import { compareBytes } from '../base/bytes.ts'
 import type { Engine } from './engine.ts'
@@ -36,15 +37,16 @@ export class PreparedIngest implements IngestedTables {
   }
 }
 
-/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged; links nothing then. */
-export async function prepareIngest(engine: Engine, files: readonly IngestFile[]): Promise<PreparedIngest> {
+/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason; links nothing then. */
+export async function prepareIngest(engine: Engine, files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
   const { options, manifest } = engine
   for (const { level } of files) {
     if (level !== undefined && !(Number.isInteger(level) && level >= 0 && level < levelCount)) throw new RangeError(`no level ${level}`)
   }
   const written: WrittenTable[] = []
   for (const { path, checksum } of files) {
-    written.push(await options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }))
+    signal?.throwIfAborted()
+    written.push(await unlessAborted(options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }), signal))
   }
   const sources: string[] = []
   const tables: TableMetadata[] = []
@@ -61,6 +63,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
   const linked: string[] = []
   try {
     for (const [i, table] of tables.entries()) {
+      signal?.throwIfAborted()
       const path = tablePath(options.folder, table.file)
       await options.fileSystem.link(sources[i] as string, path)
       linked.push(path)

@@ -1,10 +1,12 @@
-import { compareRanges, copyBytes } from '../base/bytes.ts'
+import { compareBytes, compareRanges, copyBytes, prefixEnd } from '../base/bytes.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { type KeyRange, kindTombstone } from './kind.ts'
+import { type Abortable, type KeyRange, kindTombstone } from './kind.ts'
 import { compareToKey, Merge } from './source.ts'
 import type { View } from './view.ts'
 
-export interface IterateOptions {
+export interface IterateOptions extends Abortable {
+  /** Only keys that begin with it, of those within the bounds. */
+  readonly prefix?: Uint8Array
   /** Inclusive. */
   readonly lower?: Uint8Array
   /** Exclusive. */
@@ -48,20 +50,26 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
   readonly #limit: number
   readonly #range: KeyRange
   readonly #reverse: boolean
+  readonly #signal: AbortSignal | undefined
   #merge: Merge | undefined
   #standing = false
   #closed = false
 
   /** Takes over one use of `view`. */
-  constructor(view: View, limit: number, options: IterateOptions) {
+  constructor(view: View, limit: number, options: Omit<IterateOptions, 'snapshot' | keyof KeyRange> & Partial<KeyRange>) {
     this.#view = view
     this.#limit = limit
-    this.#range = { lower: options.lower && copyBytes(options.lower), upper: options.upper && copyBytes(options.upper) }
+    this.#range = rangeOf(options)
     this.#reverse = options.reverse ?? false
+    this.#signal = options.signal
   }
 
-  /** To the next record; false at the end. The next call may come only when this one has resolved. */
+  /**
+   * To the next record; false at the end. The next call may come only when this one has resolved. Throws, or rejects with, the signal's reason
+   * once it is aborted: the iterator is closed then.
+   */
   next(): MaybePromise<boolean> {
+    if (this.#signal?.aborted) this.#abort(this.#signal)
     if (this.#closed) return false
     const merge = this.#merge
     if (merge === undefined) return this.#start()
@@ -118,6 +126,7 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
 
   /** Passes tombstones over; ends at the far bound. */
   #settle(merge: Merge): MaybePromise<boolean> {
+    if (this.#signal?.aborted) this.#abort(this.#signal)
     for (;;) {
       const top = merge.top
       if (top === undefined) return this.#end()
@@ -132,6 +141,11 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
     }
   }
 
+  #abort(signal: AbortSignal): never {
+    this.close()
+    throw signal.reason
+  }
+
   #end(): boolean {
     this.close()
     return false
@@ -141,5 +155,15 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
     const top = this.#standing ? this.#merge?.top : undefined
     if (top === undefined) throw new Error('the iterator stands at no record')
     return top
+  }
+}
+
+function rangeOf({ lower, upper, prefix }: Partial<KeyRange> & { readonly prefix?: Uint8Array }): KeyRange {
+  const range = { lower: lower && copyBytes(lower), upper: upper && copyBytes(upper) }
+  if (prefix === undefined) return range
+  const end = prefixEnd(prefix)
+  return {
+    lower: range.lower !== undefined && compareBytes(range.lower, prefix) > 0 ? range.lower : copyBytes(prefix),
+    upper: range.upper !== undefined && (end === undefined || compareBytes(range.upper, end) < 0) ? range.upper : end,
   }
 }

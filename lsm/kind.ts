@@ -13,5 +13,10 @@ export interface KeyRange {
   readonly upper: Uint8Array | undefined
 }
 
+/** Waiting for it, and where it can be left off the work too, ends when `signal` is aborted: with its reason. */
+export interface Abortable {
+  readonly signal?: AbortSignal | undefined
+}
+
 /** What a lookup returns for "deleted here, look no further"; compared by identity. */
 export const tombstone: Uint8Array = new Uint8Array(0)

@@ -48,12 +48,24 @@ export class LogPipeline {
    * written after it waits until `work` has resolved.
    */
   afterRotation(work: (logNumber: number) => Promise<void> | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const run = async () => {
-        await this.#rotate()
-        await work(this.#log.number)
-      }
-      this.#add({ run, resolve, reject })
+    return this.#alone(() => this.#rotateAnd(work))
+  }
+
+  /**
+   * Calls `choose` after what was written before, while no write is under way, and writes the operations that it resolves to. Where these are
+   * undefined: as `afterRotation`.
+   */
+  writeOrRotate(
+    choose: () => Promise<Uint8Array | undefined>,
+    sync: boolean,
+    work: (logNumber: number) => Promise<void> | undefined,
+  ): Promise<void> {
+    return this.#alone(async () => {
+      const operations = await choose()
+      if (operations === undefined) return this.#rotateAnd(work)
+      if (operations.length === 0) return
+      await this.#writeGroup([{ operations, sync }])
+      if (sync && this.#items.length === 0) await this.#log.mark()
     })
   }
 
@@ -74,6 +86,17 @@ export class LogPipeline {
   #add(item: WriteItem | BarrierItem): void {
     this.#items.push(item)
     this.#running ??= this.#run()
+  }
+
+  #alone(run: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#add({ run, resolve, reject })
+    })
+  }
+
+  async #rotateAnd(work: (logNumber: number) => Promise<void> | undefined): Promise<void> {
+    await this.#rotate()
+    await work(this.#log.number)
   }
 
   async #run(): Promise<void> {
@@ -110,7 +133,7 @@ export class LogPipeline {
     return group
   }
 
-  async #writeGroup(group: readonly WriteItem[]): Promise<void> {
+  async #writeGroup(group: readonly Pick<WriteItem, 'operations' | 'sync'>[]): Promise<void> {
     const engine = this.#engine
     const delayMs = writeDelayMs(engine)
     if (delayMs > 0) await sleep(engine.options.clock, delayMs)

@@ -46,10 +46,12 @@ export interface DatabaseOptions {
   readonly space?: Space
   /** Called once, when `failed` is set. */
   readonly onFailure?: (error: Error) => void
+  /** Called at the end of `close`, which waits for it: gives back what was made for this database alone. */
+  readonly afterClose?: () => Promise<void>
 }
 
-export type ResolvedOptions = Required<Omit<DatabaseOptions, 'onFailure' | 'space' | 'memtableBytes'>> &
-  Pick<DatabaseOptions, 'onFailure' | 'space'>
+export type ResolvedOptions = Required<Omit<DatabaseOptions, 'afterClose' | 'onFailure' | 'space' | 'memtableBytes'>> &
+  Pick<DatabaseOptions, 'afterClose' | 'onFailure' | 'space'>
 
 const MiB = 1024 * 1024
 

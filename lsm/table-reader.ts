@@ -1,3 +1,4 @@
+import { must } from '../base/assert.ts'
 import { ByteReader, compareRanges, copyBytes, readU64, utf8Text } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { File, FileSystem } from '../base/file-system.ts'
@@ -6,7 +7,7 @@ import { BlockCursor } from './block.ts'
 import type { BlockCache, CachedBlock } from './block-cache.ts'
 import { bloomMayHold } from './bloom.ts'
 import { kindTombstone, kindValue, tombstone } from './kind.ts'
-import { type BlockHandle, blockTrailerBytes, decodeFooter, footerBytes, verifyBlock } from './table-format.ts'
+import { type BlockHandle, blockTrailerBytes, decodeFooter, type Footer, footerBytes, verifyBlock } from './table-format.ts'
 import type { WrittenTable } from './table-metadata.ts'
 
 /** The index block in columns. */
@@ -75,16 +76,58 @@ export class TableReader {
       if (size < footerBytes) throw new CorruptionError(path, 0, `a table of ${size} bytes`)
       const footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes), path, size - footerBytes)
       const filter = await readBlock(file, footer.filter)
-      const index = decodeIndex(await readBlock(file, footer.index), path, footer)
-      const properties = decodeProperties(await readBlock(file, footer.properties), path, footer.properties.offset)
-      if (filter.length < 2) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
-      const reader = new TableReader(file, size, index, filter, properties, cache)
-      if (expected !== undefined) reader.#mustBe(expected)
-      return reader
+      const index = await readBlock(file, footer.index)
+      const properties = await readBlock(file, footer.properties)
+      return TableReader.#of(file, size, footer, filter, index, properties, cache, expected)
     } catch (error) {
       await file.close()
       throw error
     }
+  }
+
+  /** `open` at once, of a table that the manifest knows. */
+  static openSync(fileSystem: FileSystem, path: string, cache: BlockCache, expected: ExpectedTable): TableReader {
+    const file = fileSystem.openSync(path)
+    try {
+      const start = expected.size - footerBytes
+      // One byte more: a longer file is another table.
+      const end = new Uint8Array(footerBytes + 1)
+      const count = file.readSync(end, start)
+      if (count !== footerBytes) throw new CorruptionError(path, undefined, `another table: size is not ${expected.size}`)
+      const footer = decodeFooter(end.subarray(0, footerBytes), path, start)
+      const [filter, index, properties] = [footer.filter, footer.index, footer.properties].map((handle) => readBlockSync(file, handle))
+      return TableReader.#of(
+        file,
+        expected.size,
+        footer,
+        filter as Uint8Array,
+        index as Uint8Array,
+        properties as Uint8Array,
+        cache,
+        expected,
+      )
+    } catch (error) {
+      void file.close()
+      throw error
+    }
+  }
+
+  static #of(
+    file: File,
+    size: number,
+    footer: Footer,
+    filter: Uint8Array,
+    index: Uint8Array,
+    properties: Uint8Array,
+    cache: BlockCache | undefined,
+    expected: ExpectedTable | undefined,
+  ): TableReader {
+    const { path } = file
+    if (filter.length < 2) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
+    const decoded = decodeProperties(properties, path, footer.properties.offset)
+    const reader = new TableReader(file, size, decodeIndex(index, path, footer), filter, decoded, cache)
+    if (expected !== undefined) reader.#mustBe(expected)
+    return reader
   }
 
   /** Throws CorruptionError where the table does not have it. */
@@ -138,6 +181,13 @@ export class TableReader {
     if (index === this.#index.count) return undefined
     const block = this.load(index, true)
     return block instanceof Promise ? block.then((bytes) => this.#find(bytes, index, key)) : this.#find(block, index, key)
+  }
+
+  /** `get` at once, however long the disk takes; not for a reader without a cache. */
+  getSync(key: Uint8Array, hash: number): Uint8Array | undefined {
+    if (!bloomMayHold(this.#filter, hash)) return undefined
+    const index = this.findBlock(key, 0, key.length)
+    return index === this.#index.count ? undefined : this.#find(this.#loadSync(index), index, key)
   }
 
   /** The payload of a data block. `hot`: not part of a scan. */
@@ -209,8 +259,21 @@ export class TableReader {
     }
   }
 
+  #loadSync(index: number): Uint8Array {
+    const cached = this.#cached[index]
+    if (cached !== undefined) {
+      cached.referenced = true
+      return cached.bytes
+    }
+    const offset = this.#index.offsets[index] as number
+    const bytes = new Uint8Array((this.#index.lengths[index] as number) + blockTrailerBytes)
+    const block = verifyBlock(wholeOf(bytes, this.#file.readSync(bytes, offset), this.#file, offset), this.path, offset)
+    return this.#keep(must(this.#cache, 'a reader for getSync has a cache'), index, true, block)
+  }
+
   #keep(cache: BlockCache, index: number, hot: boolean, block: Uint8Array): Uint8Array {
-    if (!this.#closed) this.#cached[index] = cache.insert(this, index, block, hot)
+    // A synchronous read may have brought it in while this one was under way.
+    if (!this.#closed && this.#cached[index] === undefined) this.#cached[index] = cache.insert(this, index, block, hot)
     return block
   }
 
@@ -250,6 +313,11 @@ function wholeOf(bytes: Uint8Array, count: number, file: File, offset: number): 
 
 async function readBlock(file: File, handle: BlockHandle): Promise<Uint8Array> {
   return verifyBlock(await readRange(file, handle.offset, handle.length + blockTrailerBytes), file.path, handle.offset)
+}
+
+function readBlockSync(file: File, handle: BlockHandle): Uint8Array {
+  const bytes = new Uint8Array(handle.length + blockTrailerBytes)
+  return verifyBlock(wholeOf(bytes, file.readSync(bytes, handle.offset), file, handle.offset), file.path, handle.offset)
 }
 
 function decodeIndex(block: Uint8Array, path: string, footer: { readonly index: BlockHandle; readonly filter: BlockHandle }): TableIndex {

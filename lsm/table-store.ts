@@ -31,6 +31,16 @@ export class TableStore {
     return this.#readers.get(table.file) ?? this.#opening.get(table.file) ?? this.#open(table)
   }
 
+  /** `reader` at once, however long the disk takes. */
+  readerSync(table: TableMetadata): TableReader {
+    const { file } = table
+    const open = this.#readers.get(file)
+    if (open !== undefined) return open
+    const reader = TableReader.openSync(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table)
+    this.#readers.set(file, reader)
+    return reader
+  }
+
   /** For sources: bound once. */
   readonly open = (table: TableMetadata): MaybePromise<TableReader> => this.reader(table)
 
@@ -70,6 +80,12 @@ export class TableStore {
     this.#opening.set(file, opening)
     try {
       const reader = await opening
+      const opened = this.#readers.get(file)
+      if (opened !== undefined) {
+        // `readerSync` was faster.
+        await reader.close()
+        return opened
+      }
       this.#readers.set(file, reader)
       return reader
     } finally {

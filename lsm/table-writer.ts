@@ -211,7 +211,6 @@ export async function writeTable(
     let last: Uint8Array | undefined
     for await (const { key, value } of entries) {
       if (last !== undefined && compareBytes(last, key) >= 0) throw new RangeError('the keys of a table must rise')
-      if (key.length === 0) throw new RangeError('a key holds at least one byte')
       last = key
       writer.add(key, 0, key.length, value === undefined ? kindTombstone : kindValue, 0, value ?? emptyBytes, 0, value?.length ?? 0)
       if (writer.wantsFlush) await writer.flush()

@@ -148,6 +148,20 @@ export class View {
     return last === tombstone ? undefined : last
   }
 
+  /** `get` at once, however long the disk takes. Throws while an element is pending that may decide. */
+  getSync(key: Uint8Array, limit: number): Uint8Array | undefined {
+    if (this.queue.some((element) => element.isPending))
+      throw new Error('getSync while files to ingest are being opened: prepareIngest first')
+    candidates.length = 0
+    const last = this.#gather(key, limit)
+    const hash = candidates.length > 0 ? bloomHash(key, 0, key.length) : 0
+    for (const table of candidates) {
+      const found = this.#store.readerSync(table).getSync(key, hash)
+      if (found !== undefined) return found === tombstone ? undefined : found
+    }
+    return last === tombstone ? undefined : last
+  }
+
   /** The sources of an iteration, newest first. Only when no element is pending. */
   sources(range: KeyRange, limit: number, reverse: boolean): Source[] {
     const sources: Source[] = []

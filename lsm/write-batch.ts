@@ -23,7 +23,7 @@ export class WriteBatch {
     return this.#bytes
   }
 
-  /** Throws RangeError on a key of 0 or more than 64 KiB bytes, or a value of more than 256 MiB. Both are copied. */
+  /** Throws RangeError on a key of more than 64 KiB, or a value of more than 256 MiB. Both are copied. */
   put(key: Uint8Array, value: Uint8Array): this {
     if (value.length > maxValueBytes) throw new RangeError(`value of ${value.length} bytes; at most ${maxValueBytes} are allowed`)
     this.#begin(kindValue, key, value.length)
@@ -50,7 +50,7 @@ export class WriteBatch {
 
   #begin(kind: number, key: Uint8Array, valueLength: number): void {
     const length = key.length
-    if (length === 0 || length > maxKeyBytes) throw new RangeError(`key of ${length} bytes; 1 to ${maxKeyBytes} are allowed`)
+    if (length > maxKeyBytes) throw new RangeError(`key of ${length} bytes; at most ${maxKeyBytes} are allowed`)
     this.#reserve(1 + varintLength(length) + varintLength(valueLength) + length + valueLength)
     this.#buffer[this.#bytes] = kind
     let end = writeVarint(this.#buffer, this.#bytes + 1, length)

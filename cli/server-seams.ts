@@ -5,7 +5,7 @@ import { NodeFileSystem } from '../base/node-file-system.ts'
 import { type LogLevel, nodeLogger } from '../base/node-logger.ts'
 import { NodeRandom } from '../base/node-random.ts'
 import type { Seams } from '../base/seams.ts'
-import { JobLanes } from './job-lanes.ts'
+import { JobLanes } from '../lsm/job-lanes.ts'
 
 /** The seams of a server process on this machine. `fields` are in every line that it logs. */
 export function serverSeams(logLevel: LogLevel, fields: object): Seams {

@@ -55,6 +55,19 @@ export type ResolvedOptions = Required<Omit<DatabaseOptions, 'afterClose' | 'onF
 
 const MiB = 1024 * 1024
 
+/** Least and most. */
+const optionBounds = {
+  targetTableBytes: [1024, 2 ** 31],
+  blockBytes: [64, 2 ** 24],
+  bloomBitsPerKey: [1, 40],
+  level0CompactionTrigger: [1, 1000],
+  level0SlowdownTrigger: [1, 1000],
+  level0StopTrigger: [1, 1000],
+  level1Bytes: [1024, 2 ** 50],
+  levelFactor: [2, 100],
+} as const
+type BoundedOption = keyof typeof optionBounds
+
 /** Fills in defaults; throws RangeError naming the option. */
 export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
   const resolved = {
@@ -73,17 +86,7 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
     memtableBudget: options.memtableBudget ?? new MemtableBudget(options.memtableBytes ?? 64 * MiB),
     blockCache: options.blockCache ?? new BlockCache(64 * MiB),
   }
-  const bounds: [keyof typeof resolved, number, number][] = [
-    ['targetTableBytes', 1024, 2 ** 31],
-    ['blockBytes', 64, 2 ** 24],
-    ['bloomBitsPerKey', 1, 40],
-    ['level0CompactionTrigger', 1, 1000],
-    ['level0SlowdownTrigger', 1, 1000],
-    ['level0StopTrigger', 1, 1000],
-    ['level1Bytes', 1024, 2 ** 50],
-    ['levelFactor', 2, 100],
-  ]
-  for (const [name, least, most] of bounds) mustBeWithin(name, resolved[name], least, most)
+  for (const name of Object.keys(optionBounds) as BoundedOption[]) mustBeInBounds(name, resolved[name])
   if (resolved.boundaryOf !== 'none') mustBeWithin('boundaryOf.prefixBytes', resolved.boundaryOf.prefixBytes, 1, 4096)
   if (resolved.level0StopTrigger <= resolved.level0SlowdownTrigger) {
     throw new RangeError('level0StopTrigger must be above level0SlowdownTrigger')
@@ -92,7 +95,14 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
   return resolved
 }
 
-function mustBeWithin(name: string, value: unknown, least: number, most: number): void {
+/** Throws RangeError naming the option. */
+export function mustBeInBounds(name: BoundedOption, value: unknown): void {
+  const [least, most] = optionBounds[name]
+  mustBeWithin(name, value, least, most)
+}
+
+/** Throws RangeError naming the option. */
+export function mustBeWithin(name: string, value: unknown, least: number, most: number): void {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
     throw new RangeError(`${name} must be an integer from ${least} to ${most}, not ${value}`)
   }

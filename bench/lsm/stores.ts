@@ -1,10 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { ClassicLevel } from 'classic-level'
-import { silentLogger } from '../../base/logger.ts'
-import { NodeClock } from '../../base/node-clock.ts'
-import { NodeFileSystem } from '../../base/node-file-system.ts'
-import { JobLanes } from '../../cli/job-lanes.ts'
-import { BlockCache, Database, WriteBatch } from '../../lsm/index.ts'
+import { type Database, openDatabase, WriteBatch } from '../../lsm/index.ts'
 
 /** The sides, as their users would call them. */
 
@@ -46,25 +42,13 @@ const noSync = { sync: false }
 
 class OstrakaStore implements Store {
   readonly #db: Database
-  readonly #executor: JobLanes
 
-  private constructor(db: Database, executor: JobLanes) {
+  private constructor(db: Database) {
     this.#db = db
-    this.#executor = executor
   }
 
   static async open({ folder, writeBufferBytes, cacheBytes }: StoreOptions): Promise<OstrakaStore> {
-    const executor = new JobLanes()
-    const db = await Database.open({
-      fileSystem: new NodeFileSystem(),
-      clock: new NodeClock(),
-      executor,
-      logger: silentLogger,
-      folder,
-      memtableBytes: writeBufferBytes,
-      blockCache: new BlockCache(cacheBytes),
-    })
-    return new OstrakaStore(db, executor)
+    return new OstrakaStore(await openDatabase(folder, { memtableBytes: writeBufferBytes, cacheBytes }))
   }
 
   async putAll(records: readonly Record[]): Promise<void> {
@@ -111,7 +95,6 @@ class OstrakaStore implements Store {
 
   async close(): Promise<void> {
     await this.#db.close()
-    await this.#executor.close()
   }
 }
 

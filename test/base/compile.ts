@@ -13,15 +13,15 @@ export interface Compiled {
 
 /**
  * Compiles a TypeScript module and all of ours that it imports to JavaScript in a folder of its own (below node_modules, so that packages
- * are found): for tests that start threads or processes, which Node before 22 cannot run from TypeScript.
+ * are found), and `others`, which it starts: for tests that start threads or processes, which Node before 22 cannot run from TypeScript.
  */
-export function compile(entry: URL): Compiled {
+export function compile(entry: URL, ...others: readonly URL[]): Compiled {
   const cache = path.join(root, 'node_modules', '.cache')
   mkdirSync(cache, { recursive: true })
   const target = mkdtempSync(path.join(cache, 'ostraka-test-'))
   writeFileSync(path.join(target, 'package.json'), '{"type":"module"}')
   const done = new Set<string>()
-  const todo = [fileURLToPath(entry)]
+  const todo = [entry, ...others].map((module) => fileURLToPath(module))
   for (let source = todo.pop(); source !== undefined; source = todo.pop()) {
     if (done.has(source)) continue
     done.add(source)

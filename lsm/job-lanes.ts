@@ -1,8 +1,8 @@
 import type { Executor } from '../base/executor.ts'
 import { NodeExecutor } from '../base/node-executor.ts'
-import { flushJobName } from '../lsm/jobs.ts'
+import { flushJobName } from './jobs.ts'
 
-const entry = new URL('../lsm/worker.js', import.meta.url)
+const entry = new URL('./worker.js', import.meta.url)
 /** The main thread goes first: a compaction at its own priority halves hot reads. */
 const BACKGROUND_NICENESS = 10
 

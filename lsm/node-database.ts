@@ -1,0 +1,145 @@
+import { joinPath, makeFolderDurably } from '../base/file-system.ts'
+import { type Logger, silentLogger } from '../base/logger.ts'
+import { NodeClock } from '../base/node-clock.ts'
+import { NodeFileSystem } from '../base/node-file-system.ts'
+import { type FolderLock, lockFolder } from '../base/node-folder-lock.ts'
+import { BlockCache } from './block-cache.ts'
+import { Database } from './database.ts'
+import { JobLanes } from './job-lanes.ts'
+import type { Abortable } from './kind.ts'
+import { MemtableBudget } from './memtable-budget.ts'
+import { mustBeInBounds, mustBeWithin } from './options.ts'
+import { currentName } from './table-metadata.ts'
+
+/** Of `openDatabase`; what is undefined has its default. `signal`: aborts the opening, nothing else. */
+export interface OpenOptions extends Abortable {
+  /** Default true. False: DatabaseMissingError where there is none. */
+  readonly createIfMissing?: boolean | undefined
+  /** Default false. True: DatabaseExistsError where there is one. */
+  readonly errorIfExists?: boolean | undefined
+  /** Size at which a memtable is flushed, 1 KiB to 2 GiB; default 64 MiB. Up to three of them are held. */
+  readonly memtableBytes?: number | undefined
+  /** Of blocks that were read; default 64 MiB, 0: none. */
+  readonly cacheBytes?: number | undefined
+  /** Payload at which a data block ends, 64 bytes to 16 MiB; default 4 KiB. */
+  readonly blockBytes?: number | undefined
+  /** 1 to 40; default 10. */
+  readonly bloomBitsPerKey?: number | undefined
+  /** Default: nothing is logged. */
+  readonly logger?: Logger | undefined
+  /** Called once, when `Database.failed` is set. */
+  readonly onFailure?: ((error: Error) => void) | undefined
+}
+
+export class DatabaseMissingError extends Error {
+  override readonly name = 'DatabaseMissingError'
+  readonly folder: string
+
+  constructor(folder: string) {
+    super(`a database in ${folder} does not exist`)
+    this.folder = folder
+  }
+}
+
+export class DatabaseExistsError extends Error {
+  override readonly name = 'DatabaseExistsError'
+  readonly folder: string
+
+  constructor(folder: string) {
+    super(`a database in ${folder} exists already`)
+    this.folder = folder
+  }
+}
+
+const MiB = 1024 * 1024
+const maxCacheBytes = 2 ** 40
+
+/**
+ * The database of `folder`, with a WAL, on the machine's files, with two worker threads for flush and compaction (started by their first job)
+ * and a block cache of its own. The folder is this database's alone until `close`, which also ends the threads.
+ *
+ * Throws TypeError or RangeError naming the option, FolderLockedError naming the process that has the folder, DatabaseMissingError,
+ * DatabaseExistsError, CorruptionError, the signal's reason, or the system's error.
+ */
+export async function openDatabase(folder: string, options: OpenOptions = {}): Promise<Database> {
+  check(folder, options)
+  const { signal } = options
+  const budget = new MemtableBudget(options.memtableBytes ?? 64 * MiB)
+  signal?.throwIfAborted()
+  const fileSystem = new NodeFileSystem()
+  const exists = () => fileSystem.exists(joinPath(folder, currentName))
+  if (options.createIfMissing === false && !(await exists())) throw new DatabaseMissingError(folder)
+  await makeFolderDurably(fileSystem, folder)
+  const lock = await lockFolder(folder)
+  const lanes = new JobLanes()
+  let database: Database
+  try {
+    signal?.throwIfAborted()
+    if (options.errorIfExists === true && (await exists())) throw new DatabaseExistsError(folder)
+    database = await Database.open({
+      fileSystem,
+      executor: lanes,
+      clock: new NodeClock(),
+      logger: options.logger ?? silentLogger,
+      folder,
+      memtableBudget: budget,
+      blockCache: new BlockCache(options.cacheBytes ?? 64 * MiB),
+      ...(options.blockBytes === undefined ? {} : { blockBytes: options.blockBytes }),
+      ...(options.bloomBitsPerKey === undefined ? {} : { bloomBitsPerKey: options.bloomBitsPerKey }),
+      ...(options.onFailure === undefined ? {} : { onFailure: options.onFailure }),
+      afterClose: () => giveBack(lanes, lock),
+    })
+  } catch (error) {
+    await giveBack(lanes, lock)
+    throw error
+  }
+  if (signal?.aborted) {
+    await database.close()
+    throw signal.reason
+  }
+  return database
+}
+
+async function giveBack(lanes: JobLanes, lock: FolderLock): Promise<void> {
+  try {
+    await lanes.close()
+  } finally {
+    await lock.release()
+  }
+}
+
+const checks: { readonly [Name in keyof OpenOptions]-?: (value: unknown) => void } = {
+  createIfMissing: (value) => mustBeA('boolean', 'createIfMissing', value),
+  errorIfExists: (value) => mustBeA('boolean', 'errorIfExists', value),
+  // In bounds or not: its budget says.
+  memtableBytes: (value) => mustBeA('number', 'memtableBytes', value),
+  cacheBytes: (value) => {
+    mustBeA('number', 'cacheBytes', value)
+    mustBeWithin('cacheBytes', value, 0, maxCacheBytes)
+  },
+  blockBytes: (value) => {
+    mustBeA('number', 'blockBytes', value)
+    mustBeInBounds('blockBytes', value)
+  },
+  bloomBitsPerKey: (value) => {
+    mustBeA('number', 'bloomBitsPerKey', value)
+    mustBeInBounds('bloomBitsPerKey', value)
+  },
+  logger: (value) => mustBeA('object', 'logger', value),
+  onFailure: (value) => mustBeA('function', 'onFailure', value),
+  signal: (value) => {
+    if (!(value instanceof AbortSignal)) throw new TypeError('signal must be an AbortSignal')
+  },
+}
+
+function check(folder: unknown, options: object): void {
+  if (typeof folder !== 'string' || folder === '') throw new TypeError('folder must be a string that is not empty')
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(checks, name)) throw new TypeError(`there is no option '${name}'`)
+    if (value !== undefined) checks[name as keyof OpenOptions](value)
+  }
+}
+
+function mustBeA(type: 'boolean' | 'number' | 'object' | 'function', name: string, value: unknown): void {
+  if (typeof value !== type || value === null) throw new TypeError(`${name} must be a ${type}`)
+}

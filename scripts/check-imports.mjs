@@ -10,12 +10,13 @@ import { cruise } from 'dependency-cruiser'
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 process.chdir(root)
 
-const everything = ['base', 'proto', 'raft', 'lsm', 'controller', 'shardserver', 'client', 'testing', 'cli', 'bench', 'examples']
+const everything = ['base', 'proto', 'raft', 'lsm', 'level', 'controller', 'shardserver', 'client', 'testing', 'cli', 'bench', 'examples']
 const mayImport = {
   base: [],
   proto: ['base'],
   raft: ['base', 'proto'],
   lsm: ['base'],
+  level: ['base', 'lsm'],
   controller: ['base', 'proto', 'raft', 'lsm'],
   shardserver: ['base', 'proto', 'raft', 'lsm'],
   client: ['base', 'proto'],

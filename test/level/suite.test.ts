@@ -1,0 +1,31 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { afterAll, expect, it } from 'vitest'
+import { compile } from '../base/compile.ts'
+
+const compiled = compile(new URL('./suite.ts', import.meta.url), new URL('../../lsm/worker.ts', import.meta.url))
+afterAll(() => compiled.remove())
+
+/** Assertions of the suite at its release 3.1: fewer were not all of it. */
+const leastAssertions = 5000
+
+it("OstrakaLevel passes abstract-level's own suite", { timeout: 180_000 }, async () => {
+  const { code, output } = await run(fileURLToPath(compiled.url))
+  const count = (what: string) => Number(new RegExp(`^# ${what} +(\\d+)$`, 'm').exec(output)?.[1] ?? 0)
+  console.log(`abstract-level's suite: ${count('pass')} of ${count('tests')} passed, ${count('fail')} failed`)
+  // Each with what it found, up to the next line of TAP.
+  const failures = output.match(/^(?:not ok|Bail out!).*(?:\n +.*)*/gm) ?? []
+  expect(failures.slice(0, 10).join('\n')).toBe('')
+  expect({ code, failed: count('fail'), passed: count('pass') }).toEqual({ code: 0, failed: 0, passed: count('tests') })
+  expect(count('tests')).toBeGreaterThan(leastAssertions)
+  expect(output).toMatch(new RegExp(`^1\\.\\.${count('tests')}$`, 'm'))
+})
+
+/** Standard error follows standard output: a process that dies says why there. */
+function run(file: string): Promise<{ code: unknown; output: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [file], { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : (error.code ?? error.signal), output: `${stdout}\n${stderr}` })
+    })
+  })
+}

@@ -1,0 +1,17 @@
+/** abstract-level's own suite over OstrakaLevel, as TAP: `suite.test.ts` starts it as a process of its own. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import suite from 'abstract-level/test/index.js'
+import test from 'tape'
+import { OstrakaLevel, type OstrakaLevelOptions } from '../../level/index.ts'
+
+const parent = mkdtempSync(path.join(os.tmpdir(), 'ostraka-level-'))
+let databases = 0
+
+suite({
+  test,
+  factory: (options?: OstrakaLevelOptions<string, string>) => new OstrakaLevel(path.join(parent, String(databases++)), options),
+})
+
+process.on('exit', () => rmSync(parent, { recursive: true, force: true }))

@@ -63,7 +63,8 @@ export class LogPipeline {
     return this.#alone(async () => {
       const operations = await choose()
       if (operations === undefined) return this.#rotateAnd(work)
-      if (operations.length === 0) return
+      // With `sync` also where nothing is left to delete: what emptied the range may not be durable yet.
+      if (operations.length === 0 && !sync) return
       await this.#writeGroup([{ operations, sync }])
       if (sync && this.#items.length === 0) await this.#log.mark()
     })

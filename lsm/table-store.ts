@@ -74,23 +74,24 @@ export class TableStore {
     while (this.#removals.size > 0) await Promise.all(this.#removals)
   }
 
-  async #open(table: TableMetadata): Promise<TableReader> {
+  #open(table: TableMetadata): Promise<TableReader> {
     const { file } = table
-    const opening = TableReader.open(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table)
+    const opening = this.#openUnlessOpen(table).finally(() => this.#opening.delete(file))
     this.#opening.set(file, opening)
-    try {
-      const reader = await opening
-      const opened = this.#readers.get(file)
-      if (opened !== undefined) {
-        // `readerSync` was faster.
-        await reader.close()
-        return opened
-      }
+    return opening
+  }
+
+  async #openUnlessOpen(table: TableMetadata): Promise<TableReader> {
+    const { file } = table
+    const reader = await TableReader.open(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table)
+    const open = this.#readers.get(file)
+    if (open === undefined) {
       this.#readers.set(file, reader)
       return reader
-    } finally {
-      this.#opening.delete(file)
     }
+    // `readerSync` was faster.
+    await reader.close()
+    return open
   }
 
   #track(removal: Promise<void>): void {

@@ -33,6 +33,38 @@ describe('several ranges', () => {
     }))
 })
 
+describe('an iterator with a prefix', () => {
+  it('gives the keys that begin with it, of those within the bounds, in both directions', () =>
+    onSimulator(async (environment) => {
+      const db = await openDatabase(environment)
+      const keys = ['', 'a', 'a\u0000', 'ab', 'a\u00ff', 'a\u00ff\u00ff', 'b', '\u00ff', '\u00ff\u00ff', '\u00ff\u00ffz'].map((key) =>
+        Buffer.from(key, 'latin1'),
+      )
+      for (const key of keys) await db.write(new WriteBatch().put(key, key))
+      const prefixes = ['', 'a', 'a\u00ff', 'c', '\u00ff', '\u00ff\u00ff'].map((key) => Buffer.from(key, 'latin1'))
+      let found = 0
+      for (const prefix of prefixes) {
+        for (const lower of [undefined, ...keys]) {
+          for (const upper of [undefined, ...keys]) {
+            const isWithin = (key: Buffer) => (!lower || key.compare(lower) >= 0) && (!upper || key.compare(upper) < 0)
+            const wanted = keys
+              .filter((key) => isWithin(key) && key.subarray(0, prefix.length).equals(prefix))
+              .map((key) => key.toString('hex'))
+            for (const reverse of [false, true]) {
+              const given: string[] = []
+              const range = { prefix, reverse, ...(lower && { lower }), ...(upper && { upper }) }
+              for await (const { key } of db.iterate(range)) given.push(Buffer.from(key).toString('hex'))
+              expect(reverse ? given.reverse() : given, JSON.stringify(range)).toEqual(wanted)
+              found += given.length
+            }
+          }
+        }
+      }
+      expect(found).toBeGreaterThan(500)
+      await db.close()
+    }))
+})
+
 describe('the size of a range', () => {
   it('is about that of its records in files, and nothing once they are excised', () =>
     onNode(async (environment) => {

@@ -1,4 +1,4 @@
-/** What README shows is what works: its commands, its program, the package that is published, `ostraka/testing`. */
+/** What README shows is what works: its commands, its program, those of the storage engine's, the package that is published, `ostraka/testing`. */
 import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -11,9 +11,9 @@ import { root, Up } from './up.ts'
 const execute = promisify(execFile)
 const readme = await readFile(join(root, 'README.md'), 'utf8')
 
-/** The fenced blocks of one language ('' for none) in README. */
-function blocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1] ?? '')
+/** The fenced blocks of one language ('' for none). */
+function blocks(language: string, text = readme): string[] {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map((match) => match[1] ?? '')
 }
 
 let folder: string
@@ -52,6 +52,14 @@ describe("README's program", () => {
       ].join('\n'),
     )
     expect(stdout).toBe('user:17 Ada Lovelace\nafter: {"name":"Ada"} 1\n')
+  })
+})
+
+describe("The storage engine's programs", () => {
+  it('run as they stand, and print what they say', async () => {
+    const programs = blocks('ts', await readFile(join(root, 'lsm/README.md'), 'utf8'))
+    const outputs = await Promise.all(programs.map((program, i) => runProgram(`lsm-${i}.js`, program)))
+    expect(outputs).toEqual(['1815 undefined\nuser:ada 1815\n', "{ born: 1815 } undefined [ 'ada' ]\n"])
   })
 })
 

@@ -32,9 +32,12 @@ describe('openDatabase', () => {
     await db.settle()
     expect(db.stats().flushes).toBeGreaterThan(0)
     await db.close()
-    await using again = await openDatabase(folder)
+    const again = await openDatabase(folder)
     expect(await getText(again, 'k499')).toBe('v1999'.repeat(10))
     expect(await scan(again)).toHaveLength(500)
+    // What `await using` calls.
+    await again[Symbol.asyncDispose]()
+    await (await openDatabase(folder)).close()
   })
 
   it('has the folder for itself until it is closed', async () => {

@@ -1,4 +1,14 @@
-import { type AbstractBatchOptions, type AbstractDatabaseOptions, AbstractLevel, type AbstractOpenOptions } from 'abstract-level'
+import {
+  type AbstractBatchOperation,
+  type AbstractBatchOptions,
+  type AbstractChainedBatch,
+  type AbstractClearOptions,
+  type AbstractDatabaseOptions,
+  type AbstractDelOptions,
+  AbstractLevel,
+  type AbstractOpenOptions,
+  type AbstractPutOptions,
+} from 'abstract-level'
 import { type Database, type OpenOptions, openDatabase, WriteBatch } from '../lsm/index.ts'
 import { NotOpenError } from './errors.ts'
 import { LevelBatch, type WriteOptions } from './level-batch.ts'
@@ -40,7 +50,24 @@ const manifest = {
 /** A `clear` with a limit or a snapshot deletes so many records at once. */
 const clearRecords = 1000
 
+/** The options that the methods take beside abstract-level's. */
+export interface OstrakaLevel<KDefault, VDefault> {
+  put(key: KDefault, value: VDefault): Promise<void>
+  put<K = KDefault, V = VDefault>(key: K, value: V, options: AbstractPutOptions<K, V> & WriteOptions): Promise<void>
+  del(key: KDefault): Promise<void>
+  del<K = KDefault>(key: K, options: AbstractDelOptions<K> & WriteOptions): Promise<void>
+  batch(operations: AbstractBatchOperation<this, KDefault, VDefault>[]): Promise<void>
+  batch<K = KDefault, V = VDefault>(
+    operations: AbstractBatchOperation<this, K, V>[],
+    options: AbstractBatchOptions<K, V> & WriteOptions,
+  ): Promise<void>
+  batch(): AbstractChainedBatch<this, KDefault, VDefault>
+  clear(): Promise<void>
+  clear<K = KDefault>(options: AbstractClearOptions<K> & WriteOptions): Promise<void>
+}
+
 /** The storage engine behind the interface of abstract-level 3: in the place of classic-level, memory-level and others of that family. */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: abstract-level implements these methods, and its types leave no room for options
 export class OstrakaLevel<KDefault = string, VDefault = string> extends AbstractLevel<Uint8Array, KDefault, VDefault> {
   readonly location: string
   #engine: Database | undefined

@@ -20,7 +20,7 @@ describe('OstrakaLevel', () => {
   it('finds again what was written, by each encoding', async () => {
     const db = new OstrakaLevel<string, unknown>(folder, { valueEncoding: 'json' })
     await db.put('a', { b: 1 })
-    await db.put('c', Buffer.from([0, 255]), { valueEncoding: 'buffer', sync: true } as object)
+    await db.put('c', Buffer.from([0, 255]), { valueEncoding: 'buffer', sync: true })
     await db.sublevel('s').put('d', 'e')
     await db.close()
     await db.open()
@@ -76,7 +76,10 @@ describe('OstrakaLevel', () => {
       expect(await db.keys({ limit: 4 }).all()).toEqual(['00000', '00001', '00004', '00005'])
       await db.clear({ reverse: true, limit: count - 5 })
       expect(await db.keys().all()).toEqual(['00000', '00001', '00004'])
-      await db.clear()
+      await db.del('00004', { sync: true })
+      await db.batch([{ type: 'del', key: '00000' }], { sync: true })
+      expect(await db.keys().all()).toEqual(['00001'])
+      await db.clear({ sync: true })
       expect(await db.keys().all()).toEqual([])
     }
     await fill(2500)

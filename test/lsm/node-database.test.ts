@@ -40,6 +40,17 @@ describe('openDatabase', () => {
     await (await openDatabase(folder)).close()
   })
 
+  it.runIf(process.platform === 'linux')('ends its threads when it is closed', async () => {
+    const threads = async () => (await readdir('/proc/self/task')).length
+    const before = await threads()
+    const db = await openDatabase(folder)
+    await db.write(new WriteBatch().put(bytes('a'), bytes('1')))
+    await db.flush()
+    expect(await threads()).toBeGreaterThan(before)
+    await db.close()
+    expect(await threads()).toBeLessThanOrEqual(before)
+  })
+
   it('has the folder for itself until it is closed', async () => {
     const db = await openDatabase(folder)
     const refused = openDatabase(folder)

@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
 import { compile } from '../base/compile.ts'
@@ -10,7 +13,7 @@ afterAll(() => compiled.remove())
 const leastAssertions = 5000
 
 it("OstrakaLevel passes abstract-level's own suite", { timeout: 180_000 }, async () => {
-  const { code, output } = await run(fileURLToPath(compiled.url))
+  const { code, output, leftBehind } = await run(fileURLToPath(compiled.url))
   const count = (what: string) => Number(new RegExp(`^# ${what} +(\\d+)$`, 'm').exec(output)?.[1] ?? 0)
   console.log(`abstract-level's suite: ${count('pass')} of ${count('tests')} passed, ${count('fail')} failed`)
   // Each with what it found, up to the next line of TAP.
@@ -18,14 +21,22 @@ it("OstrakaLevel passes abstract-level's own suite", { timeout: 180_000 }, async
   expect(failures.slice(0, 10).join('\n')).toBe('')
   expect({ code, failed: count('fail'), passed: count('pass') }).toEqual({ code: 0, failed: 0, passed: count('tests') })
   expect(count('tests')).toBeGreaterThan(leastAssertions)
+  expect(leftBehind).toEqual([])
   expect(output).toMatch(new RegExp(`^1\\.\\.${count('tests')}$`, 'm'))
 })
 
 /** Standard error follows standard output: a process that dies says why there. */
-function run(file: string): Promise<{ code: unknown; output: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [file], { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : (error.code ?? error.signal), output: `${stdout}\n${stderr}` })
+async function run(file: string): Promise<{ code: unknown; output: string; leftBehind: string[] }> {
+  const temporary = await mkdtemp(path.join(os.tmpdir(), 'ostraka-level-'))
+  const env = { ...process.env, TMPDIR: temporary }
+  try {
+    return await new Promise((resolve, reject) => {
+      execFile(process.execPath, [file], { env, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+        const code = error === null ? 0 : (error.code ?? error.signal)
+        readdir(temporary).then((leftBehind) => resolve({ code, output: `${stdout}\n${stderr}`, leftBehind }), reject)
+      })
     })
-  })
+  } finally {
+    await rm(temporary, { recursive: true, force: true })
+  }
 }

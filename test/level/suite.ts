@@ -7,11 +7,11 @@ import test from 'tape'
 import { OstrakaLevel, type OstrakaLevelOptions } from '../../level/index.ts'
 
 const parent = mkdtempSync(path.join(os.tmpdir(), 'ostraka-level-'))
+// Before tape's own, which ends the process.
+process.on('exit', () => rmSync(parent, { recursive: true, force: true }))
 let databases = 0
 
 suite({
   test,
   factory: (options?: OstrakaLevelOptions<string, string>) => new OstrakaLevel(path.join(parent, String(databases++)), options),
 })
-
-process.on('exit', () => rmSync(parent, { recursive: true, force: true }))

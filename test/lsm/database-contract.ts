@@ -1,13 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { SeededRandom } from '../../base/random.ts'
-import { BlockCache, type Database, type DatabaseOptions, type Snapshot, WriteBatch, writeTable } from '../../lsm/index.ts'
+import { WriteBatch, writeTable } from '../../lsm/index.ts'
 import { describeIngest, describeSealing, drained, type InDatabase, put, type RunIn, remove } from './database-contract-queue.ts'
-import { type Environment, openDatabase, smallOptions } from './environment.ts'
-import { bytes, drain, getText, type Model, recordsOf, scan, text } from './model.ts'
-import { modelAfter, Performer, randomKey, randomOperation, randomRange } from './random-operations.ts'
+import { openDatabase } from './environment.ts'
+import { bytes, drain, getText, recordsOf, scan, text } from './model.ts'
 
-/** What every database must do, on whatever file system `runIn` gives. */
-export function describeDatabase(name: string, runIn: RunIn, options: { readonly modelSeeds: number; readonly modelSteps: number }): void {
+/** What every database must do, on whatever file system `runIn` gives. Random histories beside a model: `metamorphic/`. */
+export function describeDatabase(name: string, runIn: RunIn): void {
   for (const wal of [true, false]) {
     describe(`a database ${wal ? 'with' : 'without'} a WAL on ${name}`, () => {
       const inDatabase: InDatabase = (test, more = {}) =>
@@ -299,64 +297,6 @@ export function describeDatabase(name: string, runIn: RunIn, options: { readonly
 
       if (!wal) describeSealing(inDatabase, runIn)
       describeIngest(wal, inDatabase)
-
-      for (let seed = 1; seed <= options.modelSeeds; seed++) {
-        it(`agrees with a model through random operations (seed ${seed})`, () =>
-          runIn((environment) => runModel(environment, { wal, seed, steps: options.modelSteps })))
-      }
     })
   }
-}
-
-/** A random history beside a model, with snapshots, reopening, and every option that changes how, not what. */
-async function runModel(environment: Environment, { wal, seed, steps }: { wal: boolean; seed: number; steps: number }): Promise<void> {
-  const random = new SeededRandom(seed * 2 + (wal ? 1 : 0))
-  const options: Partial<DatabaseOptions> = {
-    wal,
-    memtableBytes: 1024 * (1 + random.below(8)),
-    blockBytes: 64 + random.below(1000),
-    boundaryOf: random.below(2) === 0 ? 'none' : { prefixBytes: 1 + random.below(2) },
-    blockCache: new BlockCache(random.below(3) * 2000),
-    targetTableBytes: smallOptions.targetTableBytes * (1 + random.below(3)),
-  }
-  let performer = new Performer(await openDatabase(environment, options), environment, wal)
-  let model: Model = new Map()
-  let snapshots: { snapshot: Snapshot; model: Model }[] = []
-  const check = async (db: Database) => {
-    const { lower, upper } = randomRange(random)
-    const reverse = random.below(2) === 0
-    expect(await scan(db, lower, upper, reverse)).toEqual(recordsOf(model, lower, upper, reverse))
-    const key = randomKey(random)
-    expect(await getText(db, key)).toBe(model.get(key))
-    for (const { snapshot, model: old } of snapshots) {
-      expect(await scan(db, lower, upper, reverse, snapshot)).toEqual(recordsOf(old, lower, upper, reverse))
-      expect(await getText(db, key, snapshot)).toBe(old.get(key))
-    }
-  }
-  for (let step = 1; step <= steps; step++) {
-    const { db } = performer
-    const operation = randomOperation(random, step)
-    const done = performer.perform(operation, step, model)
-    model = modelAfter(model, operation, performer.checkpoint)
-    // Without a WAL what was done is seen before it is durable; a restore and an ingest first have files to see to.
-    const immediate = !wal && (operation.kind === 'write' || operation.kind === 'flush' || operation.kind === 'excise')
-    if (!immediate || random.below(3) === 0) await done
-    else done.catch(() => undefined)
-    if (!wal && db.wantsSeal) void db.seal(bytes(String(step)))
-    if (random.below(20) === 0) snapshots.push({ snapshot: db.snapshot(), model })
-    if (random.below(4) === 0) await check(db)
-    if (random.below(60) === 0) {
-      for (const { snapshot } of snapshots) snapshot.release()
-      snapshots = []
-      if (!wal) await db.seal(bytes(String(step)))
-      await db.close()
-      performer = new Performer(await openDatabase(environment, options), environment, wal)
-      if (!wal) expect(text(performer.db.durableMark ?? new Uint8Array(0))).toBe(String(step))
-      expect(await scan(performer.db)).toEqual(recordsOf(model))
-    }
-  }
-  for (const { snapshot } of snapshots) snapshot.release()
-  expect(await scan(performer.db)).toEqual(recordsOf(model))
-  if (!wal) await performer.db.seal(bytes('end'))
-  await performer.db.close()
 }

@@ -9,7 +9,8 @@ export type Operation =
   | { readonly kind: 'flush' }
   | { readonly kind: 'compact'; readonly lower: string | undefined; readonly upper: string | undefined }
   | { readonly kind: 'excise'; readonly lower: string | undefined; readonly upper: string | undefined }
-  | { readonly kind: 'ingest'; readonly changes: readonly Change[] }
+  /** The changes, in order of keys, in `files` tables. */
+  | { readonly kind: 'ingest'; readonly changes: readonly Change[]; readonly files: number }
   /** Makes a checkpoint. */
   | { readonly kind: 'checkpoint' }
   /** Puts [lower, upper) back to what the last checkpoint held, in one edit: excise and ingest of its tables, clipped, at their levels. */
@@ -50,7 +51,8 @@ export function randomOperation(random: SeededRandom, serial: number): Operation
       const change = randomChange(random, serial)
       changes.set(change.key, change)
     }
-    return { kind: 'ingest', changes: [...changes.values()].sort((a, b) => (a.key < b.key ? -1 : 1)) }
+    const sorted = [...changes.values()].sort((a, b) => (a.key < b.key ? -1 : 1))
+    return { kind: 'ingest', changes: sorted, files: 1 + random.below(Math.min(3, sorted.length)) }
   }
   if (draw < 96) return { kind: 'checkpoint' }
   const [lower, upper] = [randomKey(random), randomKey(random)].sort() as [string, string]
@@ -77,7 +79,8 @@ export function modelAfter(model: Model, operation: Operation, checkpoint: Check
 
 /** Does operations to a database, under marks that count them where it has no WAL. */
 export class Performer {
-  readonly db: Database
+  /** May be another one of the same folder, opened again. */
+  db: Database
   readonly #environment: Environment
   readonly #wal: boolean
   checkpoint: Checkpoint | undefined
@@ -109,13 +112,18 @@ export class Performer {
       case 'excise':
         return db.excise(optional(operation.lower), optional(operation.upper), mark)
       case 'ingest': {
-        const path = `${this.#environment.folder}/ingest-${index}.sst`
         const entries = operation.changes.map(({ key, value }) => ({
           key: bytes(key),
           value: value === undefined ? undefined : bytes(value),
         }))
-        await writeTable(this.#environment.fileSystem, path, entries)
-        return db.ingest([{ path }], mark)
+        const files: { path: string }[] = []
+        for (let i = 0; i < operation.files; i++) {
+          const path = `${this.#environment.folder}/ingest-${index}-${i}.sst`
+          const [from, to] = [i, i + 1].map((part) => Math.floor((part * entries.length) / operation.files))
+          await writeTable(this.#environment.fileSystem, path, entries.slice(from, to))
+          files.push({ path })
+        }
+        return db.ingest(files, mark)
       }
       case 'checkpoint': {
         // Without a WAL a checkpoint holds what is durable.

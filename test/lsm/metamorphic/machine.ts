@@ -1,0 +1,116 @@
+import type { Timer } from '../../../base/clock.ts'
+import type { Executor } from '../../../base/executor.ts'
+import { InlineExecutor } from '../../../base/inline-executor.ts'
+import { MemoryFileSystem } from '../../../base/memory-file-system.ts'
+import { NodeClock } from '../../../base/node-clock.ts'
+import { NodeExecutor } from '../../../base/node-executor.ts'
+import { BlockCache, lsmJobs } from '../../../lsm/index.ts'
+import { type Environment, environmentOf, onNode, openDatabase, simulate } from '../environment.ts'
+import { type History, playHistory } from './history.ts'
+import type { OptionSet } from './option-sets.ts'
+import type { Step } from './steps.ts'
+
+/**
+ * What slows writers does so by the clock: here it only lets others run. Time moves by being looked at, so that in memory a history is played
+ * the same way each time.
+ */
+class HastyClock extends NodeClock {
+  #nowMs = 0
+
+  override monotonicMs(): number {
+    this.#nowMs += 0.05
+    return this.#nowMs
+  }
+
+  override setTimer(_delayMs: number, callback: () => void): Timer {
+    let cancelled = false
+    this.soon(() => {
+      if (!cancelled) callback()
+    })
+    return {
+      cancel: () => {
+        cancelled = true
+      },
+    }
+  }
+}
+
+const neverCompacts = { level0CompactionTrigger: 1000, level0SlowdownTrigger: 999, level0StopTrigger: 1000, level1Bytes: 2 ** 40 } as const
+
+/** Plays lists of steps to databases. Keeps its threads from one to the next: to be closed. */
+export class Machine {
+  readonly #flusher: Executor
+  readonly #compactor: Executor
+
+  /** `worker`: lsm/worker.ts as JavaScript. */
+  constructor(worker: URL) {
+    this.#flusher = new NodeExecutor({ entry: worker })
+    this.#compactor = new NodeExecutor({ entry: worker })
+  }
+
+  async close(): Promise<void> {
+    await this.#flusher.close()
+    await this.#compactor.close()
+  }
+
+  /** `seed`: of the simulator, for the sets that run there. */
+  async play(steps: readonly Step[], set: OptionSet, seed: number): Promise<History> {
+    if (set.where === 'memory') return inMemory((environment) => this.#playIn(steps, set, environment))
+    if (set.where === 'simulator') {
+      const { world, process } = simulate(seed)
+      return world.settle(this.#playIn(steps, set, environmentOf(process)), 100_000_000)
+    }
+    let history: History = []
+    await onNode(async (environment) => {
+      history = await this.#playIn(steps, set, { ...environment, clock: new HastyClock() })
+    })
+    return history
+  }
+
+  #playIn(steps: readonly Step[], set: OptionSet, environment: Environment): Promise<History> {
+    const { wal, options, cacheBytes, wrapExecutor = (executor: Executor) => executor } = set
+    const executor = wrapExecutor(set.where === 'threads' ? this.#flusher : environment.executor)
+    return playHistory(steps, environment, {
+      wal,
+      sync: set.sync,
+      open: (folder, isCheckpoint) =>
+        openDatabase(
+          { ...environment, executor },
+          {
+            ...wholly(options),
+            wal,
+            folder,
+            compactionExecutor: set.where === 'threads' ? wrapExecutor(this.#compactor) : executor,
+            blockCache: new BlockCache(cacheBytes ?? 64 * 1024 * 1024),
+            ...(isCheckpoint ? neverCompacts : {}),
+          },
+        ),
+    })
+  }
+}
+
+/** The database's own defaults where a set does not say: not those of `openDatabase`. */
+function wholly(options: OptionSet['options']): OptionSet['options'] {
+  const MiB = 1024 * 1024
+  return {
+    memtableBytes: 64 * MiB,
+    targetTableBytes: 16 * MiB,
+    blockBytes: 4096,
+    level0CompactionTrigger: 4,
+    level1Bytes: 64 * MiB,
+    levelFactor: 10,
+    ...options,
+  }
+}
+
+async function inMemory(play: (environment: Environment) => Promise<History>): Promise<History> {
+  const fileSystem = new MemoryFileSystem()
+  await fileSystem.makeFolder('data')
+  const clock = new HastyClock()
+  const executor = new InlineExecutor(lsmJobs, { fileSystem, clock })
+  try {
+    return await play({ fileSystem, executor, clock, folder: 'data' })
+  } finally {
+    await executor.close()
+  }
+}

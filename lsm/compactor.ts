@@ -64,29 +64,41 @@ export class Compactor {
 
   /**
    * Brings all that overlaps `range` down to the deepest level that holds any of it, and rewrites there what holds tombstones or was clipped.
-   * Once `signal` is aborted no further step begins.
+   * Once `signal` is aborted no further step begins. Rejects where it finds no room; with `space` that is no failure of the database.
    */
   async compactRange(range: KeyRange, signal?: AbortSignal): Promise<void> {
-    const isOver = () => this.#isOver() || signal?.aborted === true
+    let withoutRoom: unknown
     await this.#inTurn(async () => {
-      const engine = this.#engine
-      for (let level = 0; level < levelCount - 1; level++) {
-        const version = engine.view.version
-        const isDeepest = !version.levels.slice(level + 1).some((_, i) => version.overlapping(level + 1 + i, range).length > 0)
-        if (level > 0 && isDeepest) break
-        const plan = planRange(version, level, range)
-        if (plan !== undefined && !isOver()) await this.#run(plan)
-      }
-      for (let level = levelCount - 1; level > 0; level--) {
-        const tables = engine.view.version.overlapping(level, range)
-        for (const table of tables) {
-          const wants = table.tombstones > 0 || table.clipped
-          if (wants && engine.view.version.holds(table.id) && !isOver()) await this.#run(planRewrite(table))
-        }
-        if (tables.length > 0) break
+      try {
+        await this.#runRange(range, signal)
+      } catch (error) {
+        // Its outputs are gone again.
+        if (this.#engine.options.space === undefined || !isOutOfSpace(error)) throw error
+        withoutRoom = error
       }
     })
     if (this.#engine.failed !== undefined) throw this.#engine.failed
+    if (withoutRoom !== undefined) throw withoutRoom
+  }
+
+  async #runRange(range: KeyRange, signal: AbortSignal | undefined): Promise<void> {
+    const isOver = () => this.#isOver() || signal?.aborted === true
+    const engine = this.#engine
+    for (let level = 0; level < levelCount - 1; level++) {
+      const version = engine.view.version
+      const isDeepest = !version.levels.slice(level + 1).some((_, i) => version.overlapping(level + 1 + i, range).length > 0)
+      if (level > 0 && isDeepest) break
+      const plan = planRange(version, level, range)
+      if (plan !== undefined && !isOver()) await this.#run(plan)
+    }
+    for (let level = levelCount - 1; level > 0; level--) {
+      const tables = engine.view.version.overlapping(level, range)
+      for (const table of tables) {
+        const wants = table.tombstones > 0 || table.clipped
+        if (wants && engine.view.version.holds(table.id) && !isOver()) await this.#run(planRewrite(table))
+      }
+      if (tables.length > 0) break
+    }
   }
 
   /** Begins nothing more; resolves when nothing runs. */

@@ -1,39 +1,13 @@
-import type { Timer } from '../../../base/clock.ts'
 import type { Executor } from '../../../base/executor.ts'
 import { InlineExecutor } from '../../../base/inline-executor.ts'
 import { MemoryFileSystem } from '../../../base/memory-file-system.ts'
-import { NodeClock } from '../../../base/node-clock.ts'
 import { NodeExecutor } from '../../../base/node-executor.ts'
 import { BlockCache, lsmJobs } from '../../../lsm/index.ts'
 import { type Environment, environmentOf, onNode, openDatabase, simulate } from '../environment.ts'
+import { HastyClock } from '../hasty-clock.ts'
 import { type History, playHistory } from './history.ts'
 import type { OptionSet } from './option-sets.ts'
 import type { Step } from './steps.ts'
-
-/**
- * What slows writers does so by the clock: here it only lets others run. Time moves by being looked at, so that in memory a history is played
- * the same way each time.
- */
-class HastyClock extends NodeClock {
-  #nowMs = 0
-
-  override monotonicMs(): number {
-    this.#nowMs += 0.05
-    return this.#nowMs
-  }
-
-  override setTimer(_delayMs: number, callback: () => void): Timer {
-    let cancelled = false
-    this.soon(() => {
-      if (!cancelled) callback()
-    })
-    return {
-      cancel: () => {
-        cancelled = true
-      },
-    }
-  }
-}
 
 const neverCompacts = { level0CompactionTrigger: 1000, level0SlowdownTrigger: 999, level0StopTrigger: 1000, level1Bytes: 2 ** 40 } as const
 

@@ -1,0 +1,47 @@
+import type { File, FileSystem } from '../../../base/file-system.ts'
+import type { SeededRandom } from '../../../base/random.ts'
+
+/** Flips one bit in what one of the reads gives: the file itself is whole. */
+export class CorruptingFileSystem {
+  /** Reads so far that gave anything. */
+  reads = 0
+  readonly fileSystem: FileSystem
+  readonly #target: number
+  readonly #random: SeededRandom
+
+  /** `target`: the read to spoil, from 1. */
+  constructor(inner: FileSystem, target: number, random: SeededRandom) {
+    this.#target = target
+    this.#random = random
+    this.fileSystem = override(inner, { open: async (path, mode) => this.#wrap(await inner.open(path, mode)) })
+  }
+
+  #wrap(inner: File): File {
+    return override(inner, {
+      read: async (target, position) => this.#spoil(target, await inner.read(target, position)),
+      readNow: (target, position) => {
+        const count = inner.readNow(target, position)
+        return count === undefined ? undefined : this.#spoil(target, count)
+      },
+    })
+  }
+
+  #spoil(target: Uint8Array, count: number): number {
+    if (count === 0 || ++this.reads !== this.#target) return count
+    const at = this.#random.below(count)
+    target[at] = (target[at] as number) ^ (1 << this.#random.below(8))
+    return count
+  }
+}
+
+/** `inner` with some methods in the place of its own. */
+function override<T extends object>(inner: T, methods: Partial<T>): T {
+  return new Proxy(inner, {
+    get: (target, name) => {
+      const own = Reflect.get(methods, name)
+      if (own !== undefined) return own
+      const value = Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}

@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest'
+import { makeScript } from './script.ts'
+import {
+  countNoticedLies,
+  sweepErrors,
+  sweepFullDisk,
+  sweepFullDiskWaitedFor,
+  sweepOpenLimit,
+  sweepPowerLoss,
+  sweepRecoveryErrors,
+  sweepRecoveryPowerLoss,
+} from './sweeps.ts'
+import { describeTally, type Tally } from './tally.ts'
+
+/** Every k, and more seeds: `npm run faults`. */
+function tell(tally: Tally): void {
+  expect(tally.points).toBeGreaterThan(0)
+  console.log(`lsm ${describeTally(tally)}`)
+}
+
+describe.each([
+  [true, 11],
+  [false, 12],
+])('a history with WAL: %s (seed %i)', (wal, seed) => {
+  const script = makeScript(seed, wal)
+
+  it('holds all kinds of operation', () => {
+    expect(new Set(script.operations.map((operation) => operation.kind)).size).toBe(7)
+  })
+
+  it('survives a power loss at its file operations', async () => tell(await sweepPowerLoss(script, { stride: 2, first: 0 })))
+
+  it('gives no wrong value after an error at its file operations', async () => {
+    const tally = await sweepErrors(script, { stride: 3, first: 1 })
+    expect(tally.failedOpenly).toBeGreaterThan(tally.points / 2)
+    tell(tally)
+  })
+
+  it('survives that no more files can be opened', async () => tell(await sweepOpenLimit(script, { stride: 17, first: 3 })))
+
+  it('survives a disk that is full', async () => tell(await sweepFullDisk(script, { stride: 17, first: 5 })))
+
+  it('survives power losses during the recovery', async () => tell(await sweepRecoveryPowerLoss(script, { stride: 2, first: 0 }, 2)))
+
+  it('survives an error during the recovery', async () => tell(await sweepRecoveryErrors(script, { stride: 1, first: 0 }, 2)))
+
+  if (!wal) {
+    it('comes to its end where a full disk is waited for', async () => tell(await sweepFullDiskWaitedFor(script, { stride: 17, first: 7 })))
+  }
+})
+
+it('the sweep itself finds a disk whose syncs do nothing', async () => {
+  expect(await countNoticedLies(makeScript(11, true))).toBeGreaterThan(3)
+})

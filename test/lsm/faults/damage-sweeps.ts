@@ -54,7 +54,7 @@ export async function sweepFlippedReads(wal: boolean, dose: Dose, seed: number):
       const spoiled = new CorruptingFileSystem(files, k, new SeededRandom(seed * 1_000_000 + k))
       const outcome = await readEverything(spoiled.fileSystem, wal, records)
       isOver = spoiled.reads < k
-      assert((await readEverything(files, wal, records)) === 'without effect', 'the files are whole')
+      assert((await readEverything(files, wal, records)) === 'without harm', 'the files are whole')
       return isOver ? 'nothing injected' : outcome
     })
   }
@@ -75,10 +75,10 @@ async function readEverything(
   fileSystem: ConstructorParameters<typeof InlineExecutor>[1]['fileSystem'],
   wal: boolean,
   records: readonly string[],
-): Promise<'failed openly' | 'without effect'> {
+): Promise<'failed openly' | 'without harm'> {
   const clock = new HastyClock()
   const executor = new InlineExecutor(lsmJobs, { fileSystem, clock })
-  let outcome: 'failed openly' | 'without effect' = 'without effect'
+  let outcome: 'failed openly' | 'without harm' = 'without harm'
   const judged = async (found: Promise<readonly string[]>, expected: readonly string[]) => {
     const answer = await found.catch((error: Error) => error)
     if (judgeDamaged(answer, expected, undefined) === 'failed openly') outcome = 'failed openly'

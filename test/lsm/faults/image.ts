@@ -80,12 +80,12 @@ export function judgeDamaged(
   found: readonly string[] | Error,
   expected: readonly string[],
   path: string | undefined,
-): 'failed openly' | 'without effect' {
+): 'failed openly' | 'without harm' {
   if (found instanceof Error) {
     assert(found instanceof CorruptionError, `damage is told as such: ${found.stack}`)
     assert(path === undefined || found.file === path, `damage is told of ${path}: ${found.message}`)
     return 'failed openly'
   }
   assert(JSON.stringify(found) === JSON.stringify(expected), `no wrong value: found ${found}, expected ${expected}`)
-  return 'without effect'
+  return 'without harm'
 }

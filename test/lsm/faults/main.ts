@@ -80,7 +80,7 @@ async function main(options: Options): Promise<number> {
     }
   }
   const seconds = (performance.now() - start) / 1000
-  console.log(`${points} injection points, ${failed} sweeps with a wrong value or a loss; ${seconds.toFixed(0)} s`)
+  console.log(`${points} injection points, ${failed} wrong values or losses; ${seconds.toFixed(0)} s`)
   console.log(`${sweeps.length - failed} passed, ${failed} failed`)
   return failed === 0 ? 0 : 1
 }

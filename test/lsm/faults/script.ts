@@ -22,13 +22,15 @@ export interface Progress {
   /** The last operation begun. */
   begun: number
   checkpoint: { at: Checkpoint; content: Model } | undefined
+  /** `close` was called. */
+  closing: boolean
   done: boolean
   error: Error | undefined
   db: Database | undefined
 }
 
 export function newProgress(): Progress {
-  return { durable: 0, begun: 0, checkpoint: undefined, done: false, error: undefined, db: undefined }
+  return { durable: 0, begun: 0, checkpoint: undefined, closing: false, done: false, error: undefined, db: undefined }
 }
 
 const steps = 32
@@ -88,6 +90,7 @@ export async function play(script: Script, process: SimProcess, progress: Progre
     } else await done
   }
   await Promise.all(pending)
+  progress.closing = true
   await db.close()
   progress.done = true
 }

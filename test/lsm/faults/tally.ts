@@ -5,16 +5,16 @@ export interface Tally {
   points: number
   /** At these the database, or the operation, failed with an error that says so. */
   failedOpenly: number
-  /** At these all went on as if nothing had been. */
-  withoutEffect: number
+  /** At these all went on, or came back, as if nothing had been. */
+  withoutHarm: number
 }
 
 export function newTally(name: string): Tally {
-  return { name, points: 0, failedOpenly: 0, withoutEffect: 0 }
+  return { name, points: 0, failedOpenly: 0, withoutHarm: 0 }
 }
 
 /** How the database took what was injected; where all came to its end before that, it is no point. */
-export type Outcome = 'failed openly' | 'without effect' | 'nothing injected'
+export type Outcome = 'failed openly' | 'without harm' | 'nothing injected'
 
 /** Runs one point; an error names the point, so that it is found again. */
 export async function tryPoint(tally: Tally, point: string, run: () => Promise<Outcome>): Promise<void> {
@@ -23,14 +23,14 @@ export async function tryPoint(tally: Tally, point: string, run: () => Promise<O
     if (outcome === 'nothing injected') return
     tally.points++
     if (outcome === 'failed openly') tally.failedOpenly++
-    else tally.withoutEffect++
+    else tally.withoutHarm++
   } catch (error) {
     throw new Error(`${tally.name}, ${point}: ${error instanceof Error ? error.message : error}`, { cause: error })
   }
 }
 
-export function describeTally({ name, points, failedOpenly, withoutEffect }: Tally): string {
-  return `${name}: ${points} injection points, ${failedOpenly} failed openly, ${withoutEffect} without effect, 0 wrong values, 0 lost`
+export function describeTally({ name, points, failedOpenly, withoutHarm }: Tally): string {
+  return `${name}: ${points} injection points, ${failedOpenly} failed openly, ${withoutHarm} without harm, 0 wrong values, 0 lost`
 }
 
 /** How much of it: each `stride`-th point, from `first` on. */

@@ -23,6 +23,7 @@ export class CorruptingFileSystem {
         const count = inner.readNow(target, position)
         return count === undefined ? undefined : this.#spoil(target, count)
       },
+      readSync: (target, position) => this.#spoil(target, inner.readSync(target, position)),
     })
   }
 

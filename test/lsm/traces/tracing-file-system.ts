@@ -44,6 +44,10 @@ export class TracingFileSystem implements FileSystem {
     return new TracingFile(file, this.#tell)
   }
 
+  openSync(path: string): File {
+    return this.#inner.openSync(path)
+  }
+
   async rename(from: string, to: string): Promise<void> {
     await this.#inner.rename(from, to)
     this.#tell({ kind: 'rename', path: from, to })
@@ -104,6 +108,10 @@ class TracingFile implements File {
 
   readNow(target: Uint8Array, position: number): number | undefined {
     return this.#inner.readNow(target, position)
+  }
+
+  readSync(target: Uint8Array, position: number): number {
+    return this.#inner.readSync(target, position)
   }
 
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {

@@ -8,11 +8,14 @@ export class CorruptionError extends Error {
   override readonly name: string = 'CorruptionError'
   readonly file: string
   readonly offset: number | undefined
+  /** The message without the place. */
+  readonly what: string
 
   constructor(file: string, offset: number | undefined, what: string) {
     super(`${file}${offset === undefined ? '' : ` at offset ${offset}`}: ${what}`)
     this.file = file
     this.offset = offset
+    this.what = what
   }
 }
 

@@ -63,21 +63,49 @@ export function scanRecords(bytes: Uint8Array, options: { file: string; salt: nu
   const offsets: number[] = []
   let durable = options.durable ?? 0
   let offset = 0
-  while (isRecord(bytes, offset, options.salt)) {
-    const length = readU32(bytes, offset + 8)
-    durable = Math.max(durable, readU64(bytes, offset + 16))
-    if (length > 0) {
-      payloads.push(bytes.subarray(offset + recordHeaderBytes, offset + recordHeaderBytes + length))
+  for (let record = recordAt(bytes, 0, options.salt); record !== undefined; record = recordAt(bytes, offset, options.salt)) {
+    durable = Math.max(durable, record.syncedUpTo)
+    if (record.payload.length > 0) {
+      payloads.push(record.payload)
       offsets.push(offset)
     }
-    offset += framedLength(length)
+    offset = record.end
   }
   // What follows the first bad byte may still be a record that knows more of the durable end.
-  for (let later = offset + 8; later + recordHeaderBytes <= bytes.length; later += 8) {
-    if (isHeader(bytes, later, options.salt)) durable = Math.max(durable, readU64(bytes, later + 16))
+  for (let at = nextRecordOffset(bytes, offset + 8, options.salt); at !== undefined; at = nextRecordOffset(bytes, at + 8, options.salt)) {
+    durable = Math.max(durable, syncedUpToAt(bytes, at))
   }
   if (offset < durable) throw new CorruptionError(options.file, offset, `damaged record before the durable end at ${durable}`)
   return { payloads, offsets, end: offset }
+}
+
+export interface FramedRecord {
+  readonly offset: number
+  /** Offset behind it, padding included. */
+  readonly end: number
+  readonly syncedUpTo: number
+  /** A view; empty where the record only carries `syncedUpTo`. */
+  readonly payload: Uint8Array
+}
+
+/** The record that begins at `offset`, undefined where none does or it is not whole. */
+export function recordAt(bytes: Uint8Array, offset: number, salt: number): FramedRecord | undefined {
+  if (!isRecord(bytes, offset, salt)) return undefined
+  const length = readU32(bytes, offset + 8)
+  const start = offset + recordHeaderBytes
+  const payload = bytes.subarray(start, start + length)
+  return { offset, end: offset + framedLength(length), syncedUpTo: readU64(bytes, offset + 16), payload }
+}
+
+/** The first offset from `from` (a multiple of 8) on at which a record begins, be its payload whole or not; undefined: none does. */
+export function nextRecordOffset(bytes: Uint8Array, from: number, salt: number): number | undefined {
+  for (let offset = from; offset + recordHeaderBytes <= bytes.length; offset += 8) if (isHeader(bytes, offset, salt)) return offset
+  return undefined
+}
+
+/** The `syncedUpTo` of the header at `offset`, which `nextRecordOffset` has found. */
+export function syncedUpToAt(bytes: Uint8Array, offset: number): number {
+  return readU64(bytes, offset + 16)
 }
 
 /** A file of one record, to be written whole with `replaceFile`. */

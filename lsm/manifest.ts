@@ -8,7 +8,7 @@ import { currentName, manifestName } from './table-metadata.ts'
 import { applyEdit, type DurableState, decodeEdit, emptyState, encodeEdit, type VersionEdit, wholeState } from './version-edit.ts'
 
 /** Set apart from the log's records: a number goes with the salt. */
-const manifestSalt = 0x4d414e49
+export const manifestSalt = 0x4d414e49
 const rollFactor = 4
 const rollBytes = 1024 * 1024
 
@@ -172,7 +172,8 @@ export async function writeManifest(
   return { writer }
 }
 
-function decodeCurrent(payload: Uint8Array, path: string): number {
+/** The number of the manifest that CURRENT names: its content is `payload`. */
+export function decodeCurrent(payload: Uint8Array, path: string): number {
   try {
     return new ByteReader(payload).varint()
   } catch {

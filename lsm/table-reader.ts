@@ -353,7 +353,8 @@ function decodeIndex(block: Uint8Array, path: string, footer: { readonly index: 
   }
 }
 
-function decodeProperties(block: Uint8Array, path: string, offset: number): Map<string, Uint8Array> {
+/** The properties of a table, whose block is `block`. */
+export function decodeProperties(block: Uint8Array, path: string, offset: number): Map<string, Uint8Array> {
   const properties = new Map<string, Uint8Array>()
   try {
     const reader = new ByteReader(block)

@@ -13,7 +13,7 @@ import { logName } from './table-metadata.ts'
  *     2 batches  sequence u64 │ length u32 │ operations (`WriteBatch`), again and again
  *     3 end      nothing: all before is durable and whole; the next log begins only after it
  */
-const logSalt = 0x574c4f47
+export const logSalt = 0x574c4f47
 
 const typeStart = 1
 const typeBatches = 2

@@ -74,7 +74,8 @@ async function inspectOnce(fileSystem: FileSystem, folder: string): Promise<Data
       files.push({ name, kind, ...(number === undefined ? {} : { number }), status, bytes })
     }
   }
-  for (const name of live ?? []) {
+  // Of a damaged manifest only the beginning is known: what it names there may have been dropped since.
+  for (const name of manifest?.ending === 'damaged' ? [] : (live ?? [])) {
     if (files.some((file) => file.name === name)) continue
     files.push({ name, kind: 'table', number: Number.parseInt(name, 10), status: 'missing' })
     damages.push({ file: joinPath(folder, name), what: 'missing, though the manifest names it' })

@@ -82,7 +82,8 @@ async function verifyTables(fileSystem: FileSystem, inspection: DatabaseInspecti
 /** Logs that count: each whole, in a chain, and only the newest that holds anything without an end. */
 async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection, options: VerifyOptions): Promise<Verified> {
   const { folder, manifest, files } = inspection
-  const first = manifest?.state.logNumber ?? 0
+  // Where the manifest cannot tell which logs count, none is missed.
+  const first = manifest === undefined || manifest.ending === 'damaged' ? Number.POSITIVE_INFINITY : manifest.state.logNumber
   const result = { files: 0, bytes: 0, count: 0 }
   const numbers = files.filter(({ kind, status }) => kind === 'log' && status !== 'orphaned').map(({ number }) => number ?? 0)
   let unfinished: { readonly path: string; readonly end: number } | undefined

@@ -1,4 +1,5 @@
 import os from 'node:os'
+import type { FileSystem } from '../base/file-system.ts'
 import type { LogLevel } from '../base/node-logger.ts'
 import type { Seams } from '../base/seams.ts'
 import type { pb } from '../proto/messages.ts'
@@ -40,6 +41,11 @@ export class NodeWorld implements World {
   ): Promise<pb.v1.TransferLeaderReply> {
     const { transferLeader } = await import('./cluster-calls.ts')
     return await transferLeader(address, request, timeoutMs)
+  }
+
+  async fileSystem(): Promise<FileSystem> {
+    const { NodeFileSystem } = await import('../base/node-file-system.ts')
+    return new NodeFileSystem()
   }
 
   async seams(logLevel: string, fields: object): Promise<Seams> {

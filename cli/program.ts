@@ -6,10 +6,12 @@ import { exitCode, oneLine, usageError } from './exit-code.ts'
 import { addExplain } from './explain.ts'
 import { addExport } from './export.ts'
 import { addImport } from './import.ts'
+import { addInspect } from './inspect.ts'
 import { Registry, reportFailure } from './invocation.ts'
 import { addReads } from './reads.ts'
 import { addController, addServer } from './server.ts'
 import { addUp } from './up.ts'
+import { addVerify } from './verify.ts'
 import type { World } from './world.ts'
 import { addWrites } from './writes.ts'
 
@@ -61,6 +63,8 @@ function makeProgram(world: World, registry: Registry): Command {
   addExport(program, registry)
   addExplain(program, registry)
   addBench(program, registry)
+  addInspect(program, registry)
+  addVerify(program, registry)
   return program
 }
 

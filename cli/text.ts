@@ -47,6 +47,12 @@ export function valueJson(value: Uint8Array): { value: string; encoding?: 'base6
   return text === undefined ? { value: base64(value), encoding: 'base64' } : { value: text }
 }
 
+/** Bytes under a name of their own: `{ lower: 'a' }`, or `{ lower: '/w==', lowerEncoding: 'base64' }`. */
+export function bytesJson(name: string, bytes: Uint8Array): Record<string, string> {
+  const text = textOf(bytes)
+  return text === undefined ? { [name]: base64(bytes), [`${name}Encoding`]: 'base64' } : { [name]: text }
+}
+
 /** A key is 1 byte to 4 KiB. */
 export function checkKey(key: string): string {
   const length = Buffer.byteLength(key)

@@ -1,4 +1,5 @@
 import type { Readable, Writable } from 'node:stream'
+import type { FileSystem } from '../base/file-system.ts'
 import type { Seams } from '../base/seams.ts'
 import type {
   Bytes,
@@ -72,6 +73,8 @@ export interface World {
   nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply>
   /** Asks the process at `address` to hand the leadership of a group over. Rejects with an OstrakaError. */
   transferLeader(address: string, request: pb.v1.TransferLeaderRequest.$Properties, timeoutMs: number): Promise<pb.v1.TransferLeaderReply>
+  /** The files of this machine, for tools that need no server. */
+  fileSystem(): Promise<FileSystem>
   /** The seams of a server process. */
   seams(logLevel: string, fields: object): Promise<Seams>
   /** What this process still does must not take the processor from others; it goes on slowly where they leave nothing. Best effort. */

@@ -82,14 +82,15 @@ export class TableInspection {
     }
   }
 
-  /** The entries of data block `number`, whose bytes are `raw`, up to the first that cannot be read, which is reported. */
-  *entries(number: number, raw: Uint8Array): Generator<TableEntryView> {
+  /** The entries of data block `number`, whose bytes are `raw`, `most` of them, or up to the first that cannot be read, which is reported. */
+  *entries(number: number, raw: Uint8Array, most = Number.POSITIVE_INFINITY): Generator<TableEntryView> {
+    if (most === 0) return
     const offset = this.index?.[number]?.offset ?? 0
     try {
       const block = verifyBlock(raw, this.path, offset)
       const cursor = new BlockCursor()
       cursor.open(block, this.path, offset)
-      while (cursor.advance()) {
+      for (let count = 0; count < most && cursor.advance(); count++) {
         checkKind(cursor.kind, this.path, offset)
         yield {
           key: cursor.key.subarray(0, cursor.keyLength),

@@ -24,7 +24,7 @@ export interface RetiredReplica extends HeldReplica {
 }
 
 /** What the identity file holds: one framed record of JSON. */
-interface Identity {
+export interface Identity {
   /** 2: some replica is retired, which a release that knows format 1 alone would start again. */
   readonly format: 1 | 2
   readonly role: 'controller' | 'server'
@@ -41,7 +41,7 @@ interface Identity {
   readonly retired?: readonly RetiredReplica[]
 }
 
-const fileName = 'identity'
+export const identityName = 'identity'
 const nonceBytes = 16
 
 /**
@@ -75,7 +75,7 @@ export class DataDirectory {
     id: string,
   ): Promise<DataDirectory> {
     await makeFolderDurably(fileSystem, folder)
-    const path = joinPath(folder, fileName)
+    const path = joinPath(folder, identityName)
     if (await fileSystem.exists(path)) {
       const identity = decodeIdentity(path, await readFile(fileSystem, path))
       if (identity.role !== role || identity.id !== id) {
@@ -236,7 +236,7 @@ export class DataDirectory {
     const identity: Identity = retired.length > 0 ? { ...rest, format: 2, retired } : { ...rest, format: 1 }
     this.#identity = identity
     this.#clusterId = fromHex(identity.clusterId)
-    const path = joinPath(this.folder, fileName)
+    const path = joinPath(this.folder, identityName)
     this.#saving = this.#saving.then(() => replaceFile(this.#fileSystem, path, encodeRecordFile(utf8(JSON.stringify(identity)))))
     return this.#saving
   }
@@ -248,7 +248,8 @@ function replicaOfFolder(name: string): HeldReplica | undefined {
   return found === null ? undefined : { group: found[1] ?? '', replica: Number(found[2]) }
 }
 
-function decodeIdentity(path: string, bytes: Uint8Array): Identity {
+/** What the identity file at `path` holds, whose content is `bytes`. CorruptionError where that is none. */
+export function decodeIdentity(path: string, bytes: Uint8Array): Identity {
   const payload = decodeRecordFile(bytes, path)
   const identity = JSON.parse(utf8Text(payload)) as Identity
   if (identity.format !== 1 && identity.format !== 2)

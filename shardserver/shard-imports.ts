@@ -15,7 +15,7 @@ import type { MigrationFilesOptions } from './shard-exports.ts'
 import type { HeldImport } from './shard-migrations.ts'
 
 /** Written last, when the files are verified: with it they are held. */
-const heldName = 'HELD'
+export const heldName = 'HELD'
 const sliceMs = 2
 
 interface Held {

@@ -1,4 +1,5 @@
 import { PassThrough, Readable } from 'node:stream'
+import type { FileSystem } from '../../base/file-system.ts'
 import { InlineExecutor } from '../../base/inline-executor.ts'
 import { silentLogger } from '../../base/logger.ts'
 import { NodeClock } from '../../base/node-clock.ts'
@@ -251,6 +252,13 @@ export class FakeWorld implements World {
     const refusal = this.transferRefusals.shift()
     if (refusal !== undefined) throw refusal
     return new pb.v1.TransferLeaderReply({ leader: request.node ?? '' })
+  }
+
+  /** The real one, where not set otherwise. */
+  files: FileSystem = new NodeFileSystem()
+
+  async fileSystem(): Promise<FileSystem> {
+    return this.files
   }
 
   async seams(): Promise<Seams> {

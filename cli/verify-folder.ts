@@ -81,7 +81,7 @@ async function tell(invocation: Invocation, folder: string, checked: readonly Ch
       String(store.files),
       byteText(store.bytes),
       store.entries === undefined ? '' : String(store.entries),
-      store.damages === 0 ? 'whole' : `${store.damages} damages`,
+      store.damages === 0 ? 'whole' : store.damages === 1 ? '1 damage' : `${store.damages} damages`,
     ])
     invocation.print(undefined, await drawTable(['folder', 'what', 'files', 'bytes', 'entries', 'state'], rows))
     if (damages.length > 0) {

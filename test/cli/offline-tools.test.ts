@@ -30,6 +30,10 @@ async function makeWorld(): Promise<{ world: FakeWorld; files: MemoryFileSystem 
       throw error
     },
   })
+  const entry = (index: number) => ({ index, term: 1, kind: 0, data: Buffer.from(`entry ${index}`) })
+  for (const index of [1, 2]) {
+    await new Promise<void>((resolve) => log.group({ uid: 'g1@1', replica: 1 }).append([entry(index)], undefined, resolve))
+  }
   await log.close()
   await files.makeFolder('n1/groups/g1@1.1')
   const db = await openDatabase({ fileSystem: files, executor, clock, folder: 'n1/groups/g1@1.1' })
@@ -73,7 +77,7 @@ describe('verify', () => {
       folder: 'n1',
       whole: true,
       damages: [],
-      stores: [{ kind: 'data' }, { kind: 'database', folder }, { kind: 'log' }],
+      stores: [{ kind: 'data' }, { kind: 'database', folder }, { kind: 'log', files: 1 }],
     })
     const people = await world.run('verify', 'n1/')
     expect(people.stdout.toString()).toMatch(/whole: \d+ files/)
@@ -101,6 +105,14 @@ describe('verify', () => {
     expect((await world.run('verify', 'n1', '--json')).json()).toMatchObject({ damages: [{ file: 'n1/identity', offset: 0 }] })
     await flip(files, 'n1/identity', 40)
     expect((await world.run('verify', 'n1')).code).toBe(0)
+    const segment = 'n1/log/0000000000000001.log'
+    const position = Buffer.from(await readFile(files, segment)).indexOf('entry 1')
+    await flip(files, segment, position)
+    const { damages } = (await world.run('verify', 'n1', '--json')).json() as { damages: object[] }
+    expect(damages).toMatchObject([{ file: segment, what: 'damaged record body (group 1) (replica 1 of g1@1)' }])
+    const inspected = await world.run('inspect', segment)
+    expect(inspected.stdout.toString()).toMatch(/name, group 1 \(g1@1, replica 1\)/)
+    expect(inspected.stdout.toString()).toContain('damaged record body (group 1)')
   })
 
   it('of what is none of ours, or not there: 2', async () => {

@@ -50,7 +50,8 @@ export async function inspectDatabase(fileSystem: FileSystem, folder: string): P
 export async function hasChanged(fileSystem: FileSystem, { folder, manifest }: DatabaseInspection): Promise<boolean> {
   try {
     const number = await readCurrent(fileSystem, folder)
-    if (manifest === undefined || number !== manifest.number) return manifest !== undefined
+    if (manifest === undefined) return await fileSystem.exists(joinPath(folder, manifestName(number)))
+    if (number !== manifest.number) return true
     const now = await inspectManifest(fileSystem, joinPath(folder, manifestName(number)), number)
     return now.end !== manifest.end
   } catch {

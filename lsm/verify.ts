@@ -93,7 +93,11 @@ async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection
     const log = await orGone(fileSystem, inspection, joinPath(folder, logName(number)), options, (path) =>
       inspectLog(fileSystem, path, number),
     )
-    if (log === undefined) continue
+    if (log === undefined) {
+      previous = number
+      unfinished = undefined
+      continue
+    }
     const path = joinPath(folder, logName(number))
     result.files++
     result.bytes += log.bytes
@@ -104,7 +108,8 @@ async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection
     if (content.length === 0) continue
     if (unfinished !== undefined) options.onDamage({ file: unfinished.path, offset: unfinished.end, what: 'the log ends too early' })
     for (const record of content) {
-      if (record.type === 'start' && record.previous >= first && record.previous !== previous) {
+      const isGap = record.type === 'start' && record.previous >= first && record.previous !== previous
+      if (isGap && !(await hasChanged(fileSystem, inspection))) {
         options.onDamage({ file: path, offset: 0, what: `log ${record.previous}, which comes before it, is missing` })
       }
       if (record.type !== 'batches') continue

@@ -135,6 +135,36 @@ describe.each([true, false])('verifyDatabase, with WAL: %s', (wal) => {
       expect((await verify(fileSystem)).damages).toEqual([])
     }))
 
+  it('finds no damage in a database that flushes and compacts meanwhile', () =>
+    inMemory(async (environment) => {
+      const db = await openDatabase(environment, { wal })
+      let verified = 0
+      let state = 'writing'
+      const verifyAgainAndAgain = async () => {
+        while (state === 'writing') {
+          const { damages } = await verify(environment.fileSystem)
+          expect(damages).toEqual([])
+          verified++
+          // Over memory a verification takes no turn of the event loop: the database needs some.
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+      }
+      const verifying = verifyAgainAndAgain()
+      try {
+        for (let i = 0; i < 1500; i++) {
+          await db.write(new WriteBatch().put(bytes(`key${(i * 37) % 200}`), bytes('v'.repeat(60))))
+          if (i % 50 === 49) await (wal ? db.flush() : db.seal(bytes(`mark${i}`)))
+        }
+        await db.settle()
+      } finally {
+        state = 'done'
+      }
+      await verifying
+      await db.close()
+      expect(verified).toBeGreaterThan(5)
+      expect((await verify(environment.fileSystem)).damages).toEqual([])
+    }))
+
   it('reports a flip of any byte, with the file it lies in; a torn tail only where nothing had to be durable', async () => {
     const seed = 11
     const random = new SeededRandom(seed)

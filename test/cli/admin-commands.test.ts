@@ -191,7 +191,7 @@ describe('help', () => {
     const names = [...help.matchAll(/^ {2}([a-z]+)(?= )/gm)]
       .map((match) => match[1] ?? '')
       .filter((name) => name !== 'help' && name !== 'admin')
-    expect(names).toHaveLength(14)
+    expect(names).toHaveLength(16)
     for (const words of [
       ...names.map((name) => [name]),
       ...[

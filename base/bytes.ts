@@ -42,6 +42,32 @@ export function copyBytes(bytes: Uint8Array): Uint8Array {
   return copy
 }
 
+const smallCopyBytes = 4096
+const copySlabBytes = 16 * 1024
+let copySlab = new ArrayBuffer(0)
+let copySlabEnd = 0
+
+/**
+ * A copy of bytes[start, end) in ordinary (not shared) memory. Small ones lie side by side in slabs of 16 KiB, as those of `Buffer.from` do: an
+ * ArrayBuffer for each takes five times as long. So its `buffer` is not to be transferred, and one that is kept keeps its slab.
+ */
+export function copyRange(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const length = end - start
+  let copy: Uint8Array
+  if (length > smallCopyBytes) copy = new Uint8Array(length)
+  else {
+    if (copySlabEnd + length > copySlab.byteLength) {
+      copySlab = new ArrayBuffer(copySlabBytes)
+      copySlabEnd = 0
+    }
+    copy = new Uint8Array(copySlab, copySlabEnd, length)
+    // Each begins at a multiple of 8.
+    copySlabEnd += (length + 7) & ~7
+  }
+  copy.set(bytes.subarray(start, end))
+  return copy
+}
+
 export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
   let length = 0
   for (const part of parts) length += part.length
@@ -101,6 +127,22 @@ export function writeU32(bytes: Uint8Array, offset: number, value: number): void
   bytes[offset + 1] = value >>> 8
   bytes[offset + 2] = value >>> 16
   bytes[offset + 3] = value >>> 24
+}
+
+/** Four bytes from `start` on, big-endian and sign-flipped, so that int32 order is byte order; bytes at or behind `end` count as zero. */
+export function int32Prefix(bytes: Uint8Array, start: number, end: number): number {
+  if (start + 4 <= end) {
+    return (
+      (((bytes[start] as number) << 24) |
+        ((bytes[start + 1] as number) << 16) |
+        ((bytes[start + 2] as number) << 8) |
+        (bytes[start + 3] as number)) ^
+      0x80000000
+    )
+  }
+  let value = 0
+  for (let i = 0; i < 4; i++) value = (value << 8) | (start + i < end ? (bytes[start + i] as number) : 0)
+  return value ^ 0x80000000
 }
 
 /** A little-endian 64-bit number; one above 2^53 - 1 comes back as NaN, which no check of a length or offset lets pass. */

@@ -5,6 +5,11 @@ import { ReadPace } from './read-pace.ts'
 
 /** Reads up to here may wait for the next turn of this thread instead of one in the pool, where such reads are fast. */
 const smallBytes = 64 * 1024
+/**
+ * A read from the disk brings so much of the file around it into the page cache, as that of a mapped file would: a disk takes little longer for
+ * it, and a cold file is warm after one read of each of these pieces.
+ */
+const aroundBytes = 32 * 1024
 const FLAGS = { read: 'r', write: 'r+', create: 'wx+' } as const
 
 /** One promise per operation over Node's callback functions: `fs.promises` costs several and an object per handle. */
@@ -32,9 +37,10 @@ class NodeFile implements File {
 
   read(target: Uint8Array, position: number): Promise<number> {
     return this.#start('read', (descriptor, resolve, reject) => {
-      if (target.length > smallBytes || !this.#pace.isSpent) return readThroughPool(descriptor, target, position, resolve, reject)
+      const isSmall = target.length <= smallBytes
+      if (!isSmall || !this.#pace.isSpent) return readThroughPool(descriptor, target, position, isSmall, resolve, reject)
       void this.#pace.nextTurn().then(() => {
-        if (!this.#pace.mayRead()) return readThroughPool(descriptor, target, position, resolve, reject)
+        if (!this.#pace.mayRead()) return readThroughPool(descriptor, target, position, true, resolve, reject)
         try {
           resolve(this.#readAtOnce(descriptor, target, position))
         } catch (error) {
@@ -113,7 +119,7 @@ class NodeFile implements File {
       if (count === 0) break
       filled += count
     }
-    this.#pace.took((performance.now() - startMs) * 1000)
+    this.#pace.took(startMs, performance.now(), filled)
     return filled
   }
 
@@ -149,7 +155,42 @@ class NodeFile implements File {
   }
 }
 
+const aroundBuffers: Uint8Array[] = []
+const aroundBuffersMax = 64
+
+/** `around`: with the piece of `aroundBytes` that begins before it. */
 function readThroughPool(
+  descriptor: number,
+  target: Uint8Array,
+  position: number,
+  around: boolean,
+  resolve: (count: number) => void,
+  reject: (error: unknown) => void,
+): void {
+  const before = position % aroundBytes
+  if (!around || before + target.length > aroundBytes) {
+    readAll(descriptor, target, position, resolve, reject)
+    return
+  }
+  const piece = aroundBuffers.pop() ?? new Uint8Array(aroundBytes)
+  const giveBack = () => {
+    if (aroundBuffers.length < aroundBuffersMax) aroundBuffers.push(piece)
+  }
+  const copyOut = (count: number) => {
+    const found = Math.max(0, Math.min(target.length, count - before))
+    target.set(piece.subarray(before, before + found))
+    giveBack()
+    resolve(found)
+  }
+  readAll(descriptor, piece, position - before, copyOut, () => {
+    giveBack()
+    // It may be the neighbourhood that cannot be read.
+    readAll(descriptor, target, position, resolve, reject)
+  })
+}
+
+/** Fills `target`, as far as the file goes. */
+function readAll(
   descriptor: number,
   target: Uint8Array,
   position: number,

@@ -16,6 +16,10 @@ export class ReadOnlyFileSystem implements FileSystem {
     return new ReadOnlyFile(await this.#under.open(path, 'read'))
   }
 
+  openSync(path: string): File {
+    return new ReadOnlyFile(this.#under.openSync(path))
+  }
+
   list(path: string): Promise<string[]> {
     return this.#under.list(path)
   }
@@ -51,6 +55,10 @@ class ReadOnlyFile implements File {
 
   readNow(target: Uint8Array, position: number): number | undefined {
     return this.#under.readNow(target, position)
+  }
+
+  readSync(target: Uint8Array, position: number): number {
+    return this.#under.readSync(target, position)
   }
 
   size(): Promise<number> {

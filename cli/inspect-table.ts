@@ -1,4 +1,5 @@
 import type { FileSystem } from '../base/file-system.ts'
+import { bloomProbes } from '../lsm/bloom.ts'
 import { compressionOf, type Damage, type IndexEntry, type TableEntryView, TableInspection } from '../lsm/index.ts'
 import { kindTombstone } from '../lsm/kind.ts'
 import { tableVersion } from '../lsm/table-format.ts'
@@ -89,7 +90,7 @@ function headJson(table: TableInspection): object {
     path: table.path,
     bytes: table.size,
     footer: footer === undefined ? null : { version: tableVersion, ...footer },
-    filter: filter === undefined ? null : { bytes: filter.length, bits: 8 * (filter.length - 1), probes: filter.at(-1) },
+    filter: filter === undefined ? null : { bytes: filter.length, bits: 8 * (filter.length - 1), probes: bloomProbes(filter) },
     properties:
       properties === undefined
         ? null
@@ -113,7 +114,7 @@ function headText(table: TableInspection): string {
   const place = (name: 'filter' | 'index' | 'properties') =>
     footer === undefined ? '' : `at ${footer[name].offset}, ${footer[name].length} bytes`
   lines.push(
-    `  filter: ${place('filter')}${filter === undefined ? ' unreadable' : `, ${8 * (filter.length - 1)} bits, ${filter.at(-1)} probes`}`,
+    `  filter: ${place('filter')}${filter === undefined ? ' unreadable' : `, ${8 * (filter.length - 1)} bits, ${bloomProbes(filter)} probes`}`,
   )
   lines.push(`  index: ${place('index')}${index === undefined ? ' unreadable' : `, ${index.length} blocks`}`)
   lines.push(`  properties: ${place('properties')}${properties === undefined ? ' unreadable' : ''}`)

@@ -1,4 +1,4 @@
-import { compareRanges, readU32, writeU32, writeVarint } from '../base/bytes.ts'
+import { compareRanges, emptyBytes, readU32, writeU32, writeVarint } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { entryTrailerBytes } from './table-format.ts'
 
@@ -108,31 +108,34 @@ export class BlockBuilder {
   }
 }
 
-/** Walks the entries of a block's payload forward. The key is assembled in `key[0, keyLength)`. */
+/** Walks the entries of a block's payload forward. The key is put together in `key[0, keyLength)`. */
 export class BlockCursor {
-  block: Uint8Array = new Uint8Array(0)
+  block: Uint8Array = emptyBytes
   valid = false
   kind = 0
   sequence = 0
   key = new Uint8Array(64)
   keyLength = 0
+  /** In `block`. */
   valueStart = 0
   valueEnd = 0
   #file = ''
   #fileOffset = 0
+  #start = 0
   #restarts = 0
   #restartCount = 0
   #next = 0
 
-  /** `file` and `fileOffset` are for errors. The cursor then stands before the first entry. */
-  open(block: Uint8Array, file: string, fileOffset: number): void {
+  /** The payload is block[start, end); `file` and `fileOffset` are for errors. The cursor then stands before the first entry. */
+  open(block: Uint8Array, start: number, end: number, file: string, fileOffset: number): void {
     this.block = block
     this.#file = file
     this.#fileOffset = fileOffset
-    this.#restartCount = block.length < 4 ? 0 : readU32(block, block.length - 4)
-    this.#restarts = block.length - 4 - 4 * this.#restartCount
-    if (this.#restartCount === 0 || this.#restarts < 0) throw this.#malformed()
-    this.#next = 0
+    this.#start = start
+    this.#restartCount = end - start < 4 ? 0 : readU32(block, end - 4)
+    this.#restarts = end - 4 - 4 * this.#restartCount
+    if (this.#restartCount === 0 || this.#restarts < start) throw this.#malformed()
+    this.#next = start
     this.keyLength = 0
     this.valid = false
   }
@@ -154,7 +157,9 @@ export class BlockCursor {
     let to = this.#restartCount - 1
     while (from < to) {
       const middle = (from + to + 1) >>> 1
-      if (this.#compareRestart(middle, bytes, start, end) < 0) from = middle
+      this.keyLength = 0
+      this.#decode(this.#restartAt(middle))
+      if (compareRanges(this.key, 0, this.keyLength, bytes, start, end) < 0) from = middle
       else to = middle - 1
     }
     this.#next = this.#restartAt(from)
@@ -166,28 +171,30 @@ export class BlockCursor {
   }
 
   #restartAt(index: number): number {
-    const offset = readU32(this.block, this.#restarts + 4 * index)
+    const offset = this.#start + readU32(this.block, this.#restarts + 4 * index)
     if (offset >= this.#restarts) throw this.#malformed()
     return offset
   }
 
-  #compareRestart(index: number, bytes: Uint8Array, start: number, end: number): number {
-    this.#decode(this.#restartAt(index), true)
-    return compareRanges(this.key, 0, this.keyLength, bytes, start, end)
-  }
-
-  #decode(offset: number, restart = false): void {
+  #decode(offset: number): void {
     const block = this.block
     let at = offset
-    const shared = this.#varint(at)
-    at = this.#end
-    const rest = this.#varint(at)
-    at = this.#end
-    const valueLength = this.#varint(at)
-    at = this.#end
+    let shared = block[at++] as number
+    let rest = block[at++] as number
+    let valueLength = block[at++] as number
+    if ((shared | rest | valueLength) >= 128) {
+      at = offset
+      shared = this.#varint(at)
+      at = this.#end
+      rest = this.#varint(at)
+      at = this.#end
+      valueLength = this.#varint(at)
+      at = this.#end
+    }
     const keyAt = at + entryTrailerBytes
     const keyLength = shared + rest
-    if ((restart ? shared !== 0 : shared > this.keyLength) || keyAt + rest + valueLength > this.#restarts) throw this.#malformed()
+    // Not the other way round: what lies outside of the block is undefined, and no number.
+    if (!(shared <= this.keyLength && keyAt + rest + valueLength <= this.#restarts)) throw this.#malformed()
     this.kind = block[at] as number
     this.sequence =
       readU32(block, at + 1) + ((block[at + 5] as number) | ((block[at + 6] as number) << 8) | ((block[at + 7] as number) << 16)) * 2 ** 32

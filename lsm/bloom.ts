@@ -1,4 +1,12 @@
-/** A Bloom filter: bits, then one byte with the number of probes. 10 bits a key and 6 probes: about 1 % false positives. */
+/**
+ * A Bloom filter: bits, then a byte that tells how they are set: the number of probes, and in its highest bit whether all probes of a key lie in
+ * one part of 64 bytes, which costs a miss or two of the processor's cache instead of one a probe. Filters are written so; those without that
+ * bit, of earlier versions, can be read. 10 bits a key and 6 probes: about 1 % false positives.
+ */
+const partBytes = 64
+const partBits = 8 * partBytes
+const inPartsFlag = 0x80
+
 export function bloomHash(bytes: Uint8Array, start: number, end: number): number {
   let hash = 0x9747b28c ^ (end - start)
   let i = start
@@ -17,23 +25,58 @@ export function bloomHash(bytes: Uint8Array, start: number, end: number): number
 
 export function buildBloom(hashes: Uint32Array, count: number, bitsPerKey: number): Uint8Array {
   const probes = Math.max(1, Math.min(30, Math.floor(bitsPerKey * 0.69)))
-  const bytes = Math.max(8, Math.ceil((count * bitsPerKey) / 8))
-  const filter = new Uint8Array(bytes + 1)
-  const bits = bytes * 8
+  const parts = Math.max(1, Math.ceil((count * bitsPerKey) / partBits))
+  const filter = new Uint8Array(parts * partBytes + 1)
   for (let i = 0; i < count; i++) {
-    let hash = hashes[i] as number
-    const step = (hash >>> 17) | (hash << 15)
+    const hash = hashes[i] as number
+    const part = partOf(hash, parts)
+    const mixed = Math.imul(hash, 0x9e3779b1)
+    const step = (mixed >>> 14) | 1
+    let bit = mixed >>> 23
     for (let probe = 0; probe < probes; probe++) {
-      const bit = (hash >>> 0) % bits
-      filter[bit >>> 3] = (filter[bit >>> 3] as number) | (1 << (bit & 7))
-      hash = (hash + step) | 0
+      const at = part + ((bit & (partBits - 1)) >>> 3)
+      filter[at] = (filter[at] as number) | (1 << (bit & 7))
+      bit += step
     }
   }
-  filter[bytes] = probes
+  filter[parts * partBytes] = probes | inPartsFlag
   return filter
 }
 
+/** Whether these bytes can be a filter at all. */
+export function isBloom(filter: Uint8Array): boolean {
+  const flags = filter.at(-1) ?? 0
+  if (filter.length < 2 || (flags & ~inPartsFlag) === 0) return false
+  return (flags & inPartsFlag) === 0 || (filter.length - 1) % partBytes === 0
+}
+
+/** How many bits a key has in the filter. */
+export function bloomProbes(filter: Uint8Array): number {
+  return (filter.at(-1) ?? 0) & ~inPartsFlag
+}
+
 export function bloomMayHold(filter: Uint8Array, keyHash: number): boolean {
+  const bytes = filter.length - 1
+  const flags = filter[bytes] as number
+  if ((flags & inPartsFlag) === 0) return mayHoldAnywhere(filter, keyHash)
+  const part = partOf(keyHash, bytes / partBytes)
+  const mixed = Math.imul(keyHash, 0x9e3779b1)
+  const step = (mixed >>> 14) | 1
+  let bit = mixed >>> 23
+  for (let probe = flags & ~inPartsFlag; probe > 0; probe--) {
+    if (((filter[part + ((bit & (partBits - 1)) >>> 3)] as number) & (1 << (bit & 7))) === 0) return false
+    bit += step
+  }
+  return true
+}
+
+/** Where the part of a key begins. */
+function partOf(hash: number, parts: number): number {
+  return Math.floor((hash * parts) / 2 ** 32) * partBytes
+}
+
+/** Of filters whose probes are spread over all of it. */
+function mayHoldAnywhere(filter: Uint8Array, keyHash: number): boolean {
   const bytes = filter.length - 1
   const bits = bytes * 8
   const probes = filter[bytes] as number

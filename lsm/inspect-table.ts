@@ -2,6 +2,7 @@ import { ByteReader, compareBytes, readU64 } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { File, FileSystem } from '../base/file-system.ts'
 import { BlockCursor } from './block.ts'
+import { isBloom } from './bloom.ts'
 import { type Damage, damageOf } from './damage.ts'
 import {
   type BlockHandle,
@@ -89,7 +90,7 @@ export class TableInspection {
     try {
       const block = verifyBlock(raw, this.path, offset)
       const cursor = new BlockCursor()
-      cursor.open(block, this.path, offset)
+      cursor.open(block, 0, block.length, this.path, offset)
       for (let count = 0; count < most && cursor.advance(); count++) {
         checkKind(cursor.kind, this.path, offset)
         yield {
@@ -139,7 +140,7 @@ async function readParts(file: File, size: number, report: (damage: Damage) => v
   if (footer === undefined) return parts
   await part(async () => {
     const filter = await readBlock(file, footer.filter, 'filter')
-    if (filter.length < 2 || filter[filter.length - 1] === 0) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
+    if (!isBloom(filter)) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
     parts.filter = filter
   })
   await part(async () => {
@@ -171,7 +172,7 @@ function decodeIndex(block: Uint8Array, path: string, footer: Footer): IndexEntr
   const { offset: at } = footer.index
   const entries: IndexEntry[] = []
   const cursor = new BlockCursor()
-  cursor.open(block, path, at)
+  cursor.open(block, 0, block.length, path, at)
   while (cursor.advance()) {
     let handle: BlockHandle
     try {

@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts'
-import { compareRanges } from '../base/bytes.ts'
+import { compareRanges, copyRange, int32Prefix } from '../base/bytes.ts'
 import { kindTombstone, tombstone } from './kind.ts'
 import { SharedMemoryPool } from './shared-memory-pool.ts'
 
@@ -187,9 +187,7 @@ export class Memtable {
       if ((this.#sequences[slot] as number) > relative) continue
       this.decode(this.#pointers[slot] as number)
       if (this.kind === kindTombstone) return tombstone
-      const value = new Uint8Array(this.valueEnd - this.keyEnd)
-      value.set(this.buffer.subarray(this.keyEnd, this.valueEnd))
-      return value
+      return copyRange(this.buffer, this.keyEnd, this.valueEnd)
     }
     return undefined
   }
@@ -289,8 +287,8 @@ export class Memtable {
     this.#keyBytes = bytes as Uint8Array<ArrayBuffer>
     this.#keyStart = start
     this.#keyEnd = end
-    this.#keyHigh = prefix(bytes, start, end)
-    this.#keyLow = prefix(bytes, start + 4, end)
+    this.#keyHigh = int32Prefix(bytes, start, end)
+    this.#keyLow = int32Prefix(bytes, start + 4, end)
   }
 
   /** Order of the key in question against the entry with these columns: negative where the entry's key is below. */
@@ -545,20 +543,4 @@ export class Memtable {
     this.#innerCount = new Uint8Array(0)
     this.buffer = new Uint8Array(0)
   }
-}
-
-/** Four key bytes, big-endian and sign-flipped, so that int32 order is byte order; bytes that the key does not have count as zero. */
-function prefix(bytes: Uint8Array, start: number, end: number): number {
-  if (start + 4 <= end) {
-    return (
-      (((bytes[start] as number) << 24) |
-        ((bytes[start + 1] as number) << 16) |
-        ((bytes[start + 2] as number) << 8) |
-        (bytes[start + 3] as number)) ^
-      0x80000000
-    )
-  }
-  let value = 0
-  for (let i = 0; i < 4; i++) value = (value << 8) | (start + i < end ? (bytes[start + i] as number) : 0)
-  return value ^ 0x80000000
 }

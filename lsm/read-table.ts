@@ -1,5 +1,6 @@
 import type { FileSystem } from '../base/file-system.ts'
 import { BlockCursor } from './block.ts'
+import { BlockLoader } from './block-loader.ts'
 import { kindTombstone } from './kind.ts'
 import { checkKind, TableReader } from './table-reader.ts'
 
@@ -15,11 +16,13 @@ export async function readTable(
 ): Promise<void> {
   const reader = await TableReader.open(fileSystem, path, undefined, undefined)
   try {
+    const loader = new BlockLoader(reader)
+    const cursor = new BlockCursor()
     for (let i = 0; i < reader.blocks; i++) {
-      const loaded = reader.load(i, false)
-      const block = loaded instanceof Promise ? await loaded : loaded
-      const cursor = new BlockCursor()
-      cursor.open(block, path, reader.blockOffset(i))
+      const loading = loader.load(i)
+      if (loading instanceof Promise) await loading
+      const { bytes: block, start, end } = loader
+      cursor.open(block, start, end, path, reader.blockOffset(i))
       while (cursor.advance()) {
         checkKind(cursor.kind, path, reader.blockOffset(i))
         const value = cursor.kind === kindTombstone ? undefined : block.subarray(cursor.valueStart, cursor.valueEnd)

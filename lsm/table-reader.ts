@@ -1,50 +1,48 @@
-import { must } from '../base/assert.ts'
-import { ByteReader, compareRanges, copyBytes, readU64, utf8Text } from '../base/bytes.ts'
+import { ByteReader, copyBytes, copyRange, emptyBytes, readU64, utf8Text } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { File, FileSystem } from '../base/file-system.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { BlockCursor } from './block.ts'
-import type { BlockCache, CachedBlock } from './block-cache.ts'
-import { bloomMayHold } from './bloom.ts'
+import { type BlockCache, notCached } from './block-cache.ts'
+import { BlockLookup } from './block-lookup.ts'
+import { bloomMayHold, isBloom } from './bloom.ts'
 import { kindTombstone, kindValue, tombstone } from './kind.ts'
 import { type BlockHandle, blockTrailerBytes, decodeFooter, type Footer, footerBytes, verifyBlock } from './table-format.ts'
+import { TableIndex } from './table-index.ts'
 import type { WrittenTable } from './table-metadata.ts'
 
-/** The index block in columns. */
-interface TableIndex {
-  readonly count: number
-  readonly offsets: Float64Array
-  readonly lengths: Uint32Array
-  /** Separator i is keys[starts[i], starts[i + 1]). */
-  readonly keys: Uint8Array
-  readonly starts: Uint32Array
+/** Who copies a block out of the cache: payload is block[start, end). */
+export interface BlockTaker {
+  take(block: Uint8Array, start: number, end: number): void
 }
 
 /** What the manifest knows of a table. */
 export type ExpectedTable = Pick<WrittenTable, 'size' | 'entries' | 'tombstones' | 'maxSequence'>
 
-const readAheadBytes = 256 * 1024
-// `get` runs to its end without a pause, so one cursor serves all.
-const cursor = new BlockCursor()
+// A lookup runs to its end without a pause, so one serves all.
+const lookup = new BlockLookup()
+/** Where a block is read that the cache does not take. */
+let scratch: Uint8Array = emptyBytes
 
 /** An open table. Index and filter stay in memory; data blocks come through the cache, or by read-ahead where there is none. */
 export class TableReader {
   readonly path: string
   readonly size: number
+  /** Where the data blocks end. */
+  readonly dataEnd: number
   readonly properties: ReadonlyMap<string, Uint8Array>
   readonly #file: File
   readonly #index: TableIndex
   readonly #filter: Uint8Array
   readonly #cache: BlockCache | undefined
-  readonly #cached: (CachedBlock | undefined)[]
+  /** By block: its id in the cache, or `notCached`. Empty without a cache. */
+  readonly #cached: Int32Array
   readonly #loading = new Map<number, Promise<Uint8Array>>()
-  #ahead: Uint8Array = new Uint8Array(0)
-  #aheadOffset = 0
   #closed = false
 
   private constructor(
     file: File,
     size: number,
+    footer: Footer,
     index: TableIndex,
     filter: Uint8Array,
     properties: ReadonlyMap<string, Uint8Array>,
@@ -52,12 +50,13 @@ export class TableReader {
   ) {
     this.path = file.path
     this.size = size
+    this.dataEnd = footer.filter.offset
     this.#file = file
     this.#index = index
     this.#filter = filter
     this.properties = properties
     this.#cache = cache
-    this.#cached = new Array(cache === undefined ? 0 : index.count).fill(undefined)
+    this.#cached = new Int32Array(cache === undefined ? 0 : index.count).fill(notCached)
   }
 
   /**
@@ -123,9 +122,10 @@ export class TableReader {
     expected: ExpectedTable | undefined,
   ): TableReader {
     const { path } = file
-    if (filter.length < 2) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
+    if (!isBloom(filter)) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
     const decoded = decodeProperties(properties, path, footer.properties.offset)
-    const reader = new TableReader(file, size, decodeIndex(index, path, footer), filter, decoded, cache)
+    const decodedIndex = TableIndex.decode(index, path, footer.index.offset, footer.filter.offset)
+    const reader = new TableReader(file, size, footer, decodedIndex, filter, decoded, cache)
     if (expected !== undefined) reader.#mustBe(expected)
     return reader
   }
@@ -149,67 +149,86 @@ export class TableReader {
   }
 
   blockOffset(index: number): number {
-    return this.#index.offsets[index] as number
+    return this.#index.offset(index)
+  }
+
+  /** Of the payload. */
+  blockLength(index: number): number {
+    return this.#index.length(index)
+  }
+
+  get isCached(): boolean {
+    return this.#cache !== undefined
   }
 
   /** The first block that may hold a key >= bytes[start, end); `blocks` where there is none. */
   findBlock(bytes: Uint8Array, start: number, end: number): number {
-    const { keys, starts, count } = this.#index
-    let from = 0
-    let to = count
-    while (from < to) {
-      const middle = (from + to) >>> 1
-      if (compareRanges(keys, starts[middle] as number, starts[middle + 1] as number, bytes, start, end) < 0) from = middle + 1
-      else to = middle
-    }
-    return from
+    return this.#index.find(bytes, start, end)
   }
 
   /** Of the data blocks that may hold keys of [lower, upper). */
   bytesBetween(lower: Uint8Array, upper: Uint8Array): number {
-    const { count, offsets, lengths } = this.#index
+    const index = this.#index
     const first = this.findBlock(lower, 0, lower.length)
-    const last = Math.min(this.findBlock(upper, 0, upper.length), count - 1)
+    const last = Math.min(this.findBlock(upper, 0, upper.length), index.count - 1)
     if (first > last) return 0
-    return (offsets[last] as number) + (lengths[last] as number) + blockTrailerBytes - (offsets[first] as number)
+    return index.offset(last) + index.length(last) + blockTrailerBytes - index.offset(first)
   }
 
   /** A copy of the newest value of `key`, `tombstone`, or undefined where the table says nothing. `hash`: its `bloomHash`. */
   get(key: Uint8Array, hash: number): MaybePromise<Uint8Array | undefined> {
     if (!bloomMayHold(this.#filter, hash)) return undefined
-    const index = this.findBlock(key, 0, key.length)
+    const index = this.#index.find(key, 0, key.length)
     if (index === this.#index.count) return undefined
-    const block = this.load(index, true)
-    return block instanceof Promise ? block.then((bytes) => this.#find(bytes, index, key)) : this.#find(block, index, key)
+    const id = this.#cached[index] ?? notCached
+    if (id !== notCached) return this.#findCached(id, index, key)
+    const block = this.load(index)
+    if (block instanceof Promise) return block.then((loaded) => this.#find(loaded, 0, loaded.length, index, key))
+    return this.#find(block, 0, block.length, index, key)
   }
 
-  /** `get` at once, however long the disk takes; not for a reader without a cache. */
+  /** `get` at once, however long the disk takes. */
   getSync(key: Uint8Array, hash: number): Uint8Array | undefined {
     if (!bloomMayHold(this.#filter, hash)) return undefined
-    const index = this.findBlock(key, 0, key.length)
-    return index === this.#index.count ? undefined : this.#find(this.#loadSync(index), index, key)
+    const index = this.#index.find(key, 0, key.length)
+    if (index === this.#index.count) return undefined
+    const id = this.#cached[index] ?? notCached
+    if (id !== notCached) return this.#findCached(id, index, key)
+    const block = this.#loadAtOnce(index, true) as Uint8Array
+    return this.#find(block, 0, block.length, index, key)
   }
 
-  /** The payload of a data block. `hot`: not part of a scan. */
-  load(index: number, hot: boolean): MaybePromise<Uint8Array> {
-    if (this.#cache === undefined) return this.#loadAhead(index)
-    const cached = this.#cached[index]
-    if (cached !== undefined) {
-      if (hot) cached.referenced = true
-      return cached.bytes
-    }
-    return this.#loading.get(index) ?? this.#loadThrough(this.#cache, index, hot)
+  /** The payload of a data block that is not in the cache, which then has it. A view: not a promise, it holds until the next block is read. */
+  load(index: number): MaybePromise<Uint8Array> {
+    return this.#loading.get(index) ?? this.#loadAtOnce(index, false) ?? this.#loadSlowly(index)
+  }
+
+  /** Hands a block that is in the cache to `taker`; whether it is. `isRead`: it counts as read again. */
+  copyCached(index: number, isRead: boolean, taker: BlockTaker): boolean {
+    const id = this.#cached[index] ?? notCached
+    if (id === notCached) return false
+    const cache = this.#cache as BlockCache
+    if (isRead) cache.touch(id)
+    taker.take(cache.buffer(id), cache.start(id), cache.end(id))
+    return true
+  }
+
+  /** Fills `target` from `offset` of the file. */
+  readRange(target: Uint8Array, offset: number): MaybePromise<void> {
+    const count = this.#file.readNow(target, offset)
+    if (count !== undefined) return mustBeWhole(target, count, this.#file, offset)
+    return this.#file.read(target, offset).then((read) => mustBeWhole(target, read, this.#file, offset))
   }
 
   evict(index: number): void {
-    this.#cached[index] = undefined
+    this.#cached[index] = notCached
   }
 
   /** Nobody reads any more. */
   async close(): Promise<void> {
     this.#closed = true
-    for (const block of this.#cached) if (block !== undefined) this.#cache?.remove(block)
-    this.#cached.fill(undefined)
+    for (const id of this.#cached) if (id !== notCached) this.#cache?.remove(id)
+    this.#cached.fill(notCached)
     await this.#file.close()
   }
 
@@ -227,71 +246,61 @@ export class TableReader {
     }
   }
 
-  #find(block: Uint8Array, index: number, key: Uint8Array): Uint8Array | undefined {
-    const offset = this.#index.offsets[index] as number
-    cursor.open(block, this.path, offset)
-    if (!cursor.seek(key, 0, key.length)) return undefined
-    if (compareRanges(cursor.key, 0, cursor.keyLength, key, 0, key.length) !== 0) return undefined
-    checkKind(cursor.kind, this.path, offset)
-    if (cursor.kind === kindTombstone) return tombstone
-    const value = new Uint8Array(cursor.valueEnd - cursor.valueStart)
-    value.set(block.subarray(cursor.valueStart, cursor.valueEnd))
-    return value
+  #findCached(id: number, index: number, key: Uint8Array): Uint8Array | undefined {
+    const cache = this.#cache as BlockCache
+    cache.touch(id)
+    return this.#find(cache.buffer(id), cache.start(id), cache.end(id), index, key)
   }
 
-  #loadThrough(cache: BlockCache, index: number, hot: boolean): MaybePromise<Uint8Array> {
-    const offset = this.#index.offsets[index] as number
-    const bytes = new Uint8Array((this.#index.lengths[index] as number) + blockTrailerBytes)
-    const count = this.#file.readNow(bytes, offset)
-    if (count !== undefined) return this.#keep(cache, index, hot, verifyBlock(wholeOf(bytes, count, this.#file, offset), this.path, offset))
-    const loading = this.#loadSlowly(cache, index, hot, bytes)
+  #find(block: Uint8Array, start: number, end: number, index: number, key: Uint8Array): Uint8Array | undefined {
+    if (!lookup.find(block, start, end, key, this.path, this.#index.offset(index))) return undefined
+    checkKind(lookup.kind, this.path, this.#index.offset(index))
+    return lookup.kind === kindTombstone ? tombstone : copyRange(block, lookup.valueStart, lookup.valueEnd)
+  }
+
+  /** `mayWait`: however long the disk takes; else undefined where it might take long. */
+  #loadAtOnce(index: number, mayWait: boolean): Uint8Array | undefined {
+    const offset = this.#index.offset(index)
+    const bytes = this.#index.length(index) + blockTrailerBytes
+    const reserved = this.#cache?.reserve(bytes)
+    const target = reserved ?? scratchOf(bytes)
+    const count = mayWait ? this.#file.readSync(target, offset) : this.#file.readNow(target, offset)
+    if (count === undefined) return undefined
+    mustBeWhole(target, count, this.#file, offset)
+    const block = verifyBlock(target, this.path, offset)
+    if (reserved !== undefined && this.#isWanted(index)) {
+      this.#cached[index] = (this.#cache as BlockCache).keep(this, index, block.length)
+    }
+    return block
+  }
+
+  #loadSlowly(index: number): Promise<Uint8Array> {
+    const loading = this.#readBlock(index)
     this.#loading.set(index, loading)
     return loading
   }
 
-  async #loadSlowly(cache: BlockCache, index: number, hot: boolean, bytes: Uint8Array): Promise<Uint8Array> {
-    const offset = this.#index.offsets[index] as number
+  /** In memory of its own: others read blocks before those who wait for it go on. */
+  async #readBlock(index: number): Promise<Uint8Array> {
+    const offset = this.#index.offset(index)
+    const bytes = new Uint8Array(this.#index.length(index) + blockTrailerBytes)
     try {
-      const count = await this.#file.read(bytes, offset)
-      return this.#keep(cache, index, hot, verifyBlock(wholeOf(bytes, count, this.#file, offset), this.path, offset))
+      mustBeWhole(bytes, await this.#file.read(bytes, offset), this.#file, offset)
+      const block = verifyBlock(bytes, this.path, offset)
+      const reserved = this.#isWanted(index) ? this.#cache?.reserve(block.length) : undefined
+      if (reserved !== undefined) {
+        reserved.set(block)
+        this.#cached[index] = (this.#cache as BlockCache).keep(this, index, block.length)
+      }
+      return block
     } finally {
       this.#loading.delete(index)
     }
   }
 
-  #loadSync(index: number): Uint8Array {
-    const cached = this.#cached[index]
-    if (cached !== undefined) {
-      cached.referenced = true
-      return cached.bytes
-    }
-    const offset = this.#index.offsets[index] as number
-    const bytes = new Uint8Array((this.#index.lengths[index] as number) + blockTrailerBytes)
-    const block = verifyBlock(wholeOf(bytes, this.#file.readSync(bytes, offset), this.#file, offset), this.path, offset)
-    return this.#keep(must(this.#cache, 'a reader for getSync has a cache'), index, true, block)
-  }
-
-  #keep(cache: BlockCache, index: number, hot: boolean, block: Uint8Array): Uint8Array {
-    // A synchronous read may have brought it in while this one was under way.
-    if (!this.#closed && this.#cached[index] === undefined) this.#cached[index] = cache.insert(this, index, block, hot)
-    return block
-  }
-
-  #loadAhead(index: number): MaybePromise<Uint8Array> {
-    const offset = this.#index.offsets[index] as number
-    const length = (this.#index.lengths[index] as number) + blockTrailerBytes
-    const start = offset - this.#aheadOffset
-    if (start >= 0 && start + length <= this.#ahead.length) {
-      return verifyBlock(this.#ahead.subarray(start, start + length), this.path, offset)
-    }
-    return this.#readAhead(offset, length)
-  }
-
-  async #readAhead(offset: number, length: number): Promise<Uint8Array> {
-    const most = Math.min(this.size - offset, Math.max(readAheadBytes, length))
-    this.#ahead = await readRange(this.#file, offset, most)
-    this.#aheadOffset = offset
-    return verifyBlock(this.#ahead.subarray(0, length), this.path, offset)
+  /** A block may come twice: by `getSync` while another read is under way. */
+  #isWanted(index: number): boolean {
+    return !this.#closed && this.#cached[index] === notCached
   }
 }
 
@@ -302,13 +311,13 @@ export function checkKind(kind: number, file: string, offset: number): void {
 
 async function readRange(file: File, offset: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length)
-  return wholeOf(bytes, await file.read(bytes, offset), file, offset)
+  mustBeWhole(bytes, await file.read(bytes, offset), file, offset)
+  return bytes
 }
 
-/** `bytes`, of which `count` could be read. */
-function wholeOf(bytes: Uint8Array, count: number, file: File, offset: number): Uint8Array {
+/** Throws where fewer than all of `bytes` could be read. */
+function mustBeWhole(bytes: Uint8Array, count: number, file: File, offset: number): void {
   if (count < bytes.length) throw new CorruptionError(file.path, offset, `ends ${bytes.length - count} bytes too early`)
-  return bytes
 }
 
 async function readBlock(file: File, handle: BlockHandle): Promise<Uint8Array> {
@@ -317,40 +326,13 @@ async function readBlock(file: File, handle: BlockHandle): Promise<Uint8Array> {
 
 function readBlockSync(file: File, handle: BlockHandle): Uint8Array {
   const bytes = new Uint8Array(handle.length + blockTrailerBytes)
-  return verifyBlock(wholeOf(bytes, file.readSync(bytes, handle.offset), file, handle.offset), file.path, handle.offset)
+  mustBeWhole(bytes, file.readSync(bytes, handle.offset), file, handle.offset)
+  return verifyBlock(bytes, file.path, handle.offset)
 }
 
-function decodeIndex(block: Uint8Array, path: string, footer: { readonly index: BlockHandle; readonly filter: BlockHandle }): TableIndex {
-  const offsets: number[] = []
-  const lengths: number[] = []
-  const starts: number[] = []
-  const keys: Uint8Array[] = []
-  let bytes = 0
-  const walk = new BlockCursor()
-  walk.open(block, path, footer.index.offset)
-  while (walk.advance()) {
-    const value = new ByteReader(block.subarray(walk.valueStart, walk.valueEnd))
-    const offset = value.varint()
-    const length = value.varint()
-    if (offset + length + blockTrailerBytes > footer.filter.offset) throw new CorruptionError(path, footer.index.offset, 'malformed index')
-    offsets.push(offset)
-    lengths.push(length)
-    starts.push(bytes)
-    keys.push(walk.key.slice(0, walk.keyLength))
-    bytes += walk.keyLength
-  }
-  starts.push(bytes)
-  const all = new Uint8Array(bytes)
-  keys.forEach((key, i) => {
-    all.set(key, starts[i] as number)
-  })
-  return {
-    count: offsets.length,
-    offsets: Float64Array.from(offsets),
-    lengths: Uint32Array.from(lengths),
-    keys: all,
-    starts: Uint32Array.from(starts),
-  }
+function scratchOf(bytes: number): Uint8Array {
+  if (scratch.length < bytes) scratch = new Uint8Array(Math.max(bytes, 2 * scratch.length))
+  return scratch.subarray(0, bytes)
 }
 
 /** The properties of a table, whose block is `block`. */

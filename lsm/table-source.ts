@@ -1,6 +1,7 @@
 import { compareBytes, compareRanges } from '../base/bytes.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { BlockCursor } from './block.ts'
+import { BlockLoader } from './block-loader.ts'
 import { compareToKey, Source } from './source.ts'
 import type { TableMetadata } from './table-metadata.ts'
 import { checkKind, type TableReader } from './table-reader.ts'
@@ -13,6 +14,7 @@ export class TableSource extends Source {
   readonly #part: Part
   readonly #reverse: boolean
   readonly #cursor = new BlockCursor()
+  readonly #loader: BlockLoader
   #block = 0
   /** Reverse only: a scan of many ranges has thousands of sources, and most walk forward. */
   readonly #decoded: DecodedBlock | undefined
@@ -22,6 +24,7 @@ export class TableSource extends Source {
   constructor(reader: TableReader, part: Part, reverse: boolean) {
     super()
     this.#reader = reader
+    this.#loader = new BlockLoader(reader)
     this.#part = part
     this.#reverse = reverse
     this.#decoded = reverse ? new DecodedBlock() : undefined
@@ -53,16 +56,22 @@ export class TableSource extends Source {
       this.valid = false
       return
     }
-    const bytes = this.#reader.load(block, false)
-    return bytes instanceof Promise ? bytes.then((loaded) => this.#begin(loaded, from)) : this.#begin(bytes, from)
+    const loading = this.#loader.load(block)
+    return loading instanceof Promise ? loading.then(() => this.#begin(from)) : this.#begin(from)
   }
 
-  #begin(bytes: Uint8Array, from: Uint8Array | undefined): MaybePromise<void> {
-    const cursor = this.#cursor
-    cursor.open(bytes, this.#reader.path, this.#reader.blockOffset(this.#block))
+  #begin(from: Uint8Array | undefined): MaybePromise<void> {
+    const cursor = this.#openBlock()
     const found = from === undefined ? cursor.advance() : cursor.seek(from, 0, from.length)
     if (!found) return this.#enter(this.#block + 1, undefined)
     this.#stand()
+  }
+
+  /** The cursor, before the first entry of the block that was loaded. */
+  #openBlock(): BlockCursor {
+    const { bytes, start, end } = this.#loader
+    this.#cursor.open(bytes, start, end, this.#reader.path, this.#reader.blockOffset(this.#block))
+    return this.#cursor
   }
 
   #stand(): void {
@@ -86,13 +95,12 @@ export class TableSource extends Source {
       this.valid = false
       return
     }
-    const bytes = this.#reader.load(block, false)
-    return bytes instanceof Promise ? bytes.then((loaded) => this.#beginBack(loaded, below)) : this.#beginBack(bytes, below)
+    const loading = this.#loader.load(block)
+    return loading instanceof Promise ? loading.then(() => this.#beginBack(below)) : this.#beginBack(below)
   }
 
-  #beginBack(bytes: Uint8Array, below: Uint8Array | undefined): MaybePromise<void> {
-    this.#cursor.open(bytes, this.#reader.path, this.#reader.blockOffset(this.#block))
-    this.#entry = (this.#decoded as DecodedBlock).fill(this.#cursor, below) - 1
+  #beginBack(below: Uint8Array | undefined): MaybePromise<void> {
+    this.#entry = (this.#decoded as DecodedBlock).fill(this.#openBlock(), below) - 1
     if (this.#entry < 0) return this.#enterBack(this.#block - 1, below)
     this.#standBack()
   }

@@ -1,8 +1,9 @@
-import { compareBytes, keyAfter } from '../base/bytes.ts'
+import { compareBytes, emptyBytes, keyAfter } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import { BlockCursor } from './block.ts'
+import { BlockLookup } from './block-lookup.ts'
 import { bloomHash, bloomMayHold } from './bloom.ts'
 import { type Damage, damageOf } from './damage.ts'
 import { TableInspection } from './inspect-table.ts'
@@ -121,7 +122,8 @@ class TableCheck {
   readonly #table: TableInspection
   readonly #report: (damage: Damage) => void
   readonly #walk = new BlockCursor()
-  readonly #search = new BlockCursor()
+  readonly #lookup = new BlockLookup()
+  #payload: Uint8Array = emptyBytes
   #tombstones = 0
   #maxSequence = 0
   #first: Uint8Array | undefined
@@ -137,8 +139,8 @@ class TableCheck {
     const offset = index?.[number]?.offset ?? 0
     try {
       const payload = verifyBlock(raw, path, offset)
-      this.#walk.open(payload, path, offset)
-      this.#search.open(payload, path, offset)
+      this.#payload = payload
+      this.#walk.open(payload, 0, payload.length, path, offset)
       let count = 0
       while (this.#walk.advance()) {
         count++
@@ -181,7 +183,7 @@ class TableCheck {
     if (kind === kindTombstone) this.#tombstones++
     if (sequence > this.#maxSequence) this.#maxSequence = sequence
     this.#first ??= key.slice()
-    if (keyLength === 0 || keyLength > maxKeyBytes) return `a key of ${keyLength} bytes`
+    if (keyLength > maxKeyBytes) return `a key of ${keyLength} bytes`
     if (this.#last !== undefined && compareBytes(this.#last, key) >= 0) return 'the keys do not rise'
     this.#last = key.slice()
     const separator = index?.[number]?.separator
@@ -189,8 +191,9 @@ class TableCheck {
     const before = index?.[number - 1]?.separator
     if (before !== undefined && compareBytes(key, before) <= 0) return "not above the index's key of the block before"
     if (filter !== undefined && !bloomMayHold(filter, bloomHash(bytes, 0, keyLength))) return 'the filter does not hold the key'
-    const found = this.#search.seek(bytes, 0, keyLength)
-    if (!found || this.#search.valueStart !== valueStart || this.#search.valueEnd !== valueEnd) return 'a search does not find the key'
+    const lookup = this.#lookup
+    const found = lookup.find(this.#payload, 0, this.#payload.length, key, path, index?.[number]?.offset ?? 0)
+    if (!found || lookup.valueStart !== valueStart || lookup.valueEnd !== valueEnd) return 'a lookup does not find the key'
     return kind === kindTombstone && valueStart !== valueEnd ? 'a tombstone with a value' : undefined
   }
 }

@@ -133,7 +133,7 @@ export class View {
 
   /** A copy of the value of `key`, undefined where there is none. No promise where all that is needed is in memory. */
   get(key: Uint8Array, limit: number): MaybePromise<Uint8Array | undefined> {
-    if (this.queue.some((element) => element.isPending)) return this.#getOnceOpened(key, limit)
+    if (this.queue.length > 0 && this.#isPending()) return this.#getOnceOpened(key, limit)
     candidates.length = 0
     const last = this.#gather(key, limit)
     if (candidates.length === 0) return last === tombstone ? undefined : last
@@ -150,8 +150,7 @@ export class View {
 
   /** `get` at once, however long the disk takes. Throws while an element is pending that may decide. */
   getSync(key: Uint8Array, limit: number): Uint8Array | undefined {
-    if (this.queue.some((element) => element.isPending))
-      throw new Error('getSync while files to ingest are being opened: prepareIngest first')
+    if (this.#isPending()) throw new Error('getSync while files to ingest are being opened: prepareIngest first')
     candidates.length = 0
     const last = this.#gather(key, limit)
     const hash = candidates.length > 0 ? bloomHash(key, 0, key.length) : 0
@@ -183,6 +182,10 @@ export class View {
   /** Resolves when no element of the queue is pending. */
   async opened(): Promise<void> {
     for (const element of this.queue) await element.opened
+  }
+
+  #isPending(): boolean {
+    return this.queue.some((element) => element.isPending)
   }
 
   #addVersion(version: Version, range: KeyRange, reverse: boolean, add: (source: Source) => void): void {

@@ -20,7 +20,7 @@ function atOnce({ one, endTurn }: ReturnType<typeof pace>, us: number, count: nu
   for (let i = 0; i < count; i++) {
     if (one.mayRead()) {
       made++
-      one.took(us)
+      one.took(0, us / 1000, 0)
     }
     endTurn()
   }
@@ -45,19 +45,42 @@ it('goes back to reads at once when they are fast again', () => {
   expect(atOnce(tested, 3, 100)).toBe(100)
 })
 
-it('lets others have their turn after 128 reads, and who waits for the next goes on in it', async () => {
+it('overlooks a slow read among many fast ones, and not many', () => {
+  const tested = pace()
+  expect(atOnce(tested, 3, 1000)).toBe(1000)
+  for (let i = 0; i < 10; i++) {
+    expect(atOnce(tested, 200, 1)).toBe(1)
+    expect(atOnce(tested, 3, 100)).toBe(100)
+  }
+  expect(atOnce(tested, 200, 10)).toBeLessThan(5)
+})
+
+it('gives a large read its time', () => {
+  const { one } = pace()
+  one.took(0, 0.15, 256 * 1024)
+  expect(one.mayRead()).toBe(true)
+  one.took(0.15, 0.35, 4096)
+  expect(one.mayRead()).toBe(false)
+})
+
+it('lets others have their turn 4 ms after its first read, and who waits for the next goes on in it', async () => {
   const { one, endTurn } = pace()
+  let nowMs = 100
   const readAll = () => {
     let made = 0
-    for (; one.mayRead(); made++) one.took(3)
+    for (; one.mayRead(); made++) {
+      one.took(nowMs, nowMs + 1 / 128, 4096)
+      // Half of the time goes to what is done with the block.
+      nowMs += 1 / 64
+    }
     return made
   }
   expect(one.isSpent).toBe(false)
-  expect(readAll()).toBe(128)
+  expect(readAll()).toBe(257)
   expect(one.isSpent).toBe(true)
   const nextTurn = one.nextTurn()
   expect(endTurn()).toBe(1)
   await nextTurn
   expect(one.isSpent).toBe(false)
-  expect(readAll()).toBe(128)
+  expect(readAll()).toBe(257)
 })

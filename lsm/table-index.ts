@@ -1,0 +1,115 @@
+import { ByteReader, compareRanges, int32Prefix } from '../base/bytes.ts'
+import { CorruptionError } from '../base/errors.ts'
+import { BlockCursor } from './block.ts'
+import { blockTrailerBytes } from './table-format.ts'
+
+/**
+ * The index block of a table in columns: by block its place in the file and the key at or above all of its keys. What all keys begin with is
+ * compared once, and of the rest the first 8 bytes as two sign-flipped int32.
+ */
+export class TableIndex {
+  /** Blocks. */
+  readonly count: number
+  readonly #offsets: Float64Array
+  readonly #lengths: Uint32Array
+  /** Key i is keys[starts[i], starts[i + 1]). */
+  readonly #keys: Uint8Array
+  readonly #starts: Uint32Array
+  /** Bytes with which all keys begin. */
+  readonly #shared: number
+  /** By block two numbers: the bytes behind the shared ones. */
+  readonly #prefixes: Int32Array
+
+  private constructor(columns: { offsets: number[]; lengths: number[]; keys: Uint8Array; starts: number[] }) {
+    this.count = columns.offsets.length
+    this.#offsets = Float64Array.from(columns.offsets)
+    this.#lengths = Uint32Array.from(columns.lengths)
+    this.#keys = columns.keys
+    this.#starts = Uint32Array.from(columns.starts)
+    this.#shared = this.#sharedBytes()
+    this.#prefixes = new Int32Array(2 * this.count)
+    for (let i = 0; i < this.count; i++) {
+      const start = (this.#starts[i] as number) + this.#shared
+      const end = this.#starts[i + 1] as number
+      this.#prefixes[2 * i] = int32Prefix(this.#keys, start, end)
+      this.#prefixes[2 * i + 1] = int32Prefix(this.#keys, start + 4, end)
+    }
+  }
+
+  /** `block`: the payload of the index block at `offset` of the file; data blocks end before `dataEnd`. Throws CorruptionError. */
+  static decode(block: Uint8Array, file: string, offset: number, dataEnd: number): TableIndex {
+    const offsets: number[] = []
+    const lengths: number[] = []
+    const starts = [0]
+    let keys = new Uint8Array(Math.max(64, block.length))
+    let end = 0
+    const cursor = new BlockCursor()
+    cursor.open(block, 0, block.length, file, offset)
+    while (cursor.advance()) {
+      const value = new ByteReader(block, cursor.valueStart)
+      const blockOffset = value.varint()
+      const length = value.varint()
+      if (blockOffset + length + blockTrailerBytes > dataEnd) throw new CorruptionError(file, offset, 'malformed index')
+      offsets.push(blockOffset)
+      lengths.push(length)
+      if (end + cursor.keyLength > keys.length) {
+        const grown = new Uint8Array(2 * (end + cursor.keyLength))
+        grown.set(keys)
+        keys = grown
+      }
+      keys.set(cursor.key.subarray(0, cursor.keyLength), end)
+      end += cursor.keyLength
+      starts.push(end)
+    }
+    return new TableIndex({ offsets, lengths, keys: keys.slice(0, end), starts })
+  }
+
+  offset(block: number): number {
+    return this.#offsets[block] as number
+  }
+
+  /** Of the payload. */
+  length(block: number): number {
+    return this.#lengths[block] as number
+  }
+
+  /** The first block that may hold a key >= bytes[start, end); `count` where there is none. */
+  find(bytes: Uint8Array, start: number, end: number): number {
+    const shared = this.#shared
+    if (shared > 0) {
+      const order = compareRanges(bytes, start, Math.min(end, start + shared), this.#keys, 0, shared)
+      if (order !== 0) return order < 0 ? 0 : this.count
+    }
+    const high = int32Prefix(bytes, start + shared, end)
+    const low = int32Prefix(bytes, start + shared + 4, end)
+    const prefixes = this.#prefixes
+    let from = 0
+    let to = this.count
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      const otherHigh = prefixes[2 * middle] as number
+      let below = otherHigh < high
+      if (otherHigh === high) {
+        const otherLow = prefixes[2 * middle + 1] as number
+        below = otherLow < low || (otherLow === low && this.#compareKey(middle, bytes, start, end) < 0)
+      }
+      if (below) from = middle + 1
+      else to = middle
+    }
+    return from
+  }
+
+  #compareKey(block: number, bytes: Uint8Array, start: number, end: number): number {
+    return compareRanges(this.#keys, this.#starts[block] as number, this.#starts[block + 1] as number, bytes, start, end)
+  }
+
+  /** Keys are in order: what the first and the last share, all do. */
+  #sharedBytes(): number {
+    if (this.count === 0) return 0
+    const last = this.#starts[this.count - 1] as number
+    const most = Math.min(this.#starts[1] as number, (this.#starts[this.count] as number) - last)
+    let shared = 0
+    while (shared < most && this.#keys[shared] === this.#keys[last + shared]) shared++
+    return shared
+  }
+}

@@ -52,6 +52,8 @@ export interface ScannedRecords {
   readonly offsets: number[]
   /** Offset behind the last whole record: append here, after truncating to it and syncing where it is less than the file's length. */
   readonly end: number
+  /** Below here all was durable when the newest of the records was written, or as the caller knew. */
+  readonly durable: number
 }
 
 /**
@@ -76,7 +78,7 @@ export function scanRecords(bytes: Uint8Array, options: { file: string; salt: nu
     durable = Math.max(durable, syncedUpToAt(bytes, at))
   }
   if (offset < durable) throw new CorruptionError(options.file, offset, `damaged record before the durable end at ${durable}`)
-  return { payloads, offsets, end: offset }
+  return { payloads, offsets, end: offset, durable }
 }
 
 export interface FramedRecord {

@@ -114,12 +114,16 @@ class NodeFile implements File {
   #readAtOnce(descriptor: number, target: Uint8Array, position: number): number {
     const startMs = performance.now()
     let filled = 0
-    while (filled < target.length) {
-      const count = fs.readSync(descriptor, target, filled, target.length - filled, position + filled)
-      if (count === 0) break
-      filled += count
+    try {
+      while (filled < target.length) {
+        const count = fs.readSync(descriptor, target, filled, target.length - filled, position + filled)
+        if (count === 0) break
+        filled += count
+      }
+    } finally {
+      // A failing disk takes its time over it.
+      this.#pace.took(startMs, performance.now(), filled)
     }
-    this.#pace.took(startMs, performance.now(), filled)
     return filled
   }
 
@@ -169,7 +173,7 @@ function readThroughPool(
 ): void {
   const before = position % aroundBytes
   if (!around || before + target.length > aroundBytes) {
-    readAll(descriptor, target, position, resolve, reject)
+    readAll(descriptor, target, position, target.length, resolve, reject)
     return
   }
   const piece = aroundBuffers.pop() ?? new Uint8Array(aroundBytes)
@@ -182,18 +186,19 @@ function readThroughPool(
     giveBack()
     resolve(found)
   }
-  readAll(descriptor, piece, position - before, copyOut, () => {
+  readAll(descriptor, piece, position - before, before + target.length, copyOut, () => {
     giveBack()
     // It may be the neighbourhood that cannot be read.
-    readAll(descriptor, target, position, resolve, reject)
+    readAll(descriptor, target, position, target.length, resolve, reject)
   })
 }
 
-/** Fills `target`, as far as the file goes. */
+/** Fills the first `enough` bytes of `target`, as far as the file goes; more as it comes. */
 function readAll(
   descriptor: number,
   target: Uint8Array,
   position: number,
+  enough: number,
   resolve: (count: number) => void,
   reject: (error: unknown) => void,
 ): void {
@@ -202,7 +207,7 @@ function readAll(
     fs.read(descriptor, target, filled, target.length - filled, position + filled, (error, count) => {
       if (error) return reject(error)
       filled += count
-      if (count === 0 || filled === target.length) resolve(filled)
+      if (count === 0 || filled >= enough) resolve(filled)
       else next()
     })
   }

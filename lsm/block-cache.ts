@@ -9,7 +9,8 @@ export interface BlockOwner {
 /** No block. */
 export const notCached = -1
 
-const maxSlabBytes = 1024 * 1024
+/** A block that is larger is never kept, nor one of more than a sixteenth of the capacity. */
+const maxSlabBytes = 4 * 1024 * 1024
 const minSlabs = 16
 const none = -1
 
@@ -114,8 +115,8 @@ export class BlockCache {
   /** Makes the next slab the current one, with room for `length`. */
   #beginSlab(length: number): void {
     if (this.#slabs.length < this.#slabsMax) {
-      this.#current = this.#slabs.length
       this.#slabs.push(new Uint8Array(this.#slabBytes))
+      this.#current = this.#slabs.length - 1
       this.#first.push(none)
       this.#last.push(none)
       this.#end = 0

@@ -24,7 +24,7 @@ export class BlockLoader implements BlockTaker {
   #aheadOffset = 0
   /** How much of `#ahead` was read. */
   #aheadBytes = 0
-  #next = -1
+  #last = -2
   #inARow = 0
 
   constructor(reader: TableReader) {
@@ -33,8 +33,9 @@ export class BlockLoader implements BlockTaker {
 
   /** Makes block `index` the loaded one. Throws CorruptionError, or what the file system says. */
   load(index: number): MaybePromise<void> {
-    this.#inARow = index === this.#next ? this.#inARow + 1 : 0
-    this.#next = index + 1
+    const isBackwards = index === this.#last - 1
+    this.#inARow = isBackwards || index === this.#last + 1 ? this.#inARow + 1 : 0
+    this.#last = index
     const reader = this.#reader
     if (reader.copyCached(index, this.#inARow < singleBlocks, this)) return
     const offset = reader.blockOffset(index)
@@ -44,7 +45,7 @@ export class BlockLoader implements BlockTaker {
       const block = reader.load(index)
       return block instanceof Promise ? block.then((loaded) => this.take(loaded, 0, loaded.length)) : this.take(block, 0, block.length)
     }
-    return this.#readAhead(offset, bytes)
+    return this.#readAhead(index, isBackwards)
   }
 
   /** Copies block[start, end), a payload. */
@@ -65,21 +66,42 @@ export class BlockLoader implements BlockTaker {
     this.end = start + payload.length
   }
 
-  #readAhead(offset: number, bytes: number): MaybePromise<void> {
+  #readAhead(index: number, isBackwards: boolean): MaybePromise<void> {
     const reader = this.#reader
-    const wanted = reader.isCached ? Math.min(mostAheadBytes, leastAheadBytes << Math.min(10, this.#inARow)) : mostAheadBytes
-    const length = Math.min(reader.dataEnd - offset, Math.max(wanted, bytes))
-    if (this.#ahead.length < length) this.#ahead = new Uint8Array(length)
+    const offset = reader.blockOffset(index)
+    const bytes = reader.blockLength(index) + blockTrailerBytes
+    const most = reader.isCached ? Math.min(mostAheadBytes, leastAheadBytes << Math.min(10, this.#inARow)) : mostAheadBytes
+    const wanted = Math.max(most, bytes)
+    const start = isBackwards ? Math.max(0, offset + bytes - wanted) : offset
+    const end = isBackwards ? offset + bytes : Math.min(reader.dataEnd, offset + wanted)
+    if (this.#ahead.length < end - start) this.#ahead = new Uint8Array(end - start)
     // Nothing is ahead should the read fail.
     this.#aheadBytes = 0
-    const read = reader.readRange(this.#ahead.subarray(0, length), offset)
-    if (read instanceof Promise) return read.then(() => this.#setAhead(offset, length, bytes))
-    this.#setAhead(offset, length, bytes)
+    try {
+      const read = reader.readRange(this.#ahead.subarray(0, end - start), start)
+      if (read instanceof Promise) {
+        return read.then(
+          () => this.#setAhead(start, end, offset, bytes),
+          () => this.#readAlone(offset, bytes),
+        )
+      }
+    } catch {
+      return this.#readAlone(offset, bytes)
+    }
+    this.#setAhead(start, end, offset, bytes)
   }
 
-  #setAhead(offset: number, length: number, bytes: number): void {
-    this.#aheadOffset = offset
-    this.#aheadBytes = length
+  /** Without its neighbours: it may be these that cannot be read. */
+  #readAlone(offset: number, bytes: number): MaybePromise<void> {
+    const read = this.#reader.readRange(this.#ahead.subarray(0, bytes), offset)
+    if (read instanceof Promise) return read.then(() => this.#setAhead(offset, offset + bytes, offset, bytes))
+    this.#setAhead(offset, offset + bytes, offset, bytes)
+  }
+
+  /** [start, end) of the file was read, and with it the block at `offset`. */
+  #setAhead(start: number, end: number, offset: number, bytes: number): void {
+    this.#aheadOffset = start
+    this.#aheadBytes = end - start
     this.#takeFromAhead(offset, bytes)
   }
 }

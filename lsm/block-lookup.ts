@@ -17,7 +17,10 @@ export class BlockLookup {
   #keyStart = 0
   #keyEnd = 0
 
-  /** Whether block[start, end) holds `key`; then `kind` and the place of its value, of the newest version, are there. `file` and `fileOffset` are for errors. */
+  /**
+   * Whether block[start, end) holds `key`; then `kind` and the place of its value, of the newest version, are there. Throws CorruptionError with
+   * `file` and `fileOffset`.
+   */
   find(block: Uint8Array, start: number, end: number, key: Uint8Array, file: string, fileOffset: number): boolean {
     const count = end - start < 4 ? 0 : readU32(block, end - 4)
     const restarts = end - 4 - 4 * count
@@ -31,7 +34,9 @@ export class BlockLookup {
       if (compareRanges(block, this.#keyStart, this.#keyEnd, key, 0, key.length) < 0) from = middle
       else to = middle - 1
     }
-    return this.#scan(block, start + readU32(block, restarts + 4 * from), restarts, key, file, fileOffset)
+    const first = start + readU32(block, restarts + 4 * from)
+    if (first >= restarts || block[first] !== 0) throw malformed(file, fileOffset)
+    return this.#scan(block, first, restarts, key, file, fileOffset)
   }
 
   #scan(block: Uint8Array, from: number, restarts: number, key: Uint8Array, file: string, fileOffset: number): boolean {

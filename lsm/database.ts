@@ -58,7 +58,11 @@ export class Database {
     const { fileSystem, folder, blockCache: cache, logger } = resolved
     const { manifest, logNumber } = await recover(resolved)
     try {
-      const log = resolved.wal ? await WriteAheadLog.create(fileSystem, folder, logNumber, 0) : undefined
+      const log = resolved.wal ? await WriteAheadLog.create(fileSystem, folder, logNumber) : undefined
+      await log?.begin(0).catch(async (error: unknown) => {
+        await log.close()
+        throw error
+      })
       const store = new TableStore({ fileSystem, folder, cache, logger })
       const database = new Database(new Engine(resolved, manifest, store), log)
       database.#compactor.maybeStart()
@@ -315,15 +319,24 @@ export class Database {
   async #closeEngine(): Promise<void> {
     const engine = this.#engine
     engine.closed = true
-    try {
-      await this.#log?.close()
-      await this.#queue.settle()
-      await this.#compactor.stop()
-      await engine.manifest.close()
-    } finally {
-      engine.options.memtableBudget.leave(engine)
-      await engine.store.close()
+    // Each step is taken, whatever became of the one before: nothing may go on in a folder that was given back.
+    const steps = [
+      () => this.#log?.close(),
+      () => this.#queue.settle(),
+      () => this.#compactor.stop(),
+      () => engine.manifest.close(),
+      () => engine.options.memtableBudget.leave(engine),
+      () => engine.store.close(),
+    ]
+    const failures: unknown[] = []
+    for (const step of steps) {
+      try {
+        await step()
+      } catch (error) {
+        failures.push(error)
+      }
     }
+    if (failures.length > 0) throw failures[0]
   }
 
   async #writeLogged(batch: WriteBatch, sync: boolean): Promise<void> {

@@ -54,6 +54,7 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
   #merge: Merge | undefined
   #standing = false
   #closed = false
+  #failure: { readonly error: unknown } | undefined
 
   /** Takes over one use of `view`. */
   constructor(view: View, limit: number, options: Omit<IterateOptions, 'snapshot' | keyof KeyRange> & Partial<KeyRange>) {
@@ -65,16 +66,19 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
   }
 
   /**
-   * To the next record; false at the end. The next call may come only when this one has resolved. Throws, or rejects with, the signal's reason
+   * To the next record; false at the end. A failure closes the iterator, and is that of each later call. The next call may come only when this one has resolved. Throws, or rejects with, the signal's reason
    * once it is aborted: the iterator is closed then.
    */
   next(): MaybePromise<boolean> {
     if (this.#signal?.aborted) this.#abort(this.#signal)
+    if (this.#failure !== undefined) throw this.#failure.error
     if (this.#closed) return false
-    const merge = this.#merge
-    if (merge === undefined) return this.#start()
-    const moved = merge.advance()
-    return moved instanceof Promise ? moved.then(() => this.#settle(merge)) : this.#settle(merge)
+    try {
+      const moved = this.#move()
+      return moved instanceof Promise ? moved.catch((error: unknown) => this.#fail(error)) : moved
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   /** A view, valid until the next call of `next`. */
@@ -108,6 +112,20 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
     } finally {
       this.close()
     }
+  }
+
+  #move(): MaybePromise<boolean> {
+    const merge = this.#merge
+    if (merge === undefined) return this.#start()
+    const moved = merge.advance()
+    return moved instanceof Promise ? moved.then(() => this.#settle(merge)) : this.#settle(merge)
+  }
+
+  /** Its sources may stand anywhere: to go on could pass records over. */
+  #fail(error: unknown): never {
+    this.close()
+    this.#failure = { error }
+    throw error
   }
 
   #start(): MaybePromise<boolean> {

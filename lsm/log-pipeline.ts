@@ -1,7 +1,9 @@
 import { sleep } from '../base/clock.ts'
+import { joinPath } from '../base/file-system.ts'
 import { maxImmutables, writeDelayMs } from './back-pressure.ts'
 import type { Engine } from './engine.ts'
 import type { FlushQueue } from './flush-queue.ts'
+import { logName } from './table-metadata.ts'
 import { WriteAheadLog } from './write-ahead-log.ts'
 
 interface WriteItem {
@@ -29,6 +31,10 @@ export class LogPipeline {
   #log: WriteAheadLog
   #items: (WriteItem | BarrierItem)[] = []
   #running: Promise<void> | undefined
+  /** The next log, made ahead: to sync the folder takes long while much is being written. Undefined where it could not be made. */
+  #spare: Promise<WriteAheadLog | undefined> | undefined
+  /** Resolves when all logs before the current one are durable, or the database has failed. */
+  #olderDurable: Promise<void> = Promise.resolve()
 
   constructor(engine: Engine, queue: FlushQueue, log: WriteAheadLog) {
     this.#engine = engine
@@ -73,6 +79,7 @@ export class LogPipeline {
   /** Writes what waits, and ends the log's file so that all of it is guarded. */
   async close(): Promise<void> {
     while (this.#running !== undefined) await this.#running
+    await this.#olderDurable
     if (this.#engine.failed === undefined) {
       try {
         await this.#log.sync()
@@ -82,6 +89,7 @@ export class LogPipeline {
       }
     }
     await this.#log.close()
+    await this.#removeSpare()
   }
 
   #add(item: WriteItem | BarrierItem): void {
@@ -142,9 +150,10 @@ export class LogPipeline {
     let sequence = engine.sequence
     const batches = group.map(({ operations }) => ({ operations, sequence: ++sequence }))
     await this.#log.append(batches)
-    if (group.some((item) => item.sync)) await this.#log.sync()
+    if (group.some((item) => item.sync)) await this.#sync()
     for (const batch of batches) engine.view.memtable.add(batch.operations, batch.sequence)
     engine.sequence = sequence
+    if (2 * engine.activeBytes >= engine.options.memtableBudget.bytes) this.#spare ??= this.#create().catch(() => undefined)
   }
 
   async #seal(): Promise<void> {
@@ -154,12 +163,43 @@ export class LogPipeline {
     this.#queue.push({ logNumber: this.#log.number })
   }
 
+  /** All that was written becomes durable, the older logs first. */
+  async #sync(): Promise<void> {
+    await this.#olderDurable
+    if (this.#engine.failed !== undefined) throw this.#engine.failed
+    await this.#log.sync()
+  }
+
   async #rotate(): Promise<void> {
-    const { options, manifest, failed } = this.#engine
-    if (failed !== undefined) throw failed
+    const engine = this.#engine
+    await this.#olderDurable
+    if (engine.failed !== undefined) throw engine.failed
+    const next = (await this.#spare) ?? (await this.#create())
+    this.#spare = Promise.resolve(next)
     const old = this.#log
-    await old.finish()
-    this.#log = await WriteAheadLog.create(options.fileSystem, options.folder, manifest.newNumber(), old.number)
-    this.#engine.logs = [...this.#engine.logs, this.#log.number]
+    await old.end()
+    this.#spare = undefined
+    // Beside the writes to come: many megabytes may be written that nobody wanted synced.
+    this.#olderDurable = old.finish().catch((error: unknown) => {
+      engine.fail(error)
+    })
+    this.#log = next
+    await next.begin(old.number)
+    engine.logs = [...engine.logs, this.#log.number]
+  }
+
+  #create(): Promise<WriteAheadLog> {
+    const { options, manifest } = this.#engine
+    return WriteAheadLog.create(options.fileSystem, options.folder, manifest.newNumber())
+  }
+
+  async #removeSpare(): Promise<void> {
+    const spare = await this.#spare
+    if (spare === undefined) return
+    await spare.close()
+    const { fileSystem, folder, logger } = this.#engine.options
+    await fileSystem.unlink(joinPath(folder, logName(spare.number))).catch((error: unknown) => {
+      logger.warn({ error, log: spare.number }, 'a log that was never begun could not be removed')
+    })
   }
 }

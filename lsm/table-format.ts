@@ -21,11 +21,12 @@ import { CorruptionError, NewerFormatError } from '../base/errors.ts'
  * properties block is a list of (name, value), each length-prefixed by a varint; unknown names are passed over.
  *
  *     footer: filter offset u64, length u32 │ index offset u64, length u32 │ properties offset u64, length u32 │ zeroes to 48 │
- *             version u32 (1) │ crc32 u32 of bytes 0 to 52 │ magic 'OSTRATBL'
+ *             version u32 (2) │ crc32 u32 of bytes 0 to 52 │ magic 'OSTRATBL'
  */
 export const blockTrailerBytes = 5
 export const footerBytes = 64
-export const tableVersion = 1
+/** 2: the filter's probes lie in parts (`bloom.ts`). Tables of version 1 are read as well. */
+export const tableVersion = 2
 export const compressionNone = 0
 export const entryTrailerBytes = 8
 const magicLow = 0x5254534f // 'OSTR'
@@ -63,7 +64,8 @@ export function decodeFooter(bytes: Uint8Array, file: string, offset: number): F
   }
   if (readU32(bytes, 52) !== crc32(bytes.subarray(0, 52))) throw new CorruptionError(file, offset, 'damaged table footer')
   const version = readU32(bytes, 48)
-  if (version !== tableVersion) throw new NewerFormatError(file, offset, `table format ${version}, this version reads ${tableVersion}`)
+  if (version < 1 || version > tableVersion)
+    throw new NewerFormatError(file, offset, `table format ${version}, this version reads ${tableVersion}`)
   const handles = [0, 12, 24].map((at) => ({ offset: readU64(bytes, at), length: readU32(bytes, at + 8) }))
   for (const handle of handles) {
     if (!(handle.offset + handle.length + blockTrailerBytes <= offset))

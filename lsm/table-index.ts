@@ -46,9 +46,15 @@ export class TableIndex {
     const cursor = new BlockCursor()
     cursor.open(block, 0, block.length, file, offset)
     while (cursor.advance()) {
-      const value = new ByteReader(block, cursor.valueStart)
-      const blockOffset = value.varint()
-      const length = value.varint()
+      let blockOffset: number
+      let length: number
+      try {
+        const value = new ByteReader(block.subarray(cursor.valueStart, cursor.valueEnd))
+        blockOffset = value.varint()
+        length = value.varint()
+      } catch {
+        throw new CorruptionError(file, offset, 'malformed index')
+      }
       if (blockOffset + length + blockTrailerBytes > dataEnd) throw new CorruptionError(file, offset, 'malformed index')
       offsets.push(blockOffset)
       lengths.push(length)

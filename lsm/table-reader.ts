@@ -183,7 +183,11 @@ export class TableReader {
     const id = this.#cached[index] ?? notCached
     if (id !== notCached) return this.#findCached(id, index, key)
     const block = this.load(index)
-    if (block instanceof Promise) return block.then((loaded) => this.#find(loaded, 0, loaded.length, index, key))
+    if (block instanceof Promise) {
+      // The caller's bytes are the caller's again when this returns.
+      const kept = copyBytes(key)
+      return block.then((loaded) => this.#find(loaded, 0, loaded.length, index, kept))
+    }
     return this.#find(block, 0, block.length, index, key)
   }
 
@@ -283,8 +287,8 @@ export class TableReader {
   /** In memory of its own: others read blocks before those who wait for it go on. */
   async #readBlock(index: number): Promise<Uint8Array> {
     const offset = this.#index.offset(index)
-    const bytes = new Uint8Array(this.#index.length(index) + blockTrailerBytes)
     try {
+      const bytes = new Uint8Array(this.#index.length(index) + blockTrailerBytes)
       mustBeWhole(bytes, await this.#file.read(bytes, offset), this.#file, offset)
       const block = verifyBlock(bytes, this.path, offset)
       const reserved = this.#isWanted(index) ? this.#cache?.reserve(block.length) : undefined
@@ -294,6 +298,8 @@ export class TableReader {
       }
       return block
     } finally {
+      // Later than `#loadSlowly` has set it, also where nothing was waited for.
+      await undefined
       this.#loading.delete(index)
     }
   }

@@ -19,6 +19,7 @@ export class TableStore {
   readonly #removals = new Set<Promise<void>>()
   /** After a failure no file is removed: what the manifest says is not known. */
   frozen = false
+  #closed = false
 
   constructor(options: { fileSystem: FileSystem; folder: string; cache: BlockCache; logger: Logger }) {
     this.#fileSystem = options.fileSystem
@@ -63,6 +64,7 @@ export class TableStore {
   /** Waits for removals under way and closes all readers. */
   async close(): Promise<void> {
     this.frozen = true
+    this.#closed = true
     await Promise.all(this.#removals)
     await Promise.allSettled(this.#opening.values())
     for (const reader of this.#readers.values()) await reader.close()
@@ -82,6 +84,7 @@ export class TableStore {
   }
 
   async #openUnlessOpen(table: TableMetadata): Promise<TableReader> {
+    if (this.#closed) throw new Error('the database is closed')
     const { file } = table
     const reader = await TableReader.open(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table)
     const open = this.#readers.get(file)

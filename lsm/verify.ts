@@ -105,8 +105,14 @@ async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection
     for (const damage of log.damages) options.onDamage(damage)
     if (log.ending === 'torn') options.onNote?.({ file: path, offset: log.end, what: `torn tail of ${log.bytes - log.end} bytes` })
     const content = log.records.filter(({ type }) => type !== 'mark')
-    if (content.length === 0) continue
-    if (unfinished !== undefined) options.onDamage({ file: unfinished.path, offset: unfinished.end, what: 'the log ends too early' })
+    if (unfinished !== undefined) {
+      if (log.durableEnd > 0) options.onDamage({ file: unfinished.path, offset: unfinished.end, what: 'the log ends too early' })
+      // Nothing of it was durable: it was lost with the tail of the one before.
+      else if (content.length > 0) {
+        options.onNote?.({ file: path, offset: 0, what: `lost, since the log before it ends at ${unfinished.end}` })
+      }
+      continue
+    }
     for (const record of content) {
       const isGap = record.type === 'start' && record.previous >= first && record.previous !== previous
       if (isGap && !(await hasChanged(fileSystem, inspection))) {

@@ -1,4 +1,5 @@
 import { assert } from '../base/assert.ts'
+import { copyBytes } from '../base/bytes.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { bloomHash } from './bloom.ts'
 import { type KeyRange, tombstone } from './kind.ts'
@@ -133,7 +134,7 @@ export class View {
 
   /** A copy of the value of `key`, undefined where there is none. No promise where all that is needed is in memory. */
   get(key: Uint8Array, limit: number): MaybePromise<Uint8Array | undefined> {
-    if (this.queue.length > 0 && this.#isPending()) return this.#getOnceOpened(key, limit)
+    if (this.queue.length > 0 && this.#isPending()) return this.#getOnceOpened(copyBytes(key), limit)
     candidates.length = 0
     const last = this.#gather(key, limit)
     if (candidates.length === 0) return last === tombstone ? undefined : last
@@ -141,8 +142,14 @@ export class View {
     for (let i = 0; i < candidates.length; i++) {
       const table = candidates[i] as TableMetadata
       const reader = this.#store.reader(table)
-      const found = reader instanceof Promise ? reader.then((opened) => opened.get(key, hash)) : reader.get(key, hash)
-      if (found instanceof Promise) return this.#getSlowly(key, hash, found, candidates.slice(i + 1), last)
+      if (reader instanceof Promise) {
+        // The caller's bytes are the caller's again when this returns.
+        const kept = copyBytes(key)
+        const first = reader.then((opened) => opened.get(kept, hash))
+        return this.#getSlowly(kept, hash, first, candidates.slice(i + 1), last)
+      }
+      const found = reader.get(key, hash)
+      if (found instanceof Promise) return this.#getSlowly(copyBytes(key), hash, found, candidates.slice(i + 1), last)
       if (found !== undefined) return found === tombstone ? undefined : found
     }
     return last === tombstone ? undefined : last

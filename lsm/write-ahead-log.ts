@@ -11,7 +11,10 @@ import { logName } from './table-metadata.ts'
  *
  *     1 start    number of the log before, varint (0: none that counts)
  *     2 batches  sequence u64 │ length u32 │ operations (`WriteBatch`), again and again
- *     3 end      nothing: all before is durable and whole; the next log begins only after it
+ *     3 end      nothing: the next log begins only after it was written
+ *
+ * A log becomes durable while the next one is written already; nothing of the next is synced before that. So where a log has no end, a
+ * next one that says that some of it was durable means damage, and one that does not was lost with the tail of this one.
  */
 export const logSalt = 0x574c4f47
 
@@ -30,16 +33,24 @@ export class WriteAheadLog {
     this.#writer = writer
   }
 
-  /** The name is durable when this resolves. */
-  static async create(fileSystem: FileSystem, folder: string, number: number, previous: number): Promise<WriteAheadLog> {
+  /** An empty log, to `begin`. The name is durable when this resolves. */
+  static async create(fileSystem: FileSystem, folder: string, number: number): Promise<WriteAheadLog> {
     const file = await fileSystem.open(joinPath(folder, logName(number)), 'create')
-    await fileSystem.syncFolder(folder)
-    const writer = new RecordWriter(file, logSalt + number, 0)
+    try {
+      await fileSystem.syncFolder(folder)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+    return new WriteAheadLog(number, new RecordWriter(file, logSalt + number, 0))
+  }
+
+  /** `previous`: number of the log before, which was ended; 0: none that counts. */
+  async begin(previous: number): Promise<void> {
     const start = new ByteWriter()
     start.u8(typeStart)
     start.varint(previous)
-    await writer.append([start.finish()])
-    return new WriteAheadLog(number, writer)
+    await this.#writer.append([start.finish()])
   }
 
   /** Writes batches as one record: all of them survive a crash, or none. */
@@ -63,9 +74,13 @@ export class WriteAheadLog {
     return this.#writer.mark()
   }
 
-  /** Ends the log durably; nothing may be appended any more. */
+  /** Nothing may be appended any more, and the next log may begin. */
+  end(): Promise<void> {
+    return this.#writer.append([Uint8Array.of(typeEnd)])
+  }
+
+  /** Makes a log that was ended durable, and closes it. */
   async finish(): Promise<void> {
-    await this.#writer.append([Uint8Array.of(typeEnd)])
     await this.#writer.sync()
     await this.#writer.mark()
     await this.#writer.close()
@@ -77,8 +92,8 @@ export class WriteAheadLog {
 }
 
 /**
- * Reads logs, oldest first, and hands out their batches. A torn tail of the newest log that holds anything is passed over; nothing is ever
- * appended behind it, since each open begins a log of its own. Anything else that is missing is a CorruptionError.
+ * Reads logs, oldest first, and hands out their batches. A torn tail is passed over, with the logs behind it, where nothing of them was durable;
+ * nothing is ever appended behind it, since each open begins a log of its own. Anything else that is missing is a CorruptionError.
  */
 export async function replayLogs(
   fileSystem: FileSystem,
@@ -91,9 +106,15 @@ export async function replayLogs(
   let previous = 0
   for (const number of numbers) {
     const path = joinPath(folder, logName(number))
-    const { payloads, offsets, end } = scanRecords(await readFile(fileSystem, path), { file: path, salt: logSalt + number })
-    if (payloads.length === 0) continue
-    if (unfinished !== undefined) throw new CorruptionError(unfinished.path, unfinished.end, 'the log ends too early')
+    const { payloads, offsets, end, durable } = scanRecords(await readFile(fileSystem, path), { file: path, salt: logSalt + number })
+    if (unfinished !== undefined) {
+      if (durable > 0) throw new CorruptionError(unfinished.path, unfinished.end, 'the log ends too early')
+      continue
+    }
+    if (payloads.length === 0) {
+      unfinished = { path, end }
+      continue
+    }
     let ended = false
     for (let i = 0; i < payloads.length; i++) {
       const payload = payloads[i] as Uint8Array

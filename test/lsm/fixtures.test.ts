@@ -17,7 +17,7 @@ import { MemoryFileSystem } from '../../base/memory-file-system.ts'
 import { NodeClock } from '../../base/node-clock.ts'
 import { type Damage, type Database, inspectDatabase, lsmJobs, verifyDatabase, WriteBatch } from '../../lsm/index.ts'
 import { manifestSalt } from '../../lsm/manifest.ts'
-import { footerBytes } from '../../lsm/table-format.ts'
+import { footerBytes, tableVersion } from '../../lsm/table-format.ts'
 import { onNode, openDatabase } from './environment.ts'
 import { bytes, text } from './model.ts'
 
@@ -171,7 +171,7 @@ describe('a newer format is refused as what it is', () => {
       for (const name of readdirSync(folder).filter((file) => file.endsWith('.sst'))) {
         const content = readFileSync(path.join(folder, name))
         const footer = content.subarray(content.length - footerBytes)
-        writeU32(footer, 48, 2)
+        writeU32(footer, 48, tableVersion + 1)
         writeU32(footer, 52, crc32(footer.subarray(0, 52)))
         writeFileSync(path.join(folder, name), content)
       }

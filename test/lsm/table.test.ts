@@ -5,6 +5,7 @@ import { BlockCache } from '../../lsm/block-cache.ts'
 import { bloomHash, bloomMayHold, buildBloom } from '../../lsm/bloom.ts'
 import { tombstone } from '../../lsm/kind.ts'
 import { Merge, type Source } from '../../lsm/source.ts'
+import { tableVersion } from '../../lsm/table-format.ts'
 import type { TableMetadata } from '../../lsm/table-metadata.ts'
 import { TableReader } from '../../lsm/table-reader.ts'
 import { RunSource, TableSource } from '../../lsm/table-source.ts'
@@ -122,7 +123,7 @@ describe('table', () => {
         'another table: entries is 1, not 2',
       )
       const file = await fileSystem.open(path, 'write')
-      await file.write([Uint8Array.of(2)], table.size - 16)
+      await file.write([Uint8Array.of(tableVersion + 1)], table.size - 16)
       await file.close()
       await expect(TableReader.open(fileSystem, path, undefined, undefined)).rejects.toThrow(CorruptionError)
     }))

@@ -255,11 +255,16 @@ describe('verifyDatabase', () => {
       await fileSystem.unlink(`${folder}/${empty}`)
       const first = Number.parseInt(empty as string, 10)
       for (const number of [first, first + 1, first + 2]) {
-        const log = await WriteAheadLog.create(fileSystem, folder, number, number === first ? 0 : number - 1)
+        const log = await WriteAheadLog.create(fileSystem, folder, number)
+        await log.begin(number === first ? 0 : number - 1)
         const operations = new WriteBatch().put(bytes('key'), bytes('v'.repeat(200))).encoded()
         await log.append([{ sequence: number, operations }])
-        if (number < first + 2) await log.finish()
-        else await log.close()
+        await log.sync()
+        await log.mark()
+        if (number < first + 2) {
+          await log.end()
+          await log.finish()
+        } else await log.close()
       }
       const logs = (await fileSystem.list(folder)).filter((name) => name.endsWith('.log'))
       expect(await verify(fileSystem)).toMatchObject({ damages: [], notes: [], logged: 3 })

@@ -8,13 +8,17 @@ import { bytes } from './model.ts'
 
 const operations = (value: string) => new WriteBatch().put(bytes('key'), bytes(value)).encoded().slice()
 
-/** Two logs: 5 with two groups, ended; 6 with two groups, the first of two batches. Returns the length of 6 after each record. */
-async function makeLogs(fileSystem: FileSystem, folder: string): Promise<number[]> {
-  const first = await WriteAheadLog.create(fileSystem, folder, 5, 0)
+/** Two logs: 5 with two groups, ended; 6 with two groups, the first of two batches. Returns the length of 6 after each record. `durable`: both were synced. */
+async function makeLogs(fileSystem: FileSystem, folder: string, durable: boolean): Promise<number[]> {
+  const first = await WriteAheadLog.create(fileSystem, folder, 5)
+  await first.begin(0)
   await first.append([{ sequence: 1, operations: operations('a') }])
   await first.append([{ sequence: 2, operations: operations('b') }])
-  await first.finish()
-  const second = await WriteAheadLog.create(fileSystem, folder, 6, 5)
+  await first.end()
+  if (durable) await first.finish()
+  else await first.close()
+  const second = await WriteAheadLog.create(fileSystem, folder, 6)
+  await second.begin(5)
   const lengths = [await sizeOf(fileSystem, `${folder}/000006.log`)]
   await second.append([
     { sequence: 3, operations: operations('c') },
@@ -23,6 +27,10 @@ async function makeLogs(fileSystem: FileSystem, folder: string): Promise<number[
   lengths.push(await sizeOf(fileSystem, `${folder}/000006.log`))
   await second.append([{ sequence: 5, operations: operations('e') }])
   lengths.push(await sizeOf(fileSystem, `${folder}/000006.log`))
+  if (durable) {
+    await second.sync()
+    await second.mark()
+  }
   await second.close()
   return lengths
 }
@@ -52,13 +60,13 @@ async function replayed(fileSystem: FileSystem, folder: string, numbers: number[
 describe('the log', () => {
   it('gives its batches back in order, over several files', () =>
     onNode(async ({ fileSystem, folder }) => {
-      await makeLogs(fileSystem, folder)
+      await makeLogs(fileSystem, folder, true)
       expect(await replayed(fileSystem, folder, [5, 6])).toEqual([1, 2, 3, 4, 5])
     }))
 
   it('passes over a torn tail of the newest file, group by group, at every length', () =>
     onNode(async ({ fileSystem, folder }) => {
-      const [started, one, two] = (await makeLogs(fileSystem, folder)) as [number, number, number]
+      const [started, one, two] = (await makeLogs(fileSystem, folder, false)) as [number, number, number]
       for (let length = two; length >= 0; length--) {
         await cut(fileSystem, `${folder}/000006.log`, length)
         const expected = length === two ? [1, 2, 3, 4, 5] : length >= one ? [1, 2, 3, 4] : [1, 2]
@@ -67,9 +75,23 @@ describe('the log', () => {
       expect(started).toBeLessThan(one)
     }))
 
-  it('takes a file that ends too early for damage where a later one was begun', () =>
+  it('gives up a later file with the tail of the one before it, where nothing of either was durable', () =>
     onNode(async ({ fileSystem, folder }) => {
-      await makeLogs(fileSystem, folder)
+      await makeLogs(fileSystem, folder, false)
+      const path = `${folder}/000005.log`
+      const whole = await sizeOf(fileSystem, path)
+      const found: string[] = []
+      for (let length = whole - 1; length >= 0; length--) {
+        await cut(fileSystem, path, length)
+        const sequences = (await replayed(fileSystem, folder, [5, 6])).join(' ')
+        if (sequences !== found.at(-1)) found.push(sequences)
+      }
+      expect(found).toEqual(['1 2', '1', ''])
+    }))
+
+  it('takes a file that ends too early for damage where something of a later one was durable', () =>
+    onNode(async ({ fileSystem, folder }) => {
+      await makeLogs(fileSystem, folder, true)
       const path = `${folder}/000005.log`
       const mark = 24
       for (let length = (await sizeOf(fileSystem, path)) - mark - 1; length >= 0; length--) {
@@ -80,7 +102,7 @@ describe('the log', () => {
 
   it('misses a file that counts, and does not miss one that counts no more', () =>
     onNode(async ({ fileSystem, folder }) => {
-      await makeLogs(fileSystem, folder)
+      await makeLogs(fileSystem, folder, true)
       await expect(replayed(fileSystem, folder, [6])).rejects.toThrow('log 5, which comes before it, is missing')
       expect(await replayed(fileSystem, folder, [6], 6)).toEqual([3, 4, 5])
     }))

@@ -1,5 +1,6 @@
 import type { File, FileSystem } from '../../../base/file-system.ts'
 import type { SeededRandom } from '../../../base/random.ts'
+import { override } from './override.ts'
 
 /** Flips one bit in what one of the reads gives: the file itself is whole. */
 export class CorruptingFileSystem {
@@ -33,16 +34,4 @@ export class CorruptingFileSystem {
     target[at] = (target[at] as number) ^ (1 << this.#random.below(8))
     return count
   }
-}
-
-/** `inner` with some methods in the place of its own. */
-function override<T extends object>(inner: T, methods: Partial<T>): T {
-  return new Proxy(inner, {
-    get: (target, name) => {
-      const own = Reflect.get(methods, name)
-      if (own !== undefined) return own
-      const value = Reflect.get(target, name)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  })
 }

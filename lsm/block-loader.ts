@@ -1,6 +1,6 @@
 import { emptyBytes } from '../base/bytes.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { blockTrailerBytes, verifyBlock } from './table-format.ts'
+import { blockTrailerBytes, isCompressed, verifyDataBlock } from './table-format.ts'
 import type { BlockTaker, TableReader } from './table-reader.ts'
 
 /** Blocks in a row that an iteration reads one by one, into the cache, before it reads ahead, beside the cache. */
@@ -60,10 +60,12 @@ export class BlockLoader implements BlockTaker {
 
   #takeFromAhead(offset: number, bytes: number): void {
     const start = offset - this.#aheadOffset
-    const payload = verifyBlock(this.#ahead.subarray(start, start + bytes), this.#reader.path, offset)
-    this.bytes = this.#ahead
-    this.start = start
-    this.end = start + payload.length
+    const raw = this.#ahead.subarray(start, start + bytes)
+    const payload = verifyDataBlock(raw, this.#reader.path, offset)
+    const isOwn = isCompressed(raw)
+    this.bytes = isOwn ? payload : this.#ahead
+    this.start = isOwn ? 0 : start
+    this.end = this.start + payload.length
   }
 
   #readAhead(index: number, isBackwards: boolean): MaybePromise<void> {

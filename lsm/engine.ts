@@ -2,7 +2,7 @@ import { CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
 import type { Manifest } from './manifest.ts'
 import { Memtable } from './memtable.ts'
 import type { MemtableHolder } from './memtable-budget.ts'
-import type { ResolvedOptions } from './options.ts'
+import { type ResolvedOptions, tableWriterOptions } from './options.ts'
 import type { TableStore } from './table-store.ts'
 import type { TableWriterOptions } from './table-writer.ts'
 import { type QueueElement, View } from './view.ts'
@@ -35,7 +35,7 @@ export class Engine implements MemtableHolder {
   }
 
   get writerOptions(): TableWriterOptions {
-    return { blockBytes: this.options.blockBytes, bloomBitsPerKey: this.options.bloomBitsPerKey }
+    return tableWriterOptions(this.options)
   }
 
   get activeBytes(): number {

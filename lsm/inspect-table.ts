@@ -3,15 +3,16 @@ import { CorruptionError } from '../base/errors.ts'
 import type { File, FileSystem } from '../base/file-system.ts'
 import { BlockCursor } from './block.ts'
 import { isBloom } from './bloom.ts'
+import { compressionName } from './compression.ts'
 import { type Damage, damageOf } from './damage.ts'
 import {
   type BlockHandle,
   blockTrailerBytes,
-  compressionNone,
   decodeFooter,
   type Footer,
   footerBytes,
   verifyBlock,
+  verifyDataBlock,
 } from './table-format.ts'
 import { checkKind, decodeProperties } from './table-reader.ts'
 
@@ -88,7 +89,7 @@ export class TableInspection {
     if (most === 0) return
     const offset = this.index?.[number]?.offset ?? 0
     try {
-      const block = verifyBlock(raw, this.path, offset)
+      const block = verifyDataBlock(raw, this.path, offset)
       const cursor = new BlockCursor()
       cursor.open(block, 0, block.length, this.path, offset)
       for (let count = 0; count < most && cursor.advance(); count++) {
@@ -190,11 +191,6 @@ function decodeIndex(block: Uint8Array, path: string, footer: Footer): IndexEntr
     entries.push({ ...handle, separator })
   }
   return entries
-}
-
-/** What a block's compression byte means; for people. */
-export function compressionName(byte: number): string {
-  return byte === compressionNone ? 'none' : `unknown (${byte})`
 }
 
 /** The compression of a block as it lies on disk. */

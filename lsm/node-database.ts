@@ -4,6 +4,7 @@ import { NodeClock } from '../base/node-clock.ts'
 import { NodeFileSystem } from '../base/node-file-system.ts'
 import { type FolderLock, lockFolder } from '../base/node-folder-lock.ts'
 import { BlockCache } from './block-cache.ts'
+import { type Compression, compressionNumber } from './compression.ts'
 import { Database } from './database.ts'
 import { JobLanes } from './job-lanes.ts'
 import type { Abortable } from './kind.ts'
@@ -25,6 +26,11 @@ export interface OpenOptions extends Abortable {
   readonly blockBytes?: number | undefined
   /** 1 to 40; default 10. */
   readonly bloomBitsPerKey?: number | undefined
+  /**
+   * Of what is written from now on, each block of data where it saves at least an eighth; what is there is read whatever it is. 'snappy' needs
+   * the package of that name. Default 'none'.
+   */
+  readonly compression?: Compression | undefined
   /** Default: nothing is logged. */
   readonly logger?: Logger | undefined
   /** Called once, when `Database.failed` is set. */
@@ -86,6 +92,7 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
       blockCache: new BlockCache(options.cacheBytes ?? 64 * MiB),
       ...(options.blockBytes === undefined ? {} : { blockBytes: options.blockBytes }),
       ...(options.bloomBitsPerKey === undefined ? {} : { bloomBitsPerKey: options.bloomBitsPerKey }),
+      ...(options.compression === undefined ? {} : { compression: options.compression }),
       ...(options.onFailure === undefined ? {} : { onFailure: options.onFailure }),
       afterClose: () => giveBack(lanes, lock),
     })
@@ -124,6 +131,9 @@ const checks: { readonly [Name in keyof OpenOptions]-?: (value: unknown) => void
   bloomBitsPerKey: (value) => {
     mustBeA('number', 'bloomBitsPerKey', value)
     mustBeInBounds('bloomBitsPerKey', value)
+  },
+  compression: (value) => {
+    compressionNumber(value)
   },
   logger: (value) => mustBeA('object', 'logger', value),
   onFailure: (value) => mustBeA('function', 'onFailure', value),

@@ -4,7 +4,9 @@ import type { Executor } from '../base/executor.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { BlockCache } from './block-cache.ts'
+import { type Compression, compressionNumber } from './compression.ts'
 import { MemtableBudget } from './memtable-budget.ts'
+import type { TableWriterOptions } from './table-writer.ts'
 
 export interface DatabaseOptions {
   readonly fileSystem: FileSystem
@@ -32,6 +34,8 @@ export interface DatabaseOptions {
   readonly blockBytes?: number
   /** Default 10. */
   readonly bloomBitsPerKey?: number
+  /** Of data blocks that are written from now on, each where it saves at least an eighth; all are read. Default 'none'. */
+  readonly compression?: Compression
   /** Tables of level 0 that start a compaction; default 4. */
   readonly level0CompactionTrigger?: number
   /** Tables of level 0 from which on writers are slowed; default 8. */
@@ -77,6 +81,7 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
     targetTableBytes: 16 * MiB,
     blockBytes: 4096,
     bloomBitsPerKey: 10,
+    compression: 'none' as const,
     level0CompactionTrigger: 4,
     level0SlowdownTrigger: 8,
     level0StopTrigger: 24,
@@ -87,12 +92,17 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
     blockCache: options.blockCache ?? new BlockCache(64 * MiB),
   }
   for (const name of Object.keys(optionBounds) as BoundedOption[]) mustBeInBounds(name, resolved[name])
+  compressionNumber(resolved.compression)
   if (resolved.boundaryOf !== 'none') mustBeWithin('boundaryOf.prefixBytes', resolved.boundaryOf.prefixBytes, 1, 4096)
   if (resolved.level0StopTrigger <= resolved.level0SlowdownTrigger) {
     throw new RangeError('level0StopTrigger must be above level0SlowdownTrigger')
   }
   if (resolved.folder === '') throw new RangeError('folder must not be empty')
   return resolved
+}
+
+export function tableWriterOptions({ blockBytes, bloomBitsPerKey, compression }: ResolvedOptions): TableWriterOptions {
+  return { blockBytes, bloomBitsPerKey, compression }
 }
 
 /** Throws RangeError naming the option. */

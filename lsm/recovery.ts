@@ -3,7 +3,7 @@ import { joinPath, makeFolderDurably } from '../base/file-system.ts'
 import { type FlushInput, flushJobName } from './jobs.ts'
 import { Manifest } from './manifest.ts'
 import { Memtable } from './memtable.ts'
-import type { ResolvedOptions } from './options.ts'
+import { type ResolvedOptions, tableWriterOptions } from './options.ts'
 import { currentName, logName, manifestName, type TableMetadata, tableName, type WrittenTable } from './table-metadata.ts'
 import { replayLogs } from './write-ahead-log.ts'
 
@@ -80,7 +80,7 @@ async function replay(options: ResolvedOptions, manifest: Manifest, names: reado
       folder,
       file: manifest.newNumber(),
       image: memtable.image(),
-      writer: { blockBytes: options.blockBytes, bloomBitsPerKey: options.bloomBitsPerKey },
+      writer: tableWriterOptions(options),
     }
     memtable = undefined
     written.push(await options.executor.run<FlushInput, WrittenTable>(flushJobName, input))

@@ -1,14 +1,15 @@
 import { readU32, readU64, writeU32, writeU64 } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
 import { CorruptionError, NewerFormatError } from '../base/errors.ts'
+import { compressionNone, decompress } from './compression.ts'
 
 /**
  * A table (SSTable): sorted entries, written once.
  *
  *     data block … │ filter block │ index block │ properties block │ footer (64 bytes)
  *
- * On disk each block is its payload, a byte that names the compression (0: none, the only one so far), and a crc32 of both begun with the
- * block's offset, so that a block read from the wrong place is found out too.
+ * On disk each block is its payload, or what `compression.ts` makes of it, a byte that names the compression (0: none; others for data
+ * blocks only), and a crc32 of both begun with the block's offset, so that a block read from the wrong place is found out too.
  *
  * Data and index blocks:
  *
@@ -17,7 +18,7 @@ import { CorruptionError, NewerFormatError } from '../base/errors.ts'
  *
  * `shared` bytes are those of the key before; it is 0 at a restart point (each 16th entry; in an index block each one). Entries are ordered
  * by key, versions of a key by falling sequence number. An index entry's key is at or above the last key of its block and below the
- * first of the next; its value is the block's offset and payload length as varints. The filter block is the Bloom filter of `bloom.ts`. The
+ * first of the next; its value is the block's offset and length as varints. The filter block is the Bloom filter of `bloom.ts`. The
  * properties block is a list of (name, value), each length-prefixed by a varint; unknown names are passed over.
  *
  *     footer: filter offset u64, length u32 │ index offset u64, length u32 │ properties offset u64, length u32 │ zeroes to 48 │
@@ -27,14 +28,13 @@ export const blockTrailerBytes = 5
 export const footerBytes = 64
 /** 2: the filter's probes lie in parts (`bloom.ts`). Tables of version 1 are read as well. */
 export const tableVersion = 2
-export const compressionNone = 0
 export const entryTrailerBytes = 8
 const magicLow = 0x5254534f // 'OSTR'
 const magicHigh = 0x4c425441 // 'ATBL'
 
 export interface BlockHandle {
   readonly offset: number
-  /** Of the payload: the trailer follows it. */
+  /** On disk, where it may be compressed; the trailer follows. */
   readonly length: number
 }
 
@@ -80,10 +80,26 @@ export function blockChecksum(bytes: Uint8Array, offset: number): number {
   return crc32(bytes, offset % 2 ** 32)
 }
 
-/** Checks a block as it lies on disk and returns its payload, a view. */
+/** Checks a block other than one of data as it lies on disk and returns its payload, a view. */
 export function verifyBlock(raw: Uint8Array, file: string, offset: number): Uint8Array {
+  const stored = storedBlock(raw, file, offset)
+  if (isCompressed(raw)) throw new NewerFormatError(file, offset, `compression ${raw[stored.length]} of a block that is not of data`)
+  return stored
+}
+
+/** Checks a data block as it lies on disk and returns its payload: a view, but in memory of its own where it `isCompressed`. */
+export function verifyDataBlock(raw: Uint8Array, file: string, offset: number): Uint8Array {
+  const stored = storedBlock(raw, file, offset)
+  return isCompressed(raw) ? decompress(raw[stored.length] as number, stored, file, offset) : stored
+}
+
+/** Of a block as it lies on disk. */
+export function isCompressed(raw: Uint8Array): boolean {
+  return raw[raw.length - blockTrailerBytes] !== compressionNone
+}
+
+function storedBlock(raw: Uint8Array, file: string, offset: number): Uint8Array {
   const end = raw.length - blockTrailerBytes
   if (blockChecksum(raw.subarray(0, end + 1), offset) !== readU32(raw, end + 1)) throw new CorruptionError(file, offset, 'damaged block')
-  if (raw[end] !== compressionNone) throw new CorruptionError(file, offset, `unknown compression ${raw[end]}`)
   return raw.subarray(0, end)
 }

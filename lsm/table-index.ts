@@ -74,7 +74,7 @@ export class TableIndex {
     return this.#offsets[block] as number
   }
 
-  /** Of the payload. */
+  /** On disk, without the trailer. */
   length(block: number): number {
     return this.#lengths[block] as number
   }

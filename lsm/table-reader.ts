@@ -6,7 +6,16 @@ import { type BlockCache, notCached } from './block-cache.ts'
 import { BlockLookup } from './block-lookup.ts'
 import { bloomMayHold, isBloom } from './bloom.ts'
 import { kindTombstone, kindValue, tombstone } from './kind.ts'
-import { type BlockHandle, blockTrailerBytes, decodeFooter, type Footer, footerBytes, verifyBlock } from './table-format.ts'
+import {
+  type BlockHandle,
+  blockTrailerBytes,
+  decodeFooter,
+  type Footer,
+  footerBytes,
+  isCompressed,
+  verifyBlock,
+  verifyDataBlock,
+} from './table-format.ts'
 import { TableIndex } from './table-index.ts'
 import type { WrittenTable } from './table-metadata.ts'
 
@@ -152,7 +161,7 @@ export class TableReader {
     return this.#index.offset(index)
   }
 
-  /** Of the payload. */
+  /** On disk, without the trailer. */
   blockLength(index: number): number {
     return this.#index.length(index)
   }
@@ -166,7 +175,7 @@ export class TableReader {
     return this.#index.find(bytes, start, end)
   }
 
-  /** Of the data blocks that may hold keys of [lower, upper). */
+  /** On disk, of the data blocks that may hold keys of [lower, upper). */
   bytesBetween(lower: Uint8Array, upper: Uint8Array): number {
     const index = this.#index
     const first = this.findBlock(lower, 0, lower.length)
@@ -271,8 +280,10 @@ export class TableReader {
     const count = mayWait ? this.#file.readSync(target, offset) : this.#file.readNow(target, offset)
     if (count === undefined) return undefined
     mustBeWhole(target, count, this.#file, offset)
-    const block = verifyBlock(target, this.path, offset)
-    if (reserved !== undefined && this.#isWanted(index)) {
+    const block = verifyDataBlock(target, this.path, offset)
+    // One that was compressed has used that room for what is gone now.
+    if (isCompressed(target)) this.#keepCopy(index, block)
+    else if (reserved !== undefined && this.#isWanted(index)) {
       this.#cached[index] = (this.#cache as BlockCache).keep(this, index, block.length)
     }
     return block
@@ -290,18 +301,22 @@ export class TableReader {
     try {
       const bytes = new Uint8Array(this.#index.length(index) + blockTrailerBytes)
       mustBeWhole(bytes, await this.#file.read(bytes, offset), this.#file, offset)
-      const block = verifyBlock(bytes, this.path, offset)
-      const reserved = this.#isWanted(index) ? this.#cache?.reserve(block.length) : undefined
-      if (reserved !== undefined) {
-        reserved.set(block)
-        this.#cached[index] = (this.#cache as BlockCache).keep(this, index, block.length)
-      }
+      const block = verifyDataBlock(bytes, this.path, offset)
+      this.#keepCopy(index, block)
       return block
     } finally {
       // Later than `#loadSlowly` has set it, also where nothing was waited for.
       await undefined
       this.#loading.delete(index)
     }
+  }
+
+  /** The cache gets a copy of a block that lies in memory of its own. */
+  #keepCopy(index: number, block: Uint8Array): void {
+    const reserved = this.#isWanted(index) ? this.#cache?.reserve(block.length) : undefined
+    if (reserved === undefined) return
+    reserved.set(block)
+    this.#cached[index] = (this.#cache as BlockCache).keep(this, index, block.length)
   }
 
   /** A block may come twice: by `getSync` while another read is under way. */

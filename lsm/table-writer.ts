@@ -4,13 +4,16 @@ import { crc32 } from '../base/checksum.ts'
 import { type File, type FileSystem, joinPath } from '../base/file-system.ts'
 import { BlockBuilder } from './block.ts'
 import { bloomHash, buildBloom } from './bloom.ts'
+import { type Compression, compress, compressionNone, compressionNumber } from './compression.ts'
 import { kindTombstone, kindValue } from './kind.ts'
-import { blockChecksum, blockTrailerBytes, compressionNone, encodeFooter } from './table-format.ts'
+import { type BlockHandle, blockChecksum, blockTrailerBytes, encodeFooter } from './table-format.ts'
 import { tableName, type WrittenTable } from './table-metadata.ts'
 
 export interface TableWriterOptions {
   readonly blockBytes: number
   readonly bloomBitsPerKey: number
+  /** Of data blocks, each where it saves at least an eighth; default 'none'. */
+  readonly compression?: Compression
 }
 
 export const defaultTableWriterOptions: TableWriterOptions = { blockBytes: 4096, bloomBitsPerKey: 10 }
@@ -22,6 +25,8 @@ export class TableWriter {
   readonly #file: File
   readonly #number: number
   readonly #options: TableWriterOptions
+  /** Of data blocks. */
+  readonly #compression: number
   readonly #data: BlockBuilder
   readonly #index = new BlockBuilder(1, 4096)
   /** Finished blocks that are not yet written. Grows to what is written at once: many tables are far smaller. */
@@ -37,15 +42,18 @@ export class TableWriter {
   /** A finished data block whose index entry waits for the first key behind it. */
   #lastBlock: { key: Uint8Array; offset: number; length: number } | undefined
 
-  private constructor(file: File, number: number, options: TableWriterOptions) {
+  private constructor(file: File, number: number, options: TableWriterOptions, compression: number) {
     this.#file = file
     this.#number = number
     this.#options = options
+    this.#compression = compression
     this.#data = new BlockBuilder(16, options.blockBytes + 4096)
   }
 
+  /** Throws RangeError where the compression cannot be had, and what the file system says. */
   static async create(fileSystem: FileSystem, path: string, number: number, options: TableWriterOptions): Promise<TableWriter> {
-    return new TableWriter(await fileSystem.open(path, 'create'), number, options)
+    const compression = compressionNumber(options.compression ?? 'none')
+    return new TableWriter(await fileSystem.open(path, 'create'), number, options, compression)
   }
 
   get entries(): number {
@@ -131,7 +139,10 @@ export class TableWriter {
 
   #finishDataBlock(): void {
     const key = copyBytes(this.#data.lastKey)
-    this.#lastBlock = { key, ...this.#addBlock(this.#data.finish()) }
+    const payload = this.#data.finish()
+    const compressed = compress(this.#compression, payload)
+    const block = compressed === undefined ? this.#addBlock(payload) : this.#addBlock(compressed, this.#compression)
+    this.#lastBlock = { key, ...block }
   }
 
   #addIndexEntry(next: Uint8Array | undefined): void {
@@ -144,15 +155,16 @@ export class TableWriter {
     this.#lastBlock = undefined
   }
 
-  #addBlock(payload: Uint8Array): { offset: number; length: number } {
+  /** `stored`: the payload as `compression` makes it. */
+  #addBlock(stored: Uint8Array, compression = compressionNone): BlockHandle {
     const offset = this.#written + this.#pending.length
     const start = this.#pending.length
-    this.#pending.raw(payload)
-    this.#pending.u8(compressionNone)
+    this.#pending.raw(stored)
+    this.#pending.u8(compression)
     const sum = blockChecksum(this.#pending.view().subarray(start), offset)
     this.#pending.u32(sum)
-    assert(this.#pending.length - start === payload.length + blockTrailerBytes, 'a block ends in its trailer')
-    return { offset, length: payload.length }
+    assert(this.#pending.length - start === stored.length + blockTrailerBytes, 'a block ends in its trailer')
+    return { offset, length: stored.length }
   }
 
   #properties(upper: Uint8Array): Uint8Array {
@@ -197,7 +209,7 @@ export interface TableEntry {
 }
 
 /**
- * Writes a table for `Database.ingest` from entries whose keys rise (RangeError otherwise, and for no entries at all). The file is synced;
+ * Writes a table for `Database.ingest` from entries whose keys rise (RangeError otherwise, for no entries at all, and for a compression that cannot be had). The file is synced;
  * syncing the folder is the caller's.
  */
 export async function writeTable(

@@ -8,7 +8,7 @@ import { bloomHash, bloomMayHold } from './bloom.ts'
 import { type Damage, damageOf } from './damage.ts'
 import { TableInspection } from './inspect-table.ts'
 import { kindTombstone, maxKeyBytes } from './kind.ts'
-import { blockTrailerBytes, footerBytes, verifyBlock } from './table-format.ts'
+import { blockTrailerBytes, footerBytes, verifyDataBlock } from './table-format.ts'
 import type { TableMetadata } from './table-metadata.ts'
 import { checkKind } from './table-reader.ts'
 
@@ -138,7 +138,7 @@ class TableCheck {
     const { path, index } = this.#table
     const offset = index?.[number]?.offset ?? 0
     try {
-      const payload = verifyBlock(raw, path, offset)
+      const payload = verifyDataBlock(raw, path, offset)
       this.#payload = payload
       this.#walk.open(payload, 0, payload.length, path, offset)
       let count = 0

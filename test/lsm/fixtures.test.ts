@@ -15,7 +15,18 @@ import { encodeRecordFile } from '../../base/framed-record.ts'
 import { InlineExecutor } from '../../base/inline-executor.ts'
 import { MemoryFileSystem } from '../../base/memory-file-system.ts'
 import { NodeClock } from '../../base/node-clock.ts'
-import { type Damage, type Database, inspectDatabase, lsmJobs, verifyDatabase, WriteBatch } from '../../lsm/index.ts'
+import { SeededRandom } from '../../base/random.ts'
+import {
+  type Compression,
+  compressionOf,
+  type Damage,
+  type Database,
+  inspectDatabase,
+  lsmJobs,
+  TableInspection,
+  verifyDatabase,
+  WriteBatch,
+} from '../../lsm/index.ts'
 import { manifestSalt } from '../../lsm/manifest.ts'
 import { footerBytes, tableVersion } from '../../lsm/table-format.ts'
 import { onNode, openDatabase } from './environment.ts'
@@ -28,6 +39,7 @@ const options = { blockBytes: 200, targetTableBytes: 1024, level0CompactionTrigg
 interface Recipe {
   readonly name: string
   readonly wal: boolean
+  readonly compression?: Compression
   readonly fill: (db: Database) => Promise<void>
 }
 
@@ -40,7 +52,19 @@ async function putRound(db: Database, round: number): Promise<void> {
   }
 }
 
+/** Values that a codec makes smaller beside such that none does. */
+async function fillBlocks(db: Database): Promise<void> {
+  const random = new SeededRandom(1)
+  for (let i = 0; i < 60; i++) {
+    const value = i % 20 < 8 ? Uint8Array.from({ length: 60 }, () => random.below(256)) : bytes(`value ${i % 3} `.repeat(7))
+    await db.write(new WriteBatch().put(bytes(`key${i}`), value))
+    if (i % 20 === 19) await db.flush()
+  }
+}
+
 const recipes: readonly Recipe[] = [
+  { name: 'deflate-blocks', wal: true, compression: 'deflate', fill: fillBlocks },
+  { name: 'snappy-blocks', wal: true, compression: 'snappy', fill: fillBlocks },
   {
     name: 'log-and-two-levels',
     wal: true,
@@ -86,12 +110,12 @@ async function listing(db: Database): Promise<string> {
   return lines.join('')
 }
 
-async function make({ name, wal, fill }: Recipe, folder: string): Promise<void> {
+async function make({ name, wal, compression = 'none', fill }: Recipe, folder: string): Promise<void> {
   const fileSystem = new MemoryFileSystem()
   await fileSystem.makeFolder('data')
   const clock = new NodeClock()
   const executor = new InlineExecutor(lsmJobs, { fileSystem, clock })
-  const db = await openDatabase({ fileSystem, executor, clock, folder: 'data' }, { wal, ...options })
+  const db = await openDatabase({ fileSystem, executor, clock, folder: 'data' }, { wal, compression, ...options })
   await fill(db)
   await db.settle()
   const records = await listing(db)
@@ -131,6 +155,16 @@ describe('databases of earlier formats', () => {
       const tables = (await inspect('clipped-by-excise')).manifest?.state.levels.flat() ?? []
       expect(tables.some(({ clipped }) => clipped)).toBe(true)
       expect(marks.manifest?.state.levels.flat().some(({ tombstones }) => tombstones > 0)).toBe(true)
+      for (const codec of ['deflate', 'snappy']) {
+        const kinds = new Set<string>()
+        const folder = path.join(root, 'v1', `${codec}-blocks`)
+        for (const name of readdirSync(folder).filter((file) => file.endsWith('.sst'))) {
+          const table = await TableInspection.open(fileSystem, path.join(folder, name), () => undefined)
+          for (let i = 0; i < (table.index?.length ?? 0); i++) kinds.add(compressionOf((await table.rawBlock(i)) as Uint8Array))
+          await table.close()
+        }
+        expect([...kinds].sort()).toEqual([codec, 'none'].sort())
+      }
     })
   })
 

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -38,6 +38,28 @@ describe('openDatabase', () => {
     // What `await using` calls.
     await again[Symbol.asyncDispose]()
     await (await openDatabase(folder)).close()
+  })
+
+  it('compresses in its threads, each time as it is told', async () => {
+    const bytesOf = async () => {
+      const names = (await readdir(folder)).filter((name) => name.endsWith('.sst'))
+      return (await Promise.all(names.map((name) => stat(path.join(folder, name))))).reduce((sum, { size }) => sum + size, 0)
+    }
+    const sizes: number[] = []
+    for (const compression of ['none', 'deflate', 'snappy', undefined] as const) {
+      const db = await openDatabase(folder, { compression })
+      for (let i = 0; i < 500; i++) await db.write(new WriteBatch().put(bytes(`k${i}`), bytes(`v${i} `.repeat(20))), { sync: false })
+      await db.flush()
+      await db.compactRange()
+      expect(await getText(db, 'k499')).toBe('v499 '.repeat(20))
+      expect(await scan(db)).toHaveLength(500)
+      await db.close()
+      sizes.push(await bytesOf())
+    }
+    const [none, deflate, snappy, unset] = sizes as [number, number, number, number]
+    expect(deflate).toBeLessThan(none / 3)
+    expect(snappy).toBeLessThan(none / 2)
+    expect(unset).toBe(none)
   })
 
   it.runIf(process.platform === 'linux')('ends its threads when it is closed', async () => {
@@ -90,6 +112,8 @@ describe('openDatabase', () => {
       [{ memtableBytes: null }, TypeError, 'memtableBytes'],
       [{ blockBytes: 4096.5 }, RangeError, 'blockBytes'],
       [{ bloomBitsPerKey: 0 }, RangeError, 'bloomBitsPerKey'],
+      [{ compression: 'lz4' }, RangeError, 'compression'],
+      [{ compression: true }, RangeError, 'compression'],
       [{ createIfMissing: 1 }, TypeError, 'createIfMissing'],
       [{ errorIfExists: 'no' }, TypeError, 'errorIfExists'],
       [{ logger: null }, TypeError, 'logger'],

@@ -16,6 +16,7 @@ export interface OptionSet {
     | 'targetTableBytes'
     | 'blockBytes'
     | 'bloomBitsPerKey'
+    | 'compression'
     | 'level0CompactionTrigger'
     | 'level0SlowdownTrigger'
     | 'level0StopTrigger'
@@ -51,6 +52,9 @@ export const fixedSets: readonly OptionSet[] = [
   { name: 'tiny-cache', where: 'memory', wal: true, options: smallOptions, cacheBytes: 700 },
   { name: 'one-bit-filter', where: 'memory', wal: true, options: { ...smallOptions, bloomBitsPerKey: 1 } },
   { name: 'long-filter', where: 'memory', wal: true, options: { ...smallOptions, bloomBitsPerKey: 40 } },
+  { name: 'deflate', where: 'memory', wal: true, options: { ...smallOptions, compression: 'deflate' }, cacheBytes: 4000 },
+  { name: 'snappy', where: 'threads', wal: true, options: { ...smallOptions, compression: 'snappy' } },
+  { name: 'snappy-no-wal', where: 'simulator', wal: false, options: { ...smallOptions, compression: 'snappy' }, cacheBytes: 700 },
   { name: 'prefix', where: 'memory', wal: true, options: { ...smallOptions, targetTableBytes: 4096, boundaryOf: { prefixBytes: 1 } } },
   { name: 'never-compacts', where: 'memory', wal: true, options: { ...smallOptions, ...neverCompacts } },
   { name: 'never-syncs', where: 'memory', wal: true, options: smallOptions, sync: false },
@@ -66,7 +70,7 @@ export const fixedSets: readonly OptionSet[] = [
 export function randomSet(seed: number): OptionSet {
   const random = new SeededRandom(seed)
   const upTo = (least: number, most: number) => Math.floor(least * (most / least) ** random.next())
-  return {
+  const set: OptionSet = {
     name: `random-${seed}`,
     where: random.below(4) === 0 ? 'simulator' : 'memory',
     wal: random.below(3) > 0,
@@ -82,6 +86,9 @@ export function randomSet(seed: number): OptionSet {
     },
     cacheBytes: random.below(4) === 0 ? 0 : upTo(100, 100_000),
   }
+  // Drawn last: a seed from before there was compression means what it meant.
+  const compression = (['none', 'deflate', 'snappy'] as const)[random.below(3)] ?? 'none'
+  return { ...set, options: { ...set.options, compression } }
 }
 
 /** Throws an Error that names the sets there are. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { copyBytes, writeU32, writeVarint } from '../../base/bytes.ts'
+import { deflate } from '../../base/deflate.ts'
 import { CorruptionError, NewerFormatError } from '../../base/errors.ts'
 import { type FileSystem, readFile } from '../../base/file-system.ts'
 import { MemoryFileSystem } from '../../base/memory-file-system.ts'
@@ -172,6 +173,26 @@ describe('the registry', () => {
       expect(error, `${claimed}`).toBeInstanceOf(CorruptionError)
       expect(String(error)).toContain(`F at offset 8: malformed block of compression ${number} (${name})`)
     }
+  })
+
+  it.each(codecs)('%s: takes payloads up to the bound, and stores longer ones as they are', (name) => {
+    const number = compressionNumber(name)
+    expect(compress(number, new Uint8Array(maxCompressedPayloadBytes + 1))).toBeUndefined()
+    const stored = compress(number, new Uint8Array(maxCompressedPayloadBytes)) as Uint8Array
+    expect(decompress(number, stored, 'F', 0).length).toBe(maxCompressedPayloadBytes)
+  })
+
+  it('makes no room for more than a block says, nor for more than the bound, whatever the bytes of the codec hold', () => {
+    const bomb = (name: Compression, claimed: number, from: Uint8Array) => {
+      const forged = Uint8Array.of(...varint(claimed), ...from)
+      return () => decompress(compressionNumber(name), forged, 'F', 0)
+    }
+    const deflated = deflate(new Uint8Array(1_000_000))
+    expect(bomb('deflate', 100, deflated)).toThrow('larger than 100 bytes')
+    expect(bomb('deflate', maxCompressedPayloadBytes + 1, deflated)).toThrow(`claims ${maxCompressedPayloadBytes + 1} bytes`)
+    const snapped = Uint8Array.of(...varint(2 ** 32 - 1), 0, 0)
+    expect(bomb('snappy', 100, snapped)).toThrow(`${2 ** 32 - 1} bytes, not 100`)
+    expect(bomb('snappy', 2 ** 32 - 1, snapped)).toThrow(`claims ${2 ** 32 - 1} bytes`)
   })
 })
 

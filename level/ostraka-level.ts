@@ -16,7 +16,10 @@ import { LevelIterator, type LevelIteratorOptions } from './level-iterator.ts'
 import { keyRange, type LevelRange } from './level-range.ts'
 import { LevelSnapshot } from './level-snapshot.ts'
 
-type EngineOptions = Pick<OpenOptions, 'memtableBytes' | 'cacheBytes' | 'blockBytes' | 'bloomBitsPerKey' | 'logger' | 'onFailure'>
+type EngineOptions = Pick<
+  OpenOptions,
+  'memtableBytes' | 'cacheBytes' | 'blockBytes' | 'bloomBitsPerKey' | 'compression' | 'logger' | 'onFailure'
+>
 
 /** abstract-level's, and those of `openDatabase`. Others are passed over, as everywhere in this family. */
 export interface OstrakaLevelOptions<K, V> extends AbstractDatabaseOptions<K, V>, EngineOptions {}
@@ -100,7 +103,8 @@ export class OstrakaLevel<KDefault = string, VDefault = string> extends Abstract
   }
 
   async _open(options: AbstractOpenOptions & EngineOptions): Promise<void> {
-    const { createIfMissing, errorIfExists, memtableBytes, cacheBytes, blockBytes, bloomBitsPerKey, logger, onFailure } = options
+    const { createIfMissing, errorIfExists, memtableBytes, cacheBytes, blockBytes, bloomBitsPerKey, compression, logger, onFailure } =
+      options
     this.#engine = await openDatabase(this.location, {
       createIfMissing,
       errorIfExists,
@@ -108,6 +112,8 @@ export class OstrakaLevel<KDefault = string, VDefault = string> extends Abstract
       cacheBytes,
       blockBytes,
       bloomBitsPerKey,
+      // A boolean is classic-level's option of that name: passed over.
+      compression: typeof compression === 'boolean' ? undefined : compression,
       logger,
       onFailure,
     })

@@ -63,7 +63,24 @@ describe('OstrakaLevel', () => {
     })
     await first.close()
     await expect(new OstrakaLevel(folder, { cacheBytes: -1 }).open()).rejects.toMatchObject({ cause: { name: 'RangeError' } })
+    await expect(new OstrakaLevel(folder, { compression: 'lz4' as 'snappy' }).open()).rejects.toMatchObject({
+      cause: { name: 'RangeError' },
+    })
     expect(() => new OstrakaLevel('')).toThrow(TypeError)
+  })
+
+  it("compresses as it is told, and passes over classic-level's switch for it", async () => {
+    const sizes: number[] = []
+    for (const compression of ['snappy', true] as const) {
+      const db = new OstrakaLevel(folder, { compression: compression as 'snappy' })
+      await db.batch(Array.from({ length: 500 }, (_, i) => ({ type: 'put', key: `k${i}`, value: 'v'.repeat(100) })))
+      await db.compactRange('', '~')
+      sizes.push(await db.approximateSize('', '~'))
+      await db.close()
+    }
+    const [snappy, none] = sizes as [number, number]
+    expect(snappy).toBeGreaterThan(0)
+    expect(snappy).toBeLessThan(none / 2)
   })
 
   it('clears few records and many, a range of them, and so many from an end', async () => {

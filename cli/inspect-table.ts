@@ -2,7 +2,6 @@ import type { FileSystem } from '../base/file-system.ts'
 import { bloomProbes } from '../lsm/bloom.ts'
 import { compressionOf, type Damage, type IndexEntry, type TableEntryView, TableInspection } from '../lsm/index.ts'
 import { kindTombstone } from '../lsm/kind.ts'
-import { tableVersion } from '../lsm/table-format.ts'
 import { usageError } from './exit-code.ts'
 import type { InspectOptions } from './inspect-options.ts'
 import { type Printer, quoted } from './printer.ts'
@@ -89,7 +88,7 @@ function headJson(table: TableInspection): object {
     kind: 'table',
     path: table.path,
     bytes: table.size,
-    footer: footer === undefined ? null : { version: tableVersion, ...footer },
+    footer: footer ?? null,
     filter: filter === undefined ? null : { bytes: filter.length, bits: 8 * (filter.length - 1), probes: bloomProbes(filter) },
     properties:
       properties === undefined
@@ -104,7 +103,7 @@ function headJson(table: TableInspection): object {
 
 function headText(table: TableInspection): string {
   const { footer, filter, properties, index } = table
-  const lines = [`table ${table.path}, ${table.size} bytes${footer === undefined ? '' : `, format ${tableVersion}`}`]
+  const lines = [`table ${table.path}, ${table.size} bytes${footer === undefined ? '' : `, format ${footer.version}`}`]
   if (properties !== undefined) {
     for (const name of numberNames) lines.push(`  ${name}: ${table.numberProperty(name) ?? 'missing'}`)
     for (const [name, value] of properties) {

@@ -39,12 +39,13 @@ export interface BlockHandle {
 }
 
 export interface Footer {
+  readonly version: number
   readonly filter: BlockHandle
   readonly index: BlockHandle
   readonly properties: BlockHandle
 }
 
-export function encodeFooter(footer: Footer): Uint8Array {
+export function encodeFooter(footer: Omit<Footer, 'version'>): Uint8Array {
   const bytes = new Uint8Array(footerBytes)
   ;[footer.filter, footer.index, footer.properties].forEach((handle, i) => {
     writeU64(bytes, 12 * i, handle.offset)
@@ -72,7 +73,7 @@ export function decodeFooter(bytes: Uint8Array, file: string, offset: number): F
       throw new CorruptionError(file, offset, 'footer points outside the table')
   }
   const [filter, index, properties] = handles as [BlockHandle, BlockHandle, BlockHandle]
-  return { filter, index, properties }
+  return { version, filter, index, properties }
 }
 
 /** The checksum that goes behind the payload and its compression byte, `bytes`, of a block at `offset`. */

@@ -141,7 +141,7 @@ describe('inspect', () => {
     const plain = await world.run('inspect', path, '--json')
     expect(plain.json()).toMatchObject({
       kind: 'table',
-      footer: { version: 1 },
+      footer: { version: 2 },
       filter: { probes: 6 },
       properties: { entries: 10, lower: 'key0' },
       blocks: [{ block: 0, offset: 0, compression: 'none', entries: 10, firstKey: 'key0', lastKey: 'key9' }],

@@ -24,8 +24,8 @@ export interface CheckpointFiles {
 }
 
 /**
- * Makes a database of its own in `folder`, which must be empty or absent, out of hard links and a manifest. All is durable when it resolves. The
- * links are gone again where it rejects.
+ * Makes a database of its own in `folder`, which must be empty or absent, out of hard links and a manifest. All is durable when it resolves. Its
+ * files are gone again where it rejects.
  */
 export async function makeCheckpoint(engine: Engine, folder: string, signal?: AbortSignal): Promise<CheckpointFiles> {
   const { fileSystem, folder: from } = engine.options
@@ -33,9 +33,12 @@ export async function makeCheckpoint(engine: Engine, folder: string, signal?: Ab
   const { manifest } = engine
   const state = { ...manifest.state, version: view.version }
   const files = new Map<string, CheckpointFile & { parts: TableMetadata[] }>()
+  const number = state.nextNumber
+  let isOurs = false
   try {
     await makeFolderDurably(fileSystem, folder)
     if ((await fileSystem.list(folder)).length > 0) throw new RangeError(`the checkpoint's folder ${folder} is not empty`)
+    isOurs = true
     const tables = [...view.version.levels].reverse().flatMap((level) => [...level].reverse())
     for (const table of tables) {
       signal?.throwIfAborted()
@@ -47,7 +50,6 @@ export async function makeCheckpoint(engine: Engine, folder: string, signal?: Ab
       } else known.parts.push(table)
     }
     signal?.throwIfAborted()
-    const number = state.nextNumber
     await fileSystem.syncFolder(folder)
     const { writer } = await writeManifest(fileSystem, folder, number, { ...state, nextNumber: number + 1 })
     await writer.close()
@@ -59,7 +61,8 @@ export async function makeCheckpoint(engine: Engine, folder: string, signal?: Ab
     const parts = tables.map(({ file, level, lower, upper }) => ({ name: tableName(file), level, lower, upper }))
     return { mark: state.mark, files: described, tables: parts }
   } catch (error) {
-    for (const name of files.keys()) await fileSystem.unlink(joinPath(folder, name)).catch(() => undefined)
+    const made = isOurs ? [...files.keys(), currentName, `${currentName}.tmp`, manifestName(number)] : []
+    for (const name of made) await fileSystem.unlink(joinPath(folder, name)).catch(() => undefined)
     throw error
   } finally {
     view.release()

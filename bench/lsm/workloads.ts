@@ -25,6 +25,10 @@ export type Work =
   | { readonly kind: 'misses'; readonly seconds: number; readonly dropsPageCache: boolean }
   | { readonly kind: 'scans'; readonly seconds: number }
   | { readonly kind: 'mix'; readonly seconds: number }
+  /** Opens what is there and reads `queries` records. */
+  | { readonly kind: 'open'; readonly queries: number }
+  /** Writes so many records again and is killed with -9: no results. */
+  | { readonly kind: 'crash'; readonly writes: number }
 
 export type Results = { readonly [name: string]: number }
 
@@ -34,9 +38,11 @@ const scanRecords = 100
 const seed = 7
 
 export async function run(spec: Spec): Promise<Results> {
+  const beganMs = performance.now()
   const store = await openStore(spec.side, spec)
+  const openMs = performance.now() - beganMs
   try {
-    return await perform(store, spec)
+    return { openMs, ...(await perform(store, spec)) }
   } finally {
     await store.close()
   }
@@ -54,6 +60,10 @@ function perform(store: Store, spec: Spec): Promise<Results> {
       return scans(store, spec.shape, spec.work.seconds)
     case 'mix':
       return mix(store, spec.shape, spec.work.seconds)
+    case 'open':
+      return query(store, spec.shape, spec.work.queries)
+    case 'crash':
+      return crash(store, spec.shape, spec.work.writes)
   }
 }
 
@@ -139,6 +149,31 @@ async function mix(store: Store, { records, valueBytes }: Shape, seconds: number
     else await store.put(keyOf(n), valueAt(random.below(records), valueBytes))
   })
   return { perSecond, p99Ms: p99, p999Ms: p999, maxMs: max, loopDelayMs: delays() }
+}
+
+async function query(store: Store, { records }: Shape, queries: number): Promise<Results> {
+  const random = new SeededRandom(seed)
+  let left = queries
+  const worker = async () => {
+    while (left-- > 0) await mustGet(store, keyOf(random.below(records)))
+  }
+  await Promise.all(Array.from({ length: inFlight }, worker))
+  return { rssMiB: process.memoryUsage.rss() / 2 ** 20, maxRssMiB: process.resourceUsage().maxRSS / 1024 }
+}
+
+async function crash(store: Store, { records, valueBytes }: Shape, writes: number): Promise<Results> {
+  const random = new SeededRandom(seed)
+  for (let first = 0; first < writes; first += batchRecords) {
+    const batch: Record[] = []
+    for (let i = 0; i < batchRecords; i++) {
+      const n = random.below(records)
+      batch.push({ type: 'put', key: keyOf(n), value: valueAt(n, valueBytes) })
+    }
+    await store.putAll(batch)
+  }
+  process.kill(process.pid, 'SIGKILL')
+  // The signal comes before the next turn.
+  return await new Promise<never>(() => undefined)
 }
 
 /** 64 calls under way for so long. Rejects with the first failure: none may fail. */

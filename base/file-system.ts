@@ -83,6 +83,21 @@ export async function makeFolderDurably(fileSystem: FileSystem, path: string): P
   } while (folder !== '.' && folder !== '/')
 }
 
+/** Bytes of a file; undefined where it is not there. */
+export async function fileSize(fileSystem: FileSystem, path: string): Promise<number | undefined> {
+  try {
+    const file = await fileSystem.open(path, 'read')
+    try {
+      return await file.size()
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
 /** Reads a whole file. */
 export async function readFile(fileSystem: FileSystem, path: string): Promise<Uint8Array> {
   const file = await fileSystem.open(path, 'read')

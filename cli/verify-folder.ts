@@ -1,5 +1,5 @@
 import { systemErrorCode } from '../base/errors.ts'
-import { type FileSystem, joinPath, readFile } from '../base/file-system.ts'
+import { type FileSystem, fileSize, joinPath, readFile } from '../base/file-system.ts'
 import { NodeClock } from '../base/node-clock.ts'
 import { type Damage, damageText, verifyDatabase, verifyTable } from '../lsm/index.ts'
 import { isFolder } from '../lsm/inspect-folder.ts'
@@ -168,22 +168,8 @@ async function bytesOf(fileSystem: FileSystem, stores: readonly Store[]): Promis
   for (const { folder, kind, names } of stores) {
     if (kind === 'part') continue
     for (const name of kind === 'data' ? [identityName] : kind === 'moving' ? await fileSystem.list(folder) : names) {
-      bytes += await sizeOf(fileSystem, joinPath(folder, name))
+      bytes += (await fileSize(fileSystem, joinPath(folder, name))) ?? 0
     }
   }
   return bytes
-}
-
-async function sizeOf(fileSystem: FileSystem, path: string): Promise<number> {
-  try {
-    const file = await fileSystem.open(path, 'read')
-    try {
-      return await file.size()
-    } finally {
-      await file.close()
-    }
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return 0
-    throw error
-  }
 }

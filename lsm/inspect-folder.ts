@@ -1,5 +1,5 @@
 import { systemErrorCode } from '../base/errors.ts'
-import { type FileSystem, joinPath } from '../base/file-system.ts'
+import { type FileSystem, fileSize, joinPath } from '../base/file-system.ts'
 import { type Damage, damageOf } from './damage.ts'
 import { inspectManifest, type ManifestInspection, readCurrent } from './inspect-manifest.ts'
 import { currentName, manifestName, tableName } from './table-metadata.ts'
@@ -131,17 +131,7 @@ function statusOf(
 
 async function sizeOf(fileSystem: FileSystem, path: string): Promise<number | 'folder' | 'gone'> {
   if (await isFolder(fileSystem, path)) return 'folder'
-  try {
-    const file = await fileSystem.open(path, 'read')
-    try {
-      return await file.size()
-    } finally {
-      await file.close()
-    }
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return 'gone'
-    throw error
-  }
+  return (await fileSize(fileSystem, path)) ?? 'gone'
 }
 
 /** Also false where nothing is there. */

@@ -16,7 +16,8 @@ export class TableStore {
   readonly #readers = new Map<number, TableReader>()
   readonly #opening = new Map<number, Promise<TableReader>>()
   readonly #uses = new Map<number, number>()
-  readonly #removals = new Set<Promise<void>>()
+  /** Ends with the last removal. One after the other: on ext4 several at once make appends to other files wait for as long as all of them take. */
+  #removals: Promise<void> = Promise.resolve()
   /** After a failure no file is removed: what the manifest says is not known. */
   frozen = false
   #closed = false
@@ -56,7 +57,7 @@ export class TableStore {
       if (uses > 1) this.#uses.set(file, uses - 1)
       else {
         this.#uses.delete(file)
-        if (!this.frozen) this.#track(this.#remove(file))
+        if (!this.frozen) this.#removals = this.#removals.then(() => this.#remove(file))
       }
     }
   }
@@ -65,7 +66,7 @@ export class TableStore {
   async close(): Promise<void> {
     this.frozen = true
     this.#closed = true
-    await Promise.all(this.#removals)
+    await this.#removals
     await Promise.allSettled(this.#opening.values())
     for (const reader of this.#readers.values()) await reader.close()
     this.#readers.clear()
@@ -73,7 +74,11 @@ export class TableStore {
 
   /** Waits until what is not used any more is unlinked. */
   async settle(): Promise<void> {
-    while (this.#removals.size > 0) await Promise.all(this.#removals)
+    let last: Promise<void>
+    do {
+      last = this.#removals
+      await last
+    } while (last !== this.#removals)
   }
 
   #open(table: TableMetadata): Promise<TableReader> {
@@ -97,21 +102,16 @@ export class TableStore {
     return open
   }
 
-  #track(removal: Promise<void>): void {
-    const tracked = removal
-      .catch((error: unknown) => {
-        // The next open finds the orphan and tries again.
-        this.#logger.warn({ error }, 'a table that is used no more could not be removed')
-      })
-      .finally(() => this.#removals.delete(tracked))
-    this.#removals.add(tracked)
-  }
-
   async #remove(file: number): Promise<void> {
     await this.#opening.get(file)?.catch(() => undefined)
     const reader = this.#readers.get(file)
     this.#readers.delete(file)
-    await reader?.close()
-    await this.#fileSystem.unlink(tablePath(this.#folder, file))
+    try {
+      await reader?.close()
+      await this.#fileSystem.unlink(tablePath(this.#folder, file))
+    } catch (error) {
+      // The next open finds the orphan and tries again.
+      this.#logger.warn({ error }, 'a table that is used no more could not be removed')
+    }
   }
 }

@@ -3,7 +3,7 @@ import { utf8, utf8Text } from '../../base/bytes.ts'
 import type { File, FileSystem } from '../../base/file-system.ts'
 import { type Database, WriteBatch } from '../../lsm/index.ts'
 import { type Environment, onNode, openDatabase } from './environment.ts'
-import { override } from './faults/override.ts'
+import { override } from './override.ts'
 
 /** A file system of which a byte of all tables cannot be read. */
 class BadSector {

@@ -1,6 +1,6 @@
 import type { File, FileSystem } from '../../../base/file-system.ts'
 import type { SeededRandom } from '../../../base/random.ts'
-import { override } from './override.ts'
+import { override } from '../override.ts'
 
 /** Flips one bit in what one of the reads gives: the file itself is whole. */
 export class CorruptingFileSystem {

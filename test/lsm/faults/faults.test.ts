@@ -28,10 +28,10 @@ describe.each([
     expect(new Set(script.operations.map((operation) => operation.kind)).size).toBe(7)
   })
 
-  it('survives a power loss at its file operations', async () => tell(await sweepPowerLoss(script, { stride: 2, first: 0 })))
+  it('survives a power loss at its file operations', async () => tell(await sweepPowerLoss(script, { stride: 5, first: 0 })))
 
   it('gives no wrong value after an error at its file operations', async () => {
-    const tally = await sweepErrors(script, { stride: 3, first: 1 })
+    const tally = await sweepErrors(script, { stride: 7, first: 1 })
     expect(tally.failedOpenly).toBeGreaterThan(tally.points / 2)
     tell(tally)
   })
@@ -42,7 +42,7 @@ describe.each([
 
   it('survives power losses during the recovery', async () => tell(await sweepRecoveryPowerLoss(script, { stride: 2, first: 0 }, 2)))
 
-  it('survives an error during the recovery', async () => tell(await sweepRecoveryErrors(script, { stride: 1, first: 0 }, 2)))
+  it('survives an error during the recovery', async () => tell(await sweepRecoveryErrors(script, { stride: 3, first: 0 }, 2)))
 
   if (!wal) {
     it('comes to its end where a full disk is waited for', async () => tell(await sweepFullDiskWaitedFor(script, { stride: 17, first: 7 })))

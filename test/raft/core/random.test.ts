@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { type Faults, RandomCluster } from './random-cluster.ts'
 
-const SEEDS = 400
+const SEEDS = 200
 /** For each replica. */
 const STEPS = 2000
-const RESTING_SEEDS = 200
+const RESTING_SEEDS = 100
 
 function runSeed(seed: number, size: number, faults: Faults = {}): RandomCluster {
   const cluster = new RandomCluster(seed, size, faults)

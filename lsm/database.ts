@@ -23,6 +23,8 @@ export interface DatabaseStats {
   /** Active memtable. */
   readonly memtableBytes: number
   readonly memtableEntries: number
+  /** Memory for memtables: of those there are, and what is kept for those to come. With a shared budget: of all its databases. */
+  readonly memtableMemoryBytes: number
   /** Elements of the flush queue, and the memtables among them. */
   readonly queueLength: number
   readonly immutableMemtables: number
@@ -285,6 +287,7 @@ export class Database {
     return {
       memtableBytes: view.memtable.bytes,
       memtableEntries: view.memtable.entries,
+      memtableMemoryBytes: options.memtableBudget.pool.heldBytes,
       queueLength: view.queue.length,
       immutableMemtables: view.queue.filter((element) => element.memtable !== undefined).length,
       levels: view.version.levels.map((tables, level) => ({ tables: tables.length, bytes: view.version.bytes(level) })),

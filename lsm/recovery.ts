@@ -75,24 +75,33 @@ async function replay(options: ResolvedOptions, manifest: Manifest, names: reado
     .sort((a, b) => a - b)
   let memtable: Memtable | undefined
   const flush = async () => {
-    if (memtable === undefined) return
+    const full = memtable
+    if (full === undefined) return
+    memtable = undefined
     const input: FlushInput = {
       folder,
       file: manifest.newNumber(),
-      image: memtable.image(),
+      image: full.image(),
       writer: tableWriterOptions(options),
     }
-    memtable = undefined
     written.push(await options.executor.run<FlushInput, WrittenTable>(flushJobName, input))
+    full.release()
   }
   await replayLogs(fileSystem, folder, numbers, first, (operations, sequence) => {
     if (operations.length === 0) return undefined
-    memtable ??= new Memtable(sequence - 1, options.memtableBudget.bytes)
+    memtable ??= newMemtable(options, sequence - 1)
     memtable.add(operations, sequence)
     return memtable.bytes >= options.memtableBudget.bytes ? flush() : undefined
   })
   await flush()
   return written
+}
+
+function newMemtable({ memtableBudget }: ResolvedOptions, baseSequence: number): Memtable {
+  // Its memory is used again by the memtables to come.
+  const memtable = new Memtable(baseSequence, memtableBudget.bytes, memtableBudget.pool)
+  memtable.retain()
+  return memtable
 }
 
 /** Removes files of ours that nothing refers to; files with other names are left alone. */

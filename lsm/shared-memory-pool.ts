@@ -8,6 +8,7 @@ export class SharedMemoryPool {
   readonly #free = new Map<number, SharedArrayBuffer[]>()
   #bytes = 0
   #madeBytes = 0
+  #leftBytes = 0
 
   /** Keeps up to `bytesMax`; what is given beyond it is left to the collector. */
   constructor(bytesMax: number) {
@@ -24,6 +25,11 @@ export class SharedMemoryPool {
     return this.#madeBytes
   }
 
+  /** Bytes that are in use, or wait to be used again. */
+  get heldBytes(): number {
+    return this.#madeBytes - this.#leftBytes
+  }
+
   /** Memory of `bytes`; what it holds is not known. */
   take(bytes: number): SharedArrayBuffer {
     const buffer = this.#free.get(bytes)?.pop()
@@ -38,7 +44,10 @@ export class SharedMemoryPool {
   /** Nobody may read or write `buffer` any more. */
   give(buffer: SharedArrayBuffer): void {
     const bytes = buffer.byteLength
-    if (bytes === 0 || this.#bytes + bytes > this.#bytesMax) return
+    if (this.#bytes + bytes > this.#bytesMax) {
+      this.#leftBytes += bytes
+      return
+    }
     const free = this.#free.get(bytes)
     if (free === undefined) this.#free.set(bytes, [buffer])
     else free.push(buffer)

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { ClassicLevel } from 'classic-level'
+import type { ClassicLevel } from 'classic-level'
 import { type Database, openDatabase, WriteBatch } from '../../lsm/index.ts'
 
 /** The sides, as their users would call them. */
@@ -31,6 +31,8 @@ export interface Store {
   scan(lower: Buffer | undefined, limit: number): Promise<{ records: number; bytes: number }>
   /** Resolves when nothing is flushed or compacted any more, with the moment at which that was so, by `performance.now()`. */
   drained(): Promise<number>
+  /** Memory for memtables; NaN where the side does not tell. */
+  memtableMemoryBytes(): number
   close(): Promise<void>
 }
 
@@ -93,6 +95,10 @@ class OstrakaStore implements Store {
     return performance.now()
   }
 
+  memtableMemoryBytes(): number {
+    return this.#db.stats().memtableMemoryBytes
+  }
+
   async close(): Promise<void> {
     await this.#db.close()
   }
@@ -112,6 +118,8 @@ class LevelStore implements Store {
   }
 
   static async open({ folder, writeBufferBytes, cacheBytes }: StoreOptions): Promise<LevelStore> {
+    // Its library counts in the memory of its own side only.
+    const { ClassicLevel } = await import('classic-level')
     const db = new ClassicLevel<Buffer, Buffer>(folder, {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
@@ -168,6 +176,10 @@ class LevelStore implements Store {
       sinceMs = performance.now()
     }
     return sinceMs
+  }
+
+  memtableMemoryBytes(): number {
+    return Number.NaN
   }
 
   async close(): Promise<void> {

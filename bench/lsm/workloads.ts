@@ -61,7 +61,7 @@ function perform(store: Store, spec: Spec): Promise<Results> {
     case 'mix':
       return mix(store, spec.shape, spec.work.seconds)
     case 'open':
-      return query(store, spec.shape, spec.work.queries)
+      return query(store, spec, spec.work.queries)
     case 'crash':
       return crash(store, spec.shape, spec.work.writes)
   }
@@ -151,14 +151,21 @@ async function mix(store: Store, { records, valueBytes }: Shape, seconds: number
   return { perSecond, p99Ms: p99, p999Ms: p999, maxMs: max, loopDelayMs: delays() }
 }
 
-async function query(store: Store, { records }: Shape, queries: number): Promise<Results> {
+async function query(store: Store, { shape: { records }, cacheBytes }: Spec, queries: number): Promise<Results> {
   const random = new SeededRandom(seed)
   let left = queries
   const worker = async () => {
     while (left-- > 0) await mustGet(store, keyOf(random.below(records)))
   }
   await Promise.all(Array.from({ length: inFlight }, worker))
-  return { rssMiB: process.memoryUsage.rss() / 2 ** 20, maxRssMiB: process.resourceUsage().maxRSS / 1024 }
+  const rss = process.memoryUsage.rss()
+  const memtableBytes = store.memtableMemoryBytes()
+  return {
+    rssMiB: rss / 2 ** 20,
+    maxRssMiB: process.resourceUsage().maxRSS / 1024,
+    memtableMiB: memtableBytes / 2 ** 20,
+    besideMiB: (rss - cacheBytes - memtableBytes) / 2 ** 20,
+  }
 }
 
 async function crash(store: Store, { records, valueBytes }: Shape, writes: number): Promise<Results> {

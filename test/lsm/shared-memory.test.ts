@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { MemtableBudget, WriteBatch } from '../../lsm/index.ts'
+import { type Database, MemtableBudget, WriteBatch } from '../../lsm/index.ts'
 import { Memtable } from '../../lsm/memtable.ts'
 import { SharedMemoryPool } from '../../lsm/shared-memory-pool.ts'
 import { onNode, openDatabase } from './environment.ts'
@@ -19,6 +19,26 @@ describe('memory of memtables', () => {
         await db.seal(bytes(String(round)))
       }
       expect(budget.pool.madeBytes).toBeLessThan(6 * budget.bytes)
+      await db.close()
+    }))
+
+  it('of what a log held is used by the memtable after it', () =>
+    onNode(async (environment) => {
+      const fill = async (db: Database) => {
+        const batch = new WriteBatch()
+        for (let i = 0; i < 100; i++) batch.put(bytes(`key${i}`), bytes('v'.repeat(500)))
+        await db.write(batch)
+      }
+      const first = await openDatabase(environment, { memtableBytes: 256 * 1024 })
+      await fill(first)
+      await first.close()
+      const budget = new MemtableBudget(256 * 1024)
+      const db = await openDatabase(environment, { memtableBudget: budget })
+      const { madeBytes } = budget.pool
+      expect(madeBytes).toBeGreaterThan(50_000)
+      expect(db.stats().memtableMemoryBytes).toBe(madeBytes)
+      await fill(db)
+      expect(budget.pool.madeBytes).toBe(madeBytes)
       await db.close()
     }))
 

@@ -41,8 +41,8 @@ interface Measurement {
   readonly name: string
   readonly work: Work
   readonly cacheBytes?: number
-  /** How often in a round; once if not given. */
-  readonly repeat?: number
+  /** How often in a round, of 0 on; once if not given. */
+  readonly times?: (round: number) => number
   readonly targets: readonly Target[]
 }
 
@@ -69,9 +69,11 @@ function courses(scale: number, only: ReadonlySet<Section>, mixSeconds: number):
       if (isFirst && only.has('get')) measurements.push(...getsOf(shape, seconds))
       if (isFirst && only.has('scan')) measurements.push(scansOf(seconds))
       if (isFirst && only.has('mix') && shape === small) measurements.push(mixOf(mixSeconds))
+      if (isFirst && only.has('fill')) measurements.push(overwriteOf())
       if (only.has('fill') || measurements.length > 1) list.push({ shape, writeBufferBytes, measurements })
     }
   }
+  if (only.has('fill')) list.push(hugeOf(scale))
   if (only.has('soak')) list.push(soakOf(small, 180 * scale))
   if (only.has('open')) list.push(openOf(scale))
   return list
@@ -86,10 +88,32 @@ function fillOf(shape: Shape, writeBufferBytes: number, only?: readonly Target[]
     { figure: 'p999Ms', atMost: 50 },
     { figure: 'maxMs' },
     { figure: 'loopDelayMs' },
-    { figure: 'spaceAmplification' },
+    { figure: 'spaceAmplification', atMost: 1.2 },
     { figure: 'writeAmplification' },
   ]
   return { name: `fill, ${writeBufferBytes / MiB} MiB`, work: { kind: 'fill' }, targets: only ?? targets }
+}
+
+/** What separating large values from their keys could save. */
+function hugeOf(scale: number): Course {
+  const shape: Shape = { records: 20_000 * scale, valueBytes: 65_536 }
+  const writeBufferBytes = 64 * MiB
+  const figures = ['perSecond', 'drainedPerSecond', 'spaceAmplification', 'writeAmplification']
+  const targets = figures.map((figure): Target => ({ figure }))
+  return { shape, writeBufferBytes, measurements: [fillOf(shape, writeBufferBytes, targets), { ...overwriteOf(), targets }], rounds: 1 }
+}
+
+/** Once: what is written and what remains differs little from round to round. */
+function overwriteOf(): Measurement {
+  const targets: Target[] = [
+    { figure: 'perSecond' },
+    { figure: 'drainedPerSecond' },
+    { figure: 'p999Ms', atMost: 50 },
+    { figure: 'spaceAmplification' },
+    { figure: 'writeAmplification' },
+    { figure: 'compactedSpaceAmplification', atMost: 1.2 },
+  ]
+  return { name: 'overwrite, 64 MiB', work: { kind: 'overwrite' }, times: (round) => (round === 0 ? 1 : 0), targets }
 }
 
 function getsOf(shape: Shape, seconds: number): Measurement[] {
@@ -128,7 +152,8 @@ function mixOf(seconds: number): Measurement {
   return {
     name: 'half reads, half writes',
     work: { kind: 'mix', seconds },
-    repeat: 2,
+    // Five in three rounds.
+    times: (round) => (round === 2 ? 1 : 2),
     targets: [
       { figure: 'perSecond', ratio: 1 },
       { figure: 'p99Ms', ratioAtMost: 1 },
@@ -196,15 +221,16 @@ class Bench {
       const folders = new Map(order.map((side) => [side, mkdtempSync(path.join(this.#root, `${side}-`))]))
       for (const [i, measurement] of course.measurements.entries()) {
         let pair: Pair = {}
-        for (let again = 0; again < (measurement.repeat ?? 1); again++) {
+        for (let again = 0; again < (measurement.times?.(round) ?? 1); again++) {
           const results = new Map<SideName, Results>()
           for (const side of order) results.set(side, await measure(course, measurement, side, folders.get(side) ?? ''))
           pair = Object.fromEntries(results)
           pairs[i]?.push(pair)
         }
-        const figure = measurement.targets[0]?.figure ?? ''
-        const told = sides.map((side) => `${side} ${round3(pair[side]?.[figure] ?? Number.NaN)}`).join(', ')
-        console.error(`round ${round + 1} of ${count}: ${course.shape.valueBytes} B, ${measurement.name}: ${figure} ${told}`)
+        const figure = measurement.targets[0]?.figure
+        const told = sides.map((side) => `${side} ${round3(pair[side]?.[figure ?? ''] ?? Number.NaN)}`).join(', ')
+        const what = `round ${round + 1} of ${count}: ${course.shape.valueBytes} B, ${measurement.name}`
+        if (Object.keys(pair).length > 0) console.error(figure === undefined ? what : `${what}: ${figure} ${told}`)
       }
       for (const folder of folders.values()) rmSync(folder, { recursive: true })
     }

@@ -31,6 +31,8 @@ export interface Store {
   scan(lower: Buffer | undefined, limit: number): Promise<{ records: number; bytes: number }>
   /** Resolves when nothing is flushed or compacted any more, with the moment at which that was so, by `performance.now()`. */
   drained(): Promise<number>
+  /** Everything, into as few levels as it takes. */
+  compact(): Promise<void>
   /** Memory for memtables; NaN where the side does not tell. */
   memtableMemoryBytes(): number
   close(): Promise<void>
@@ -93,6 +95,11 @@ class OstrakaStore implements Store {
   async drained(): Promise<number> {
     await this.#db.settle()
     return performance.now()
+  }
+
+  async compact(): Promise<void> {
+    await this.#db.flush()
+    await this.#db.compactRange()
   }
 
   memtableMemoryBytes(): number {
@@ -176,6 +183,11 @@ class LevelStore implements Store {
       sinceMs = performance.now()
     }
     return sinceMs
+  }
+
+  async compact(): Promise<void> {
+    // Above all keys.
+    await this.#db.compactRange(Buffer.alloc(0), Buffer.alloc(64, 0xff))
   }
 
   memtableMemoryBytes(): number {

@@ -20,6 +20,8 @@ export interface Spec {
 
 export type Work =
   | { readonly kind: 'fill' }
+  /** Each record of a fill once more, with another value, in another order; then everything is compacted. */
+  | { readonly kind: 'overwrite' }
   /** On what a fill has left. `warm` records are read again and again. */
   | { readonly kind: 'hot'; readonly warm: number; readonly seconds: number }
   | { readonly kind: 'misses'; readonly seconds: number; readonly dropsPageCache: boolean }
@@ -52,6 +54,8 @@ function perform(store: Store, spec: Spec): Promise<Results> {
   switch (spec.work.kind) {
     case 'fill':
       return fill(store, spec)
+    case 'overwrite':
+      return overwrite(store, spec)
     case 'hot':
       return hot(store, spec.shape, spec.work)
     case 'misses':
@@ -67,16 +71,28 @@ function perform(store: Store, spec: Spec): Promise<Results> {
   }
 }
 
-async function fill(store: Store, { shape, folder }: Spec): Promise<Results> {
-  const { records, valueBytes } = shape
+async function fill(store: Store, spec: Spec): Promise<Results> {
+  return await putAll(store, spec, (n) => ({ key: keyOf(n), value: valueAt(n, spec.shape.valueBytes) }))
+}
+
+async function overwrite(store: Store, spec: Spec): Promise<Results> {
+  const { shape, folder } = spec
+  const order = shuffled(shape.records)
+  const results = await putAll(store, spec, (n) => ({ key: keyOf(order[n] as number), value: valueAt(n + 1, shape.valueBytes) }))
+  await store.compact()
+  await store.drained()
+  return { ...results, compactedSpaceAmplification: bytesOf(folder) / userBytes(shape) }
+}
+
+/** As many records as the shape has, in batches, and what that took. */
+async function putAll(store: Store, { shape, folder }: Spec, recordAt: (n: number) => Omit<Record, 'type'>): Promise<Results> {
+  const { records } = shape
   const latencies = histogram()
   const delays = watchLoop()
   const startMs = performance.now()
   for (let first = 0; first < records; first += batchRecords) {
     const batch: Record[] = []
-    for (let n = first; n < Math.min(records, first + batchRecords); n++) {
-      batch.push({ type: 'put', key: keyOf(n), value: valueAt(n, valueBytes) })
-    }
+    for (let n = first; n < Math.min(records, first + batchRecords); n++) batch.push({ type: 'put', ...recordAt(n) })
     const beganMs = performance.now()
     await store.putAll(batch)
     record(latencies, beganMs)
@@ -94,6 +110,19 @@ async function fill(store: Store, { shape, folder }: Spec): Promise<Results> {
     spaceAmplification: bytesOf(folder) / userBytes(shape),
     writeAmplification: writtenBytes() / userBytes(shape),
   }
+}
+
+/** The numbers below `count` in random order. */
+function shuffled(count: number): Uint32Array {
+  const random = new SeededRandom(seed)
+  const order = Uint32Array.from({ length: count }, (_, i) => i)
+  for (let i = count - 1; i > 0; i--) {
+    const j = random.below(i + 1)
+    const moved = order[i] as number
+    order[i] = order[j] as number
+    order[j] = moved
+  }
+  return order
 }
 
 async function hot(store: Store, { records }: Shape, { warm, seconds }: { warm: number; seconds: number }): Promise<Results> {

@@ -34,7 +34,7 @@ export function sleepUnless(clock: Clock, delayMs: number, signal: AbortSignal |
 }
 
 /** Resolves after `delayMs`. */
-export function sleep(clock: Clock, delayMs: number): Promise<void> {
+export function sleep(clock: Pick<Clock, 'setTimer'>, delayMs: number): Promise<void> {
   return new Promise((resolve) => {
     clock.setTimer(delayMs, resolve)
   })

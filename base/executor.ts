@@ -10,7 +10,7 @@ export interface JobContext {
   readonly fileSystem: FileSystem
   /** Milliseconds that a job may run before it should `await pause()`, when it runs on a thread with other duties. */
   readonly sliceMs: number
-  readonly clock: Pick<Clock, 'monotonicMs'>
+  readonly clock: Pick<Clock, 'monotonicMs' | 'setTimer'>
   /** Lets other work of this thread run. */
   pause(): Promise<void>
 }

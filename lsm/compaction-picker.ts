@@ -31,15 +31,21 @@ export function scores(version: Version, options: PickerOptions): number[] {
     )
 }
 
-/** Pure: the most pressing compaction that touches no table in `busy` (ids), if any is due. */
+/**
+ * Pure: the most pressing compaction that touches no table in `busy` (ids), if any is due. One that is more pressing and touches them keeps its
+ * tables from the others: else small steps out of level 1 could go on before level 0 for ever.
+ */
 export function pickCompaction(version: Version, busy: ReadonlySet<number>, options: PickerOptions): CompactionPlan | undefined {
   const pressing = scores(version, options)
     .map((score, level) => ({ score, level }))
     .filter(({ score }) => score >= 1)
     .sort((a, b) => b.score - a.score)
+  const taken = new Set(busy)
   for (const { level } of pressing) {
-    const plan = level === 0 ? planLevel0(version, version.levels[0] ?? []) : pickFromLevel(version, level, busy)
-    if (plan !== undefined && !isBusy(plan, busy)) return plan
+    const plan = level === 0 ? planLevel0(version, version.levels[0] ?? []) : pickFromLevel(version, level, taken)
+    if (plan === undefined) continue
+    if (!isBusy(plan, taken)) return plan
+    for (const { id } of plan.inputs.flat()) taken.add(id)
   }
   return undefined
 }

@@ -8,11 +8,19 @@ import { tablePath } from './table-writer.ts'
 import type { Version } from './version.ts'
 import type { VersionEdit } from './version-edit.ts'
 
-/** Runs compactions, one at a time: those that the picker asks for, and those of `compactRange`. */
+/**
+ * Runs compactions: those that the picker asks for, up to `maxCompactions` at once that share no table, and those of `compactRange`, alone.
+ */
 export class Compactor {
   readonly #engine: Engine
-  #turn: Promise<void> = Promise.resolve()
-  #automatic = false
+  readonly #running = new Set<Promise<void>>()
+  /** Ids of the tables that running compactions read. */
+  readonly #busy = new Set<number>()
+  #busyBytes = 0
+  /** The last `compactRange`. */
+  #ranges: Promise<void> = Promise.resolve()
+  /** `compactRange`s that wait or run: nothing else begins meanwhile. */
+  #rangesLeft = 0
   /** What is due finds no room on the disk. */
   #waitsForRoom = false
   #stopped = false
@@ -23,35 +31,43 @@ export class Compactor {
 
   /** Begins what is due, in the background. */
   maybeStart(): void {
-    if (this.#automatic || this.#waitsForRoom || this.#isOver() || this.#pick() === undefined) return
-    this.#automatic = true
-    void this.#inTurn(() => this.#runAll()).finally(() => {
-      this.#automatic = false
-      this.maybeStart()
-    })
+    const { options, view } = this.#engine
+    while (!this.#waitsForRoom && this.#rangesLeft === 0 && !this.#isOver() && this.#running.size < options.maxCompactions) {
+      const plan = pickCompaction(view.version, this.#busy, options)
+      if (plan === undefined) return
+      if (this.#fits(plan)) this.#start(plan)
+      else this.#waitForRoom()
+    }
   }
 
-  async #runAll(): Promise<void> {
-    for (let plan = this.#pick(); plan !== undefined && !this.#isOver(); plan = this.#pick()) {
-      if (!this.#fits(plan)) return this.#waitForRoom()
-      try {
-        await this.#run(plan)
-      } catch (error) {
-        // Its outputs are gone again.
-        if (this.#engine.options.space === undefined || !isOutOfSpace(error)) throw error
-        return this.#waitForRoom()
-      }
-    }
+  #start(plan: CompactionPlan): void {
+    const ids = plan.inputs.flat().map(({ id }) => id)
+    const bytes = inputBytesOf(plan)
+    for (const id of ids) this.#busy.add(id)
+    this.#busyBytes += bytes
+    const running = this.#run(plan)
+      .catch((error: unknown) => {
+        // Where there is no room its outputs are gone again.
+        if (this.#engine.options.space !== undefined && isOutOfSpace(error)) this.#waitForRoom()
+        else this.#engine.fail(error)
+      })
+      .finally(() => {
+        for (const id of ids) this.#busy.delete(id)
+        this.#busyBytes -= bytes
+        this.#running.delete(running)
+        this.maybeStart()
+      })
+    this.#running.add(running)
   }
 
   /** A compaction can wait: it must not take the room that flushes need. */
   #fits(plan: CompactionPlan): boolean {
-    return plan.move || this.#engine.options.space?.fits(inputBytesOf(plan)) !== false
+    return plan.move || this.#engine.options.space?.fits(this.#busyBytes + inputBytesOf(plan)) !== false
   }
 
   #waitForRoom(): void {
     const { space } = this.#engine.options
-    if (space === undefined) return
+    if (space === undefined || this.#waitsForRoom) return
     this.#waitsForRoom = true
     const goOn = () => {
       this.#waitsForRoom = false
@@ -67,17 +83,23 @@ export class Compactor {
    * Once `signal` is aborted no further step begins. Rejects where it finds no room; with `space` that is no failure of the database.
    */
   async compactRange(range: KeyRange, signal?: AbortSignal): Promise<void> {
+    const engine = this.#engine
     let withoutRoom: unknown
-    await this.#inTurn(async () => {
-      try {
-        await this.#runRange(range, signal)
-      } catch (error) {
+    this.#rangesLeft++
+    this.#ranges = this.#ranges
+      .then(() => this.#idle())
+      .then(() => this.#runRange(range, signal))
+      .catch((error: unknown) => {
         // Its outputs are gone again.
-        if (this.#engine.options.space === undefined || !isOutOfSpace(error)) throw error
-        withoutRoom = error
-      }
-    })
-    if (this.#engine.failed !== undefined) throw this.#engine.failed
+        if (engine.options.space !== undefined && isOutOfSpace(error)) withoutRoom = error
+        else engine.fail(error)
+      })
+      .finally(() => {
+        this.#rangesLeft--
+        this.maybeStart()
+      })
+    await this.#ranges
+    if (engine.failed !== undefined) throw engine.failed
     if (withoutRoom !== undefined) throw withoutRoom
   }
 
@@ -104,29 +126,24 @@ export class Compactor {
   /** Begins nothing more; resolves when nothing runs. */
   async stop(): Promise<void> {
     this.#stopped = true
-    await this.#turn
+    await this.settle()
   }
 
   /** Resolves when nothing is due and nothing runs. */
   async settle(): Promise<void> {
-    do await this.#turn
-    while (this.#automatic)
+    do {
+      await this.#ranges
+      await this.#idle()
+    } while (this.#rangesLeft > 0 || this.#running.size > 0)
+  }
+
+  /** Resolves when nothing of the picker's runs. */
+  async #idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running)
   }
 
   #isOver(): boolean {
     return this.#stopped || this.#engine.failed !== undefined
-  }
-
-  #pick(): CompactionPlan | undefined {
-    return pickCompaction(this.#engine.view.version, new Set(), this.#engine.options)
-  }
-
-  #inTurn(work: () => Promise<void>): Promise<void> {
-    const done = this.#turn.then(work).catch((error: unknown) => {
-      this.#engine.fail(error)
-    })
-    this.#turn = done
-    return done
   }
 
   async #run(plan: CompactionPlan): Promise<void> {
@@ -149,6 +166,7 @@ export class Compactor {
 
   async #merge(plan: CompactionPlan, version: Version): Promise<void> {
     const { options, manifest, counters, writerOptions } = this.#engine
+    const { compactionBytesPerSecond, maxCompactions } = options
     const inputBytes = inputBytesOf(plan)
     // Every table but the last has a quarter of the target size, and entries never grow much by being merged.
     const fileCount = 16 + Math.ceil((8 * inputBytes) / options.targetTableBytes)
@@ -160,6 +178,8 @@ export class Compactor {
       targetTableBytes: options.targetTableBytes,
       boundaryPrefixBytes: options.boundaryOf === 'none' ? 0 : options.boundaryOf.prefixBytes,
       deeper: deeperRanges(version, plan.outputLevel),
+      // Writers wait for those of level 0.
+      bytesPerSecond: plan.inputs.flat().some(({ level }) => level === 0) ? undefined : compactionBytesPerSecond / maxCompactions,
       writer: writerOptions,
     })
     if (written.length > 0) await options.fileSystem.syncFolder(options.folder)

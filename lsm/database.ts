@@ -17,7 +17,7 @@ import { approximateBytes } from './range-size.ts'
 import { recover } from './recovery.ts'
 import { TableStore } from './table-store.ts'
 import { WriteAheadLog } from './write-ahead-log.ts'
-import type { WriteBatch } from './write-batch.ts'
+import { WriteBatch } from './write-batch.ts'
 
 export interface DatabaseStats {
   /** Active memtable. */
@@ -92,6 +92,16 @@ export class Database {
     engine.sequence++
   }
 
+  /** A batch of one: see `write`. Throws RangeError as `WriteBatch` does. */
+  put(key: Uint8Array, value: Uint8Array, options?: { readonly sync?: boolean }): MaybePromise<void> {
+    return this.write(new WriteBatch().put(key, value), options)
+  }
+
+  /** The same: a key that is not there is deleted without an error. */
+  delete(key: Uint8Array, options?: { readonly sync?: boolean }): MaybePromise<void> {
+    return this.write(new WriteBatch().delete(key), options)
+  }
+
   /** A copy of the value. */
   get(key: Uint8Array, snapshot?: Snapshot): MaybePromise<Uint8Array | undefined> {
     this.#mustBeOpen()
@@ -143,7 +153,7 @@ export class Database {
     assert(log !== undefined, 'deleteRange is for a database with a WAL: without one `excise` takes a mark')
     const engine = this.#engine
     engine.mustWrite()
-    const range = copyRange({ lower, upper })
+    const range = copyOfRange({ lower, upper })
     if (isEmptyRange(range)) return
     await log.writeOrRotate(
       async () => (await deletesOf(engine, range))?.encoded(),
@@ -214,7 +224,7 @@ export class Database {
   ): Promise<void> {
     this.#engine.mustWrite()
     options.signal?.throwIfAborted()
-    const excised = (options.excise ?? []).map(copyRange).filter((range) => !isEmptyRange(range))
+    const excised = (options.excise ?? []).map(copyOfRange).filter((range) => !isEmptyRange(range))
     if (files instanceof PreparedIngest) return this.#push({ tables: files.take(), excised, mark: mark && copyBytes(mark) })
     if (this.#log !== undefined) {
       const prepared = await prepareIngest(this.#engine, files, options.signal)
@@ -230,7 +240,7 @@ export class Database {
 
   /** `excise` of several ranges, in one edit. */
   exciseAll(ranges: readonly KeyRange[], mark?: Uint8Array): Promise<void> {
-    const excised = ranges.map(copyRange).filter((range) => !isEmptyRange(range))
+    const excised = ranges.map(copyOfRange).filter((range) => !isEmptyRange(range))
     return this.#push({ excised, mark: mark && copyBytes(mark) })
   }
 
@@ -255,7 +265,7 @@ export class Database {
   async compactRange(lower?: Uint8Array, upper?: Uint8Array, { signal }: Abortable = {}): Promise<void> {
     this.#engine.mustWrite()
     signal?.throwIfAborted()
-    await unlessAborted(this.#compactor.compactRange(copyRange({ lower, upper }), signal), signal)
+    await unlessAborted(this.#compactor.compactRange(copyOfRange({ lower, upper }), signal), signal)
   }
 
   /** With a WAL: seals and resolves when all that was written before is in tables. Without one: resolves when the queue is durable. An abort ends the waiting, not the flush. */
@@ -367,7 +377,7 @@ export class Database {
   }
 }
 
-function copyRange(range: KeyRange): KeyRange {
+function copyOfRange(range: KeyRange): KeyRange {
   return { lower: range.lower && copyBytes(range.lower), upper: range.upper && copyBytes(range.upper) }
 }
 

@@ -6,10 +6,15 @@ const entry = new URL('./worker.js', import.meta.url)
 /** The main thread goes first: a compaction at its own priority halves hot reads. */
 const BACKGROUND_NICENESS = 10
 
-/** Two worker threads: flushes in one, everything else in the other at low priority, so that a flush never waits for a compaction. */
+/** Worker threads: flushes in one, everything else in others, at low priority, so that a flush never waits for a compaction. */
 export class JobLanes implements Executor {
   readonly #flush: Executor = new NodeExecutor({ entry })
-  readonly #background: Executor = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS })
+  readonly #background: Executor
+
+  /** `compactions`: at once. */
+  constructor(compactions = 1) {
+    this.#background = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, threads: compactions })
+  }
 
   run<Input, Output>(name: string, input: Input): Promise<Output> {
     return (name === flushJobName ? this.#flush : this.#background).run(name, input)

@@ -1,6 +1,7 @@
 import { assert, must } from '../base/assert.ts'
 import { compareRanges } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
+import { sleep } from '../base/clock.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { Job, JobContext, JobRegistry } from '../base/executor.ts'
 import { kindTombstone } from './kind.ts'
@@ -33,6 +34,8 @@ export interface CompactionInput {
   readonly boundaryPrefixBytes: number
   /** `deeperRanges` of the output level. */
   readonly deeper: readonly { readonly lower: Uint8Array; readonly upper: Uint8Array }[]
+  /** At most so much is written; not given: as fast as it goes. */
+  readonly bytesPerSecond?: number | undefined
   readonly writer: TableWriterOptions
 }
 
@@ -142,12 +145,16 @@ async function checksumOf(context: JobContext, path: string, size: number): Prom
 async function copyAll(merge: Merge, input: CompactionInput, outputs: CompactionOutputs, context: JobContext): Promise<void> {
   const pacer = new Pacer(context)
   const deeper = new DeeperRanges(input.deeper)
+  const throttle = new Throttle(context, input.bytesPerSecond ?? Number.POSITIVE_INFINITY)
   for (let top = merge.top; top !== undefined; top = merge.top) {
     if (top.kind !== kindTombstone || deeper.mayHold(top)) {
       if (outputs.wantsCut(top)) await outputs.cut()
       const writer = outputs.current ?? (await outputs.begin())
       writer.add(top.keyBuffer, top.keyStart, top.keyEnd, top.kind, top.sequence, top.valueBuffer, top.valueStart, top.valueEnd)
-      if (writer.wantsFlush) await writer.flush()
+      if (writer.wantsFlush) {
+        await writer.flush()
+        await throttle.until(outputs.bytes)
+      }
     }
     if (pacer.isDue()) await pacer.pause()
     const moved = merge.advance()
@@ -182,6 +189,11 @@ class CompactionOutputs {
       for (let i = source.keyStart; i < end; i++) this.#lastPrefix[i - source.keyStart] = source.keyBuffer[i] as number
     }
     return full || (changed && this.current !== undefined && this.current.bytes >= targetTableBytes / 4)
+  }
+
+  /** Written so far. */
+  get bytes(): number {
+    return this.#written.reduce((sum, { size }) => sum + size, this.current?.bytes ?? 0)
   }
 
   async begin(): Promise<TableWriter> {
@@ -239,6 +251,25 @@ class DeeperRanges {
 
 function isPassed(range: { readonly upper: Uint8Array } | undefined, source: Source): boolean {
   return range !== undefined && compareRanges(range.upper, 0, range.upper.length, source.keyBuffer, source.keyStart, source.keyEnd) <= 0
+}
+
+/** Keeps a job from writing faster than it may. */
+class Throttle {
+  readonly #clock: JobContext['clock']
+  readonly #bytesPerMs: number
+  readonly #startMs: number
+
+  constructor({ clock }: JobContext, bytesPerSecond: number) {
+    this.#clock = clock
+    this.#bytesPerMs = bytesPerSecond / 1000
+    this.#startMs = clock.monotonicMs()
+  }
+
+  /** Resolves when so many bytes may have been written. */
+  async until(bytes: number): Promise<void> {
+    const leftMs = this.#startMs + bytes / this.#bytesPerMs - this.#clock.monotonicMs()
+    if (leftMs >= 1) await sleep(this.#clock, leftMs)
+  }
 }
 
 /** Keeps a job's turns to the slice that its thread gives. */

@@ -1,3 +1,4 @@
+import os from 'node:os'
 import { joinPath, makeFolderDurably } from '../base/file-system.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { NodeClock } from '../base/node-clock.ts'
@@ -9,7 +10,7 @@ import { Database } from './database.ts'
 import { JobLanes } from './job-lanes.ts'
 import type { Abortable } from './kind.ts'
 import { MemtableBudget } from './memtable-budget.ts'
-import { mustBeInBounds, mustBeWithin } from './options.ts'
+import { mustBeARate, mustBeInBounds, mustBeWithin } from './options.ts'
 import { currentName } from './table-metadata.ts'
 
 /** Of `openDatabase`; what is undefined has its default. `signal`: aborts the opening, nothing else. */
@@ -31,6 +32,13 @@ export interface OpenOptions extends Abortable {
    * the package of that name. Default 'none'.
    */
   readonly compression?: Compression | undefined
+  /** Compactions at once, each in a thread of its own, 1 to 16. Default: one for every four cores, 4 at most. */
+  readonly maxCompactions?: number | undefined
+  /**
+   * What all compactions together may write, but for those of level 0, for which writers wait: from 1 MiB on, or Infinity, which is the
+   * default.
+   */
+  readonly compactionBytesPerSecond?: number | undefined
   /** Default: nothing is logged. */
   readonly logger?: Logger | undefined
   /** Called once, when `Database.failed` is set. */
@@ -61,7 +69,7 @@ const MiB = 1024 * 1024
 const maxCacheBytes = 2 ** 40
 
 /**
- * The database of `folder`, with a WAL, on the machine's files, with two worker threads for flush and compaction (started by their first job)
+ * The database of `folder`, with a WAL, on the machine's files, with worker threads for flush and compaction (started by their first job)
  * and a block cache of its own. The folder is this database's alone until `close`, which also ends the threads.
  *
  * Throws TypeError or RangeError naming the option, FolderLockedError naming the process that has the folder, DatabaseMissingError,
@@ -77,7 +85,8 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
   if (options.createIfMissing === false && !(await exists())) throw new DatabaseMissingError(folder)
   await makeFolderDurably(fileSystem, folder)
   const lock = await lockFolder(folder)
-  const lanes = new JobLanes()
+  const maxCompactions = options.maxCompactions ?? Math.max(1, Math.min(4, Math.floor(os.availableParallelism() / 4)))
+  const lanes = new JobLanes(maxCompactions)
   let database: Database
   try {
     signal?.throwIfAborted()
@@ -90,9 +99,11 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
       folder,
       memtableBudget: budget,
       blockCache: new BlockCache(options.cacheBytes ?? 64 * MiB),
+      maxCompactions,
       ...(options.blockBytes === undefined ? {} : { blockBytes: options.blockBytes }),
       ...(options.bloomBitsPerKey === undefined ? {} : { bloomBitsPerKey: options.bloomBitsPerKey }),
       ...(options.compression === undefined ? {} : { compression: options.compression }),
+      ...(options.compactionBytesPerSecond === undefined ? {} : { compactionBytesPerSecond: options.compactionBytesPerSecond }),
       ...(options.onFailure === undefined ? {} : { onFailure: options.onFailure }),
       afterClose: () => giveBack(lanes, lock),
     })
@@ -134,6 +145,14 @@ const checks: { readonly [Name in keyof OpenOptions]-?: (value: unknown) => void
   },
   compression: (value) => {
     compressionNumber(value)
+  },
+  maxCompactions: (value) => {
+    mustBeA('number', 'maxCompactions', value)
+    mustBeInBounds('maxCompactions', value)
+  },
+  compactionBytesPerSecond: (value) => {
+    mustBeA('number', 'compactionBytesPerSecond', value)
+    mustBeARate(value)
   },
   logger: (value) => mustBeA('object', 'logger', value),
   onFailure: (value) => mustBeA('function', 'onFailure', value),

@@ -46,6 +46,10 @@ export interface DatabaseOptions {
   readonly level1Bytes?: number
   /** A level's size by that of the level above it; default 10. */
   readonly levelFactor?: number
+  /** Compactions at once; default 1. Of little use without as many threads in `compactionExecutor`. */
+  readonly maxCompactions?: number
+  /** What all compactions together may write, but for those of level 0, for which writers wait. Default Infinity. */
+  readonly compactionBytesPerSecond?: number
   /** A full disk is waited for: flushes and edits are tried again, compactions begin when there is room. Not given: it is a failure as any other. */
   readonly space?: Space
   /** Called once, when `failed` is set. */
@@ -69,6 +73,7 @@ const optionBounds = {
   level0StopTrigger: [1, 1000],
   level1Bytes: [1024, 2 ** 50],
   levelFactor: [2, 100],
+  maxCompactions: [1, 16],
 } as const
 type BoundedOption = keyof typeof optionBounds
 
@@ -87,12 +92,15 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
     level0StopTrigger: 24,
     level1Bytes: 64 * MiB,
     levelFactor: 10,
+    maxCompactions: 1,
+    compactionBytesPerSecond: Number.POSITIVE_INFINITY,
     ...options,
     memtableBudget: options.memtableBudget ?? new MemtableBudget(options.memtableBytes ?? 64 * MiB),
     blockCache: options.blockCache ?? new BlockCache(64 * MiB),
   }
   for (const name of Object.keys(optionBounds) as BoundedOption[]) mustBeInBounds(name, resolved[name])
   compressionNumber(resolved.compression)
+  mustBeARate(resolved.compactionBytesPerSecond)
   if (resolved.boundaryOf !== 'none') mustBeWithin('boundaryOf.prefixBytes', resolved.boundaryOf.prefixBytes, 1, 4096)
   if (resolved.level0StopTrigger <= resolved.level0SlowdownTrigger) {
     throw new RangeError('level0StopTrigger must be above level0SlowdownTrigger')
@@ -103,6 +111,11 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
 
 export function tableWriterOptions({ blockBytes, bloomBitsPerKey, compression }: ResolvedOptions): TableWriterOptions {
   return { blockBytes, bloomBitsPerKey, compression }
+}
+
+/** Throws RangeError. */
+export function mustBeARate(value: unknown): void {
+  if (value !== Number.POSITIVE_INFINITY) mustBeWithin('compactionBytesPerSecond', value, 1024 * 1024, 2 ** 40)
 }
 
 /** Throws RangeError naming the option. */

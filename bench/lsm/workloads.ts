@@ -150,7 +150,7 @@ async function misses(
   const random = new SeededRandom(seed)
   if (dropsPageCache) dropCaches()
   // Once, so that what was read last is not what the page cache lacks.
-  else for (const file of filesOf(spec.folder)) readFileSync(file)
+  else for (const file of filesOf(spec.folder)) readUnlessGone(file)
   const get = await loops(seconds, () => mustGet(store, keyOf(random.below(records))))
   return { getPerSecond: get.perSecond, getP99Ms: get.p99 }
 }
@@ -253,8 +253,17 @@ function filesOf(folder: string): string[] {
     .map((entry) => path.join(entry.parentPath, entry.name))
 }
 
+/** What is compacted meanwhile takes files away. */
+function readUnlessGone(file: string): void {
+  try {
+    readFileSync(file)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
 function bytesOf(folder: string): number {
-  return filesOf(folder).reduce((sum, file) => sum + statSync(file).blocks * 512, 0)
+  return filesOf(folder).reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.blocks ?? 0) * 512, 0)
 }
 
 /** What this process, with all its threads, has given to the system to write. NaN where the system does not tell. */

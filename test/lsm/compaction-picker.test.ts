@@ -56,6 +56,14 @@ describe('the compaction picker', () => {
     expect(pick(version('L0: 3[a-c]10 2[b-d]10 1[b-d]10 7[b-d]10', 'L1: 4[a-b]60 5[c-f]60'))).toBe('3 | 2 | 1 | 7 | 4+5 -> L1')
   })
 
+  it('keeps its tables for a more pressing compaction that must wait, and takes others meanwhile', () => {
+    const level0 = 'L0: 3[a-m]10 2[b-m]10 1[b-m]10 9[b-m]10'
+    // Table 5 goes down: level 0, which needs it, waits; 4 and 6 would go down before it for ever.
+    expect(pick(version(level0, 'L1: 4[a-b]60 5[c-f]60 6[g-h]60'), 5)).toBe('nothing')
+    expect(pick(version(level0, 'L1: 4[a-b]60 5[c-f]60 6[x-z]60'), 5)).toBe('6 -> L2 (move)')
+    expect(pick(version(level0, 'L1: 4[a-b]60 5[c-f]60', 'L2: 7[a-b]600 8[c-z]600'), 5)).toBe('7 -> L3 (move)')
+  })
+
   it('takes from a level the table that has the least below it for its size', () => {
     expect(pick(version('L1: 4[a-c]60 5[d-f]60', 'L2: 6[a-b]50 7[b-c]50 8[e-f]50'))).toBe('5 | 8 -> L2')
   })

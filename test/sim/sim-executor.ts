@@ -41,7 +41,10 @@ export class SimExecutor implements Executor {
     const context: JobContext = {
       fileSystem: this.#process.fileSystem,
       sliceMs: 2,
-      clock: { monotonicMs: () => this.#process.clock.monotonicMs() + (this.#lookedMs += LOOK_MS) },
+      clock: {
+        monotonicMs: () => this.#process.clock.monotonicMs() + (this.#lookedMs += LOOK_MS),
+        setTimer: (delayMs, callback) => this.#process.clock.setTimer(delayMs, callback),
+      },
       pause: () => this.#step(`pause ${name}`),
     }
     try {

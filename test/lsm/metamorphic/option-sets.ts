@@ -22,6 +22,8 @@ export interface OptionSet {
     | 'level0StopTrigger'
     | 'level1Bytes'
     | 'levelFactor'
+    | 'maxCompactions'
+    | 'compactionBytesPerSecond'
   >
   /** Default 64 MiB. */
   readonly cacheBytes?: number
@@ -57,6 +59,8 @@ export const fixedSets: readonly OptionSet[] = [
   { name: 'snappy-no-wal', where: 'simulator', wal: false, options: { ...smallOptions, compression: 'snappy' }, cacheBytes: 700 },
   { name: 'prefix', where: 'memory', wal: true, options: { ...smallOptions, targetTableBytes: 4096, boundaryOf: { prefixBytes: 1 } } },
   { name: 'never-compacts', where: 'memory', wal: true, options: { ...smallOptions, ...neverCompacts } },
+  { name: 'four-compactions', where: 'memory', wal: true, options: { ...tiny, maxCompactions: 4 } },
+  { name: 'four-throttled', where: 'simulator', wal: false, options: { ...tiny, maxCompactions: 4, compactionBytesPerSecond: 2 ** 20 } },
   { name: 'never-syncs', where: 'memory', wal: true, options: smallOptions, sync: false },
   { name: 'always-syncs', where: 'memory', wal: true, options: smallOptions, sync: true },
   { name: 'disk', where: 'disk', wal: true, options: smallOptions, cacheBytes: 4000 },
@@ -88,7 +92,7 @@ export function randomSet(seed: number): OptionSet {
   }
   // Drawn last: a seed from before there was compression means what it meant.
   const compression = (['none', 'deflate', 'snappy'] as const)[random.below(3)] ?? 'none'
-  return { ...set, options: { ...set.options, compression } }
+  return { ...set, options: { ...set.options, compression, maxCompactions: 1 + random.below(3) } }
 }
 
 /** Throws an Error that names the sets there are. */

@@ -18,7 +18,15 @@ import { LevelSnapshot } from './level-snapshot.ts'
 
 type EngineOptions = Pick<
   OpenOptions,
-  'memtableBytes' | 'cacheBytes' | 'blockBytes' | 'bloomBitsPerKey' | 'compression' | 'logger' | 'onFailure'
+  | 'memtableBytes'
+  | 'cacheBytes'
+  | 'blockBytes'
+  | 'bloomBitsPerKey'
+  | 'compression'
+  | 'maxCompactions'
+  | 'compactionBytesPerSecond'
+  | 'logger'
+  | 'onFailure'
 >
 
 /** abstract-level's, and those of `openDatabase`. Others are passed over, as everywhere in this family. */
@@ -103,8 +111,8 @@ export class OstrakaLevel<KDefault = string, VDefault = string> extends Abstract
   }
 
   async _open(options: AbstractOpenOptions & EngineOptions): Promise<void> {
-    const { createIfMissing, errorIfExists, memtableBytes, cacheBytes, blockBytes, bloomBitsPerKey, compression, logger, onFailure } =
-      options
+    const { createIfMissing, errorIfExists, memtableBytes, cacheBytes, blockBytes, bloomBitsPerKey, compression } = options
+    const { maxCompactions, compactionBytesPerSecond, logger, onFailure } = options
     this.#engine = await openDatabase(this.location, {
       createIfMissing,
       errorIfExists,
@@ -114,6 +122,8 @@ export class OstrakaLevel<KDefault = string, VDefault = string> extends Abstract
       bloomBitsPerKey,
       // A boolean is classic-level's option of that name: passed over.
       compression: typeof compression === 'boolean' ? undefined : compression,
+      maxCompactions,
+      compactionBytesPerSecond,
       logger,
       onFailure,
     })

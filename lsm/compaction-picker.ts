@@ -89,17 +89,21 @@ function planDown(version: Version, level: number, tables: readonly TableMetadat
   return { inputs: below.length > 0 ? [tables, below] : [tables], outputLevel: level + 1, move: tables.length === 1 && below.length === 0 }
 }
 
-/** The table with the least to rewrite below it for its size. */
+/** The table with the least to rewrite below it for its size; one that is busy only where all are. */
 function pickFromLevel(version: Version, level: number, busy: ReadonlySet<number>): CompactionPlan | undefined {
   let best: CompactionPlan | undefined
   let bestRatio = Number.POSITIVE_INFINITY
+  let isBestBusy = true
   for (const table of version.levels[level] ?? []) {
     const plan = planDown(version, level, [table])
-    if (plan === undefined || isBusy(plan, busy)) continue
+    if (plan === undefined) continue
+    const isThisBusy = isBusy(plan, busy)
+    if (isThisBusy && !isBestBusy) continue
     const below = plan.inputs[1]?.reduce((sum, other) => sum + other.size, 0) ?? 0
-    if (below / table.size < bestRatio) {
+    if (below / table.size < bestRatio || isThisBusy !== isBestBusy) {
       best = plan
       bestRatio = below / table.size
+      isBestBusy = isThisBusy
     }
   }
   return best

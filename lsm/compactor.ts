@@ -1,5 +1,6 @@
 import { isOutOfSpace } from '../base/disk-space.ts'
-import { type CompactionPlan, deeperRanges, pickCompaction, planRange, planRewrite } from './compaction-picker.ts'
+import { CompactionPace } from './compaction-pace.ts'
+import { type CompactionPlan, deeperRanges, pickCompaction, planRange, planRewrite, scores } from './compaction-picker.ts'
 import type { Engine } from './engine.ts'
 import { type CompactionInput, compactionJobName } from './jobs.ts'
 import type { KeyRange } from './kind.ts'
@@ -13,38 +14,43 @@ import type { VersionEdit } from './version-edit.ts'
  */
 export class Compactor {
   readonly #engine: Engine
-  readonly #running = new Set<Promise<void>>()
+  readonly #pace: CompactionPace
+  /** By what they have begun with. */
+  readonly #running = new Map<Promise<void>, CompactionPlan>()
   /** Ids of the tables that running compactions read. */
   readonly #busy = new Set<number>()
-  #busyBytes = 0
+  /** What the picker asks for must wait: a `compactRange` is at the front. */
+  #isForRange = false
   /** The last `compactRange`. */
   #ranges: Promise<void> = Promise.resolve()
-  /** `compactRange`s that wait or run: nothing else begins meanwhile. */
-  #rangesLeft = 0
   /** What is due finds no room on the disk. */
   #waitsForRoom = false
   #stopped = false
 
   constructor(engine: Engine) {
     this.#engine = engine
+    this.#pace = new CompactionPace(engine.options.compactionBytesPerSecond)
   }
 
   /** Begins what is due, in the background. */
   maybeStart(): void {
     const { options, view } = this.#engine
-    while (!this.#waitsForRoom && this.#rangesLeft === 0 && !this.#isOver() && this.#running.size < options.maxCompactions) {
+    while (!this.#waitsForRoom && !this.#isForRange && !this.#isOver() && this.#running.size < options.maxCompactions) {
       const plan = pickCompaction(view.version, this.#busy, options)
-      if (plan === undefined) return
-      if (this.#fits(plan)) this.#start(plan)
-      else this.#waitForRoom()
+      if (plan === undefined) break
+      if (!this.#fits(plan)) {
+        // The end of one that runs comes here again.
+        if (this.#running.size === 0) this.#waitForRoom()
+        break
+      }
+      this.#start(plan)
     }
+    this.#setPace()
   }
 
   #start(plan: CompactionPlan): void {
     const ids = plan.inputs.flat().map(({ id }) => id)
-    const bytes = inputBytesOf(plan)
     for (const id of ids) this.#busy.add(id)
-    this.#busyBytes += bytes
     const running = this.#run(plan)
       .catch((error: unknown) => {
         // Where there is no room its outputs are gone again.
@@ -53,16 +59,27 @@ export class Compactor {
       })
       .finally(() => {
         for (const id of ids) this.#busy.delete(id)
-        this.#busyBytes -= bytes
         this.#running.delete(running)
         this.maybeStart()
       })
-    this.#running.add(running)
+    this.#running.set(running, plan)
+  }
+
+  /** The rate is for work that can wait: writers wait for level 0, a caller for its range, and whoever closes for all. */
+  #setPace(): void {
+    const { options, view } = this.#engine
+    if (options.compactionBytesPerSecond === Number.POSITIVE_INFINITY) return
+    const plans = [...this.#running.values()].filter(({ move }) => !move)
+    const isAwaited = this.#isOver() || this.#isForRange || (scores(view.version, options)[0] ?? 0) >= 1
+    this.#pace.set(isAwaited ? 0 : plans.length)
   }
 
   /** A compaction can wait: it must not take the room that flushes need. */
   #fits(plan: CompactionPlan): boolean {
-    return plan.move || this.#engine.options.space?.fits(this.#busyBytes + inputBytesOf(plan)) !== false
+    if (plan.move) return true
+    let bytes = inputBytesOf(plan)
+    for (const other of this.#running.values()) if (!other.move) bytes += inputBytesOf(other)
+    return this.#engine.options.space?.fits(bytes) !== false
   }
 
   #waitForRoom(): void {
@@ -85,17 +102,21 @@ export class Compactor {
   async compactRange(range: KeyRange, signal?: AbortSignal): Promise<void> {
     const engine = this.#engine
     let withoutRoom: unknown
-    this.#rangesLeft++
     this.#ranges = this.#ranges
-      .then(() => this.#idle())
-      .then(() => this.#runRange(range, signal))
+      .then(async () => {
+        if (signal?.aborted) return
+        this.#isForRange = true
+        this.#setPace()
+        await this.#idle()
+        await this.#runRange(range, signal)
+      })
       .catch((error: unknown) => {
         // Its outputs are gone again.
         if (engine.options.space !== undefined && isOutOfSpace(error)) withoutRoom = error
         else engine.fail(error)
       })
       .finally(() => {
-        this.#rangesLeft--
+        this.#isForRange = false
         this.maybeStart()
       })
     await this.#ranges
@@ -123,37 +144,42 @@ export class Compactor {
     }
   }
 
-  /** Begins nothing more; resolves when nothing runs. */
+  /** Begins nothing more; resolves when nothing runs, and what runs goes as fast as it can. */
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#setPace()
     await this.settle()
   }
 
   /** Resolves when nothing is due and nothing runs. */
   async settle(): Promise<void> {
+    let last: Promise<void>
     do {
-      await this.#ranges
+      last = this.#ranges
+      await last
       await this.#idle()
-    } while (this.#rangesLeft > 0 || this.#running.size > 0)
+    } while (last !== this.#ranges)
   }
 
   /** Resolves when nothing of the picker's runs. */
   async #idle(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running)
+    while (this.#running.size > 0) await Promise.all(this.#running.keys())
   }
 
   #isOver(): boolean {
-    return this.#stopped || this.#engine.failed !== undefined
+    return this.#stopped || this.#engine.closed || this.#engine.failed !== undefined
   }
 
   async #run(plan: CompactionPlan): Promise<void> {
-    const engine = this.#engine
-    const view = engine.view.retain()
+    if (plan.move) return this.#move(plan)
+    // Only what it reads is kept for it: a view would keep memtables, too.
+    const { view, store } = this.#engine
+    const inputs = plan.inputs.flat()
+    store.use(inputs)
     try {
-      if (plan.move) await this.#move(plan)
-      else await this.#merge(plan, view.version)
+      await this.#merge(plan, view.version)
     } finally {
-      view.release()
+      store.release(inputs)
     }
   }
 
@@ -166,7 +192,6 @@ export class Compactor {
 
   async #merge(plan: CompactionPlan, version: Version): Promise<void> {
     const { options, manifest, counters, writerOptions } = this.#engine
-    const { compactionBytesPerSecond, maxCompactions } = options
     const inputBytes = inputBytesOf(plan)
     // Every table but the last has a quarter of the target size, and entries never grow much by being merged.
     const fileCount = 16 + Math.ceil((8 * inputBytes) / options.targetTableBytes)
@@ -178,8 +203,7 @@ export class Compactor {
       targetTableBytes: options.targetTableBytes,
       boundaryPrefixBytes: options.boundaryOf === 'none' ? 0 : options.boundaryOf.prefixBytes,
       deeper: deeperRanges(version, plan.outputLevel),
-      // Writers wait for those of level 0.
-      bytesPerSecond: plan.inputs.flat().some(({ level }) => level === 0) ? undefined : compactionBytesPerSecond / maxCompactions,
+      pace: this.#pace.cell,
       writer: writerOptions,
     })
     if (written.length > 0) await options.fileSystem.syncFolder(options.folder)

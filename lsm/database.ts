@@ -340,6 +340,8 @@ export class Database {
       () => engine.manifest.close(),
       () => engine.options.memtableBudget.leave(engine),
       () => engine.store.close(),
+      // Its memtable's memory, for others that share the budget. The store is closed: no table is removed for it.
+      () => engine.view.release(),
     ]
     const failures: unknown[] = []
     for (const step of steps) {

@@ -11,9 +11,9 @@ export class JobLanes implements Executor {
   readonly #flush: Executor = new NodeExecutor({ entry })
   readonly #background: Executor
 
-  /** `compactions`: at once. */
+  /** `compactions`: at once. One thread more, so that a file that comes in is not looked at only when one of them ends. */
   constructor(compactions = 1) {
-    this.#background = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, threads: compactions })
+    this.#background = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, threads: compactions + 1 })
   }
 
   run<Input, Output>(name: string, input: Input): Promise<Output> {

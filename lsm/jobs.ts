@@ -1,9 +1,9 @@
 import { assert, must } from '../base/assert.ts'
 import { compareRanges } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
-import { sleep } from '../base/clock.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { Job, JobContext, JobRegistry } from '../base/executor.ts'
+import { type PaceCell, Throttle } from './compaction-pace.ts'
 import { kindTombstone } from './kind.ts'
 import type { MemtableImage } from './memtable.ts'
 import { ImageReader } from './memtable-source.ts'
@@ -34,8 +34,7 @@ export interface CompactionInput {
   readonly boundaryPrefixBytes: number
   /** `deeperRanges` of the output level. */
   readonly deeper: readonly { readonly lower: Uint8Array; readonly upper: Uint8Array }[]
-  /** At most so much is written; not given: as fast as it goes. */
-  readonly bytesPerSecond?: number | undefined
+  readonly pace: PaceCell
   readonly writer: TableWriterOptions
 }
 
@@ -145,10 +144,13 @@ async function checksumOf(context: JobContext, path: string, size: number): Prom
 async function copyAll(merge: Merge, input: CompactionInput, outputs: CompactionOutputs, context: JobContext): Promise<void> {
   const pacer = new Pacer(context)
   const deeper = new DeeperRanges(input.deeper)
-  const throttle = new Throttle(context, input.bytesPerSecond ?? Number.POSITIVE_INFINITY)
+  const throttle = new Throttle(context.clock, input.pace)
   for (let top = merge.top; top !== undefined; top = merge.top) {
     if (top.kind !== kindTombstone || deeper.mayHold(top)) {
-      if (outputs.wantsCut(top)) await outputs.cut()
+      if (outputs.wantsCut(top)) {
+        await outputs.cut()
+        await throttle.until(outputs.bytes)
+      }
       const writer = outputs.current ?? (await outputs.begin())
       writer.add(top.keyBuffer, top.keyStart, top.keyEnd, top.kind, top.sequence, top.valueBuffer, top.valueStart, top.valueEnd)
       if (writer.wantsFlush) {
@@ -251,25 +253,6 @@ class DeeperRanges {
 
 function isPassed(range: { readonly upper: Uint8Array } | undefined, source: Source): boolean {
   return range !== undefined && compareRanges(range.upper, 0, range.upper.length, source.keyBuffer, source.keyStart, source.keyEnd) <= 0
-}
-
-/** Keeps a job from writing faster than it may. */
-class Throttle {
-  readonly #clock: JobContext['clock']
-  readonly #bytesPerMs: number
-  readonly #startMs: number
-
-  constructor({ clock }: JobContext, bytesPerSecond: number) {
-    this.#clock = clock
-    this.#bytesPerMs = bytesPerSecond / 1000
-    this.#startMs = clock.monotonicMs()
-  }
-
-  /** Resolves when so many bytes may have been written. */
-  async until(bytes: number): Promise<void> {
-    const leftMs = this.#startMs + bytes / this.#bytesPerMs - this.#clock.monotonicMs()
-    if (leftMs >= 1) await sleep(this.#clock, leftMs)
-  }
 }
 
 /** Keeps a job's turns to the slice that its thread gives. */

@@ -35,8 +35,8 @@ export interface OpenOptions extends Abortable {
   /** Compactions at once, each in a thread of its own, 1 to 16. Default: one for every four cores, 4 at most. */
   readonly maxCompactions?: number | undefined
   /**
-   * What all compactions together may write, but for those of level 0, for which writers wait: from 1 MiB on, or Infinity, which is the
-   * default.
+   * What all compactions together may write, an integer from 1 MiB to 1 TiB, or Infinity, which is the default. It does not count while level 0 wants
+   * to be compacted, since writers wait for that, for a `compactRange`, or once `close` was called.
    */
   readonly compactionBytesPerSecond?: number | undefined
   /** Default: nothing is logged. */

@@ -48,7 +48,10 @@ export interface DatabaseOptions {
   readonly levelFactor?: number
   /** Compactions at once; default 1. Of little use without as many threads in `compactionExecutor`. */
   readonly maxCompactions?: number
-  /** What all compactions together may write, but for those of level 0, for which writers wait. Default Infinity. */
+  /**
+   * What all compactions together may write, an integer from 1 MiB to 1 TiB, or Infinity, which is the default. It does not count while level 0 wants to be compacted, since writers
+   * wait for that, for a `compactRange`, or once `close` was called.
+   */
   readonly compactionBytesPerSecond?: number
   /** A full disk is waited for: flushes and edits are tried again, compactions begin when there is room. Not given: it is a failure as any other. */
   readonly space?: Space
@@ -115,7 +118,7 @@ export function tableWriterOptions({ blockBytes, bloomBitsPerKey, compression }:
 
 /** Throws RangeError. */
 export function mustBeARate(value: unknown): void {
-  if (value !== Number.POSITIVE_INFINITY) mustBeWithin('compactionBytesPerSecond', value, 1024 * 1024, 2 ** 40)
+  if (value !== Number.POSITIVE_INFINITY) mustBeWithin('compactionBytesPerSecond, if not Infinity,', value, MiB, 2 ** 40)
 }
 
 /** Throws RangeError naming the option. */

@@ -84,16 +84,23 @@ async function replay(options: ResolvedOptions, manifest: Manifest, names: reado
       image: full.image(),
       writer: tableWriterOptions(options),
     }
-    written.push(await options.executor.run<FlushInput, WrittenTable>(flushJobName, input))
-    full.release()
+    try {
+      written.push(await options.executor.run<FlushInput, WrittenTable>(flushJobName, input))
+    } finally {
+      full.release()
+    }
   }
-  await replayLogs(fileSystem, folder, numbers, first, (operations, sequence) => {
-    if (operations.length === 0) return undefined
-    memtable ??= newMemtable(options, sequence - 1)
-    memtable.add(operations, sequence)
-    return memtable.bytes >= options.memtableBudget.bytes ? flush() : undefined
-  })
-  await flush()
+  try {
+    await replayLogs(fileSystem, folder, numbers, first, (operations, sequence) => {
+      if (operations.length === 0) return undefined
+      memtable ??= newMemtable(options, sequence - 1)
+      memtable.add(operations, sequence)
+      return memtable.bytes >= options.memtableBudget.bytes ? flush() : undefined
+    })
+    await flush()
+  } finally {
+    memtable?.release()
+  }
   return written
 }
 

@@ -18,7 +18,7 @@ export class TableStore {
   readonly #uses = new Map<number, number>()
   /** Ends with the last removal. One after the other: on ext4 several at once make appends to other files wait for as long as all of them take. */
   #removals: Promise<void> = Promise.resolve()
-  /** After a failure no file is removed: what the manifest says is not known. */
+  /** After a failure no table is given up any more: what the manifest says is not known. */
   frozen = false
   #closed = false
 
@@ -57,7 +57,7 @@ export class TableStore {
       if (uses > 1) this.#uses.set(file, uses - 1)
       else {
         this.#uses.delete(file)
-        if (!this.frozen) this.#removals = this.#removals.then(() => this.#remove(file))
+        if (!this.frozen) this.#removals = this.#removals.then(() => this.#remove(file)).catch(() => undefined)
       }
     }
   }

@@ -3,36 +3,49 @@ import type { Executor } from '../../base/executor.ts'
 import { SeededRandom } from '../../base/random.ts'
 import type { Database } from '../../lsm/index.ts'
 import { type CompactionInput, compactionJobName } from '../../lsm/jobs.ts'
+import { rangeOverlaps } from '../../lsm/table-metadata.ts'
 import { WriteBatch } from '../../lsm/write-batch.ts'
 import { environmentOf, openDatabase, simulate } from './environment.ts'
 import { bytes, scan } from './model.ts'
 
-/** Counts the compactions that run at the same time, and sees to it that no table is in two of them. */
+/** Sees which compactions run at the same time, and that no table is in two of them. */
 class CompactionWatch implements Executor {
   readonly #inner: Executor
   readonly #read = new Set<number>()
-  #underWay = 0
+  #gate = Promise.resolve()
+  underWay = 0
   most = 0
-  inputs: CompactionInput[] = []
+  /** With the number of those that ran at that moment. */
+  readonly begun: { readonly input: CompactionInput; readonly others: number }[] = []
 
   constructor(inner: Executor) {
     this.#inner = inner
   }
 
+  /** Those that begin from now on do nothing before the returned function is called. */
+  hold(): () => void {
+    let release = () => {}
+    this.#gate = new Promise((resolve) => {
+      release = resolve
+    })
+    return release
+  }
+
   async run<Input, Output>(name: string, input: Input): Promise<Output> {
     if (name !== compactionJobName) return this.#inner.run(name, input)
     const compaction = input as CompactionInput
-    this.inputs.push(compaction)
+    this.begun.push({ input: compaction, others: this.underWay })
     const tables = compaction.inputs.flat()
     for (const { id } of tables) {
       expect(this.#read.has(id), `table ${id} in two compactions`).toBe(false)
       this.#read.add(id)
     }
-    this.most = Math.max(this.most, ++this.#underWay)
+    this.most = Math.max(this.most, ++this.underWay)
     try {
+      await this.#gate
       return await this.#inner.run(name, input)
     } finally {
-      this.#underWay--
+      this.underWay--
       for (const { id } of tables) this.#read.delete(id)
     }
   }
@@ -93,24 +106,90 @@ it.each([1, 3])(
   },
 )
 
-it('a compaction below level 0 writes no faster than it may, and one of level 0 as fast as it goes', () => {
+it('a range waits for what runs, nothing else begins meanwhile, and then it comes first', () => {
   const { world, process: machine } = simulate(32)
   const environment = environmentOf(machine)
   const watch = new CompactionWatch(environment.executor)
-  const compactionBytesPerSecond = 4 * 2 ** 20
   return world.settle(
     (async () => {
-      const options = { wal: false, compactionExecutor: watch, maxCompactions: 2, compactionBytesPerSecond, levelFactor: 2 } as const
-      const db = await openDatabase(environment, options)
-      await fill(db, 7, 200)
+      const db = await openDatabase(environment, { wal: false, compactionExecutor: watch, maxCompactions: 3, levelFactor: 2 })
+      const release = watch.hold()
+      const model = await fill(db, 8, 20)
+      expect(watch.begun.length).toBeGreaterThan(0)
+      const ranged = db.compactRange()
+      await Promise.resolve()
+      const before = watch.begun.length
+      for (const [key, value] of await fill(db, 9, 20)) model.set(key, value)
+      expect(watch.begun).toHaveLength(before)
+      release()
+      await ranged
+      expect(watch.begun[before]).toMatchObject({ others: 0 })
+      expect(watch.begun[before]?.input.inputs.flat().length).toBeGreaterThan(3)
       await db.settle()
-      const rates = (ofLevel0: boolean) => {
-        const some = watch.inputs.filter(({ inputs }) => inputs.flat().some(({ level }) => level === 0) === ofLevel0)
-        return new Set(some.map(({ bytesPerSecond }) => bytesPerSecond))
-      }
-      expect(rates(true)).toEqual(new Set([undefined]))
-      expect(rates(false)).toEqual(new Set([compactionBytesPerSecond / 2]))
       await db.close()
+    })(),
+    10_000_000,
+  )
+})
+
+it('what is due goes on between ranges, however many callers ask for one after the other', () => {
+  const { world, process: machine } = simulate(34)
+  const environment = environmentOf(machine)
+  const watch = new CompactionWatch(environment.executor)
+  return world.settle(
+    (async () => {
+      const db = await openDatabase(environment, { wal: false, compactionExecutor: watch, levelFactor: 2 })
+      const [lower, upper] = [bytes('key00500'), bytes('key00600')]
+      let done = false
+      const callers = [1, 2].map(async () => {
+        while (!done) await db.compactRange(lower, upper)
+      })
+      const model = await fill(db, 10, 200)
+      const elsewhere = watch.begun.filter(({ input }) =>
+        input.inputs.flat().every((table) => table.level > 0 && !rangeOverlaps({ lower, upper }, table.lower, table.upper)),
+      )
+      expect(elsewhere.length).toBeGreaterThan(0)
+      done = true
+      await Promise.all(callers)
+      await db.settle()
+      expect(await scan(db)).toEqual(records(model))
+      await db.close()
+    })(),
+    10_000_000,
+  )
+})
+
+it('to close is to wait for no rate', () => {
+  const { world, process: machine } = simulate(35)
+  const environment = environmentOf(machine)
+  const watch = new CompactionWatch(environment.executor)
+  return world.settle(
+    (async () => {
+      const options = {
+        compactionBytesPerSecond: 2 ** 20,
+        compactionExecutor: watch,
+        level1Bytes: 1024,
+        level0CompactionTrigger: 1,
+      } as const
+      const db = await openDatabase(environment, {
+        wal: false,
+        memtableBytes: 2 ** 24,
+        blockBytes: 4096,
+        targetTableBytes: 2 ** 24,
+        ...options,
+      })
+      const round = async (mark: string) => {
+        for (let i = 0; i < 1000; i++) db.put(bytes(`key${i}`), new Uint8Array(10_000))
+        await db.seal(bytes(mark))
+      }
+      await round('one')
+      await db.settle()
+      await round('two')
+      while (watch.underWay === 0) await new Promise<void>((resolve) => environment.clock.setTimer(1, () => resolve()))
+      const startMs = world.nowMs
+      await db.close()
+      // Ten megabytes would take ten seconds.
+      expect(world.nowMs - startMs).toBeLessThan(2000)
     })(),
     10_000_000,
   )

@@ -1,6 +1,7 @@
 import { isOutOfSpace } from '../base/disk-space.ts'
 import { type CompactionPlan, deeperRanges, pickCompaction, planRange, planRewrite } from './compaction-picker.ts'
 import type { Engine } from './engine.ts'
+import { expiryInput } from './expiry.ts'
 import { type CompactionInput, compactionJobName } from './jobs.ts'
 import type { KeyRange } from './kind.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
@@ -160,6 +161,8 @@ export class Compactor {
       targetTableBytes: options.targetTableBytes,
       boundaryPrefixBytes: options.boundaryOf === 'none' ? 0 : options.boundaryOf.prefixBytes,
       deeper: deeperRanges(version, plan.outputLevel),
+      // Asked in the turn in which the inputs were taken: what comes into tables later is no matter of these horizons.
+      expiry: expiryInput(options.expiry, hullOf(plan.inputs.flat())),
       writer: writerOptions,
     })
     if (written.length > 0) await options.fileSystem.syncFolder(options.folder)

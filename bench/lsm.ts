@@ -60,7 +60,7 @@ interface Course {
 function courses(scale: number, only: ReadonlySet<Section>, mixSeconds: number): Course[] {
   const small: Shape = { records: 2_000_000 * scale, valueBytes: 100 }
   const large: Shape = { records: 200_000 * scale, valueBytes: 4096 }
-  const seconds = Math.max(1, 3 * scale)
+  const seconds = Math.max(1, 2 * scale)
   const list: Course[] = []
   for (const shape of [small, large]) {
     for (const writeBufferBytes of [64 * MiB, 16 * MiB]) {
@@ -314,6 +314,13 @@ async function main({ quick = false, only, rounds }: Options): Promise<void> {
   for (const section of chosen)
     if (!sections.includes(section)) throw new RangeError(`no section '${section}'; there are ${sections.join(', ')}`)
   const bench = new Bench()
+  // What was measured by then is not lost.
+  const stop = () => {
+    bench.print()
+    bench.dispose()
+    process.exit(1)
+  }
+  process.once('SIGINT', stop).once('SIGTERM', stop)
   try {
     const count = rounds === undefined ? (quick ? 1 : 3) : Number(rounds)
     for (const course of courses(quick ? 0.1 : 1, chosen, quick ? 5 : 30)) await bench.run(course, count)

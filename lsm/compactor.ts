@@ -2,6 +2,7 @@ import { isOutOfSpace } from '../base/disk-space.ts'
 import { CompactionPace } from './compaction-pace.ts'
 import { type CompactionPlan, deeperRanges, pickCompaction, planRange, planRewrite, scores } from './compaction-picker.ts'
 import type { Engine } from './engine.ts'
+import { expiryInput } from './expiry.ts'
 import { type CompactionInput, compactionJobName } from './jobs.ts'
 import type { KeyRange } from './kind.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
@@ -204,6 +205,8 @@ export class Compactor {
       boundaryPrefixBytes: options.boundaryOf === 'none' ? 0 : options.boundaryOf.prefixBytes,
       deeper: deeperRanges(version, plan.outputLevel),
       pace: this.#pace.cell,
+      // Asked in the turn in which the inputs were taken: what comes into tables later is no matter of these horizons.
+      expiry: expiryInput(options.expiry, hullOf(plan.inputs.flat())),
       writer: writerOptions,
     })
     if (written.length > 0) await options.fileSystem.syncFolder(options.folder)

@@ -4,6 +4,7 @@ import { crc32 } from '../base/checksum.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { Job, JobContext, JobRegistry } from '../base/executor.ts'
 import { type PaceCell, Throttle } from './compaction-pace.ts'
+import { ExpiredValues, type ExpiryInput } from './expiry.ts'
 import { kindTombstone } from './kind.ts'
 import type { MemtableImage } from './memtable.ts'
 import { ImageReader } from './memtable-source.ts'
@@ -35,6 +36,8 @@ export interface CompactionInput {
   /** `deeperRanges` of the output level. */
   readonly deeper: readonly { readonly lower: Uint8Array; readonly upper: Uint8Array }[]
   readonly pace: PaceCell
+  /** Which values have expired; undefined: none. */
+  readonly expiry: ExpiryInput | undefined
   readonly writer: TableWriterOptions
 }
 
@@ -145,14 +148,18 @@ async function copyAll(merge: Merge, input: CompactionInput, outputs: Compaction
   const pacer = new Pacer(context)
   const deeper = new DeeperRanges(input.deeper)
   const throttle = new Throttle(context.clock, input.pace)
+  const expired = input.expiry && new ExpiredValues(input.expiry)
   for (let top = merge.top; top !== undefined; top = merge.top) {
-    if (top.kind !== kindTombstone || deeper.mayHold(top)) {
+    // An expired value hides what is older just as a tombstone does: where a deeper level may hold its key, one takes its place.
+    const kind = expired?.holds(top) ? kindTombstone : top.kind
+    if (kind !== kindTombstone || deeper.mayHold(top)) {
       if (outputs.wantsCut(top)) {
         await outputs.cut()
         await throttle.until(outputs.bytes)
       }
       const writer = outputs.current ?? (await outputs.begin())
-      writer.add(top.keyBuffer, top.keyStart, top.keyEnd, top.kind, top.sequence, top.valueBuffer, top.valueStart, top.valueEnd)
+      const valueEnd = kind === kindTombstone ? top.valueStart : top.valueEnd
+      writer.add(top.keyBuffer, top.keyStart, top.keyEnd, kind, top.sequence, top.valueBuffer, top.valueStart, valueEnd)
       if (writer.wantsFlush) {
         await writer.flush()
         await throttle.until(outputs.bytes)

@@ -1,4 +1,3 @@
-import os from 'node:os'
 import { joinPath, makeFolderDurably } from '../base/file-system.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { NodeClock } from '../base/node-clock.ts'
@@ -32,7 +31,7 @@ export interface OpenOptions extends Abortable {
    * the package of that name. Default 'none'.
    */
   readonly compression?: Compression | undefined
-  /** Compactions at once, each in a thread of its own, 1 to 16. Default: one for every four cores, 4 at most. */
+  /** Compactions at once, each in a thread of its own, 1 to 16; default 1. More pay where cores are free. */
   readonly maxCompactions?: number | undefined
   /**
    * What all compactions together may write, an integer from 1 MiB to 1 TiB, or Infinity, which is the default. It does not count while level 0 wants
@@ -85,7 +84,7 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
   if (options.createIfMissing === false && !(await exists())) throw new DatabaseMissingError(folder)
   await makeFolderDurably(fileSystem, folder)
   const lock = await lockFolder(folder)
-  const maxCompactions = options.maxCompactions ?? Math.max(1, Math.min(4, Math.floor(os.availableParallelism() / 4)))
+  const maxCompactions = options.maxCompactions ?? 1
   const lanes = new JobLanes(maxCompactions)
   let database: Database
   try {

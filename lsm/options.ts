@@ -5,6 +5,7 @@ import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { BlockCache } from './block-cache.ts'
 import { type Compression, compressionNumber } from './compression.ts'
+import { type Expiry, maxExpiryPlaces } from './expiry.ts'
 import { MemtableBudget } from './memtable-budget.ts'
 import type { TableWriterOptions } from './table-writer.ts'
 
@@ -53,6 +54,8 @@ export interface DatabaseOptions {
    * wait for that, for a `compactRange`, or once `close` was called.
    */
   readonly compactionBytesPerSecond?: number
+  /** Values that end at a moment which they carry: compaction drops them. Not given: none do. */
+  readonly expiry?: Expiry
   /** A full disk is waited for: flushes and edits are tried again, compactions begin when there is room. Not given: it is a failure as any other. */
   readonly space?: Space
   /** Called once, when `failed` is set. */
@@ -61,8 +64,8 @@ export interface DatabaseOptions {
   readonly afterClose?: () => Promise<void>
 }
 
-export type ResolvedOptions = Required<Omit<DatabaseOptions, 'afterClose' | 'onFailure' | 'space' | 'memtableBytes'>> &
-  Pick<DatabaseOptions, 'afterClose' | 'onFailure' | 'space'>
+export type ResolvedOptions = Required<Omit<DatabaseOptions, 'afterClose' | 'expiry' | 'onFailure' | 'space' | 'memtableBytes'>> &
+  Pick<DatabaseOptions, 'afterClose' | 'expiry' | 'onFailure' | 'space'>
 
 const MiB = 1024 * 1024
 
@@ -105,6 +108,12 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
   compressionNumber(resolved.compression)
   mustBeARate(resolved.compactionBytesPerSecond)
   if (resolved.boundaryOf !== 'none') mustBeWithin('boundaryOf.prefixBytes', resolved.boundaryOf.prefixBytes, 1, 4096)
+  const { expiry } = options
+  if (expiry !== undefined) {
+    for (const name of Object.keys(maxExpiryPlaces) as (keyof typeof maxExpiryPlaces)[]) {
+      mustBeWithin(`expiry.${name}`, expiry[name], 0, maxExpiryPlaces[name])
+    }
+  }
   if (resolved.level0StopTrigger <= resolved.level0SlowdownTrigger) {
     throw new RangeError('level0StopTrigger must be above level0SlowdownTrigger')
   }

@@ -11,6 +11,7 @@ import type { Standing } from '../raft/standing.ts'
 import type { ExportedSnapshot, StateMachine } from '../raft/state-machine.ts'
 import { ApplyRun, type GroupResult, type StepEffect } from './apply-run.ts'
 import { readDelta } from './delta-read.ts'
+import { ExpiryHorizons, timesOf } from './expiry-horizons.ts'
 import type { GroupStore } from './group-store.ts'
 import type { MigrationBreak } from './migration-break.ts'
 import { MigrationFiles } from './migration-files.ts'
@@ -63,6 +64,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   #durable: Standing
   #applied: Standing
   readonly #files: MigrationFiles
+  readonly #horizons: ExpiryHorizons
   readonly #onFailure: ((error: Error) => void) | undefined
   readonly #breaks: ReadonlySet<MigrationBreak>
   /** An ingest is applied and its small state on the way: no digest before that. */
@@ -81,6 +83,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     this.#files = files
     this.#onFailure = options.onFailure
     this.#breaks = options.breaks ?? new Set()
+    this.#horizons = options.horizons ?? new ExpiryHorizons()
+    this.#horizons.begin(state)
     state.servesReleased = this.#breaks.has('released-reads')
     this.#durable = durable
     this.#applied = durable
@@ -217,6 +221,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     try {
       // From here on nothing is sealed before the new state is in memory.
       this.#sealedIndex = Math.max(this.#sealedIndex, meta.index)
+      // Tables of the new state are there before the small state is: it may know other lives of the shards, with earlier times.
+      this.#horizons.forget()
       const replaced = replace()
       const [state] = await Promise.all([loadSmallState(this.#store), replaced])
       state.servesReleased = this.#breaks.has('released-reads')
@@ -225,6 +231,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       this.#applied = meta
       this.#durable = meta
       this.#sealedIndex = meta.index
+      this.#horizons.begin(state)
     } catch (error) {
       this.#failure ??= error instanceof Error ? error : new Error(String(error))
       throw error
@@ -244,9 +251,11 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** The memtable, and what followed it, are on their way with the mark of what is applied. A failure is kept. */
   #pushed(durable: Promise<void>): Promise<void> {
     const meta = this.#applied
+    const times = timesOf(this.#state)
     this.#sealedIndex = meta.index
     this.#sealing = durable.then(() => {
       this.#durable = meta
+      this.#horizons.becomeDurable(times)
       this.onDurable?.()
     })
     this.#sealing.catch((error: unknown) => {
@@ -382,6 +391,8 @@ export interface LoadOptions extends MigrationFilesOptions {
   first(): MaybePromise<Standing>
   /** For proving that the simulator catches them. Never set otherwise. */
   readonly breaks?: ReadonlySet<MigrationBreak> | undefined
+  /** Those that the store's compaction asks; kept here. */
+  readonly horizons?: ExpiryHorizons
 }
 
 /** A new store gets its first mark. */

@@ -3,9 +3,10 @@ import type { Space } from '../base/disk-space.ts'
 import type { Executor } from '../base/executor.ts'
 import { isShardCount } from '../base/slot.ts'
 import { type BlockCache, Database, type MemtableBudget } from '../lsm/index.ts'
+import { ExpiryHorizons } from './expiry-horizons.ts'
 import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from './group-state-machine.ts'
 
-export interface GroupStateMachineOptions extends LoadOptions {
+export interface GroupStateMachineOptions extends Omit<LoadOptions, 'horizons'> {
   /** Its registry must hold `lsmJobs`. */
   readonly executor: Executor
   /** Of this replica; made if absent. */
@@ -25,6 +26,7 @@ export interface GroupStateMachineOptions extends LoadOptions {
 export async function openGroupStateMachine(options: GroupStateMachineOptions): Promise<GroupStateMachine> {
   const { fileSystem, executor, clock, logger, folder, blockCache, memtableBudget, space, onFailure } = options
   assert(isShardCount(options.shardCount), `shard count ${options.shardCount}`)
+  const horizons = new ExpiryHorizons()
   const database = await Database.open({
     fileSystem,
     executor,
@@ -35,11 +37,12 @@ export async function openGroupStateMachine(options: GroupStateMachineOptions): 
     memtableBudget,
     blockCache,
     boundaryOf: { prefixBytes: 2 },
+    expiry: horizons,
     ...(space === undefined ? {} : { space }),
     ...(onFailure === undefined ? {} : { onFailure }),
   })
   try {
-    return await loadGroupStateMachine(database, options)
+    return await loadGroupStateMachine(database, { ...options, horizons })
   } catch (error) {
     await database.close()
     throw error

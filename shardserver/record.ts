@@ -32,7 +32,9 @@ import { limits } from '../proto/limits.ts'
  * Little-endian. Expiry 0: never. It has a fixed place so that the LSM's compaction may compare it without knowing more.
  */
 export const keyPrefixBytes = 3
+export const kindOffset = 2
 export const recordHeaderBytes = 17
+export const recordExpiryOffset = 1
 const recordFormat = 1
 
 export const KeyKind = { ShardState: 1, Session: 2, Record: 16, Delta: 32 } as const

@@ -61,10 +61,11 @@ describe('the compaction picker', () => {
     // Table 5 goes down: level 0, which needs it, waits; 4 and 6 would go down before it for ever.
     expect(pick(version(level0, 'L1: 4[a-b]60 5[c-f]60 6[g-h]60'), 5)).toBe('nothing')
     expect(pick(version(level0, 'L1: 4[a-b]60 5[c-f]60 6[x-z]60'), 5)).toBe('6 -> L2 (move)')
-    expect(pick(version(level0, 'L1: 4[a-b]60 5[c-f]60', 'L2: 7[a-b]600 8[c-z]600'), 5)).toBe('7 -> L3 (move)')
+    // Level 1 waits for level 0, and keeps 7 for its next step.
+    expect(pick(version(level0, 'L1: 4[a-b]60 5[c-f]60', 'L2: 7[a-b]600 8[c-z]600'), 5)).toBe('8 -> L3 (move)')
     // The same below level 0: 6 and 7 run, and 8 would after them.
     expect(pick(version('L1: 4[a-c]500', 'L2: 6[a-b]300 7[b-c]300 8[x-z]500'), 6)).toBe('8 -> L3 (move)')
-    expect(pick(version('L1: 4[a-c]500', 'L2: 6[a-b]300 7[b-c]300 8[c-z]500'), 6)).toBe('nothing')
+    expect(pick(version('L1: 4[a-c]500', 'L2: 6[a-b]300 7[b-bb]300 8[bb-z]500'), 6)).toBe('nothing')
   })
 
   it('takes from a level the table that has the least below it for its size', () => {

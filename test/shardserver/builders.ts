@@ -7,6 +7,7 @@ import type { ConfState, Entry } from '../../raft/core/types.ts'
 import type { GroupResult } from '../../shardserver/apply-run.ts'
 import type { Command } from '../../shardserver/commands.ts'
 import { encodeBirth, encodeTimeMark, encodeWrite } from '../../shardserver/entry.ts'
+import { ExpiryHorizons } from '../../shardserver/expiry-horizons.ts'
 import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from '../../shardserver/group-state-machine.ts'
 import type { WriteResult } from '../../shardserver/session.ts'
 import { firstOf } from '../raft/standings.ts'
@@ -83,11 +84,13 @@ export interface Machine {
   readonly machine: GroupStateMachine
   readonly store: MemoryStore
   readonly clock: TestClock
+  readonly horizons: ExpiryHorizons
 }
 
 /** Its files, too, outlive `store.crash()`. */
 export async function openMachine(store = new MemoryStore(), options: Partial<LoadOptions> = {}): Promise<Machine> {
   const clock = new TestClock()
+  const horizons = new ExpiryHorizons()
   const { fileSystem } = store
   const machine = await loadGroupStateMachine(store, {
     fileSystem,
@@ -95,9 +98,10 @@ export async function openMachine(store = new MemoryStore(), options: Partial<Lo
     clock,
     logger: silentLogger,
     first: () => firstOf(3),
+    horizons,
     ...options,
   })
-  return { machine, store, clock }
+  return { machine, store, clock, horizons }
 }
 
 /** The results of the commands of a write entry. */

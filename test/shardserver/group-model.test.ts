@@ -33,6 +33,8 @@ async function compareRecords(machine: Machine, model: GroupModel): Promise<void
 }
 
 describe('a group under random clients', () => {
+  let dropped = 0
+
   it.each(seeds)('does what the model does (seed %i)', async (seed) => {
     const history = new RandomHistory(seed, length)
     const model = new GroupModel()
@@ -70,6 +72,7 @@ describe('a group under random clients', () => {
         crashes++
         other = await openMachine(other.store.crash())
       }
+      if (random.below(2) === 0) dropped += other.store.dropExpired(other.horizons)
       const at = other.machine.applied
       if (plain.machine.applied <= at) {
         if (plain.machine.applied < at) await plain.machine.apply(history.log.entries.slice(plain.machine.applied, at))
@@ -77,6 +80,10 @@ describe('a group under random clients', () => {
       }
     }
     await compareRecords(other, model)
+  })
+
+  it('had expired records dropped meanwhile', () => {
+    expect(dropped).toBeGreaterThan(50)
   })
 
   it('meets every kind of reply', () => {

@@ -1,6 +1,7 @@
-import { ByteReader, compareBytes } from '../../base/bytes.ts'
+import { ByteReader, compareBytes, readU64 } from '../../base/bytes.ts'
 import type { MaybePromise } from '../../base/maybe-promise.ts'
 import { MemoryFileSystem } from '../../base/memory-file-system.ts'
+import type { Expiry } from '../../lsm/expiry.ts'
 import { type IngestFile, PreparedIngest } from '../../lsm/ingest.ts'
 import type { KeyRange } from '../../lsm/kind.ts'
 import { readTable } from '../../lsm/read-table.ts'
@@ -71,6 +72,24 @@ export class MemoryStore implements GroupStore {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  /** As a compaction that meets all that is durable. Returns how many records it dropped. */
+  dropExpired(expiry: Expiry): number {
+    const durable = new Map(this.#durable)
+    for (const { lower, upper, moment } of expiry.horizons({ lower: new Uint8Array(0), upper: new Uint8Array(3).fill(255) })) {
+      for (const [key, value] of this.#durable) {
+        const canExpire = key.charCodeAt(expiry.keyOffset) === expiry.keyByte && isWithin(bytes(key), { lower, upper })
+        const end = canExpire ? readU64(value, expiry.valueOffset) : 0
+        if (end === 0 || end > moment) continue
+        durable.delete(key)
+        // Not one that was written since.
+        if (this.#entries.get(key) === value) this.#entries.delete(key)
+      }
+    }
+    const dropped = this.#durable.size - durable.size
+    this.#durable = durable
+    return dropped
   }
 
   write(batch: WriteBatch): void {

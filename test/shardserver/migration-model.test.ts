@@ -25,8 +25,10 @@ class Twin {
   }
 
   async catchUp(): Promise<void> {
-    const { machine } = this.replica
+    const { machine, store, horizons } = this.replica
     await machine.apply(this.#group.log.entries.slice(machine.applied))
+    // The other replica keeps what has expired.
+    store.dropExpired(horizons)
   }
 
   async restart(): Promise<void> {

@@ -1,15 +1,12 @@
 import fs from 'node:fs'
+import os from 'node:os'
 import { DiskError, systemErrorCode } from './errors.ts'
 import type { File, FileSystem } from './file-system.ts'
+import { type FileAround, ReadAround } from './read-around.ts'
 import { ReadPace } from './read-pace.ts'
 
 /** Reads up to here may wait for the next turn of this thread instead of one in the pool, where such reads are fast. */
 const smallBytes = 64 * 1024
-/**
- * A read from the disk brings so much of the file around it into the page cache, as that of a mapped file would: a disk takes little longer for
- * it, and a cold file is warm after one read of each of these pieces.
- */
-const aroundBytes = 32 * 1024
 const FLAGS = { read: 'r', write: 'r+', create: 'wx+' } as const
 
 /** One promise per operation over Node's callback functions: `fs.promises` costs several and an object per handle. */
@@ -28,19 +25,25 @@ class NodeFile implements File {
   #whenIdle: (() => void) | undefined
 
   readonly #pace: ReadPace
+  /** Undefined where the file is written, too. */
+  readonly #around: ReadAround | undefined
+  /** Undefined before its size is known. */
+  #fileAround: FileAround | undefined
 
-  constructor(path: string, descriptor: number, pace: ReadPace) {
+  constructor(path: string, descriptor: number, pace: ReadPace, around: ReadAround | undefined) {
     this.path = path
     this.#descriptor = descriptor
     this.#pace = pace
+    this.#around = around
   }
 
   read(target: Uint8Array, position: number): Promise<number> {
     return this.#start('read', (descriptor, resolve, reject) => {
       const isSmall = target.length <= smallBytes
-      if (!isSmall || !this.#pace.isSpent) return readThroughPool(descriptor, target, position, isSmall, resolve, reject)
+      if (!isSmall) return readAll(descriptor, target, position, target.length, resolve, reject)
+      if (!this.#pace.isSpent) return this.#readAround(descriptor, target, position, resolve, reject)
       void this.#pace.nextTurn().then(() => {
-        if (!this.#pace.mayRead()) return readThroughPool(descriptor, target, position, true, resolve, reject)
+        if (!this.#pace.mayRead()) return this.#readAround(descriptor, target, position, resolve, reject)
         try {
           resolve(this.#readAtOnce(descriptor, target, position))
         } catch (error) {
@@ -94,8 +97,19 @@ class NodeFile implements File {
 
   size(): Promise<number> {
     return this.#start('fstat', (descriptor, resolve, reject) => {
-      fs.fstat(descriptor, (error, stats) => (error ? reject(error) : resolve(stats.size)))
+      fs.fstat(descriptor, (error, stats) => {
+        if (error) return reject(error)
+        this.hasBytes(stats.size)
+        resolve(stats.size)
+      })
     })
+  }
+
+  /** How long the file is that is read. */
+  hasBytes(bytes: number): void {
+    if (this.#descriptor < 0) return
+    this.#leaveAround()
+    this.#fileAround = this.#around?.open(bytes)
   }
 
   /** Waits for what is under way. Closing twice is a no-op. */
@@ -103,12 +117,48 @@ class NodeFile implements File {
     const descriptor = this.#descriptor
     if (descriptor < 0) return
     this.#descriptor = -1
+    this.#leaveAround()
     if (this.#running > 0) {
       await new Promise<void>((resolve) => {
         this.#whenIdle = resolve
       })
     }
     await call((done) => fs.close(descriptor, done))
+  }
+
+  /** Through the pool, and where it pays with what lies around it. */
+  #readAround(
+    descriptor: number,
+    target: Uint8Array,
+    position: number,
+    resolve: (count: number) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    const around = this.#around
+    const start = this.#fileAround?.takePiece(position, target.length, performance.now())
+    if (around === undefined || start === undefined) {
+      readAll(descriptor, target, position, target.length, resolve, reject)
+      return
+    }
+    around.takeBuffer((piece) => {
+      const before = position - start
+      const copyOut = (count: number) => {
+        const found = Math.max(0, Math.min(target.length, count - before))
+        target.set(piece.subarray(before, before + found))
+        around.giveBack(piece)
+        resolve(found)
+      }
+      readAll(descriptor, piece, start, before + target.length, copyOut, () => {
+        around.giveBack(piece)
+        // It may be the neighbourhood that cannot be read.
+        readAll(descriptor, target, position, target.length, resolve, reject)
+      })
+    })
+  }
+
+  #leaveAround(): void {
+    if (this.#fileAround !== undefined) this.#around?.close(this.#fileAround)
+    this.#fileAround = undefined
   }
 
   #readAtOnce(descriptor: number, target: Uint8Array, position: number): number {
@@ -159,40 +209,6 @@ class NodeFile implements File {
   }
 }
 
-const aroundBuffers: Uint8Array[] = []
-const aroundBuffersMax = 64
-
-/** `around`: with the piece of `aroundBytes` that begins before it. */
-function readThroughPool(
-  descriptor: number,
-  target: Uint8Array,
-  position: number,
-  around: boolean,
-  resolve: (count: number) => void,
-  reject: (error: unknown) => void,
-): void {
-  const before = position % aroundBytes
-  if (!around || before + target.length > aroundBytes) {
-    readAll(descriptor, target, position, target.length, resolve, reject)
-    return
-  }
-  const piece = aroundBuffers.pop() ?? new Uint8Array(aroundBytes)
-  const giveBack = () => {
-    if (aroundBuffers.length < aroundBuffersMax) aroundBuffers.push(piece)
-  }
-  const copyOut = (count: number) => {
-    const found = Math.max(0, Math.min(target.length, count - before))
-    target.set(piece.subarray(before, before + found))
-    giveBack()
-    resolve(found)
-  }
-  readAll(descriptor, piece, position - before, before + target.length, copyOut, () => {
-    giveBack()
-    // It may be the neighbourhood that cannot be read.
-    readAll(descriptor, target, position, target.length, resolve, reject)
-  })
-}
-
 /** Fills the first `enough` bytes of `target`, as far as the file goes; more as it comes. */
 function readAll(
   descriptor: number,
@@ -233,19 +249,32 @@ function syncError(path: string, cause: NodeJS.ErrnoException): DiskError {
   return new DiskError(`sync of ${path} failed: ${cause.message}`, { cause })
 }
 
+/** What the page cache may take: what is free, or nothing but page cache already, within the bounds of a container. */
+function pageCacheBytes(): number {
+  const bound = process.constrainedMemory()
+  return Math.min(os.freemem(), bound === undefined || bound === 0 ? Number.POSITIVE_INFINITY : bound)
+}
+
 /** The machine's files. A sync that fails rejects with a DiskError, everything else with the system's error. */
 export class NodeFileSystem implements FileSystem {
   /** One for all files: they lie on one disk, and this thread is one. */
   readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
+  readonly #around = new ReadAround(pageCacheBytes)
 
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
     return new Promise((resolve, reject) => {
-      fs.open(path, FLAGS[mode], (error, descriptor) => (error ? reject(error) : resolve(new NodeFile(path, descriptor, this.#pace))))
+      fs.open(path, FLAGS[mode], (error, descriptor) => {
+        if (error) reject(error)
+        else resolve(new NodeFile(path, descriptor, this.#pace, mode === 'read' ? this.#around : undefined))
+      })
     })
   }
 
   openSync(path: string): File {
-    return new NodeFile(path, fs.openSync(path, FLAGS.read), this.#pace)
+    const descriptor = fs.openSync(path, FLAGS.read)
+    const file = new NodeFile(path, descriptor, this.#pace, this.#around)
+    file.hasBytes(fs.fstatSync(descriptor).size)
+    return file
   }
 
   rename(from: string, to: string): Promise<void> {

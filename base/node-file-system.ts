@@ -43,9 +43,9 @@ class NodeFile implements File {
       if (!isSmall) return readAll(descriptor, target, position, target.length, resolve, reject)
       if (!this.#pace.isSpent) return this.#readAround(descriptor, target, position, resolve, reject)
       void this.#pace.nextTurn().then(() => {
-        if (!this.#pace.mayRead()) return this.#readAround(descriptor, target, position, resolve, reject)
+        if (!this.#pace.mayRead(false)) return this.#readAround(descriptor, target, position, resolve, reject)
         try {
-          resolve(this.#readAtOnce(descriptor, target, position))
+          resolve(this.#readAtOnce(descriptor, target, position, false))
         } catch (error) {
           reject(error)
         }
@@ -55,12 +55,13 @@ class NodeFile implements File {
 
   readNow(target: Uint8Array, position: number): number | undefined {
     if (this.#descriptor < 0) throw this.#closedError('read')
-    return this.#pace.mayRead() ? this.#readAtOnce(this.#descriptor, target, position) : undefined
+    const isWarm = this.#fileAround?.holds(position, target.length) === true
+    return this.#pace.mayRead(isWarm) ? this.#readAtOnce(this.#descriptor, target, position, isWarm) : undefined
   }
 
   readSync(target: Uint8Array, position: number): number {
     if (this.#descriptor < 0) throw this.#closedError('read')
-    return this.#readAtOnce(this.#descriptor, target, position)
+    return this.#readAtOnce(this.#descriptor, target, position, false)
   }
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
@@ -135,8 +136,9 @@ class NodeFile implements File {
     reject: (error: unknown) => void,
   ): void {
     const around = this.#around
-    const start = this.#fileAround?.takePiece(position, target.length, performance.now())
-    if (around === undefined || start === undefined) {
+    const fileAround = this.#fileAround
+    const start = fileAround?.takePiece(position, target.length, performance.now())
+    if (around === undefined || fileAround === undefined || start === undefined) {
       readAll(descriptor, target, position, target.length, resolve, reject)
       return
     }
@@ -146,6 +148,7 @@ class NodeFile implements File {
         const found = Math.max(0, Math.min(target.length, count - before))
         target.set(piece.subarray(before, before + found))
         around.giveBack(piece)
+        fileAround.brought(start)
         resolve(found)
       }
       readAll(descriptor, piece, start, before + target.length, copyOut, () => {
@@ -161,7 +164,7 @@ class NodeFile implements File {
     this.#fileAround = undefined
   }
 
-  #readAtOnce(descriptor: number, target: Uint8Array, position: number): number {
+  #readAtOnce(descriptor: number, target: Uint8Array, position: number, isWarm: boolean): number {
     const startMs = performance.now()
     let filled = 0
     try {
@@ -172,7 +175,9 @@ class NodeFile implements File {
       }
     } finally {
       // A failing disk takes its time over it.
-      this.#pace.took(startMs, performance.now(), filled)
+      const endMs = performance.now()
+      this.#pace.took(startMs, endMs, filled)
+      if (isWarm) this.#fileAround?.took(position, endMs - startMs)
     }
     return filled
   }

@@ -108,17 +108,18 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
   compressionNumber(resolved.compression)
   mustBeARate(resolved.compactionBytesPerSecond)
   if (resolved.boundaryOf !== 'none') mustBeWithin('boundaryOf.prefixBytes', resolved.boundaryOf.prefixBytes, 1, 4096)
-  const { expiry } = options
-  if (expiry !== undefined) {
-    for (const name of Object.keys(maxExpiryPlaces) as (keyof typeof maxExpiryPlaces)[]) {
-      mustBeWithin(`expiry.${name}`, expiry[name], 0, maxExpiryPlaces[name])
-    }
-  }
+  if (options.expiry !== undefined) placesMustBeInBounds(options.expiry)
   if (resolved.level0StopTrigger <= resolved.level0SlowdownTrigger) {
     throw new RangeError('level0StopTrigger must be above level0SlowdownTrigger')
   }
   if (resolved.folder === '') throw new RangeError('folder must not be empty')
   return resolved
+}
+
+export function placesMustBeInBounds(expiry: Expiry): void {
+  for (const name of Object.keys(maxExpiryPlaces) as (keyof typeof maxExpiryPlaces)[]) {
+    mustBeWithin(`expiry.${name}`, expiry[name], 0, maxExpiryPlaces[name])
+  }
 }
 
 export function tableWriterOptions({ blockBytes, bloomBitsPerKey, compression }: ResolvedOptions): TableWriterOptions {

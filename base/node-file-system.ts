@@ -5,8 +5,10 @@ import type { File, FileSystem } from './file-system.ts'
 import { type FileAround, ReadAround } from './read-around.ts'
 import { ReadPace } from './read-pace.ts'
 
-/** Reads up to here may wait for the next turn of this thread instead of one in the pool, where such reads are fast. */
+/** Reads up to here may be made in this thread, at once or in its next turn, where such reads are fast; a larger one takes too long of it. */
 const smallBytes = 64 * 1024
+/** Node reads no more than 2 GiB at once. */
+const mostAtOnce = 2 ** 30
 const FLAGS = { read: 'r', write: 'r+', create: 'wx+' } as const
 
 /** One promise per operation over Node's callback functions: `fs.promises` costs several and an object per handle. */
@@ -55,6 +57,7 @@ class NodeFile implements File {
 
   readNow(target: Uint8Array, position: number): number | undefined {
     if (this.#descriptor < 0) throw this.#closedError('read')
+    if (target.length > smallBytes) return undefined
     const isWarm = this.#fileAround?.holds(position, target.length) === true
     return this.#pace.mayRead(isWarm) ? this.#readAtOnce(this.#descriptor, target, position, isWarm) : undefined
   }
@@ -169,7 +172,7 @@ class NodeFile implements File {
     let filled = 0
     try {
       while (filled < target.length) {
-        const count = fs.readSync(descriptor, target, filled, target.length - filled, position + filled)
+        const count = fs.readSync(descriptor, target, filled, Math.min(mostAtOnce, target.length - filled), position + filled)
         if (count === 0) break
         filled += count
       }
@@ -190,17 +193,20 @@ class NodeFile implements File {
     return new Promise<T>((resolve, reject) => {
       if (descriptor < 0) return reject(this.#closedError(operation))
       this.#running++
-      start(
-        descriptor,
-        (value) => {
-          this.#ended()
-          resolve(value)
-        },
-        (error) => {
-          this.#ended()
-          reject(error)
-        },
-      )
+      const fail = (error: unknown) => {
+        this.#ended()
+        reject(error)
+      }
+      const succeed = (value: T) => {
+        this.#ended()
+        resolve(value)
+      }
+      try {
+        start(descriptor, succeed, fail)
+      } catch (error) {
+        // What Node refuses before it asks the system.
+        fail(error)
+      }
     })
   }
 
@@ -225,7 +231,7 @@ function readAll(
 ): void {
   let filled = 0
   const next = () => {
-    fs.read(descriptor, target, filled, target.length - filled, position + filled, (error, count) => {
+    fs.read(descriptor, target, filled, Math.min(mostAtOnce, target.length - filled), position + filled, (error, count) => {
       if (error) return reject(error)
       filled += count
       if (count === 0 || filled >= enough) resolve(filled)
@@ -262,22 +268,22 @@ function pageCacheBytes(): number {
 
 /** The machine's files. A sync that fails rejects with a DiskError, everything else with the system's error. */
 export class NodeFileSystem implements FileSystem {
-  /** One for all files: they lie on one disk, and this thread is one. */
-  readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
-  readonly #around = new ReadAround(pageCacheBytes)
+  /** For all files of this thread, which is one, whoever opens them: they share its turns, and the machine's memory. */
+  static readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
+  static readonly #around = new ReadAround(pageCacheBytes)
 
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
     return new Promise((resolve, reject) => {
       fs.open(path, FLAGS[mode], (error, descriptor) => {
         if (error) reject(error)
-        else resolve(new NodeFile(path, descriptor, this.#pace, mode === 'read' ? this.#around : undefined))
+        else resolve(new NodeFile(path, descriptor, NodeFileSystem.#pace, mode === 'read' ? NodeFileSystem.#around : undefined))
       })
     })
   }
 
   openSync(path: string): File {
     const descriptor = fs.openSync(path, FLAGS.read)
-    const file = new NodeFile(path, descriptor, this.#pace, this.#around)
+    const file = new NodeFile(path, descriptor, NodeFileSystem.#pace, NodeFileSystem.#around)
     file.hasBytes(fs.fstatSync(descriptor).size)
     return file
   }

@@ -39,12 +39,16 @@ export interface DatabaseStats {
   readonly trivialMoves: number
 }
 
+type QueueContent = Parameters<FlushQueue['push']>[0]
+
 /** The storage engine; its contract is `lsm/README.md`. */
 export class Database {
   readonly #engine: Engine
   readonly #queue: FlushQueue
   readonly #compactor: Compactor
   readonly #log: LogPipeline | undefined
+  /** Ingests whose files are being looked at and linked. */
+  readonly #preparing = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
 
   private constructor(engine: Engine, log: WriteAheadLog | undefined) {
@@ -203,7 +207,7 @@ export class Database {
   /** Verifies and links files, so that `ingest` can no longer fail over them. Once aborted nothing is linked any more. */
   async prepareIngest(files: readonly IngestFile[], { signal }: Abortable = {}): Promise<PreparedIngest> {
     this.#engine.mustWrite()
-    return await prepareIngest(this.#engine, files, signal)
+    return await this.#prepare(files, signal)
   }
 
   /** Gives up what `prepareIngest` has made. */
@@ -227,10 +231,23 @@ export class Database {
     const excised = (options.excise ?? []).map(copyOfRange).filter((range) => !isEmptyRange(range))
     if (files instanceof PreparedIngest) return this.#push({ tables: files.take(), excised, mark: mark && copyBytes(mark) })
     if (this.#log !== undefined) {
-      const prepared = await prepareIngest(this.#engine, files, options.signal)
-      return this.#push({ tables: prepared.take(), excised, mark: mark && copyBytes(mark) })
+      const prepared = await this.#prepare(files, options.signal)
+      try {
+        return await this.#push(() => ({ tables: prepared.take(), excised, mark: mark && copyBytes(mark) }), options.signal)
+      } catch (error) {
+        if (!prepared.isTaken) await discardIngest(this.#engine, prepared)
+        throw error
+      }
     }
-    return this.#push({ tables: prepareIngest(this.#engine, files), excised, mark: mark && copyBytes(mark) })
+    return this.#push({ tables: this.#prepare(files), excised, mark: mark && copyBytes(mark) })
+  }
+
+  #prepare(files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
+    const preparing = prepareIngest(this.#engine, files, signal)
+    this.#preparing.add(preparing)
+    const ended = () => this.#preparing.delete(preparing)
+    preparing.then(ended, ended)
+    return preparing
   }
 
   /** Removes all keys of [lower, upper) that were written before; undefined is unbounded. Readers see it at once; resolves when durable. */
@@ -334,6 +351,7 @@ export class Database {
     engine.closed = true
     // Each step is taken, whatever became of the one before: nothing may go on in a folder that was given back.
     const steps = [
+      () => Promise.allSettled(this.#preparing),
       () => this.#log?.close(),
       () => this.#queue.settle(),
       () => this.#compactor.stop(),
@@ -359,18 +377,25 @@ export class Database {
     await (this.#log as LogPipeline).write(batch.encoded().slice(), sync)
   }
 
-  /** Without a WAL before it returns; with one after the writes before it. Resolves when durable. */
-  async #push(content: Parameters<FlushQueue['push']>[0]): Promise<void> {
+  /**
+   * Without a WAL before it returns; with one after the writes before it, where `content`, if a function, is called. Resolves when durable; rejects with
+   * the signal's reason where that was aborted before it took its place.
+   */
+  async #push(content: QueueContent | (() => QueueContent), signal?: AbortSignal): Promise<void> {
     this.#engine.mustWrite()
+    const take = () => (typeof content === 'function' ? content() : content)
     const log = this.#log
-    if (log === undefined) return this.#queue.push(content).done
-    // An ingest or excise is in no log: a later write must not become durable before it.
-    const isInLog = content.tables === undefined && (content.excised ?? []).length === 0
+    if (log === undefined) return this.#queue.push(take()).done
     let done: Promise<void> | undefined
     await log.afterRotation((logNumber) => {
-      done = this.#queue.push({ ...content, logNumber }).done
+      if (signal?.aborted) return undefined
+      const taken = take()
+      done = this.#queue.push({ ...taken, logNumber }).done
+      // An ingest or excise is in no log: a later write must not become durable before it.
+      const isInLog = taken.tables === undefined && (taken.excised ?? []).length === 0
       return isInLog ? undefined : done
     })
+    if (done === undefined) signal?.throwIfAborted()
     await done
   }
 

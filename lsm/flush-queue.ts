@@ -5,6 +5,7 @@ import type { Engine } from './engine.ts'
 import { DatabaseIterator } from './iterator.ts'
 import { type FlushInput, flushJobName } from './jobs.ts'
 import { Memtable } from './memtable.ts'
+import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, logName, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import type { Version } from './version.ts'
 import { applyEdit, type DurableState, exciseTables, type VersionEdit } from './version-edit.ts'
@@ -79,17 +80,13 @@ export class FlushQueue {
     for (const { size } of flushed) engine.counters.flushedBytes += size
   }
 
-  /** Removes logs below `number`; what cannot be removed is an orphan that the next open removes. */
+  /** Removes logs below `number`. */
   async #removeLogs(number: number): Promise<void> {
     const engine = this.#engine
     const { fileSystem, folder, logger } = engine.options
     const old = engine.logs.filter((log) => log < number)
     engine.logs = engine.logs.filter((log) => log >= number)
-    for (const log of old) {
-      await fileSystem.unlink(joinPath(folder, logName(log))).catch((error: unknown) => {
-        logger.warn({ error, log }, 'a log that is needed no more could not be removed')
-      })
-    }
+    for (const log of old) await removeUnused(fileSystem, joinPath(folder, logName(log)), logger)
   }
 
   #flush(memtable: Memtable): Promise<WrittenTable> {

@@ -30,6 +30,10 @@ export class PreparedIngest implements IngestedTables {
     this.foreign = foreign
   }
 
+  get isTaken(): boolean {
+    return this.#taken
+  }
+
   take(): this {
     assert(!this.#taken, 'a prepared ingest is used once')
     this.#taken = true
@@ -37,7 +41,7 @@ export class PreparedIngest implements IngestedTables {
   }
 }
 
-/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason; links nothing then. */
+/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason, or where the database was closed meanwhile; links nothing then. */
 export async function prepareIngest(engine: Engine, files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
   const { options, manifest } = engine
   for (const { level } of files) {
@@ -47,6 +51,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
   for (const { path, checksum } of files) {
     signal?.throwIfAborted()
     written.push(await unlessAborted(options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }), signal))
+    engine.mustWrite()
   }
   const sources: string[] = []
   const tables: TableMetadata[] = []
@@ -67,6 +72,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
       const path = tablePath(options.folder, table.file)
       await options.fileSystem.link(sources[i] as string, path)
       linked.push(path)
+      engine.mustWrite()
     }
   } catch (error) {
     for (const path of linked) await options.fileSystem.unlink(path).catch(() => undefined)

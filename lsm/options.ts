@@ -41,7 +41,7 @@ export interface DatabaseOptions {
   readonly level0CompactionTrigger?: number
   /** Tables of level 0 from which on writers are slowed; default 8. */
   readonly level0SlowdownTrigger?: number
-  /** Tables of level 0 at which writers are slowed most; default 24. */
+  /** Tables of level 0 at which writers wait 50 ms for each group of writes, and with more of them ever longer; default 24. */
   readonly level0StopTrigger?: number
   /** Default 64 MiB. */
   readonly level1Bytes?: number

@@ -301,7 +301,7 @@ export class ControllerServer {
     for (const hosted of groups) {
       if (this.#state.config?.groupByUid(hosted.group) === undefined) continue
       this.#liveness.noteLeader(hosted.group, hosted.term, hosted.leader)
-      if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted)
+      if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted, this.#clock.monotonicMs())
     }
     if (!controller) this.#noteLost(id, lost)
     return new pb.v1.HeartbeatReply({
@@ -350,6 +350,7 @@ export class ControllerServer {
         const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
       },
+      isDriven: (migration) => this.#reported.isDriven(migration, this.#clock.monotonicMs()),
       isLive: (group, member) => this.#isLive(group, member),
       isLivenessKnown: this.#liveness.isKnown,
       lost: this.#reported.lost(),

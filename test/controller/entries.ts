@@ -20,6 +20,7 @@ export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): Lead
     atMs: 1_700_000_000_000,
     sizeOf: () => 0,
     progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
+    isDriven: () => true,
     isLive: () => true,
     isLivenessKnown: true,
     lost: [],

@@ -15,10 +15,10 @@ import { planReply } from '../../controller/plan.ts'
 import { computeReport } from '../../controller/report.ts'
 import { checkJoin } from '../../controller/request-checks.ts'
 import { computeSteer } from '../../controller/steer.ts'
-import { computeDrains, computeRemovals } from '../../controller/upkeep.ts'
+import { computeAborts, computeDrains, computeRemovals } from '../../controller/upkeep.ts'
 import type { Member } from '../../proto/config.ts'
 import { pb } from '../../proto/messages.ts'
-import { formed, viewOf } from './entries.ts'
+import { formed, nonce, viewOf } from './entries.ts'
 
 const nowhere = { put() {}, delete() {} }
 const kinds = {
@@ -40,6 +40,8 @@ export class Lab {
   readonly dead = new Set<string>()
   /** Replicas that their nodes cannot hold, by number. */
   readonly lostReplicas = new Map<number, string>()
+  /** Migrations that nobody drives. */
+  readonly undriven = new Set<number>()
   /** False: the leader is new, and has heard nobody for long enough. */
   isLivenessKnown = true
   readonly sizes = new Map<number, number>()
@@ -56,6 +58,7 @@ export class Lab {
   get view(): LeaderView {
     return viewOf(this.state, {
       sizeOf: (shard) => this.sizes.get(shard) ?? 0,
+      isDriven: (migration) => !this.undriven.has(migration),
       isLivenessKnown: this.isLivenessKnown,
       isLive: (group, { node, replica }) => !this.lost.has(group.name) && !this.dead.has(node) && !this.lostReplicas.has(replica),
       lost: [...this.lostReplicas].map(([replica, reason]) => {
@@ -131,6 +134,17 @@ export class Lab {
       this.uid(name),
       staying(this.members(name)).map(({ replica }) => replica),
     )
+  }
+
+  /** The steward's part, for migrations that nobody has driven for a minute. */
+  abortUndriven(): void {
+    this.#run(computeAborts(this.view, this.undriven, 60_000))
+  }
+
+  /** The nodes of a group have begun the logs of their replicas. */
+  start(name: string): void {
+    const group = this.uid(name)
+    for (const { node, replica } of this.members(name)) this.#apply({ kind: 'claim', claim: { replica, node, group, nonce: nonce(1) } })
   }
 
   /** The steward's part, for all groups. */

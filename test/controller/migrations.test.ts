@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encodeRecord } from '../../controller/migration-record.ts'
 import { settledMax } from '../../controller/migrations.ts'
+import { computeAborts, undriven } from '../../controller/upkeep.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { Lab, type Said } from './lab.ts'
 
@@ -130,6 +131,57 @@ describe('a leave', () => {
     lab.leave('g2')
     expect(lab.note).toContain('g2 has lost its majority: shards ')
     expect(lab.open().length).toBe(1)
+  })
+})
+
+describe('a migration that nobody drives', () => {
+  it('is aborted, says why, and leaves the shard with its source; one committed, paused or of a target that never lived goes on', () => {
+    const lab = pair(64)
+    lab.join(['g3', 'g4'])
+    const [committed, paused, first, ...others] = lab.open()
+    if (committed === undefined || paused === undefined || first === undefined) throw new Error('three were expected')
+    lab.report(committed.id, 'ready')
+    lab.steer(paused.shards[0] ?? 0, 'pause')
+    const before = lab.counts()
+    for (const { id } of [committed, paused, first, ...others]) lab.undriven.add(id)
+    lab.abortUndriven()
+    expect(lab.open()).toHaveLength(2 + 1 + others.length)
+    const target = first.to === lab.uid('g3') ? 'g3' : 'g4'
+    lab.start(target)
+    lab.lost.add(target)
+    lab.abortUndriven()
+    const reason = `nobody has driven it for 60 s: ${target} has lost its majority`
+    expect(lab.state.migrations.byId.get(first.id)).toMatchObject({ phase: 'aborted', reason, toConfirmed: false })
+    expect(lab.state.migrations.byId.get(committed.id)?.phase).toBe('committed')
+    expect(lab.state.migrations.byId.get(paused.id)).toMatchObject({ phase: 'copying', paused: true })
+    const isOpen = (id: number) => lab.open().some((record) => record.id === id)
+    for (const { id, to } of others) expect(isOpen(id)).toBe(to !== first.to)
+    expect(lab.counts()).toEqual(before)
+  })
+
+  it('is not aborted where it is driven again when its turn comes', () => {
+    const lab = pair()
+    lab.leave('g2')
+    lab.start('g1')
+    lab.undriven.add(1)
+    const { view } = lab
+    expect(undriven(view).map(({ id }) => id)).toEqual([1])
+    lab.undriven.delete(1)
+    expect(computeAborts(lab.view, new Set([1]), 60_000)).toMatchObject({ kind: 'nothing' })
+  })
+
+  it('is planned again for a group that drains once its target has a majority', () => {
+    const lab = pair()
+    lab.leave('g2')
+    lab.start('g1')
+    lab.undriven.add(1)
+    lab.lost.add('g1')
+    lab.abortUndriven()
+    lab.upkeep()
+    expect(lab.open()).toEqual([])
+    lab.lost.clear()
+    lab.upkeep()
+    expect(lab.open()).toMatchObject([{ id: 2, cause: 'leave g2' }])
   })
 })
 

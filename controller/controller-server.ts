@@ -137,6 +137,7 @@ export class ControllerServer {
       this.#route(methods.move, (request, context) => admin.move(request, context), v1.ChangeReply),
       this.#route(methods.unpin, (request, context) => admin.unpin(request, context), v1.ChangeReply),
       this.#route(methods.rebalance, (request, context) => admin.rebalance(request, context), v1.ChangeReply),
+      this.#route(methods.weigh, (request, context) => admin.weigh(request, context), v1.ChangeReply),
       this.#route(methods.steer, (request, context) => admin.steer(request, context), v1.ChangeReply),
       this.#route(methods.plan, (request, context) => admin.plan(request, context), v1.PlanReply),
       this.#route(methods.migrations, (_, context) => admin.migrations(context), v1.MigrationsReply),
@@ -345,7 +346,10 @@ export class ControllerServer {
     return {
       state: this.#state,
       atMs: Math.floor(this.#clock.wallMs()),
-      sizeOf: (shard) => this.#reported.sizeOf(config?.groupOf(shard)?.uid, shard),
+      sizeOf: (shard) => {
+        const owner = config?.groupOf(shard)
+        return owner === undefined ? undefined : this.#reported.sizeOf(owner.uid, shard)
+      },
       progressOf: (migration) => {
         const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }

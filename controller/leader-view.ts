@@ -13,8 +13,8 @@ export interface LeaderView {
   >
   /** By its wall clock, for histories. */
   readonly atMs: number
-  /** Bytes of a shard as last reported; 0: not known. */
-  readonly sizeOf: (shard: number) => number
+  /** Bytes of a shard as its group last told; undefined: not known. */
+  readonly sizeOf: (shard: number) => number | undefined
   /** What the target's leaders told last of a migration, for people. */
   readonly progressOf: (migration: number) => { readonly attempt: number; readonly bytesTotal: number }
   /** Whether a leader of its target drives it, as far as this controller hears. */

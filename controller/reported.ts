@@ -47,9 +47,10 @@ export class Reported {
     return [...this.#lost.values()]
   }
 
-  /** Bytes of a shard as the leader of its group told last; 0: not known. */
-  sizeOf(group: string | undefined, shard: number): number {
-    return group === undefined ? 0 : (this.#sizes.get(group)?.get(shard) ?? 0)
+  /** Bytes of a shard as the leader of its group told last; undefined: it has told of none yet since this controller leads. */
+  sizeOf(group: string, shard: number): number | undefined {
+    const sizes = this.#sizes.get(group)
+    return sizes === undefined ? undefined : (sizes.get(shard) ?? 0)
   }
 
   progressOf(migration: number): pb.v1.MigrationProgress.$Properties | undefined {

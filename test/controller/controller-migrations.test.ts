@@ -27,8 +27,15 @@ async function cluster() {
     await report(id, REPORT_ACTIVE)
     for (const uid of [from, to]) await report(id, REPORT_CLEAN, uid)
   }
-  const beat = (more: pb.v1.HostedGroup.$Properties) =>
-    run(client.heartbeat({ id: 'n1', nonce: nonce(4), groups: [{ group: 'g2@2', term: 1, leader: 'n1', ...more }] }, { timeoutMs }))
+  const beat = (more: pb.v1.HostedGroup.$Properties) => {
+    const hosted = { term: 1, leader: 'n1', tellsSizes: true }
+    const groups = [
+      { ...hosted, group: 'g1@1' },
+      { ...hosted, group: 'g2@2', ...more },
+    ]
+    return run(client.heartbeat({ id: 'n1', nonce: nonce(4), groups }, { timeoutMs }))
+  }
+  await beat({})
   /** Time goes by, in which all nodes live and n1 leads g2. */
   const live = async (forMs: number, more: pb.v1.HostedGroup.$Properties = {}) => {
     for (let ms = 0; ms < forMs; ms += 500) {
@@ -121,6 +128,19 @@ describe('controller server: moving shards', () => {
       .flatMap((record) => record.shards)
     expect(new Set(moving).size).toBe(moving.length)
     expect(machine(2).state).toEqual(machine(1).state)
+  })
+
+  it('does not take for small what a new leader has not been told the size of', async () => {
+    const { client, run, group: fake } = await cluster()
+    const planned = async () => {
+      const { moves, estimatedMs } = await run(client.plan({ leave: { group: 'g2' } }, { timeoutMs }))
+      return [moves.length, estimatedMs > 0]
+    }
+    expect(await planned()).toEqual([8, true])
+    fake.elect(2)
+    expect(await planned()).toEqual([8, false])
+    const { migrations } = await run(client.leave({ group: 'g2' }, { timeoutMs }))
+    expect(migrations).toHaveLength(2)
   })
 
   it('heeds sizes that group leaders tell, and shows their progress until the end', async () => {

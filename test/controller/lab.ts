@@ -1,4 +1,4 @@
-import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin } from '../../controller/admin-checks.ts'
+import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin, checkWeigh } from '../../controller/admin-checks.ts'
 import { computeChangeMembers, computeReplaceNode } from '../../controller/change-members.ts'
 import { ConfigState } from '../../controller/config-state.ts'
 import { type ControllerEntry, decodeEntry, encodeEntry } from '../../controller/entry.ts'
@@ -15,10 +15,11 @@ import { planReply } from '../../controller/plan.ts'
 import { computeReport } from '../../controller/report.ts'
 import { checkJoin } from '../../controller/request-checks.ts'
 import { computeSteer } from '../../controller/steer.ts'
-import { computeDrains, computeRemovals } from '../../controller/upkeep.ts'
+import { computeAborts, computeDrains, computeRemovals } from '../../controller/upkeep.ts'
+import { computeWeigh } from '../../controller/weigh.ts'
 import type { Member } from '../../proto/config.ts'
 import { pb } from '../../proto/messages.ts'
-import { formed, viewOf } from './entries.ts'
+import { formed, nonce, viewOf } from './entries.ts'
 
 const nowhere = { put() {}, delete() {} }
 const kinds = {
@@ -40,9 +41,13 @@ export class Lab {
   readonly dead = new Set<string>()
   /** Replicas that their nodes cannot hold, by number. */
   readonly lostReplicas = new Map<number, string>()
+  /** Migrations that nobody drives. */
+  readonly undriven = new Set<number>()
   /** False: the leader is new, and has heard nobody for long enough. */
   isLivenessKnown = true
   readonly sizes = new Map<number, number>()
+  /** False: the leader is new, and has been told of no size. */
+  knowsSizes = true
   /** All entries so far. */
   readonly log: ControllerEntry[] = []
   /** What every entry is told of beside the state. */
@@ -55,7 +60,8 @@ export class Lab {
 
   get view(): LeaderView {
     return viewOf(this.state, {
-      sizeOf: (shard) => this.sizes.get(shard) ?? 0,
+      sizeOf: (shard) => (this.knowsSizes ? (this.sizes.get(shard) ?? 0) : undefined),
+      isDriven: (migration) => !this.undriven.has(migration),
       isLivenessKnown: this.isLivenessKnown,
       isLive: (group, { node, replica }) => !this.lost.has(group.name) && !this.dead.has(node) && !this.lostReplicas.has(replica),
       lost: [...this.lostReplicas].map(([replica, reason]) => {
@@ -87,8 +93,8 @@ export class Lab {
   }
 
   /** Ids of the migrations that it planned or concerned. */
-  join(names: readonly string[], base = 0): readonly number[] {
-    return this.#run(computeJoin(this.view, joinOf(names, base)))
+  join(names: readonly string[], base = 0, weight = 0): readonly number[] {
+    return this.#run(computeJoin(this.view, joinOf(names, base, weight)))
   }
 
   leave(group: string, more: pb.v1.LeaveRequest.$Properties = {}): readonly number[] {
@@ -105,6 +111,10 @@ export class Lab {
 
   rebalance(base = 0, baseMigrations = 0): readonly number[] {
     return this.#run(computeRebalance(this.view, checkRebalance({ base, baseMigrations })))
+  }
+
+  weigh(group: string, weight: number, base = 0): readonly number[] {
+    return this.#run(computeWeigh(this.view, checkWeigh({ group, weight, author: 'op', base })))
   }
 
   steer(shard: number, steering: keyof typeof steerings): readonly number[] {
@@ -131,6 +141,17 @@ export class Lab {
       this.uid(name),
       staying(this.members(name)).map(({ replica }) => replica),
     )
+  }
+
+  /** The steward's part, for migrations that nobody has driven for a minute. */
+  abortUndriven(): void {
+    this.#run(computeAborts(this.view, this.undriven, 60_000))
+  }
+
+  /** The nodes of a group have begun the logs of their replicas. */
+  start(name: string): void {
+    const group = this.uid(name)
+    for (const { node, replica } of this.members(name)) this.#apply({ kind: 'claim', claim: { replica, node, group, nonce: nonce(1) } })
   }
 
   /** The steward's part, for all groups. */
@@ -197,7 +218,9 @@ export class Lab {
         ? computeLeave(view, checkLeave(request.leave))
         : request.move
           ? computeMove(view, checkMove(request.move))
-          : computeRebalance(view, checkRebalance(request.rebalance ?? {}))
+          : request.weigh
+            ? computeWeigh(view, checkWeigh(request.weigh))
+            : computeRebalance(view, checkRebalance(request.rebalance ?? {}))
     return planReply(view, outcome)
   }
 
@@ -223,7 +246,8 @@ export class Lab {
   }
 }
 
-export function joinOf(names: readonly string[], base = 0) {
+/** `weight`: 0: none is given. */
+export function joinOf(names: readonly string[], base = 0, weight = 0) {
   const members = ['n1', 'n2', 'n3'].map((node) => ({ node, address: `${node}:7410` }))
-  return checkJoin({ groups: names.map((name) => ({ name, members })), author: 'op', base })
+  return checkJoin({ groups: names.map((name) => ({ name, members, weight })), author: 'op', base })
 }

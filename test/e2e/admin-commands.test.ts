@@ -210,6 +210,7 @@ describe('help', () => {
     'move',
     'unpin',
     'rebalance',
+    'weight',
     'migrations',
     'pause',
     'resume',
@@ -218,7 +219,7 @@ describe('help', () => {
     'remove-replica',
     'replace-node',
   ]
-  const plans = ['join', 'leave', 'move', 'rebalance']
+  const plans = ['join', 'leave', 'move', 'rebalance', 'weight']
 
   it.each([...commands, ...admin.map((name) => `admin ${name}`), ...plans.map((name) => `admin plan ${name}`)])(
     'of %s ends with 0 and shows an example of it',

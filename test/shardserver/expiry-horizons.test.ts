@@ -83,7 +83,7 @@ describe('the horizons of a group', () => {
     state.move(1, { kind: 'import', id: 1, attempt: 1 })
     horizons.begin(state)
     expect(shown(horizons)).toEqual(['2:1000000'])
-    state.move(1, { kind: 'ingest', id: 1, attempt: 1, cut: 5 })
+    state.move(1, { kind: 'ingest', id: 1, attempt: 1, cut: 5, digest: new Uint8Array(16) })
     horizons.becomeDurable(timesOf(state))
     expect(shown(horizons)).toEqual(['2:1000000'])
   })

@@ -237,6 +237,7 @@ export class Compactor {
     const fileCount = 16 + Math.ceil((8 * inputBytes) / options.targetTableBytes)
     const written = await options.compactionExecutor.run<CompactionInput, WrittenTable[]>(compactionJobName, {
       folder: options.folder,
+      outputFolder: options.folder,
       inputs: plan.inputs,
       firstFile: manifest.reserveNumbers(fileCount),
       fileCount,

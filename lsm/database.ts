@@ -1,5 +1,5 @@
 import { unlessAborted } from '../base/abort.ts'
-import { assert } from '../base/assert.ts'
+import { assert, must } from '../base/assert.ts'
 import { compareBytes, copyBytes } from '../base/bytes.ts'
 import { type MaybePromise, settleAll } from '../base/maybe-promise.ts'
 import { writeDelayMs } from './back-pressure.ts'
@@ -13,9 +13,12 @@ import type { Abortable, KeyRange } from './kind.ts'
 import { LogPipeline } from './log-pipeline.ts'
 import { type DatabaseOptions, resolveOptions } from './options.ts'
 import { deletesOf } from './range-deletes.ts'
+import { type ExportedTable, type ExportRange, exportRanges } from './range-export.ts'
 import { approximateBytes } from './range-size.ts'
 import { recover } from './recovery.ts'
 import { TableStore } from './table-store.ts'
+import type { Version } from './version.ts'
+import { View } from './view.ts'
 import { WriteAheadLog } from './write-ahead-log.ts'
 import { WriteBatch } from './write-batch.ts'
 
@@ -276,6 +279,44 @@ export class Database {
     signal?.throwIfAborted()
     if (this.#log !== undefined) await this.flush({ signal })
     return await makeCheckpoint(this.#engine, folder, signal)
+  }
+
+  /**
+   * Without a WAL: as `exciseAll` (as `seal`, without ranges), and resolves to a snapshot of just that state when it is durable: of tables alone,
+   * without what was written later. For `exportRanges`.
+   */
+  async sealSnapshot(mark: Uint8Array, options: { readonly excise?: readonly KeyRange[] } = {}): Promise<Snapshot> {
+    assert(this.#log === undefined, 'sealSnapshot is for a database without a WAL')
+    const excised = (options.excise ?? []).map(copyOfRange).filter((range) => !isEmptyRange(range))
+    let snapshot: Snapshot | undefined
+    const onDurable = (version: Version) => {
+      snapshot = new Snapshot(View.ofTables(this.#engine.store, version), 0)
+    }
+    try {
+      await this.#push({ excised, mark: copyBytes(mark), onDurable })
+      return must(snapshot, 'what is durable was shown')
+    } catch (error) {
+      snapshot?.release()
+      throw error
+    }
+  }
+
+  /**
+   * The records of `ranges` (disjoint, ascending) as a snapshot of `sealSnapshot` has them, in tables in `folder`, on the same file system: hard links
+   * where a table lies in one of them, else written by compaction jobs. Runs, oldest first; the tables of one do not overlap and ascend: in this order
+   * `ingest` takes them, without levels. Tombstones, and values older than others, may be among them. Files are synced, the folder is not; where it
+   * rejects, what lies in it is the caller's to remove. The snapshot must be held until then.
+   */
+  async exportRanges(
+    snapshot: Snapshot,
+    ranges: readonly ExportRange[],
+    folder: string,
+    options: Abortable = {},
+  ): Promise<ExportedTable[][]> {
+    this.#engine.mustWrite()
+    const { view } = snapshot.mustBeHeld()
+    assert(view.memtable.entries === 0 && view.queue.length === 0, 'the snapshot is one of tables')
+    return await exportRanges(this.#engine, view.version, ranges, folder, options)
   }
 
   /** Brings what is durable of a range (default: all) together as deep as its data lies; drops tombstones and what was overwritten. Once aborted it begins no further step; the one that runs comes to its end. */

@@ -4,7 +4,7 @@ import { joinPath } from '../base/file-system.ts'
 import type { Engine } from './engine.ts'
 import { DatabaseIterator } from './iterator.ts'
 import { type FlushInput, flushJobName } from './jobs.ts'
-import { Memtable } from './memtable.ts'
+import type { Memtable } from './memtable.ts'
 import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, logName, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import type { Version } from './version.ts'
@@ -73,7 +73,10 @@ export class FlushQueue {
     if (flushed.length > 0 || element.hasTables) await engine.options.fileSystem.syncFolder(engine.options.folder)
     await engine.manifest.commit(
       (state) => this.#edit(state, element, flushed),
-      (state) => engine.setView({ queue: engine.view.queue.slice(1), version: state.version }),
+      (state) => {
+        engine.setView({ queue: engine.view.queue.slice(1), version: state.version })
+        element.onDurable?.(state.version)
+      },
     )
     engine.store.release(flushed)
     engine.counters.flushes++
@@ -145,7 +148,7 @@ export class FlushQueue {
   }
 
   async #isEmpty(version: Version, range: { lower: Uint8Array; upper: Uint8Array }): Promise<boolean> {
-    const view = new View(this.#engine.store, new Memtable(0, 1024), [], version)
+    const view = View.ofTables(this.#engine.store, version)
     const iterator = new DatabaseIterator(view, 0, range)
     try {
       return !(await iterator.next())

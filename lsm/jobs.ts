@@ -25,6 +25,8 @@ export interface FlushInput {
 
 export interface CompactionInput {
   readonly folder: string
+  /** Where the tables are written. */
+  readonly outputFolder: string
   /** As in `CompactionPlan`. */
   readonly inputs: readonly (readonly TableMetadata[])[]
   /** Numbers that the job may give its files. */
@@ -81,11 +83,14 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
 /** Merges the inputs into tables of the output level. Rejects without leaving files behind, as far as the disk lets it. */
 const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, context) => {
   const outputs = new CompactionOutputs(input, context)
-  const readers: TableReader[] = []
+  // By file: of one there may be several parts.
+  const readers = new Map<number, Promise<TableReader>>()
   try {
-    const open = async (table: TableMetadata) => {
-      const reader = await TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined, table)
-      readers.push(reader)
+    const open = (table: TableMetadata) => {
+      const known = readers.get(table.file)
+      if (known !== undefined) return known
+      const reader = TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined, table)
+      readers.set(table.file, reader)
       return reader
     }
     const merge = new Merge(
@@ -100,7 +105,7 @@ const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, contex
     await outputs.discard()
     throw error
   } finally {
-    for (const reader of readers) await reader.close()
+    for (const opened of await Promise.allSettled(readers.values())) if (opened.status === 'fulfilled') await opened.value.close()
   }
 }
 
@@ -207,7 +212,7 @@ class CompactionOutputs {
   async begin(): Promise<TableWriter> {
     const number = this.#input.firstFile + this.#paths.length
     assert(this.#paths.length < this.#input.fileCount, 'a compaction has enough numbers for its files')
-    const path = tablePath(this.#input.folder, number)
+    const path = tablePath(this.#input.outputFolder, number)
     this.#paths.push(path)
     this.current = await TableWriter.create(this.#context.fileSystem, path, number, this.#input.writer)
     return this.current

@@ -88,7 +88,7 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
   await makeFolderDurably(fileSystem, folder)
   const lock = await lockFolder(folder)
   const maxCompactions = options.maxCompactions ?? 1
-  const lanes = new JobLanes(maxCompactions)
+  const lanes = new JobLanes({ compactions: maxCompactions })
   let database: Database
   try {
     signal?.throwIfAborted()

@@ -78,6 +78,8 @@ export class FileAround {
   /** A bit for each piece: those whose reading was begun, and those of them that were read. */
   readonly #taken: Uint8Array
   readonly #brought: Uint8Array
+  /** And those of them of which the last read was slow. */
+  readonly #doubted: Uint8Array
   #sinceMs = Number.NEGATIVE_INFINITY
 
   constructor(all: ReadAround, bytes: number) {
@@ -85,6 +87,7 @@ export class FileAround {
     this.bytes = bytes
     this.#taken = new Uint8Array(Math.ceil(bytes / pieceBytes / 8))
     this.#brought = new Uint8Array(this.#taken.length)
+    this.#doubted = new Uint8Array(this.#taken.length)
   }
 
   /** Whether [position, position + length) was brought in lately: a read of it takes no time. */
@@ -94,9 +97,13 @@ export class FileAround {
     return true
   }
 
-  /** A read of what `holds` has told of took so long: it may have been given up. */
+  /** A read of what `holds` has told of took so long. Where two in a row are slow it was given up; one may have been interrupted. */
   took(position: number, ms: number): void {
-    if (ms >= slowMs) this.#set(Math.floor(position / pieceBytes), false, false)
+    const piece = Math.floor(position / pieceBytes)
+    const isSlow = ms >= slowMs
+    const isDoubted = hasBit(this.#doubted, piece)
+    if (isSlow && isDoubted) this.#set(piece, false, false)
+    if (isSlow || isDoubted) setBit(this.#doubted, piece, isSlow && !isDoubted)
   }
 
   /** The piece that `takePiece` gave was read. */
@@ -114,6 +121,7 @@ export class FileAround {
       this.#sinceMs = nowMs
       this.#taken.fill(0)
       this.#brought.fill(0)
+      this.#doubted.fill(0)
     }
     if (hasBit(this.#taken, piece)) return undefined
     this.#set(piece, true, false)

@@ -1,3 +1,5 @@
+import { type Slices, Work } from './slices.ts'
+
 /** Which shards move together. Pure. */
 
 export interface ShardMove {
@@ -21,10 +23,12 @@ const setBytesMax = 256 * 1024 * 1024
  * Shards that go the same way, in sets of at most 64 shards and 256 MiB: what is small costs no rounds of its own. A shard as big as that
  * goes alone. `sizeOf`: bytes, 0 where they are not known. Sets come in the order of their first shards.
  */
-export function packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number): ShardSet[] {
+export function* packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number): Slices<ShardSet[]> {
+  const work = new Work()
   const sets: { from: string; to: string; shards: number[] }[] = []
   const filling = new Map<string, { shards: number[]; bytes: number }>()
   for (const { shard, from, to } of [...moves].sort((a, b) => a.shard - b.shard)) {
+    if (work.add(1)) yield work.take()
     const bytes = sizeOf(shard)
     const way = `${from} ${to}`
     const open = filling.get(way)

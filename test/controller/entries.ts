@@ -5,6 +5,7 @@ import { controllersGroup } from '../../controller/controller-members.ts'
 import { type ControllerEntry, encodeEntry } from '../../controller/entry.ts'
 import { computeJoin } from '../../controller/join.ts'
 import type { LeaderView } from '../../controller/leader-view.ts'
+import { toEnd } from '../../controller/slices.ts'
 import { type Entry, EntryKind } from '../../raft/core/types.ts'
 import { firstStanding } from '../../raft/standing.ts'
 
@@ -44,7 +45,7 @@ export function joined(
   const members = (options.nodes ?? ['n1', 'n2', 'n3']).map((node, at) => ({ node, address: `127.0.0.1:${7410 + at}` }))
   const groups = names.map((name) => ({ name, weight: 1, members }))
   const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? ''), base: 0, baseMigrations: 0 }
-  const outcome = computeJoin(viewOf(state), join)
+  const outcome = toEnd(computeJoin(viewOf(state), join))
   if (outcome.kind === 'nothing') throw new Error('nothing to join')
   return { kind: 'change', change: outcome.change }
 }

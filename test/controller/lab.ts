@@ -14,6 +14,7 @@ import { computeMove, computeRebalance, computeUnpin } from '../../controller/mo
 import { planReply } from '../../controller/plan.ts'
 import { computeReport } from '../../controller/report.ts'
 import { checkJoin } from '../../controller/request-checks.ts'
+import { type Slices, toEnd } from '../../controller/slices.ts'
 import { computeSteer } from '../../controller/steer.ts'
 import { computeDrains, computeRemovals } from '../../controller/upkeep.ts'
 import type { Member } from '../../proto/config.ts'
@@ -191,14 +192,14 @@ export class Lab {
 
   plan(request: pb.v1.PlanRequest.$Properties) {
     const { view } = this
-    const outcome = request.join
+    const slices = request.join
       ? computeJoin(view, checkJoin(request.join))
       : request.leave
         ? computeLeave(view, checkLeave(request.leave))
         : request.move
           ? computeMove(view, checkMove(request.move))
           : computeRebalance(view, checkRebalance(request.rebalance ?? {}))
-    return planReply(view, outcome)
+    return planReply(view, toEnd(slices))
   }
 
   /** What became of a hand-made entry. */
@@ -206,7 +207,8 @@ export class Lab {
     return this.state.apply(decodeEntry(encodeEntry({ kind: 'change', change })), nowhere).outcome
   }
 
-  #run(outcome: Outcome): readonly number[] {
+  #run(computed: Outcome | Slices<Outcome>): readonly number[] {
+    const outcome = 'kind' in computed ? computed : toEnd(computed)
     this.note = outcome.note
     if (outcome.kind === 'nothing') return outcome.migrations ?? []
     return this.#apply(

@@ -30,7 +30,7 @@ export function* computeJoin(view: LeaderView, join: CheckedJoin): Slices<Outcom
   for (const [at, group] of added.entries()) {
     const made = { cause: `join ${group.name}`, author, atMs }
     const members = group.members.map((member) => ({ node: member.node, replica: replica++, state: 'voter' as const }))
-    const uid = `${group.name}@${steps.config.number + 1}`
+    const uid = `${group.name}@${steps.number + 1}`
     const entry: Group = { uid, name: group.name, weight: group.weight, state: 'active', members }
     const contents = { groups: [encodeGroup(entry)] }
     const isLast = at === added.length - 1

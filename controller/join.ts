@@ -35,7 +35,7 @@ export function* computeJoin(view: LeaderView, join: CheckedJoin): Slices<Outcom
     const contents = { groups: [encodeGroup(entry)] }
     const isLast = at === added.length - 1
     steps.add(made, isLast ? { ...contents, shards: yield* births(view, steps.config, entry) } : contents)
-    yield base.shardCount
+    yield isLast ? base.shardCount : added.length
   }
   const made = { cause: `join ${added.map((group) => group.name).join(', ')}`, author, atMs }
   // Where shards were without owners they were all dealt out above.
@@ -81,6 +81,7 @@ function* births({ state, atMs }: LeaderView, config: Config, joiner: Group): Sl
   const steps = new Steps(config)
   steps.add({ cause: '', author: '', atMs }, { groups: [encodeGroup(joiner)] })
   const { moves } = yield* placeShards(steps.config, state.migrations)
+  yield moves.length
   return moves
     .filter((move) => move.from === undefined)
     .map(({ shard, to }) => ({ shard, group: must(steps.config.groupByName(to), 'a shard goes to a group').uid, epoch: 1 }))
@@ -90,7 +91,8 @@ function noteOf(config: Config, added: readonly CheckedGroup[], { planned }: Mov
   const shards = planned.reduce((sum, record) => sum + record.shards.length, 0)
   if (shards > 0) return `${counted(shards, 'shard')} will move, in ${counted(planned.length, 'migration')}`
   const counts = config.shardCounts()
-  const empty = added.filter((group) => counts[config.groups.findIndex((one) => one.name === group.name)] === 0)
+  const idle = new Set(config.groups.flatMap(({ name }, at) => (counts[at] === 0 ? [name] : [])))
+  const empty = added.filter(({ name }) => idle.has(name))
   if (empty.length === 0) return ''
   const names = empty.map((group) => group.name).join(', ')
   return `${names} ${empty.length === 1 ? 'gets' : 'get'} no shards: there are none to spare`

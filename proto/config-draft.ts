@@ -1,11 +1,11 @@
-import { Config, checkedEpoch, checkGroups, decodeGroup, type Group, sortedGroups } from './config.ts'
+import { Config, checkedEpoch, decodeGroup, type Group, sortedGroups } from './config.ts'
 import type { pb } from './messages.ts'
 
 type ConfigDifference = pb.v1.ConfigDifference.$Properties
 
 /**
- * A config that differences are laid over, one after the other. All shards are copied once for a run of differences, not once for each, unless
- * groups change: moving a set of shards is a number for each of them.
+ * A config that differences are laid over, one after the other. Shards are copied and groups sorted once for all of them, not once for each:
+ * moving a set of shards is a number for each of them.
  */
 export class ConfigDraft {
   #config: Config
@@ -36,7 +36,9 @@ export class ConfigDraft {
       cause: cause ?? '',
       author: author ?? '',
       shardCount: this.#config.shardCount,
-      ...this.#changed,
+      epochs: this.#changed.epochs,
+      pins: this.#changed.pins,
+      ...sorted(this.#changed),
     })
     this.#changed = undefined
     return this.#config
@@ -44,7 +46,7 @@ export class ConfigDraft {
 
   /** A group of the config so far. */
   group(uid: string): Group | undefined {
-    return this.#changed === undefined ? this.#config.groupByUid(uid) : this.#changed.groups[(this.#changed.positions.get(uid) ?? 0) - 1]
+    return this.#changed === undefined ? this.#config.groupByUid(uid) : this.#changed.slots[this.#changed.slotOf.get(uid) ?? -1]
   }
 
   /** Lays a difference over it. Throws RangeError where that cannot be: the draft is of no use then. */
@@ -56,7 +58,7 @@ export class ConfigDraft {
       throw new RangeError(`difference from config ${from} to ${to.number} laid over ${this.#number}`)
     if (to.shardCount !== shardCount) throw new RangeError(`difference of ${to.shardCount} shards laid over ${shardCount}`)
     this.#changed ??= partsOf(this.#config)
-    if ((change.groups ?? []).length + (change.removedGroups ?? []).length > 0) changeGroups(this.#changed, change)
+    changeGroups(this.#changed, change)
     changeShards(this.#changed, change)
     changePins(this.#changed, change)
     this.#to = to
@@ -64,53 +66,71 @@ export class ConfigDraft {
   }
 }
 
-/** What belongs to the draft alone. */
+/** What belongs to the draft alone. Groups have slots, which stay where they are while groups come and go: sorted they are once at the end. */
 interface Parts {
-  /** Sorted by name. */
-  groups: readonly Group[]
-  /** Uid → position in `groups` plus 1. */
-  positions: ReadonlyMap<string, number>
-  /** By shard: position plus 1. */
-  assignment: Uint16Array
-  epochs: Float64Array
-  pins: Map<number, string>
+  /** Undefined: removed. */
+  readonly slots: (Group | undefined)[]
+  /** Uid → slot. */
+  readonly slotOf: Map<string, number>
+  /** Name → uid. */
+  readonly names: Map<string, string>
+  /** By shard: slot plus 1; 0: none. */
+  readonly assignment: Uint16Array
+  readonly epochs: Float64Array
+  readonly pins: Map<number, string>
 }
 
 function partsOf(config: Config): Parts {
   return {
-    groups: config.groups,
-    positions: positionsOf(config.groups),
+    slots: [...config.groups],
+    slotOf: new Map(config.groups.map(({ uid }, at) => [uid, at])),
+    names: new Map(config.groups.map(({ name, uid }) => [name, uid])),
     assignment: config.assignment.slice(),
     epochs: config.epochs.slice(),
     pins: new Map(config.pins),
   }
 }
 
-function positionsOf(groups: readonly Group[]): ReadonlyMap<string, number> {
-  return new Map(groups.map((group, at) => [group.uid, at + 1]))
+/** Groups sorted by name, and assignments to positions among them. */
+function sorted({ slots, slotOf, assignment: bySlot }: Parts): { groups: readonly Group[]; assignment: Uint16Array } {
+  const groups = sortedGroups(slots.filter((group) => group !== undefined))
+  const positions = new Uint16Array(slots.length + 1)
+  for (const [at, { uid }] of groups.entries()) positions[(slotOf.get(uid) ?? 0) + 1] = at + 1
+  const assignment = new Uint16Array(bySlot.length)
+  for (let shard = 0; shard < bySlot.length; shard++) assignment[shard] = positions[bySlot[shard] ?? 0] ?? 0
+  return { groups, assignment }
 }
 
-function changeGroups(parts: Parts, change: ConfigDifference): void {
-  const changed = (change.groups ?? []).map(decodeGroup)
-  const gone = new Set([...(change.removedGroups ?? []), ...changed.map((group) => group.uid)])
-  const groups = sortedGroups([...parts.groups.filter((group) => !gone.has(group.uid)), ...changed])
-  checkGroups(groups)
-  const moved = positionsIn(parts.groups, groups)
-  for (let shard = 0; shard < parts.assignment.length; shard++) parts.assignment[shard] = moved[parts.assignment[shard] ?? 0] ?? absent
-  parts.groups = groups
-  parts.positions = positionsOf(groups)
+function changeGroups({ slots, slotOf, names }: Parts, change: ConfigDifference): void {
+  for (const uid of change.removedGroups ?? []) {
+    const slot = slotOf.get(uid)
+    if (slot === undefined) continue
+    names.delete(slots[slot]?.name ?? '')
+    slots[slot] = undefined
+    slotOf.delete(uid)
+  }
+  for (const group of (change.groups ?? []).map(decodeGroup)) {
+    const { uid, name, weight } = group
+    if ((names.get(name) ?? uid) !== uid) throw new RangeError(`no config: group ${name} twice`)
+    if (!(weight > 0 && Number.isFinite(weight))) throw new RangeError(`no config: weight ${weight} of ${uid}`)
+    const slot = slotOf.get(uid) ?? slots.length
+    if (slot >= slotsMax) throw new RangeError('no config: too many groups')
+    slots[slot] = group
+    slotOf.set(uid, slot)
+    names.set(name, uid)
+  }
 }
 
-function changeShards({ assignment, epochs, positions }: Parts, change: ConfigDifference): void {
+function changeShards({ slots, slotOf, assignment, epochs }: Parts, change: ConfigDifference): void {
   for (const { shard: number, group, epoch } of change.shards ?? []) {
     const shard = number ?? 0
-    const position = group ? positions.get(group) : 0
-    if (position === undefined || shard >= assignment.length) throw new RangeError(`no config: shard ${shard} goes to ${group}`)
-    assignment[shard] = position
-    epochs[shard] = checkedEpoch(shard, epoch ?? 0, position !== 0)
+    const slot = group ? slotOf.get(group) : -1
+    if (slot === undefined || shard >= assignment.length) throw new RangeError(`no config: shard ${shard} goes to ${group}`)
+    assignment[shard] = slot + 1
+    epochs[shard] = checkedEpoch(shard, epoch ?? 0, slot !== -1)
   }
   if ((change.removedGroups ?? []).length === 0) return
-  const orphan = assignment.indexOf(absent)
+  const orphan = assignment.findIndex((position) => position > 0 && slots[position - 1] === undefined)
   if (orphan >= 0) throw new RangeError(`no config: shard ${orphan} was left to a group that is no more`)
 }
 
@@ -122,16 +142,5 @@ function changePins({ pins, assignment }: Parts, change: ConfigDifference): void
   }
 }
 
-/** No position: a group that is no more. Above every position that a config has. */
-const absent = 65_535
-
-/** Position plus 1 among `from` → position plus 1 among `to`, both sorted by name. */
-function positionsIn(from: readonly Group[], to: readonly Group[]): Uint16Array {
-  const positions = new Uint16Array(from.length + 1)
-  for (let at = 0, next = 0; at < from.length; at++) {
-    const group = from[at]
-    while (group !== undefined && (to[next]?.name ?? group.name) < group.name) next++
-    positions[at + 1] = to[next]?.uid === group?.uid ? next + 1 : absent
-  }
-  return positions
-}
+/** A slot plus 1 has 16 bits. */
+const slotsMax = 65_534

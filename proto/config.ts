@@ -89,7 +89,10 @@ export class Config {
     this.shardCount = parts.shardCount
     this.groups = sortedGroups(parts.groups)
     this.pins = parts.pins
-    checkGroups(this.groups)
+    for (const [at, group] of this.groups.entries()) {
+      check(this.groups[at + 1]?.name !== group.name, `group ${group.name} twice`)
+      check(group.weight > 0 && Number.isFinite(group.weight), `weight ${group.weight} of ${group.uid}`)
+    }
     if ('assignment' in parts) {
       this.assignment = parts.assignment
       this.epochs = parts.epochs
@@ -135,14 +138,6 @@ export class Config {
     const counts = new Uint32Array(this.groups.length)
     for (const position of this.assignment) if (position > 0) counts[position - 1] = (counts[position - 1] ?? 0) + 1
     return counts
-  }
-}
-
-/** Of sorted groups. Throws RangeError. */
-export function checkGroups(groups: readonly Group[]): void {
-  for (const [at, group] of groups.entries()) {
-    check(groups[at + 1]?.name !== group.name, `group ${group.name} twice`)
-    check(group.weight > 0 && Number.isFinite(group.weight), `weight ${group.weight} of ${group.uid}`)
   }
 }
 

@@ -17,11 +17,13 @@ export interface ShardSet {
 }
 
 const setShardsMax = 64
+/** Of shards that hold nothing: they cost no more than their entries. */
+const emptyShardsMax = 256
 const setBytesMax = 256 * 1024 * 1024
 
 /**
- * Shards that go the same way, in sets of at most 64 shards and 256 MiB: what is small costs no rounds of its own. A shard as big as that
- * goes alone. `sizeOf`: bytes, 0 where they are not known. Sets come in the order of their first shards.
+ * Shards that go the same way, in sets of at most 64 shards, 256 where all are empty, and 256 MiB: what is small costs no rounds of its own. A
+ * shard as big as that goes alone. `sizeOf`: bytes, 0 where they are not known. Sets come in the order of their first shards.
  */
 export function* packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number): Slices<ShardSet[]> {
   const work = new Work()
@@ -32,7 +34,8 @@ export function* packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) 
     const bytes = sizeOf(shard)
     const way = `${from} ${to}`
     const open = filling.get(way)
-    if (open !== undefined && open.shards.length < setShardsMax && open.bytes + bytes <= setBytesMax) {
+    const shardsMax = open?.bytes === 0 && bytes === 0 ? emptyShardsMax : setShardsMax
+    if (open !== undefined && open.shards.length < shardsMax && open.bytes + bytes <= setBytesMax) {
       open.shards.push(shard)
       open.bytes += bytes
       continue

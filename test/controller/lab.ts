@@ -88,8 +88,8 @@ export class Lab {
   }
 
   /** Ids of the migrations that it planned or concerned. */
-  join(names: readonly string[], base = 0): readonly number[] {
-    return this.#run(computeJoin(this.view, joinOf(names, base)))
+  join(names: readonly string[], base = 0, weights: readonly number[] = []): readonly number[] {
+    return this.#run(computeJoin(this.view, joinOf(names, base, weights)))
   }
 
   leave(group: string, more: pb.v1.LeaveRequest.$Properties = {}): readonly number[] {
@@ -225,7 +225,8 @@ export class Lab {
   }
 }
 
-export function joinOf(names: readonly string[], base = 0) {
+/** `weights` by place in `names`; 1 where none is given. */
+export function joinOf(names: readonly string[], base = 0, weights: readonly number[] = []) {
   const members = ['n1', 'n2', 'n3'].map((node) => ({ node, address: `${node}:7410` }))
-  return checkJoin({ groups: names.map((name) => ({ name, members })), author: 'op', base })
+  return checkJoin({ groups: names.map((name, at) => ({ name, members, weight: weights[at] ?? 1 })), author: 'op', base })
 }

@@ -11,9 +11,16 @@ const shardsOf = (sets: ReturnType<typeof packed>) => sets.map((set) => `${set.f
 describe('packing moves into migrations', () => {
   it('puts small shards that go the same way together, by 64', () => {
     const moves = Array.from({ length: 130 }, (_, shard) => move(129 - shard))
-    const sets = packed(moves, () => 0)
+    const sets = packed(moves, () => 1)
     expect(sets.map((set) => set.shards.length)).toEqual([64, 64, 2])
     expect(sets.flatMap((set) => set.shards)).toEqual(Array.from({ length: 130 }, (_, shard) => shard))
+  })
+
+  it('puts empty ones together by 256, and none with more than 63 others once one of them holds something', () => {
+    const moves = Array.from({ length: 600 }, (_, shard) => move(shard))
+    expect(packed(moves, () => 0).map((set) => set.shards.length)).toEqual([256, 256, 88])
+    const sets = packed(moves, (shard) => (shard === 100 ? 1 : 0))
+    expect(sets.map((set) => set.shards.length)).toEqual([100, 64, 256, 180])
   })
 
   it('keeps different ways apart', () => {

@@ -24,7 +24,8 @@ const scratch = new Uint8Array(32)
 
 /** The bytes that a record of `length` payload bytes takes in its file. */
 export function framedLength(length: number): number {
-  return (recordHeaderBytes + length + 7) & ~7
+  // No bit operators: they end at 2 GiB.
+  return Math.ceil((recordHeaderBytes + length) / 8) * 8
 }
 
 /** One record whose payload is `chunks` after one another: the chunks to write at `offset`, a multiple of 8. */

@@ -120,7 +120,15 @@ export class NodeExecutor implements Executor {
 
   #dispatch(): void {
     while (this.#waiting.length > 0) {
-      const thread = this.#idleThread()
+      let thread: Thread | undefined
+      try {
+        thread = this.#idleThread()
+      } catch (error) {
+        // No thread can be had: those that there are go on.
+        if (this.#threads.size > 0) return
+        must(this.#waiting.shift(), 'a job waits').reject(error as Error)
+        continue
+      }
       if (thread === undefined) return
       thread.start(must(this.#waiting.shift(), 'a job waits'))
     }

@@ -5,8 +5,10 @@ import type { File, FileSystem } from './file-system.ts'
 import { type FileAround, ReadAround } from './read-around.ts'
 import { ReadPace } from './read-pace.ts'
 
-/** Reads up to here may wait for the next turn of this thread instead of one in the pool, where such reads are fast. */
+/** Reads up to here may be made in this thread, at once or in its next turn, where such reads are fast; a larger one takes too long of it. */
 const smallBytes = 64 * 1024
+/** Node reads no more than 2 GiB at once. */
+const mostAtOnce = 2 ** 30
 const FLAGS = { read: 'r', write: 'r+', create: 'wx+' } as const
 
 /** One promise per operation over Node's callback functions: `fs.promises` costs several and an object per handle. */
@@ -43,9 +45,9 @@ class NodeFile implements File {
       if (!isSmall) return readAll(descriptor, target, position, target.length, resolve, reject)
       if (!this.#pace.isSpent) return this.#readAround(descriptor, target, position, resolve, reject)
       void this.#pace.nextTurn().then(() => {
-        if (!this.#pace.mayRead()) return this.#readAround(descriptor, target, position, resolve, reject)
+        if (!this.#pace.mayRead(false)) return this.#readAround(descriptor, target, position, resolve, reject)
         try {
-          resolve(this.#readAtOnce(descriptor, target, position))
+          resolve(this.#readAtOnce(descriptor, target, position, false))
         } catch (error) {
           reject(error)
         }
@@ -55,12 +57,14 @@ class NodeFile implements File {
 
   readNow(target: Uint8Array, position: number): number | undefined {
     if (this.#descriptor < 0) throw this.#closedError('read')
-    return this.#pace.mayRead() ? this.#readAtOnce(this.#descriptor, target, position) : undefined
+    if (target.length > smallBytes) return undefined
+    const isWarm = this.#fileAround?.holds(position, target.length) === true
+    return this.#pace.mayRead(isWarm) ? this.#readAtOnce(this.#descriptor, target, position, isWarm) : undefined
   }
 
   readSync(target: Uint8Array, position: number): number {
     if (this.#descriptor < 0) throw this.#closedError('read')
-    return this.#readAtOnce(this.#descriptor, target, position)
+    return this.#readAtOnce(this.#descriptor, target, position, false)
   }
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
@@ -135,8 +139,9 @@ class NodeFile implements File {
     reject: (error: unknown) => void,
   ): void {
     const around = this.#around
-    const start = this.#fileAround?.takePiece(position, target.length, performance.now())
-    if (around === undefined || start === undefined) {
+    const fileAround = this.#fileAround
+    const start = fileAround?.takePiece(position, target.length, performance.now())
+    if (around === undefined || fileAround === undefined || start === undefined) {
       readAll(descriptor, target, position, target.length, resolve, reject)
       return
     }
@@ -146,6 +151,7 @@ class NodeFile implements File {
         const found = Math.max(0, Math.min(target.length, count - before))
         target.set(piece.subarray(before, before + found))
         around.giveBack(piece)
+        fileAround.brought(start)
         resolve(found)
       }
       readAll(descriptor, piece, start, before + target.length, copyOut, () => {
@@ -161,18 +167,20 @@ class NodeFile implements File {
     this.#fileAround = undefined
   }
 
-  #readAtOnce(descriptor: number, target: Uint8Array, position: number): number {
+  #readAtOnce(descriptor: number, target: Uint8Array, position: number, isWarm: boolean): number {
     const startMs = performance.now()
     let filled = 0
     try {
       while (filled < target.length) {
-        const count = fs.readSync(descriptor, target, filled, target.length - filled, position + filled)
+        const count = fs.readSync(descriptor, target, filled, Math.min(mostAtOnce, target.length - filled), position + filled)
         if (count === 0) break
         filled += count
       }
     } finally {
       // A failing disk takes its time over it.
-      this.#pace.took(startMs, performance.now(), filled)
+      const endMs = performance.now()
+      this.#pace.took(startMs, endMs, filled)
+      if (isWarm) this.#fileAround?.took(position, endMs - startMs)
     }
     return filled
   }
@@ -185,17 +193,20 @@ class NodeFile implements File {
     return new Promise<T>((resolve, reject) => {
       if (descriptor < 0) return reject(this.#closedError(operation))
       this.#running++
-      start(
-        descriptor,
-        (value) => {
-          this.#ended()
-          resolve(value)
-        },
-        (error) => {
-          this.#ended()
-          reject(error)
-        },
-      )
+      const fail = (error: unknown) => {
+        this.#ended()
+        reject(error)
+      }
+      const succeed = (value: T) => {
+        this.#ended()
+        resolve(value)
+      }
+      try {
+        start(descriptor, succeed, fail)
+      } catch (error) {
+        // What Node refuses before it asks the system.
+        fail(error)
+      }
     })
   }
 
@@ -220,7 +231,7 @@ function readAll(
 ): void {
   let filled = 0
   const next = () => {
-    fs.read(descriptor, target, filled, target.length - filled, position + filled, (error, count) => {
+    fs.read(descriptor, target, filled, Math.min(mostAtOnce, target.length - filled), position + filled, (error, count) => {
       if (error) return reject(error)
       filled += count
       if (count === 0 || filled >= enough) resolve(filled)
@@ -257,22 +268,22 @@ function pageCacheBytes(): number {
 
 /** The machine's files. A sync that fails rejects with a DiskError, everything else with the system's error. */
 export class NodeFileSystem implements FileSystem {
-  /** One for all files: they lie on one disk, and this thread is one. */
-  readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
-  readonly #around = new ReadAround(pageCacheBytes)
+  /** For all files of this thread, which is one, whoever opens them: they share its turns, and the machine's memory. */
+  static readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
+  static readonly #around = new ReadAround(pageCacheBytes)
 
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
     return new Promise((resolve, reject) => {
       fs.open(path, FLAGS[mode], (error, descriptor) => {
         if (error) reject(error)
-        else resolve(new NodeFile(path, descriptor, this.#pace, mode === 'read' ? this.#around : undefined))
+        else resolve(new NodeFile(path, descriptor, NodeFileSystem.#pace, mode === 'read' ? NodeFileSystem.#around : undefined))
       })
     })
   }
 
   openSync(path: string): File {
     const descriptor = fs.openSync(path, FLAGS.read)
-    const file = new NodeFile(path, descriptor, this.#pace, this.#around)
+    const file = new NodeFile(path, descriptor, NodeFileSystem.#pace, NodeFileSystem.#around)
     file.hasBytes(fs.fstatSync(descriptor).size)
     return file
   }

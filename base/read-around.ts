@@ -9,6 +9,8 @@ const fittingShare = 0.25
 const checkMs = 1000
 /** What was brought in longer ago may have been given up since. */
 const freshMs = 60_000
+/** A read of what the page cache holds takes a tenth of it. */
+const slowMs = 0.1
 /** More pieces than that are not read at once. */
 const buffersMax = 16
 
@@ -73,31 +75,62 @@ export class ReadAround {
 export class FileAround {
   readonly #all: ReadAround
   readonly bytes: number
-  /** A bit for each piece. */
+  /** A bit for each piece: those whose reading was begun, and those of them that were read. */
+  readonly #taken: Uint8Array
   readonly #brought: Uint8Array
   #sinceMs = Number.NEGATIVE_INFINITY
 
   constructor(all: ReadAround, bytes: number) {
     this.#all = all
     this.bytes = bytes
-    this.#brought = new Uint8Array(Math.ceil(bytes / pieceBytes / 8))
+    this.#taken = new Uint8Array(Math.ceil(bytes / pieceBytes / 8))
+    this.#brought = new Uint8Array(this.#taken.length)
+  }
+
+  /** Whether [position, position + length) was brought in lately: a read of it takes no time. */
+  holds(position: number, length: number): boolean {
+    const last = Math.floor((position + length - 1) / pieceBytes)
+    for (let piece = Math.floor(position / pieceBytes); piece <= last; piece++) if (!hasBit(this.#brought, piece)) return false
+    return true
+  }
+
+  /** A read of what `holds` has told of took so long: it may have been given up. */
+  took(position: number, ms: number): void {
+    if (ms >= slowMs) this.#set(Math.floor(position / pieceBytes), false, false)
+  }
+
+  /** The piece that `takePiece` gave was read. */
+  brought(start: number): void {
+    this.#set(start / pieceBytes, true, true)
   }
 
   /**
-   * Where the piece begins that is to be read, whole, for [position, position + length); it then counts as brought in. Undefined: read nothing but what is
-   * asked for.
+   * Where the piece begins that is to be read, whole, for [position, position + length), followed by `brought`. Undefined: read nothing but what is asked for.
    */
   takePiece(position: number, length: number, nowMs: number): number | undefined {
     const piece = Math.floor(position / pieceBytes)
     if (position + length > Math.min(this.bytes, (piece + 1) * pieceBytes) || !this.#all.fits(nowMs)) return undefined
     if (nowMs - this.#sinceMs >= freshMs) {
       this.#sinceMs = nowMs
+      this.#taken.fill(0)
       this.#brought.fill(0)
     }
-    const bits = this.#brought[piece >> 3] as number
-    const bit = 1 << (piece & 7)
-    if ((bits & bit) !== 0) return undefined
-    this.#brought[piece >> 3] = bits | bit
+    if (hasBit(this.#taken, piece)) return undefined
+    this.#set(piece, true, false)
     return piece * pieceBytes
   }
+
+  #set(piece: number, isTaken: boolean, isBrought: boolean): void {
+    setBit(this.#taken, piece, isTaken)
+    setBit(this.#brought, piece, isBrought)
+  }
+}
+
+function hasBit(bits: Uint8Array, at: number): boolean {
+  return ((bits[at >> 3] as number) & (1 << (at & 7))) !== 0
+}
+
+function setBit(bits: Uint8Array, at: number, isSet: boolean): void {
+  const byte = bits[at >> 3] as number
+  bits[at >> 3] = isSet ? byte | (1 << (at & 7)) : byte & ~(1 << (at & 7))
 }

@@ -29,9 +29,9 @@ export class ReadPace {
     this.#afterTurn = afterTurn
   }
 
-  /** Each read asks once, and goes the other way where the answer is no. */
-  mayRead(): boolean {
-    if (this.#balanceUs < 0) {
+  /** Each read asks once, and goes the other way where the answer is no. `isWarm`: it is known that it comes from the page cache. */
+  mayRead(isWarm: boolean): boolean {
+    if (this.#balanceUs < 0 && !isWarm) {
       this.#balanceUs += fairUs
       return false
     }

@@ -6,6 +6,7 @@
  *   npm run bench:lsm                     # about 25 minutes
  *   npm run bench:lsm -- --quick          # a tenth of the records, one round
  *   npm run bench:lsm -- --only fill,mix  # some sections
+ *   npm run bench:lsm -- --only large     # values of 64 KiB, which are in no other run
  *
  * Both sides: no compression, no sync, keys of 16 bytes in random order, values that do not compress, write buffers and block caches of the same size.
  */
@@ -24,7 +25,7 @@ import { median } from './median.ts'
 const MiB = 1024 * 1024
 const cacheBytes = 64 * MiB
 const sideModule = new URL('./lsm/side.js', import.meta.url).pathname
-const sections = ['fill', 'get', 'scan', 'mix', 'soak', 'open'] as const
+const sections = ['fill', 'get', 'scan', 'mix', 'soak', 'open', 'large'] as const
 type Section = (typeof sections)[number]
 
 /** What one figure should be: as a ratio to LevelDB's, or as a bound of ours. */
@@ -44,6 +45,8 @@ interface Measurement {
   /** How often in a round, of 0 on; once if not given. */
   readonly times?: (round: number) => number
   readonly targets: readonly Target[]
+  /** Not given: those of its course. */
+  readonly sides?: readonly SideName[]
 }
 
 /** Measurements on one store after the other, the first of which fills it. */
@@ -69,12 +72,12 @@ function courses(scale: number, only: ReadonlySet<Section>, mixSeconds: number):
       if (isFirst && only.has('get')) measurements.push(...getsOf(shape, seconds))
       if (isFirst && only.has('scan')) measurements.push(scansOf(seconds))
       if (isFirst && only.has('mix') && shape === small) measurements.push(mixOf(mixSeconds))
-      if (isFirst && only.has('fill')) measurements.push(overwriteOf())
+      if (isFirst && only.has('soak') && shape === small) measurements.push(soakOf(180 * scale))
+      if (isFirst && only.has('fill')) measurements.push({ ...overwriteOf(), sides: ['ostraka'] })
       if (only.has('fill') || measurements.length > 1) list.push({ shape, writeBufferBytes, measurements })
     }
   }
-  if (only.has('fill')) list.push(hugeOf(scale))
-  if (only.has('soak')) list.push(soakOf(small, 180 * scale))
+  if (only.has('large')) list.push(hugeOf(scale))
   if (only.has('open')) list.push(openOf(scale))
   return list
 }
@@ -164,17 +167,10 @@ function mixOf(seconds: number): Measurement {
   }
 }
 
-/** Ours alone: whether it stays as even as it was in half a minute. */
-function soakOf(shape: Shape, seconds: number): Course {
-  const writeBufferBytes = 64 * MiB
+/** Ours alone, once: whether it stays as even as it was in half a minute. */
+function soakOf(seconds: number): Measurement {
   const targets: Target[] = [{ figure: 'perSecond' }, { figure: 'p99Ms' }, { figure: 'maxMs' }, { figure: 'loopDelayMs', atMost: 20 }]
-  return {
-    shape,
-    writeBufferBytes,
-    measurements: [fillOf(shape, writeBufferBytes, []), { name: 'soak', work: { kind: 'mix', seconds }, targets }],
-    sides: ['ostraka'],
-    rounds: 1,
-  }
+  return { name: 'soak', work: { kind: 'mix', seconds }, times: (round) => (round === 0 ? 1 : 0), targets, sides: ['ostraka'] }
 }
 
 /** Ours alone: LevelDB takes minutes to fill so much. */
@@ -223,7 +219,9 @@ class Bench {
         let pair: Pair = {}
         for (let again = 0; again < (measurement.times?.(round) ?? 1); again++) {
           const results = new Map<SideName, Results>()
-          for (const side of order) results.set(side, await measure(course, measurement, side, folders.get(side) ?? ''))
+          for (const side of order.filter((side) => measurement.sides?.includes(side) !== false)) {
+            results.set(side, await measure(course, measurement, side, folders.get(side) ?? ''))
+          }
           pair = Object.fromEntries(results)
           pairs[i]?.push(pair)
         }
@@ -334,6 +332,6 @@ async function main({ quick = false, only, rounds }: Options): Promise<void> {
 await new Command('bench:lsm')
   .option('--quick', 'a tenth of the records, one round')
   .option('--rounds <n>', 'rounds of each side (default: 3, with --quick 1)')
-  .option('--only <sections>', 'some of fill, get, scan, mix, soak, open', sections.join(','))
+  .option('--only <sections>', `some of ${sections.join(', ')}`, sections.filter((section) => section !== 'large').join(','))
   .action((options: Options) => main(options))
   .parseAsync()

@@ -91,6 +91,7 @@ class Cluster {
       progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
       isLive: () => true,
       isLivenessKnown: true,
+      isDriven: () => true,
       lost: [],
       controllers: controllersGroup(this.state.controllerMembers, firstStanding(new Map([[1, 'c1']]))),
     }
@@ -132,6 +133,7 @@ function joinOf(first: number, count: number) {
   const groups = Array.from({ length: count }, (_, at) => ({
     name: `g${first + at}`,
     weight: 1,
+    isWeightGiven: false,
     members: [0, 1, 2].map((i) => ({ node: `n${first + at + i}`, address: `10.0.0.1:${7410 + first + at + i}` })),
   }))
   return { groups, once: false, author: 'operator', requestId: new Uint8Array(0), base: 0, baseMigrations: 0 }

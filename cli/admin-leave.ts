@@ -2,17 +2,15 @@ import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import type { ChangeOutcome } from '../proto/controller-client.ts'
 import { parseGroupName } from './admin-join.ts'
-import { type Aim, type PlannableChange, waitHelp } from './change.ts'
+import { type Aim, addChangeFlags, type ChangeFlags, type PlannableChange, waitHelp } from './change.ts'
 import { CommandError, exitCode, usageError } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
 import { runChange } from './run-change.ts'
 
 export function addAdminLeave(admin: Command, registry: Registry): void {
-  const command = admin
-    .command('leave')
+  const command = addChangeFlags(admin.command('leave'), waitHelp)
     .description('take a group out: its shards move to the others, then its nodes drop it')
     .argument('<group>', 'name of the group')
-    .option('--wait', waitHelp)
     .option('--abandon-data', 'give its shards up, where its majority is lost: they are made empty elsewhere')
     .option('--confirm <count>', 'with --abandon-data: the number of shards that are given up, instead of being asked for it')
     .addHelpText(
@@ -20,11 +18,11 @@ export function addAdminLeave(admin: Command, registry: Registry): void {
       examples('admin leave g3 --wait', 'admin leave g3 --abandon-data', 'admin leave g3 --abandon-data --confirm 86 --json'),
     )
   registry.add(command, async (invocation) => {
-    const options = command.opts<{ wait?: boolean; abandonData?: boolean; confirm?: string }>()
+    const options = command.opts<ChangeFlags & { abandonData?: boolean; confirm?: string }>()
     const group = parseGroupName(command.processedArgs[0] as string)
     if (options.confirm !== undefined && options.abandonData !== true) throw usageError('--confirm goes with --abandon-data')
     const confirmed = options.abandonData === true ? await confirmedShards(invocation, group, options.confirm) : undefined
-    return await runChange(invocation, leaveChange(group, invocation.world.author, confirmed), options.wait === true)
+    return await runChange(invocation, leaveChange(group, invocation.world.author, confirmed), options)
   })
 }
 

@@ -5,10 +5,11 @@ import { addJoinFlags, type JoinFlags, joinChange, parseGroupName } from './admi
 import { leaveChange } from './admin-leave.ts'
 import { moveChange } from './admin-move.ts'
 import { rebalanceChange } from './admin-rebalance.ts'
+import { weightChange } from './admin-weight.ts'
 import { anyBase, type Base, outcomeJson, outcomeText, type PlannableChange, waitHelp, waitSeconds } from './change.ts'
 import { CommandError, type ExitCode, exitCode, usageError } from './exit-code.ts'
 import { addCommonOptions, examples, type Invocation, type Registry } from './invocation.ts'
-import { byteText } from './units.ts'
+import { byteText, durationText } from './units.ts'
 
 interface PlanFlags {
   readonly apply?: boolean
@@ -16,7 +17,7 @@ interface PlanFlags {
   readonly wait?: boolean
 }
 
-/** plan join, leave, move, rebalance. */
+/** plan join, leave, move, rebalance, weight. */
 export function addAdminPlan(admin: Command, registry: Registry): void {
   const plan = addCommonOptions(admin.command('plan')).description('tell what a change would do; with --apply do exactly that')
   const add = (command: Command, change: (command: Command, author: string) => PlannableChange, ...shown: string[]) => {
@@ -56,6 +57,16 @@ export function addAdminPlan(admin: Command, registry: Registry): void {
     (_, author) => rebalanceChange(author),
     'admin plan rebalance',
     'admin plan rebalance --apply --wait',
+  )
+  add(
+    plan
+      .command('weight')
+      .description('what another weight of a group would do')
+      .argument('<group>', 'name of the group')
+      .argument('<weight>', 'its share relative to the others'),
+    (command, author) => weightChange(command.processedArgs[0] as string, command.processedArgs[1] as string, author),
+    'admin plan weight g2 0.5',
+    'admin plan weight g2 2 --apply --wait',
   )
 }
 
@@ -104,6 +115,7 @@ function planJson(plan: pb.v1.PlanReply, applied: ChangeOutcome | undefined): ob
     migrationsMark: plan.migrationsMark,
     moves,
     bytes: bytesOf(plan),
+    estimatedSeconds: estimatedSeconds(plan),
     imbalanceBefore: plan.imbalanceBefore,
     imbalanceAfter: plan.imbalanceAfter,
     ...(applied === undefined ? {} : { applied: outcomeJson(applied) }),
@@ -119,11 +131,21 @@ function planText(plan: pb.v1.PlanReply, applied: ChangeOutcome | undefined): st
   }
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`
   return [
-    `on config ${plan.configNumber}:${plan.migrationsMark}: ${plan.moves.length} shards, about ${byteText(bytesOf(plan))}`,
+    `on config ${plan.configNumber}:${plan.migrationsMark}: ${plan.moves.length} shards, about ${byteText(bytesOf(plan))}${durationOf(plan)}`,
     ...[...ways].map(([name, { shards, bytes }]) => `  ${name}: ${shards} shards, about ${byteText(bytes)}`),
     `imbalance ${percent(plan.imbalanceBefore)} before, ${percent(plan.imbalanceAfter)} after`,
     ...(applied === undefined ? [] : [`applied: ${outcomeText(applied)}`]),
   ].join('\n')
+}
+
+/** Null: nothing moves, or the controllers' leader is new and does not know the sizes yet. */
+function estimatedSeconds({ estimatedMs }: pb.v1.PlanReply): number | null {
+  return estimatedMs > 0 ? estimatedMs / 1000 : null
+}
+
+function durationOf({ estimatedMs, moves }: pb.v1.PlanReply): string {
+  if (moves.length === 0) return ''
+  return estimatedMs > 0 ? `, about ${durationText(estimatedMs)}` : ', of sizes not known yet'
 }
 
 function bytesOf(plan: pb.v1.PlanReply): number {

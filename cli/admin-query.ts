@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import type { Config, Member } from '../proto/config.ts'
 import type { Directory } from '../proto/directory.ts'
-import { usageError } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
 import { drawTable } from './table.ts'
+import { parseConfigNumber } from './text.ts'
 
 export function addAdminQuery(admin: Command, registry: Registry): void {
   const command = admin
@@ -14,9 +14,9 @@ export function addAdminQuery(admin: Command, registry: Registry): void {
   registry.add(command, async (invocation) => {
     const { configJson } = await import('./status-json.ts')
     const text = command.processedArgs[0] as string | undefined
-    if (text !== undefined && !/^[1-9]\d{0,14}$/.test(text)) throw usageError(`'${text}' is no config number: give a whole number from 1`)
+    const number = text === undefined ? 0 : parseConfigNumber(text)
     await invocation.withControllers(async (controllers) => {
-      const { config, directory } = await controllers.query(Number(text ?? 0), { timeoutMs: invocation.timeoutMs() })
+      const { config, directory } = await controllers.query(number, { timeoutMs: invocation.timeoutMs() })
       await invocation.printDrawn(configJson(config, directory), () => configText(config, directory))
     })
     return undefined

@@ -1,16 +1,14 @@
 import type { Command } from 'commander'
-import { type PlannableChange, waitHelp } from './change.ts'
+import { addChangeFlags, type ChangeFlags, type PlannableChange, waitHelp } from './change.ts'
 import { examples, type Registry } from './invocation.ts'
 import { runChange } from './run-change.ts'
 
 export function addAdminRebalance(admin: Command, registry: Registry): void {
-  const command = admin
-    .command('rebalance')
+  const command = addChangeFlags(admin.command('rebalance'), waitHelp)
     .description('move shards until every group has its share; pinned ones stay')
-    .option('--wait', waitHelp)
     .addHelpText('after', examples('admin rebalance', 'admin rebalance --wait'))
   registry.add(command, (invocation) => {
-    return runChange(invocation, rebalanceChange(invocation.world.author), command.opts<{ wait?: boolean }>().wait === true)
+    return runChange(invocation, rebalanceChange(invocation.world.author), command.opts<ChangeFlags>())
   })
 }
 

@@ -3,7 +3,7 @@ import type { Group } from '../proto/config.ts'
 import type { ChangeOutcome } from '../proto/controller-client.ts'
 import { type MemberAddress, parseMember } from './address.ts'
 import { parseGroupName } from './admin-join.ts'
-import { type Aim, type Change, waitSeconds } from './change.ts'
+import { type Aim, addChangeFlags, type Change, type ChangeFlags, waitSeconds } from './change.ts'
 import { CommandError, exitCode } from './exit-code.ts'
 import { examples, type Registry } from './invocation.ts'
 import { nodeAt } from './node-at.ts'
@@ -14,36 +14,30 @@ const waitHelp = `return when the group's members are so (for at most ${waitSeco
 
 /** add-replica, remove-replica, replace-node. */
 export function addAdminReplicas(admin: Command, registry: Registry): void {
-  const add = admin
-    .command('add-replica')
+  const add = addChangeFlags(admin.command('add-replica'), waitHelp)
     .description('have a node hold a replica of a group; it votes once it has caught up')
     .argument('<group>', 'name of the group')
     .argument('<node>', 'ID, or ID=HOST:PORT where it has never been started')
-    .option('--wait', waitHelp)
     .addHelpText('after', examples('admin add-replica g1 n4', 'admin add-replica g1 n4=10.0.0.7:7410 --wait --timeout 60'))
   registry.add(add, (invocation) => {
     const [group, node] = add.processedArgs as [string, string]
     const change = addReplicaChange(parseGroupName(group), parseMember(node), invocation.world.author)
-    return runChange(invocation, change, add.opts<{ wait?: boolean }>().wait === true)
+    return runChange(invocation, change, add.opts<ChangeFlags>())
   })
-  const remove = admin
-    .command('remove-replica')
+  const remove = addChangeFlags(admin.command('remove-replica'), waitHelp)
     .description('take the replica of a node out of a group; also one that is being added and never comes')
     .argument('<group>', 'name of the group')
     .argument('<node>', 'ID or HOST:PORT')
-    .option('--wait', waitHelp)
     .addHelpText('after', examples('admin remove-replica g1 n3', 'admin remove-replica g1 n3 --wait --json'))
   registry.add(remove, (invocation) => {
     const [group, node] = remove.processedArgs as [string, string]
     const change = removeReplicaChange(parseGroupName(group), parseMember(node), invocation.world.author)
-    return runChange(invocation, change, remove.opts<{ wait?: boolean }>().wait === true)
+    return runChange(invocation, change, remove.opts<ChangeFlags>())
   })
-  const replace = admin
-    .command('replace-node')
+  const replace = addChangeFlags(admin.command('replace-node'), waitHelp)
     .description('have another node take the place of one in all its groups, or another controller that of one')
     .argument('<old>', 'ID or HOST:PORT of the node, or ID of the controller; it may be dead')
     .argument('<new>', 'ID=HOST:PORT; of the same ID: it has begun anew with an empty folder')
-    .option('--wait', waitHelp)
     .addHelpText(
       'after',
       examples(
@@ -55,7 +49,7 @@ export function addAdminReplicas(admin: Command, registry: Registry): void {
   registry.add(replace, (invocation) => {
     const [old, node] = replace.processedArgs as [string, string]
     const change = replaceNodeChange(parseMember(old), parseMember(node), invocation.world.author)
-    return runChange(invocation, change, replace.opts<{ wait?: boolean }>().wait === true)
+    return runChange(invocation, change, replace.opts<ChangeFlags>())
   })
 }
 

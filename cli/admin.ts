@@ -10,6 +10,7 @@ import { addAdminReplicas } from './admin-replicas.ts'
 import { addAdminStatus } from './admin-status.ts'
 import { addAdminSteer } from './admin-steer.ts'
 import { addAdminTransfer } from './admin-transfer.ts'
+import { addAdminWeight } from './admin-weight.ts'
 import { addCommonOptions, type Registry } from './invocation.ts'
 
 export function addAdmin(program: Command, registry: Registry): void {
@@ -20,6 +21,7 @@ export function addAdmin(program: Command, registry: Registry): void {
   addAdminMove(admin, registry)
   addAdminPlan(admin, registry)
   addAdminRebalance(admin, registry)
+  addAdminWeight(admin, registry)
   addAdminReplicas(admin, registry)
   addAdminMigrations(admin, registry)
   addAdminSteer(admin, registry)

@@ -1,3 +1,4 @@
+import type { Command } from 'commander'
 import type { ChangeOutcome, ControllerCallOptions } from '../proto/controller-client.ts'
 import type { pb } from '../proto/messages.ts'
 import { listed } from './units.ts'
@@ -7,6 +8,18 @@ import type { Controllers } from './world.ts'
 export const waitSeconds = 600
 
 export const waitHelp = `return when the shards have moved (for at most ${waitSeconds} s, or --timeout)`
+
+/** The flags of every command that makes a change. */
+export interface ChangeFlags {
+  readonly wait?: boolean
+  readonly requestId?: string
+}
+
+/** `wait`: what --wait does, where there is something to wait for. */
+export function addChangeFlags(command: Command, wait?: string): Command {
+  if (wait !== undefined) command.option('--wait', wait)
+  return command.option('--request-id <id>', 'a name of your own for this one change: asked for again under it, it is not made twice')
+}
 
 /** A change of the cluster that an admin asks for: made at once, or planned first. */
 export interface Change {

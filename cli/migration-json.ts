@@ -1,3 +1,4 @@
+import { toHex } from '../base/bytes.ts'
 import { pb } from '../proto/messages.ts'
 
 /** CONTRACT's JSON of a migration, with its cause, its author and, where it was aborted, why. */
@@ -24,6 +25,8 @@ export interface MigrationJson {
   readonly paused: boolean
   readonly cause: string
   readonly author: string
+  /** Of the records at the cut, as source and target agree, hexadecimal. Null: not committed. */
+  readonly digest: string | null
   /** Why it was aborted or given back. */
   readonly reason?: string
 }
@@ -45,6 +48,7 @@ export function migrationJson(migration: pb.v1.Migration.$Properties): Migration
     paused: migration.paused ?? false,
     cause: migration.cause ?? '',
     author: migration.author ?? '',
+    digest: migration.digest?.length ? toHex(migration.digest) : null,
     ...(reason ? { reason } : {}),
   }
 }

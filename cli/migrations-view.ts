@@ -1,5 +1,7 @@
 import type { Invocation } from './invocation.ts'
 import { hasEnded, type MigrationJson, migrationJson } from './migration-json.ts'
+import { MigrationRates } from './migration-rates.ts'
+import { sumLines } from './migration-sums.ts'
 import { migrationLine, migrationsTable } from './migrations-table.ts'
 import type { Controllers } from './world.ts'
 
@@ -35,8 +37,7 @@ interface Screen {
 /** Draws over what it drew before. */
 class LiveView {
   readonly #output: Screen
-  readonly #seen = new Map<number, { bytes: number; atMs: number }>()
-  readonly #rates = new Map<number, number>()
+  readonly #rates = new MigrationRates()
   #lines = 0
 
   constructor(output: Screen) {
@@ -44,10 +45,12 @@ class LiveView {
   }
 
   async show(migrations: readonly MigrationJson[]): Promise<void> {
-    for (const migration of migrations) this.#measure(migration)
+    this.#rates.look(migrations, performance.now())
     const running = migrations.filter((migration) => !hasEnded(migration))
     const ended = migrations.filter(hasEnded).slice(-endedShown)
-    const text = `${running.length} running\n${await migrationsTable([...ended, ...running], Date.now(), this.#rates)}`
+    const nowMs = Date.now()
+    const table = await migrationsTable([...ended, ...running], nowMs, this.#rates)
+    const text = [`${running.length} running`, ...sumLines(migrations, nowMs), table].join('\n')
     // What does not fit could not be drawn over.
     const { rows = 1000, columns = 1000 } = this.#output
     const lines = text
@@ -58,27 +61,12 @@ class LiveView {
     this.#output.write(`${up}${lines.join('\n')}\n`)
     this.#lines = lines.length
   }
-
-  /** Bytes per second since the last look, smoothed. */
-  #measure(migration: MigrationJson): void {
-    const { id, bytesCopied } = migration
-    const nowMs = performance.now()
-    const before = this.#seen.get(id)
-    if (hasEnded(migration)) {
-      this.#rates.delete(id)
-      this.#seen.delete(id)
-      return
-    }
-    this.#seen.set(id, { bytes: bytesCopied, atMs: nowMs })
-    if (before === undefined || nowMs <= before.atMs) return
-    const rate = (Math.max(0, bytesCopied - before.bytes) * 1000) / (nowMs - before.atMs)
-    this.#rates.set(id, 0.7 * (this.#rates.get(id) ?? rate) + 0.3 * rate)
-  }
 }
 
 /** A line for each migration that is new or has changed; of what had ended before nothing. */
 class ChangeLog {
   readonly #invocation: Invocation
+  readonly #rates = new MigrationRates()
   #told: Map<number, string> | undefined
 
   constructor(invocation: Invocation) {
@@ -86,12 +74,13 @@ class ChangeLog {
   }
 
   show(migrations: readonly MigrationJson[]): void {
+    this.#rates.look(migrations, performance.now())
     const now = new Map<number, string>()
     for (const migration of migrations) {
       const json = JSON.stringify(migration)
       now.set(migration.id, json)
       const isNews = this.#told === undefined ? !hasEnded(migration) : this.#told.get(migration.id) !== json
-      if (isNews) this.#invocation.print(migration, migrationLine(migration))
+      if (isNews) this.#invocation.print(migration, migrationLine(migration, this.#rates.of(migration.id)))
     }
     this.#told = now
   }

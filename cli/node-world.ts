@@ -3,17 +3,24 @@ import type { FileSystem } from '../base/file-system.ts'
 import type { LogLevel } from '../base/node-logger.ts'
 import type { Seams } from '../base/seams.ts'
 import type { pb } from '../proto/messages.ts'
-import type { Controllers, Database, World } from './world.ts'
+import type { Controllers, Database, Input, Output, World } from './world.ts'
 
 /** About a third of what a process of usual priority gets where no core is free, so that what closes is not starved. */
 const niceness = 5
 
-/** The real world: this process's streams, gRPC, this machine. */
+/** The real world: gRPC, this machine, and `process`'s streams and variables: this one's unless a test puts others in their place. */
 export class NodeWorld implements World {
-  readonly stdin = process.stdin
-  readonly stdout = process.stdout
-  readonly stderr = process.stderr
-  readonly environment = process.env
+  readonly stdin: Input
+  readonly stdout: Output
+  readonly stderr: Output
+  readonly environment: Readonly<Record<string, string | undefined>>
+
+  constructor(from: { stdin: Input; stdout: Output; stderr: Output; env: World['environment'] } = process) {
+    this.stdin = from.stdin
+    this.stdout = from.stdout
+    this.stderr = from.stderr
+    this.environment = from.env
+  }
 
   get author(): string {
     return `${userName()}@${os.hostname()}`

@@ -15,7 +15,7 @@ export function serverSeams(logLevel: LogLevel, fields: object): Seams {
     clock: new NodeClock(),
     random: new NodeRandom(),
     fileSystem: new NodeFileSystem(),
-    executor: new JobLanes(),
+    executor: new JobLanes({ entry: new URL('../shardserver/worker.js', import.meta.url) }),
     transport: new GrpcTransport({ logger, descriptor: protoDescriptor() }),
   }
 }

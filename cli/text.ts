@@ -66,3 +66,8 @@ export function checkValue<T extends string | Uint8Array>(value: T): T {
   if (length > limits.valueBytesMax) throw usageError(`the value has ${length} bytes: at most ${limits.valueBytesMax} are taken`)
   return value
 }
+
+export function parseConfigNumber(text: string): number {
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw usageError(`'${text}' is no config number: give a whole number from 1`)
+  return Number(text)
+}

@@ -138,7 +138,6 @@ export class Up {
     try {
       const groups = plan.groups.map(({ name, members }) => ({
         name,
-        weight: 1,
         members: members.map(({ id, address }) => ({ node: id, address })),
       }))
       await controllers.join({ groups, once: true, author: 'ostraka up' }, { timeoutMs: START_MS, signal: this.#stop.signal })

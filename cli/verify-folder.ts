@@ -156,7 +156,7 @@ async function verifyMoving(fileSystem: FileSystem, { folder, names }: Store, fi
       findings.onDamage({ file, what: `missing, though ${names[0]} names it` })
       continue
     }
-    done.entries += await verifyTable(fileSystem, file, { ...findings, expected: [{ size, checksum }] })
+    done.entries += (await verifyTable(fileSystem, file, { ...findings, expected: [{ size, checksum }] })).entries
     done.files++
     done.bytes += size
   }

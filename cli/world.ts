@@ -43,6 +43,7 @@ export interface Controllers {
   move(request: pb.v1.MoveRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   unpin(request: pb.v1.UnpinRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   rebalance(request: pb.v1.RebalanceRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  weigh(request: pb.v1.WeighRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   steer(request: pb.v1.SteerRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   changeMembers(request: pb.v1.ChangeMembersRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   replaceNode(request: pb.v1.ReplaceNodeRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>

@@ -3,7 +3,7 @@ import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { decodeBirth, type ShardBirth } from '../proto/migration-list.ts'
 import type { Asked } from './leader-view.ts'
-import { check, checkAsked, checkName, checkUid, shown } from './request-checks.ts'
+import { check, checkAsked, checkName, checkUid, checkWeight, shown } from './request-checks.ts'
 
 /** Requests about moving shards, checked as in `request-checks.ts`. Whether a shard or group is there only the state tells. */
 
@@ -23,6 +23,11 @@ export interface CheckedUnpin extends Asked {
 }
 
 export type CheckedRebalance = Asked
+
+export interface CheckedWeigh extends Asked {
+  readonly group: string
+  readonly weight: number
+}
 
 export interface CheckedSteer extends Asked {
   readonly shard: number
@@ -62,6 +67,11 @@ export function checkUnpin(request: pb.v1.UnpinRequest.$Properties): CheckedUnpi
 
 export function checkRebalance(request: pb.v1.RebalanceRequest.$Properties): CheckedRebalance {
   return checkAsked(request)
+}
+
+export function checkWeigh(request: pb.v1.WeighRequest.$Properties): CheckedWeigh {
+  const group = checkName(request.group, 'group name')
+  return { group, weight: checkWeight(request.weight ?? 0, group), ...checkAsked(request) }
 }
 
 export function checkSteer(request: pb.v1.SteerRequest.$Properties): CheckedSteer {

@@ -1,7 +1,7 @@
 import type { CallContext } from '../base/transport.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
-import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin } from './admin-checks.ts'
+import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin, checkWeigh } from './admin-checks.ts'
 import { computeChangeMembers, computeReplaceNode } from './change-members.ts'
 import type { ChangeQueue } from './change-queue.ts'
 import { computeJoin } from './join.ts'
@@ -17,6 +17,7 @@ import type { Reported } from './reported.ts'
 import { checkJoin } from './request-checks.ts'
 import type { Slices } from './slices.ts'
 import { computeSteer } from './steer.ts'
+import { computeWeigh } from './weigh.ts'
 
 export interface AdminServiceParts {
   readonly queue: ChangeQueue
@@ -56,6 +57,10 @@ export class AdminService {
 
   rebalance(request: pb.v1.RebalanceRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
     return this.#change(checkRebalance(request), computeRebalance, context)
+  }
+
+  weigh(request: pb.v1.WeighRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    return this.#change(checkWeigh(request), computeWeigh, context)
   }
 
   steer(request: pb.v1.SteerRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
@@ -128,11 +133,12 @@ export class AdminService {
 }
 
 /** The computation of the change that is asked about, its request checked. */
-function planned({ join, leave, move, rebalance }: pb.v1.PlanRequest): Compute {
+function planned({ join, leave, move, rebalance, weigh }: pb.v1.PlanRequest): Compute {
   if (join) return bound(computeJoin, checkJoin(join))
   if (leave) return bound(computeLeave, checkLeave(leave))
   if (move) return bound(computeMove, checkMove(move))
   if (rebalance) return bound(computeRebalance, checkRebalance(rebalance))
+  if (weigh) return bound(computeWeigh, checkWeigh(weigh))
   throw new OstrakaError('INVALID_ARGUMENT', 'no change given to plan', true)
 }
 

@@ -138,6 +138,7 @@ export class ControllerServer {
       this.#route(methods.move, (request, context) => admin.move(request, context), v1.ChangeReply),
       this.#route(methods.unpin, (request, context) => admin.unpin(request, context), v1.ChangeReply),
       this.#route(methods.rebalance, (request, context) => admin.rebalance(request, context), v1.ChangeReply),
+      this.#route(methods.weigh, (request, context) => admin.weigh(request, context), v1.ChangeReply),
       this.#route(methods.steer, (request, context) => admin.steer(request, context), v1.ChangeReply),
       this.#route(methods.plan, (request, context) => admin.plan(request, context), v1.PlanReply),
       this.#route(methods.migrations, (_, context) => admin.migrations(context), v1.MigrationsReply),
@@ -302,7 +303,7 @@ export class ControllerServer {
     for (const hosted of groups) {
       if (this.#state.config?.groupByUid(hosted.group) === undefined) continue
       this.#liveness.noteLeader(hosted.group, hosted.term, hosted.leader)
-      if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted)
+      if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted, this.#clock.monotonicMs())
     }
     if (!controller) this.#noteLost(id, lost)
     return new pb.v1.HeartbeatReply({
@@ -346,11 +347,15 @@ export class ControllerServer {
     return {
       state: this.#state,
       atMs: Math.floor(this.#clock.wallMs()),
-      sizeOf: (shard) => this.#reported.sizeOf(config?.groupOf(shard)?.uid, shard),
+      sizeOf: (shard) => {
+        const owner = config?.groupOf(shard)
+        return owner === undefined ? undefined : this.#reported.sizeOf(owner.uid, shard)
+      },
       progressOf: (migration) => {
         const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
       },
+      isDriven: (migration) => this.#reported.isDriven(migration, this.#clock.monotonicMs()),
       isLive: (group, member) => this.#isLive(group, member),
       isLivenessKnown: this.#liveness.isKnown,
       lost: this.#reported.lost(),

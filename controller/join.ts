@@ -71,8 +71,12 @@ function mustBeSame(present: Group, wanted: CheckedGroup): void {
   if (present.state === 'draining') throw refused(`group ${present.name} is being drained: wait until it is gone, or choose another name`)
   const nodes = present.members.map((member) => member.node).sort()
   const given = wanted.members.map((member) => member.node).sort()
-  if (nodes.length === given.length && nodes.every((node, at) => node === given[at])) return
-  throw refused(`group ${present.name} is there with other nodes (${nodes.join(', ')}): choose another name`)
+  if (nodes.length !== given.length || !nodes.every((node, at) => node === given[at])) {
+    throw refused(`group ${present.name} is there with other nodes (${nodes.join(', ')}): choose another name`)
+  }
+  if (!wanted.isWeightGiven || wanted.weight === present.weight) return
+  const command = `ostraka admin weight ${present.name} ${wanted.weight}`
+  throw refused(`group ${present.name} is there with the weight ${present.weight}: '${command}' changes it`)
 }
 
 /** The shards that nobody owns yet, dealt out among all groups, `joiner` included. */

@@ -10,14 +10,16 @@ import type { Slices } from './slices.ts'
 export interface LeaderView {
   readonly state: Pick<
     ConfigState,
-    'config' | 'nextReplica' | 'joined' | 'nodes' | 'controllers' | 'controllerMembers' | 'recent' | 'migrations'
+    'config' | 'nextReplica' | 'joined' | 'nodes' | 'claims' | 'controllers' | 'controllerMembers' | 'recent' | 'migrations'
   >
   /** By its wall clock, for histories. */
   readonly atMs: number
-  /** Bytes of a shard as last reported; 0: not known. */
-  readonly sizeOf: (shard: number) => number
+  /** Bytes of a shard as its group last told; undefined: not known. */
+  readonly sizeOf: (shard: number) => number | undefined
   /** What the target's leaders told last of a migration, for people. */
   readonly progressOf: (migration: number) => { readonly attempt: number; readonly bytesTotal: number }
+  /** Whether a leader of its target drives it, as far as this controller hears. */
+  readonly isDriven: (migration: number) => boolean
   /** Whether the node of a group's replica is live, and has not told that it cannot hold it. */
   readonly isLive: (group: Group, member: Member) => boolean
   /** False: this controller leads since a moment ago, and everybody is live by the benefit of the doubt. */

@@ -2,11 +2,14 @@ import type { pb } from '../proto/messages.ts'
 import type { LostReplica } from './leader-view.ts'
 import type { CheckedHosted, CheckedLost } from './request-checks.ts'
 
+/** Several heartbeats. */
+const drivenMs = 3000
+
 /** What nodes and the groups' leaders tell in heartbeats, as the controllers' leader hears it; in memory only. Hints, what people see, and the replacing of lost replicas rest on it. */
 export class Reported {
   /** Group uid → shard → bytes. */
   readonly #sizes = new Map<string, ReadonlyMap<number, number>>()
-  readonly #progress = new Map<number, pb.v1.MigrationProgress.$Properties>()
+  readonly #progress = new Map<number, { readonly told: pb.v1.MigrationProgress.$Properties; readonly atMs: number }>()
 
   /** Uid and number → what its node told. */
   readonly #lost = new Map<string, LostReplica>()
@@ -18,13 +21,14 @@ export class Reported {
     this.#progress.clear()
   }
 
-  note({ group, sizes, progress }: CheckedHosted): void {
+  note({ group, sizes, progress }: CheckedHosted, nowMs: number): void {
     if (sizes !== undefined) this.#sizes.set(group, sizes)
     for (const one of progress) {
       const { bytesTotal, bytesCopied } = this.progressOf(one.migration ?? 0) ?? {}
       // A leader that has come since the files were ingested does not know how many they were.
       const isUnknown = one.catchingUp === true && !one.bytesTotal
-      this.#progress.set(one.migration ?? 0, isUnknown ? { ...one, bytesTotal: bytesTotal ?? 0, bytesCopied: bytesCopied ?? 0 } : one)
+      const told = isUnknown ? { ...one, bytesTotal: bytesTotal ?? 0, bytesCopied: bytesCopied ?? 0 } : one
+      this.#progress.set(one.migration ?? 0, { told, atMs: nowMs })
     }
   }
 
@@ -43,13 +47,20 @@ export class Reported {
     return [...this.#lost.values()]
   }
 
-  /** Bytes of a shard as the leader of its group told last; 0: not known. */
-  sizeOf(group: string | undefined, shard: number): number {
-    return group === undefined ? 0 : (this.#sizes.get(group)?.get(shard) ?? 0)
+  /** Bytes of a shard as the leader of its group told last; undefined: it has told of none yet since this controller leads. */
+  sizeOf(group: string, shard: number): number | undefined {
+    const sizes = this.#sizes.get(group)
+    return sizes === undefined ? undefined : (sizes.get(shard) ?? 0)
   }
 
   progressOf(migration: number): pb.v1.MigrationProgress.$Properties | undefined {
-    return this.#progress.get(migration)
+    return this.#progress.get(migration)?.told
+  }
+
+  /** Whether the leader of its target has told of it a moment ago, as it does while it leads, whether or not anything goes on. */
+  isDriven(migration: number, nowMs: number): boolean {
+    const progress = this.#progress.get(migration)
+    return progress !== undefined && nowMs - progress.atMs < drivenMs
   }
 
   /** Forgets groups that are no more and migrations that do not run. */

@@ -11,6 +11,8 @@ import type { Asked } from './leader-view.ts'
 export interface CheckedGroup {
   readonly name: string
   readonly weight: number
+  /** False: 1, for want of another. */
+  readonly isWeightGiven: boolean
   readonly members: readonly CheckedMember[]
 }
 
@@ -89,8 +91,7 @@ export function checkAsked(request: {
 
 function checkGroup(group: pb.v1.JoinGroup.$Properties): CheckedGroup {
   const name = checkName(group.name, 'group name')
-  const weight = group.weight || 1
-  check(weight >= weightMin && weight <= weightMax, `weight ${weight} of group ${name}: from ${weightMin} to ${weightMax}`)
+  const weight = checkWeight(group.weight || 1, name)
   const members = (group.members ?? []).map(checkMember)
   check(members.length > 0, `group ${name} has no nodes`)
   check(members.length <= membersMax, `group ${name} has ${members.length} nodes: at most ${membersMax}`)
@@ -98,7 +99,12 @@ function checkGroup(group: pb.v1.JoinGroup.$Properties): CheckedGroup {
     members.map((member) => member.node),
     `group ${name}: node`,
   )
-  return { name, weight, members }
+  return { name, weight, isWeightGiven: Boolean(group.weight), members }
+}
+
+export function checkWeight(weight: number, group: string): number {
+  check(weight >= weightMin && weight <= weightMax, `weight ${weight} of group ${group}: from ${weightMin} to ${weightMax}`)
+  return weight
 }
 
 /** What is checked of a node that is to hold a replica. */

@@ -1,11 +1,13 @@
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Compute, LeaderView } from './leader-view.ts'
 import { computeReplacements, replaceable } from './lost-replicas.ts'
-import { computeDrains, computeRemovals, removable, stranded } from './upkeep.ts'
+import { computeAborts, computeDrains, computeRemovals, removable, stranded, undriven } from './upkeep.ts'
 
 /** How long a group's shards may stand still before they are planned again: whoever cancelled them gets to see it. */
 const patienceMs = 5000
 const everyMs = 1000
+/** How long nobody may drive a migration, for want of a leader of its target, before it is aborted: as long as a leader waits that makes no progress. */
+const undrivenMs = 60_000
 /** How long a replica has to be lost before it is replaced, and how often one of the same group is: what is lost again and again must not fill the log. */
 const lostForMs = 1000
 const replaceEveryMs = 5000
@@ -20,12 +22,14 @@ export interface StewardParts {
 
 /**
  * What the controllers' leader does without being asked: it removes groups that are drained, plans again what stands still in groups
- * that are being drained, and replaces lost replicas. The caller's duties: `changed` after each change of state or role, and `close`.
+ * that are being drained, aborts what nobody drives, and replaces lost replicas. The caller's duties: `changed` after each change of state or role, and `close`.
  */
 export class Steward {
   readonly #parts: StewardParts
-  /** Uid → since when its shards have stood still. */
-  readonly #idleSince = new Map<string, number>()
+  /** By uid: whose shards stand still. */
+  readonly #idle = new Enduring<string>()
+  /** By id: migrations that nobody drives. */
+  readonly #undriven = new Enduring<number>()
   /** Uid → when lost replicas of the group were replaced last. */
   readonly #replacedAt = new Map<string, number>()
   #timer: Timer | undefined
@@ -47,14 +51,18 @@ export class Steward {
   }
 
   #hasWork(): boolean {
+    if (!this.#parts.isLeader()) return false
     const view = this.#parts.view()
-    return this.#parts.isLeader() && (removable(view).length > 0 || stranded(view).length > 0 || replaceable(view).length > 0)
+    // Nothing tells that a target is dead: what is being copied is looked at as long as it is.
+    const isCopying = view.state.migrations.open().some(({ phase }) => phase === 'copying')
+    return isCopying || removable(view).length > 0 || stranded(view).length > 0 || replaceable(view).length > 0
   }
 
   #run(): void {
     this.#timer = undefined
     if (this.#closed || !this.#hasWork()) {
-      this.#idleSince.clear()
+      this.#idle.clear()
+      this.#undriven.clear()
       return
     }
     this.#busy = true
@@ -67,7 +75,15 @@ export class Steward {
   async #step(): Promise<void> {
     const view = this.#parts.view()
     if (removable(view).length > 0) await this.#parts.submit(computeRemovals)
-    if (this.#haveWaited(view)) await this.#parts.submit(computeDrains)
+    const nowMs = this.#parts.clock.monotonicMs()
+    const idle = stranded(view).map(({ uid }) => uid)
+    if (this.#idle.take(idle, nowMs, patienceMs).size > 0) await this.#parts.submit(computeDrains)
+    const left = this.#undriven.take(
+      undriven(view).map(({ id }) => id),
+      nowMs,
+      undrivenMs,
+    )
+    if (left.size > 0) await this.#parts.submit((newest) => computeAborts(newest, left, undrivenMs))
     const due = this.#dueReplacements(view)
     if (due.size > 0) await this.#parts.submit((newest) => computeReplacements(newest, due))
   }
@@ -84,15 +100,28 @@ export class Steward {
     for (const uid of due) this.#replacedAt.set(uid, nowMs)
     return due
   }
+}
 
-  /** Whether one of the groups has stood still for long enough. */
-  #haveWaited(view: LeaderView): boolean {
-    const nowMs = this.#parts.clock.monotonicMs()
-    const idle = new Set(stranded(view).map(({ uid }) => uid))
-    for (const uid of this.#idleSince.keys()) if (!idle.has(uid)) this.#idleSince.delete(uid)
-    for (const uid of idle) if (!this.#idleSince.has(uid)) this.#idleSince.set(uid, nowMs)
-    const waited = [...this.#idleSince].filter(([, since]) => nowMs - since >= patienceMs)
-    for (const [uid] of waited) this.#idleSince.delete(uid)
-    return waited.length > 0
+/** Since when something has been so without a break. */
+class Enduring<Key> {
+  readonly #since = new Map<Key, number>()
+
+  /** `keys`: of which it is so now. Returns those of which it has been so for `forMs`, and counts anew for them. */
+  take(keys: Iterable<Key>, nowMs: number, forMs: number): ReadonlySet<Key> {
+    const now = new Set(keys)
+    for (const key of this.#since.keys()) if (!now.has(key)) this.#since.delete(key)
+    const taken = new Set<Key>()
+    for (const key of now) {
+      const since = this.#since.get(key) ?? nowMs
+      this.#since.set(key, since)
+      if (nowMs - since < forMs) continue
+      taken.add(key)
+      this.#since.delete(key)
+    }
+    return taken
+  }
+
+  clear(): void {
+    this.#since.clear()
   }
 }

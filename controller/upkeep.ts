@@ -2,7 +2,9 @@ import type { Group } from '../proto/config.ts'
 import type { ConfigDifference } from '../proto/config-difference.ts'
 import { pb } from '../proto/messages.ts'
 import { configOf, type LeaderView, type Outcome } from './leader-view.ts'
+import { hasMajority } from './members.ts'
 import { encodeRecord, type MigrationRecord } from './migration-record.ts'
+import { transition } from './migration-transition.ts'
 import { newMigrations, placeShards } from './planning.ts'
 import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
@@ -23,6 +25,33 @@ export function stranded({ state }: LeaderView): Group[] {
   return draining.filter(({ uid }) => config?.shardsOf(uid).some((shard) => state.migrations.openOf(shard) === undefined))
 }
 
+/**
+ * Migrations that may still be aborted and whose target nobody leads, as far as is heard here: nothing drives them, and the source keeps for them
+ * what it must not forget. A paused one waits as it was told to. A target that never came to life is waited for: nothing is exported to it.
+ */
+export function undriven({ state, isDriven }: LeaderView): MigrationRecord[] {
+  return state.migrations.open().filter(({ id, phase, paused, to }) => {
+    if (phase !== 'copying' || paused || isDriven(id)) return false
+    const members = state.config?.groupByUid(to)?.members ?? []
+    return members.filter(({ replica }) => state.claims.has(replica)).length * 2 > members.length
+  })
+}
+
+/** Those of `ids` that are undriven still; they have been for `forMs`. */
+export function computeAborts(view: LeaderView, ids: ReadonlySet<number>, forMs: number): Outcome {
+  const config = configOf(view)
+  const changed = undriven(view).flatMap((record) => {
+    const target = config.groupByUid(record.to)
+    if (!ids.has(record.id) || target === undefined) return []
+    const why = hasMajority(view, target) ? 'has no leader that the controllers hear' : 'has lost its majority'
+    const reason = `nobody has driven it for ${forMs / 1000} s: ${target.name} ${why}`
+    const after = transition(record, { kind: 'abort', reason, atMs: view.atMs })
+    return after === undefined ? [] : [encodeRecord(after)]
+  })
+  if (changed.length === 0) return { kind: 'nothing', note: '' }
+  return { kind: 'change', change: { base: config.number, changed }, note: '' }
+}
+
 /** Each is a config of its own; their uids get tombstones. */
 export function computeRemovals(view: LeaderView): Outcome {
   const config = configOf(view)
@@ -35,7 +64,7 @@ export function computeRemovals(view: LeaderView): Outcome {
   return { kind: 'change', change: { base: config.number, steps: steps.all }, note: '' }
 }
 
-/** New migrations for the shards of `stranded`; nothing else is planned anew. */
+/** New migrations for the shards of `stranded`, except to groups without a majority, which could not take them; nothing else is planned anew. */
 export function* computeDrains(view: LeaderView): Slices<Outcome> {
   const config = configOf(view)
   const groups = stranded(view)
@@ -46,7 +75,7 @@ export function* computeDrains(view: LeaderView): Slices<Outcome> {
     const shards = config.shardsOf(group.uid).filter((shard) => view.state.migrations.openOf(shard) === undefined)
     const moves = shards.flatMap((shard) => {
       const to = config.groupByName(owners[shard] ?? '')
-      return to === undefined || to.uid === group.uid ? [] : [{ shard, from: group.uid, to: to.uid }]
+      return to === undefined || to.uid === group.uid || !hasMajority(view, to) ? [] : [{ shard, from: group.uid, to: to.uid }]
     })
     const made = { cause: `leave ${group.name}`, author: leaverOf(view, group), atMs: view.atMs }
     planned.push(...(yield* newMigrations(moves, view, made)))

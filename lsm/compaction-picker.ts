@@ -1,5 +1,4 @@
 import { compareBytes } from '../base/bytes.ts'
-import type { KeyRange } from './kind.ts'
 import { hullOf, levelCount, type TableMetadata } from './table-metadata.ts'
 import type { Version } from './version.ts'
 
@@ -50,11 +49,21 @@ export function pickCompaction(version: Version, busy: ReadonlySet<number>, opti
   return undefined
 }
 
-/** The plan that brings all tables of `level` that overlap `range` one level down. */
-export function planRange(version: Version, level: number, range: KeyRange): CompactionPlan | undefined {
-  const tables = version.overlapping(level, range)
+/** The plan that brings `tables` of `level` one level down: the first of them, of no more than `mostBytes` but at least one; of level 0 all there are. */
+export function planTables(
+  version: Version,
+  level: number,
+  tables: readonly TableMetadata[],
+  mostBytes: number,
+): CompactionPlan | undefined {
   if (tables.length === 0) return undefined
-  return level === 0 ? planLevel0(version, version.levels[0] ?? []) : planDown(version, level, tables)
+  if (level === 0) return planLevel0(version, version.levels[0] ?? [])
+  let count = 1
+  for (let bytes = tables[0]?.size ?? 0; count < tables.length; count++) {
+    bytes += tables[count]?.size ?? 0
+    if (bytes > mostBytes) break
+  }
+  return planDown(version, level, tables.slice(0, count))
 }
 
 /** The plan that rewrites a table in its place, to be rid of tombstones and of what was clipped off. */

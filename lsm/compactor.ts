@@ -1,14 +1,18 @@
 import { isOutOfSpace } from '../base/disk-space.ts'
 import { CompactionPace } from './compaction-pace.ts'
-import { type CompactionPlan, deeperRanges, pickCompaction, planRange, planRewrite, scores } from './compaction-picker.ts'
+import { type CompactionPlan, deeperRanges, pickCompaction, planRewrite, planTables, scores } from './compaction-picker.ts'
 import type { Engine } from './engine.ts'
 import { expiryInput } from './expiry.ts'
 import { type CompactionInput, compactionJobName } from './jobs.ts'
 import type { KeyRange } from './kind.ts'
+import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import { tablePath } from './table-writer.ts'
 import type { Version } from './version.ts'
 import type { VersionEdit } from './version-edit.ts'
+
+/** How many tables of the target size one step of a `compactRange` takes out of a level; below them lie some ten times as many. */
+const stepTables = 16
 
 /**
  * Runs compactions: those that the picker asks for, up to `maxCompactions` at once that share no table, and those of `compactRange`, alone.
@@ -52,7 +56,8 @@ export class Compactor {
   #start(plan: CompactionPlan): void {
     const ids = plan.inputs.flat().map(({ id }) => id)
     for (const id of ids) this.#busy.add(id)
-    const running = this.#run(plan)
+    const running: Promise<void> = this.#run(plan)
+      .then(() => undefined)
       .catch((error: unknown) => {
         // Where there is no room its outputs are gone again.
         if (this.#engine.options.space !== undefined && isOutOfSpace(error)) this.#waitForRoom()
@@ -97,7 +102,7 @@ export class Compactor {
   }
 
   /**
-   * Brings all that overlaps `range` down to the deepest level that holds any of it, and rewrites there what holds tombstones or was clipped.
+   * Brings all that overlaps `range` down to the deepest level that holds any of it, and rewrites there what holds tombstones, was clipped, or may have expired.
    * Once `signal` is aborted no further step begins. Rejects where it finds no room; with `space` that is no failure of the database.
    */
   async compactRange(range: KeyRange, signal?: AbortSignal): Promise<void> {
@@ -132,17 +137,49 @@ export class Compactor {
       const version = engine.view.version
       const isDeepest = !version.levels.slice(level + 1).some((_, i) => version.overlapping(level + 1 + i, range).length > 0)
       if (level > 0 && isDeepest) break
-      const plan = planRange(version, level, range)
-      if (plan !== undefined && !isOver()) await this.#run(plan)
+      await this.#bringDown(level, range, isOver)
     }
     for (let level = levelCount - 1; level > 0; level--) {
       const tables = engine.view.version.overlapping(level, range)
       for (const table of tables) {
-        const wants = table.tombstones > 0 || table.clipped
+        const wants = table.tombstones > 0 || table.clipped || expiryInput(engine.options.expiry, table) !== undefined
         if (wants && engine.view.version.holds(table.id) && !isOver()) await this.#run(planRewrite(table))
+        await this.#relieveLevel0(isOver)
       }
       if (tables.length > 0) break
     }
+  }
+
+  /** Brings what overlaps `range` now one level down, in steps that hold no more than some hundred files open. */
+  async #bringDown(level: number, range: KeyRange, isOver: () => boolean): Promise<void> {
+    const engine = this.#engine
+    const mostBytes = stepTables * engine.options.targetTableBytes
+    const left = new Set(engine.view.version.overlapping(level, range).map(({ id }) => id))
+    const next = () => {
+      const { version } = engine.view
+      return planTables(
+        version,
+        level,
+        version.overlapping(level, range).filter(({ id }) => left.has(id)),
+        mostBytes,
+      )
+    }
+    for (let plan = next(); plan !== undefined && !isOver(); plan = next()) {
+      // Once more where something came between its tables meanwhile.
+      const isDone = await this.#run(plan)
+      const again = isDone || isOver() ? undefined : next()
+      if (again !== undefined) await this.#run(again)
+      for (const { id } of level === 0 ? plan.inputs.flat() : (plan.inputs[0] ?? [])) left.delete(id)
+      await this.#relieveLevel0(isOver)
+    }
+  }
+
+  /** Between two steps for a range: writers wait for level 0. */
+  async #relieveLevel0(isOver: () => boolean): Promise<void> {
+    const { options, view } = this.#engine
+    if (isOver() || (scores(view.version, options)[0] ?? 0) < 1) return
+    const plan = planTables(view.version, 0, view.version.levels[0] ?? [], Number.POSITIVE_INFINITY)
+    if (plan !== undefined) await this.#run(plan)
   }
 
   /** Begins nothing more; resolves when nothing runs, and what runs goes as fast as it can. */
@@ -171,33 +208,36 @@ export class Compactor {
     return this.#stopped || this.#engine.closed || this.#engine.failed !== undefined
   }
 
-  async #run(plan: CompactionPlan): Promise<void> {
+  /** False: something came between its tables meanwhile, and nothing has changed. */
+  async #run(plan: CompactionPlan): Promise<boolean> {
     if (plan.move) return this.#move(plan)
     // Only what it reads is kept for it: a view would keep memtables, too.
     const { view, store } = this.#engine
     const inputs = plan.inputs.flat()
     store.use(inputs)
     try {
-      await this.#merge(plan, view.version)
+      return await this.#merge(plan, view.version)
     } finally {
       store.release(inputs)
     }
   }
 
-  async #move(plan: CompactionPlan): Promise<void> {
+  async #move(plan: CompactionPlan): Promise<boolean> {
     const table = plan.inputs[0]?.[0] as TableMetadata
     const { manifest, counters } = this.#engine
-    await this.#install(plan, () => [{ ...table, level: plan.outputLevel, id: manifest.newNumber() }])
+    const installed = await this.#install(plan, () => [{ ...table, level: plan.outputLevel, id: manifest.newNumber() }])
     counters.moves++
+    return installed
   }
 
-  async #merge(plan: CompactionPlan, version: Version): Promise<void> {
+  async #merge(plan: CompactionPlan, version: Version): Promise<boolean> {
     const { options, manifest, counters, writerOptions } = this.#engine
     const inputBytes = inputBytesOf(plan)
-    // Every table but the last has a quarter of the target size, and entries never grow much by being merged.
+    // Every table but the last has a quarter of the target size. Entries grow where they were compressed: the job makes larger tables before numbers run out.
     const fileCount = 16 + Math.ceil((8 * inputBytes) / options.targetTableBytes)
     const written = await options.compactionExecutor.run<CompactionInput, WrittenTable[]>(compactionJobName, {
       folder: options.folder,
+      outputFolder: options.folder,
       inputs: plan.inputs,
       firstFile: manifest.reserveNumbers(fileCount),
       fileCount,
@@ -213,9 +253,10 @@ export class Compactor {
     const installed = await this.#install(plan, () =>
       written.map((table) => ({ ...table, id: manifest.newNumber(), level: plan.outputLevel, order: 0, clipped: false })),
     )
-    if (!installed) for (const { file } of written) await options.fileSystem.unlink(tablePath(options.folder, file))
+    if (!installed) for (const { file } of written) await removeUnused(options.fileSystem, tablePath(options.folder, file), options.logger)
     counters.compactions++
     counters.compactedBytes += inputBytes
+    return installed
   }
 
   /** Puts the result in the place of the inputs, if they are all still there as they were and nothing came between. */

@@ -24,6 +24,11 @@ export function damageOf(error: unknown, block?: number): Damage {
   }
 }
 
+/** The other way. */
+export function errorOf({ file, offset, what, isNewer }: Damage): CorruptionError {
+  return isNewer ? new NewerFormatError(file, offset, what) : new CorruptionError(file, offset, what)
+}
+
 export function damageText({ file, offset, block, what }: Damage): string {
   const place = [...(offset === undefined ? [] : [`at offset ${offset}`]), ...(block === undefined ? [] : [`block ${block}`])]
   return `${file}${place.length === 0 ? '' : ` ${place.join(', ')}`}: ${what}`

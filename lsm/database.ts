@@ -1,5 +1,5 @@
 import { unlessAborted } from '../base/abort.ts'
-import { assert } from '../base/assert.ts'
+import { assert, must } from '../base/assert.ts'
 import { compareBytes, copyBytes } from '../base/bytes.ts'
 import { type MaybePromise, settleAll } from '../base/maybe-promise.ts'
 import { writeDelayMs } from './back-pressure.ts'
@@ -13,9 +13,12 @@ import type { Abortable, KeyRange } from './kind.ts'
 import { LogPipeline } from './log-pipeline.ts'
 import { type DatabaseOptions, resolveOptions } from './options.ts'
 import { deletesOf } from './range-deletes.ts'
+import { type ExportedTable, type ExportRange, exportRanges } from './range-export.ts'
 import { approximateBytes } from './range-size.ts'
 import { recover } from './recovery.ts'
 import { TableStore } from './table-store.ts'
+import type { Version } from './version.ts'
+import { View } from './view.ts'
 import { WriteAheadLog } from './write-ahead-log.ts'
 import { WriteBatch } from './write-batch.ts'
 
@@ -39,12 +42,16 @@ export interface DatabaseStats {
   readonly trivialMoves: number
 }
 
+type QueueContent = Parameters<FlushQueue['push']>[0]
+
 /** The storage engine; its contract is `lsm/README.md`. */
 export class Database {
   readonly #engine: Engine
   readonly #queue: FlushQueue
   readonly #compactor: Compactor
   readonly #log: LogPipeline | undefined
+  /** Ingests whose files are being looked at and linked. */
+  readonly #preparing = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
 
   private constructor(engine: Engine, log: WriteAheadLog | undefined) {
@@ -203,7 +210,7 @@ export class Database {
   /** Verifies and links files, so that `ingest` can no longer fail over them. Once aborted nothing is linked any more. */
   async prepareIngest(files: readonly IngestFile[], { signal }: Abortable = {}): Promise<PreparedIngest> {
     this.#engine.mustWrite()
-    return await prepareIngest(this.#engine, files, signal)
+    return await this.#prepare(files, signal)
   }
 
   /** Gives up what `prepareIngest` has made. */
@@ -227,10 +234,23 @@ export class Database {
     const excised = (options.excise ?? []).map(copyOfRange).filter((range) => !isEmptyRange(range))
     if (files instanceof PreparedIngest) return this.#push({ tables: files.take(), excised, mark: mark && copyBytes(mark) })
     if (this.#log !== undefined) {
-      const prepared = await prepareIngest(this.#engine, files, options.signal)
-      return this.#push({ tables: prepared.take(), excised, mark: mark && copyBytes(mark) })
+      const prepared = await this.#prepare(files, options.signal)
+      try {
+        return await this.#push(() => ({ tables: prepared.take(), excised, mark: mark && copyBytes(mark) }), options.signal)
+      } catch (error) {
+        if (!prepared.isTaken) await discardIngest(this.#engine, prepared)
+        throw error
+      }
     }
-    return this.#push({ tables: prepareIngest(this.#engine, files), excised, mark: mark && copyBytes(mark) })
+    return this.#push({ tables: this.#prepare(files), excised, mark: mark && copyBytes(mark) })
+  }
+
+  #prepare(files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
+    const preparing = prepareIngest(this.#engine, files, signal)
+    this.#preparing.add(preparing)
+    const ended = () => this.#preparing.delete(preparing)
+    preparing.then(ended, ended)
+    return preparing
   }
 
   /** Removes all keys of [lower, upper) that were written before; undefined is unbounded. Readers see it at once; resolves when durable. */
@@ -259,6 +279,44 @@ export class Database {
     signal?.throwIfAborted()
     if (this.#log !== undefined) await this.flush({ signal })
     return await makeCheckpoint(this.#engine, folder, signal)
+  }
+
+  /**
+   * Without a WAL: as `exciseAll` (as `seal`, without ranges), and resolves to a snapshot of just that state when it is durable: of tables alone,
+   * without what was written later. For `exportRanges`.
+   */
+  async sealSnapshot(mark: Uint8Array, options: { readonly excise?: readonly KeyRange[] } = {}): Promise<Snapshot> {
+    assert(this.#log === undefined, 'sealSnapshot is for a database without a WAL')
+    const excised = (options.excise ?? []).map(copyOfRange).filter((range) => !isEmptyRange(range))
+    let snapshot: Snapshot | undefined
+    const onDurable = (version: Version) => {
+      snapshot = new Snapshot(View.ofTables(this.#engine.store, version), 0)
+    }
+    try {
+      await this.#push({ excised, mark: copyBytes(mark), onDurable })
+      return must(snapshot, 'what is durable was shown')
+    } catch (error) {
+      snapshot?.release()
+      throw error
+    }
+  }
+
+  /**
+   * The records of `ranges` (disjoint, ascending) as a snapshot of `sealSnapshot` has them, in tables in `folder`, on the same file system: hard links
+   * where a table lies in one of them, else written by compaction jobs. Runs, oldest first; the tables of one do not overlap and ascend: in this order
+   * `ingest` takes them, without levels. Tombstones, and values older than others, may be among them. Files are synced, the folder is not; where it
+   * rejects, what lies in it is the caller's to remove. The snapshot must be held until then.
+   */
+  async exportRanges(
+    snapshot: Snapshot,
+    ranges: readonly ExportRange[],
+    folder: string,
+    options: Abortable = {},
+  ): Promise<ExportedTable[][]> {
+    this.#engine.mustWrite()
+    const { view } = snapshot.mustBeHeld()
+    assert(view.memtable.entries === 0 && view.queue.length === 0, 'the snapshot is one of tables')
+    return await exportRanges(this.#engine, view.version, ranges, folder, options)
   }
 
   /** Brings what is durable of a range (default: all) together as deep as its data lies; drops tombstones and what was overwritten. Once aborted it begins no further step; the one that runs comes to its end. */
@@ -334,6 +392,7 @@ export class Database {
     engine.closed = true
     // Each step is taken, whatever became of the one before: nothing may go on in a folder that was given back.
     const steps = [
+      () => Promise.allSettled(this.#preparing),
       () => this.#log?.close(),
       () => this.#queue.settle(),
       () => this.#compactor.stop(),
@@ -359,18 +418,25 @@ export class Database {
     await (this.#log as LogPipeline).write(batch.encoded().slice(), sync)
   }
 
-  /** Without a WAL before it returns; with one after the writes before it. Resolves when durable. */
-  async #push(content: Parameters<FlushQueue['push']>[0]): Promise<void> {
+  /**
+   * Without a WAL before it returns; with one after the writes before it, where `content`, if a function, is called. Resolves when durable; rejects with
+   * the signal's reason where that was aborted before it took its place.
+   */
+  async #push(content: QueueContent | (() => QueueContent), signal?: AbortSignal): Promise<void> {
     this.#engine.mustWrite()
+    const take = () => (typeof content === 'function' ? content() : content)
     const log = this.#log
-    if (log === undefined) return this.#queue.push(content).done
-    // An ingest or excise is in no log: a later write must not become durable before it.
-    const isInLog = content.tables === undefined && (content.excised ?? []).length === 0
+    if (log === undefined) return this.#queue.push(take()).done
     let done: Promise<void> | undefined
     await log.afterRotation((logNumber) => {
-      done = this.#queue.push({ ...content, logNumber }).done
+      if (signal?.aborted) return undefined
+      const taken = take()
+      done = this.#queue.push({ ...taken, logNumber }).done
+      // An ingest or excise is in no log: a later write must not become durable before it.
+      const isInLog = taken.tables === undefined && (taken.excised ?? []).length === 0
       return isInLog ? undefined : done
     })
+    if (done === undefined) signal?.throwIfAborted()
     await done
   }
 

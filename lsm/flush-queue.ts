@@ -4,7 +4,8 @@ import { joinPath } from '../base/file-system.ts'
 import type { Engine } from './engine.ts'
 import { DatabaseIterator } from './iterator.ts'
 import { type FlushInput, flushJobName } from './jobs.ts'
-import { Memtable } from './memtable.ts'
+import type { Memtable } from './memtable.ts'
+import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, logName, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import type { Version } from './version.ts'
 import { applyEdit, type DurableState, exciseTables, type VersionEdit } from './version-edit.ts'
@@ -72,24 +73,23 @@ export class FlushQueue {
     if (flushed.length > 0 || element.hasTables) await engine.options.fileSystem.syncFolder(engine.options.folder)
     await engine.manifest.commit(
       (state) => this.#edit(state, element, flushed),
-      (state) => engine.setView({ queue: engine.view.queue.slice(1), version: state.version }),
+      (state) => {
+        engine.setView({ queue: engine.view.queue.slice(1), version: state.version })
+        element.onDurable?.(state.version)
+      },
     )
     engine.store.release(flushed)
     engine.counters.flushes++
     for (const { size } of flushed) engine.counters.flushedBytes += size
   }
 
-  /** Removes logs below `number`; what cannot be removed is an orphan that the next open removes. */
+  /** Removes logs below `number`. */
   async #removeLogs(number: number): Promise<void> {
     const engine = this.#engine
     const { fileSystem, folder, logger } = engine.options
     const old = engine.logs.filter((log) => log < number)
     engine.logs = engine.logs.filter((log) => log >= number)
-    for (const log of old) {
-      await fileSystem.unlink(joinPath(folder, logName(log))).catch((error: unknown) => {
-        logger.warn({ error, log }, 'a log that is needed no more could not be removed')
-      })
-    }
+    for (const log of old) await removeUnused(fileSystem, joinPath(folder, logName(log)), logger)
   }
 
   #flush(memtable: Memtable): Promise<WrittenTable> {
@@ -148,7 +148,7 @@ export class FlushQueue {
   }
 
   async #isEmpty(version: Version, range: { lower: Uint8Array; upper: Uint8Array }): Promise<boolean> {
-    const view = new View(this.#engine.store, new Memtable(0, 1024), [], version)
+    const view = View.ofTables(this.#engine.store, version)
     const iterator = new DatabaseIterator(view, 0, range)
     try {
       return !(await iterator.next())

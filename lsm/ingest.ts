@@ -3,14 +3,14 @@ import { assert } from '../base/assert.ts'
 import { compareBytes } from '../base/bytes.ts'
 import type { Engine } from './engine.ts'
 import { type InspectInput, inspectJobName } from './jobs.ts'
-import { hullOf, levelCount, type TableMetadata, type WrittenTable } from './table-metadata.ts'
+import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import { tablePath } from './table-writer.ts'
 import type { IngestedTables } from './view.ts'
 
 /** A table made by a checkpoint, or by `writeTable`. The file is hard-linked: it must lie on the database's file system, and stays where it is. */
 export interface IngestFile {
   readonly path: string
-  /** As its checkpoint said. Not given: the file goes as low as what is there allows, above all of it. */
+  /** As its checkpoint said. Not given: the file goes as low as what is there, and files listed before it, allow, above all of them. */
   readonly level?: number
   /** Only [lower, upper) of the table counts. */
   readonly lower?: Uint8Array
@@ -30,6 +30,10 @@ export class PreparedIngest implements IngestedTables {
     this.foreign = foreign
   }
 
+  get isTaken(): boolean {
+    return this.#taken
+  }
+
   take(): this {
     assert(!this.#taken, 'a prepared ingest is used once')
     this.#taken = true
@@ -37,7 +41,7 @@ export class PreparedIngest implements IngestedTables {
   }
 }
 
-/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason; links nothing then. */
+/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason, or where the database was closed meanwhile; links nothing then. */
 export async function prepareIngest(engine: Engine, files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
   const { options, manifest } = engine
   for (const { level } of files) {
@@ -47,6 +51,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
   for (const { path, checksum } of files) {
     signal?.throwIfAborted()
     written.push(await unlessAborted(options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }), signal))
+    engine.mustWrite()
   }
   const sources: string[] = []
   const tables: TableMetadata[] = []
@@ -67,6 +72,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
       const path = tablePath(options.folder, table.file)
       await options.fileSystem.link(sources[i] as string, path)
       linked.push(path)
+      engine.mustWrite()
     }
   } catch (error) {
     for (const path of linked) await options.fileSystem.unlink(path).catch(() => undefined)
@@ -86,17 +92,15 @@ function clip(table: WrittenTable, file: IngestFile): WrittenTable & { readonly 
   return { ...table, lower, upper, clipped: lower !== table.lower || upper !== table.upper }
 }
 
-/** No level below 0 overlaps itself; files without a level overlap nothing that comes with them. */
+/** No level below 0 overlaps itself; files without a level, which may overlap one another, overlap none that has one. */
 function checkOverlaps(tables: readonly TableMetadata[], foreign: ReadonlySet<number>): void {
   const hull = hullOf(tables.filter((table) => !foreign.has(table.id)))
-  const runs = [tables.filter((table) => foreign.has(table.id))]
-  for (let level = 1; level < levelCount; level++) runs.push(tables.filter((table) => table.level === level))
-  if (hull !== undefined) runs[0]?.push({ ...(tables[0] as TableMetadata), ...hull })
-  for (const run of runs) {
-    run.sort((a, b) => compareBytes(a.lower, b.lower))
+  const misfit = () => new RangeError('the files to ingest overlap one another')
+  if (hull !== undefined && tables.some((table) => foreign.has(table.id) && rangeOverlaps(hull, table.lower, table.upper))) throw misfit()
+  for (let level = 1; level < levelCount; level++) {
+    const run = tables.filter((table) => table.level === level).sort((a, b) => compareBytes(a.lower, b.lower))
     for (let i = 1; i < run.length; i++) {
-      const before = run[i - 1] as TableMetadata
-      if (compareBytes(before.upper, (run[i] as TableMetadata).lower) > 0) throw new RangeError('the files to ingest overlap one another')
+      if (compareBytes((run[i - 1] as TableMetadata).upper, (run[i] as TableMetadata).lower) > 0) throw misfit()
     }
   }
 }

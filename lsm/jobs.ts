@@ -1,9 +1,8 @@
 import { assert, must } from '../base/assert.ts'
 import { compareRanges } from '../base/bytes.ts'
-import { crc32 } from '../base/checksum.ts'
-import { CorruptionError } from '../base/errors.ts'
 import type { Job, JobContext, JobRegistry } from '../base/executor.ts'
 import { type PaceCell, Throttle } from './compaction-pace.ts'
+import { type Damage, errorOf } from './damage.ts'
 import { ExpiredValues, type ExpiryInput } from './expiry.ts'
 import { kindTombstone } from './kind.ts'
 import type { MemtableImage } from './memtable.ts'
@@ -13,6 +12,7 @@ import type { TableMetadata, WrittenTable } from './table-metadata.ts'
 import { TableReader } from './table-reader.ts'
 import { RunSource } from './table-source.ts'
 import { TableWriter, type TableWriterOptions, tablePath } from './table-writer.ts'
+import { verifyTable } from './verify-table.ts'
 
 /** The database's work off the main thread. Jobs open files by name, sync the tables that they write, and leave folders to the caller. */
 
@@ -25,6 +25,8 @@ export interface FlushInput {
 
 export interface CompactionInput {
   readonly folder: string
+  /** Where the tables are written. */
+  readonly outputFolder: string
   /** As in `CompactionPlan`. */
   readonly inputs: readonly (readonly TableMetadata[])[]
   /** Numbers that the job may give its files. */
@@ -81,11 +83,14 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
 /** Merges the inputs into tables of the output level. Rejects without leaving files behind, as far as the disk lets it. */
 const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, context) => {
   const outputs = new CompactionOutputs(input, context)
-  const readers: TableReader[] = []
+  // By file: of one there may be several parts.
+  const readers = new Map<number, Promise<TableReader>>()
   try {
-    const open = async (table: TableMetadata) => {
-      const reader = await TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined, table)
-      readers.push(reader)
+    const open = (table: TableMetadata) => {
+      const known = readers.get(table.file)
+      if (known !== undefined) return known
+      const reader = TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined, table)
+      readers.set(table.file, reader)
       return reader
     }
     const merge = new Merge(
@@ -100,18 +105,18 @@ const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, contex
     await outputs.discard()
     throw error
   } finally {
-    for (const reader of readers) await reader.close()
+    for (const opened of await Promise.allSettled(readers.values())) if (opened.status === 'fulfilled') await opened.value.close()
   }
 }
 
-/** What a table made elsewhere holds, from its properties; `file` is 0. */
+/** What a table made elsewhere holds, from its properties; `file` is 0. CorruptionError where any of it is not as it was written. */
 const inspectJob: Job<InspectInput, WrittenTable> = async ({ path, checksum }, context) => {
   const reader = await TableReader.open(context.fileSystem, path, undefined, undefined)
   try {
     return {
       file: 0,
       size: reader.size,
-      checksum: checksum ?? (await checksumOf(context, path, reader.size)),
+      checksum: checksum ?? (await verifiedChecksum(context, path)),
       lower: reader.property('lower'),
       upper: reader.property('upper'),
       entries: reader.numberProperty('entries'),
@@ -125,23 +130,13 @@ const inspectJob: Job<InspectInput, WrittenTable> = async ({ path, checksum }, c
 
 export const lsmJobs: JobRegistry = { [flushJobName]: flushJob, [compactionJobName]: compactionJob, [inspectJobName]: inspectJob }
 
-async function checksumOf(context: JobContext, path: string, size: number): Promise<number> {
-  const file = await context.fileSystem.open(path, 'read')
-  try {
-    const pacer = new Pacer(context)
-    const buffer = new Uint8Array(Math.min(size, 256 * 1024))
-    let checksum = 0
-    for (let offset = 0; offset < size; ) {
-      const count = await file.read(buffer, offset)
-      if (count === 0) throw new CorruptionError(path, offset, 'ends too early')
-      checksum = crc32(buffer.subarray(0, count), checksum)
-      offset += count
-      await pacer.pause()
-    }
-    return checksum
-  } finally {
-    await file.close()
+/** Of a file that was read whole and found sound. */
+async function verifiedChecksum(context: JobContext, path: string): Promise<number> {
+  const pacer = new Pacer(context)
+  const onDamage = (damage: Damage) => {
+    throw errorOf(damage)
   }
+  return (await verifyTable(context.fileSystem, path, { onDamage, onBytes: () => pacer.pause() })).checksum
 }
 
 async function copyAll(merge: Merge, input: CompactionInput, outputs: CompactionOutputs, context: JobContext): Promise<void> {
@@ -188,8 +183,10 @@ class CompactionOutputs {
 
   /** Whether the table so far ends before the entry at which `source` stands. */
   wantsCut(source: Source): boolean {
-    const { targetTableBytes, boundaryPrefixBytes } = this.#input
-    const full = this.current !== undefined && this.current.bytes >= targetTableBytes
+    const { boundaryPrefixBytes } = this.#input
+    const target = this.#targetBytes()
+    const bytes = this.current?.bytes ?? 0
+    const full = bytes >= target
     if (boundaryPrefixBytes === 0) return full
     const end = Math.min(source.keyEnd, source.keyStart + boundaryPrefixBytes)
     const changed = compareRanges(this.#lastPrefix, 0, this.#lastPrefixLength, source.keyBuffer, source.keyStart, end) !== 0
@@ -197,7 +194,14 @@ class CompactionOutputs {
       this.#lastPrefixLength = end - source.keyStart
       for (let i = source.keyStart; i < end; i++) this.#lastPrefix[i - source.keyStart] = source.keyBuffer[i] as number
     }
-    return full || (changed && this.current !== undefined && this.current.bytes >= targetTableBytes / 4)
+    return full || (changed && bytes >= target / 4)
+  }
+
+  /** Twice as much, and ever more, once less than half of the numbers is left: what was compressed may come out many times as large. */
+  #targetBytes(): number {
+    const { targetTableBytes, fileCount } = this.#input
+    const left = fileCount - this.#paths.length
+    return targetTableBytes * Math.max(1, fileCount / (2 * left))
   }
 
   /** Written so far. */
@@ -208,7 +212,7 @@ class CompactionOutputs {
   async begin(): Promise<TableWriter> {
     const number = this.#input.firstFile + this.#paths.length
     assert(this.#paths.length < this.#input.fileCount, 'a compaction has enough numbers for its files')
-    const path = tablePath(this.#input.folder, number)
+    const path = tablePath(this.#input.outputFolder, number)
     this.#paths.push(path)
     this.current = await TableWriter.create(this.#context.fileSystem, path, number, this.#input.writer)
     return this.current

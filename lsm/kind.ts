@@ -6,6 +6,8 @@ export const kindValuePointer = 2
 
 export const maxKeyBytes = 2 ** 16
 export const maxValueBytes = 2 ** 28
+/** Of one batch: it is one record of the log. */
+export const maxBatchBytes = 2 ** 30
 
 /** [lower, upper) of keys; undefined is unbounded. */
 export interface KeyRange {

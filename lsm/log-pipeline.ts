@@ -1,8 +1,11 @@
 import { sleep } from '../base/clock.ts'
+import { isOutOfSpace } from '../base/disk-space.ts'
+import { DiskError } from '../base/errors.ts'
 import { joinPath } from '../base/file-system.ts'
 import { maxImmutables, writeDelayMs } from './back-pressure.ts'
 import type { Engine } from './engine.ts'
 import type { FlushQueue } from './flush-queue.ts'
+import { removeUnused } from './remove-unused.ts'
 import { logName } from './table-metadata.ts'
 import { WriteAheadLog } from './write-ahead-log.ts'
 
@@ -72,7 +75,7 @@ export class LogPipeline {
       // With `sync` also where nothing is left to delete: what emptied the range may not be durable yet.
       if (operations.length === 0 && !sync) return
       await this.#writeGroup([{ operations, sync }])
-      if (sync && this.#items.length === 0) await this.#log.mark()
+      if (sync && this.#items.length === 0) await this.#mark()
     })
   }
 
@@ -83,7 +86,7 @@ export class LogPipeline {
     if (this.#engine.failed === undefined) {
       try {
         await this.#log.sync()
-        await this.#log.mark()
+        await this.#mark()
       } catch (error) {
         this.#engine.fail(error)
       }
@@ -121,7 +124,7 @@ export class LogPipeline {
         if (group !== undefined) await this.#writeGroup(group)
         else await (first as BarrierItem).run()
         for (const item of taken) item.resolve()
-        if (this.#items.length === 0 && group?.some((item) => item.sync)) await this.#log.mark()
+        if (this.#items.length === 0 && group?.some((item) => item.sync)) await this.#mark()
       } catch (error) {
         const failure = this.#engine.fail(error)
         for (const item of taken) item.reject(failure)
@@ -153,7 +156,7 @@ export class LogPipeline {
     if (group.some((item) => item.sync)) await this.#sync()
     for (const batch of batches) engine.view.memtable.add(batch.operations, batch.sequence)
     engine.sequence = sequence
-    if (2 * engine.activeBytes >= engine.options.memtableBudget.bytes) this.#spare ??= this.#create().catch(() => undefined)
+    if (2 * engine.activeBytes >= engine.options.memtableBudget.bytes) this.#spare ??= this.#createAhead()
   }
 
   async #seal(): Promise<void> {
@@ -175,6 +178,10 @@ export class LogPipeline {
     await this.#olderDurable
     if (engine.failed !== undefined) throw engine.failed
     const next = (await this.#spare) ?? (await this.#create())
+    if (engine.failed !== undefined) {
+      this.#spare = Promise.resolve(next)
+      throw engine.failed
+    }
     this.#spare = Promise.resolve(next)
     const old = this.#log
     await old.end()
@@ -193,13 +200,28 @@ export class LogPipeline {
     return WriteAheadLog.create(options.fileSystem, options.folder, manifest.newNumber())
   }
 
+  /** What fails is tried again when the log is needed; a failed sync is final. */
+  #createAhead(): Promise<WriteAheadLog | undefined> {
+    return this.#create().catch((error: unknown) => {
+      if (error instanceof DiskError) this.#engine.fail(error)
+      return undefined
+    })
+  }
+
+  /** A mark is of use and not needed: it never ends what found room. */
+  async #mark(): Promise<void> {
+    try {
+      await this.#log.mark()
+    } catch (error) {
+      if (!isOutOfSpace(error)) throw error
+    }
+  }
+
   async #removeSpare(): Promise<void> {
     const spare = await this.#spare
     if (spare === undefined) return
     await spare.close()
     const { fileSystem, folder, logger } = this.#engine.options
-    await fileSystem.unlink(joinPath(folder, logName(spare.number))).catch((error: unknown) => {
-      logger.warn({ error, log: spare.number }, 'a log that was never begun could not be removed')
-    })
+    await removeUnused(fileSystem, joinPath(folder, logName(spare.number)), logger)
   }
 }

@@ -3,9 +3,19 @@ import { isOutOfSpace, onceThereIsRoom, type Space } from '../base/disk-space.ts
 import { CorruptionError } from '../base/errors.ts'
 import { type FileSystem, joinPath, readFile, replaceFile } from '../base/file-system.ts'
 import { decodeRecordFile, encodeRecordFile, scanRecords } from '../base/framed-record.ts'
+import type { Logger } from '../base/logger.ts'
 import { RecordWriter } from './record-writer.ts'
+import { removeUnused } from './remove-unused.ts'
 import { currentName, manifestName } from './table-metadata.ts'
 import { applyEdit, type DurableState, decodeEdit, emptyState, encodeEdit, type VersionEdit, wholeState } from './version-edit.ts'
+
+/** Where the manifest is, and whom it tells. With `space` a full disk is waited for. */
+export interface ManifestOptions {
+  readonly fileSystem: FileSystem
+  readonly folder: string
+  readonly logger: Logger
+  readonly space?: Space | undefined
+}
 
 /** Set apart from the log's records: a number goes with the salt. */
 export const manifestSalt = 0x4d414e49
@@ -17,9 +27,7 @@ const rollBytes = 1024 * 1024
  * and when the old one has grown, with the whole state in one record; it counts from the durable rename of CURRENT on.
  */
 export class Manifest {
-  readonly #fileSystem: FileSystem
-  readonly #folder: string
-  readonly #space: Space | undefined
+  readonly #options: ManifestOptions
   #state: DurableState
   #number = 0
   #writer: RecordWriter | undefined
@@ -27,10 +35,8 @@ export class Manifest {
   #wholeBytes = 0
   #queue: Promise<unknown> = Promise.resolve()
 
-  private constructor(fileSystem: FileSystem, folder: string, space: Space | undefined, state: DurableState) {
-    this.#fileSystem = fileSystem
-    this.#folder = folder
-    this.#space = space
+  private constructor(options: ManifestOptions, state: DurableState) {
+    this.#options = options
     this.#state = state
   }
 
@@ -54,13 +60,14 @@ export class Manifest {
     return first
   }
 
-  /** Reads the state of `folder`. `names`: what is in it. Nothing is written: `roll` begins the new manifest. With `space` a full disk is waited for. */
-  static async open(fileSystem: FileSystem, folder: string, names: readonly string[], space?: Space): Promise<Manifest> {
+  /** Reads the state of the folder. `names`: what is in it. Nothing is written: `roll` begins the new manifest. */
+  static async open(options: ManifestOptions, names: readonly string[]): Promise<Manifest> {
+    const { fileSystem, folder } = options
     const currentPath = joinPath(folder, currentName)
     if (!names.includes(currentName)) {
       const foreign = names.find((name) => name.endsWith('.sst') || name.endsWith('.log'))
       if (foreign !== undefined) throw new CorruptionError(currentPath, undefined, `missing, though ${foreign} is there`)
-      const manifest = new Manifest(fileSystem, folder, space, emptyState)
+      const manifest = new Manifest(options, emptyState)
       // A crash during the first open leaves manifests that nothing points to: their numbers must not be met again.
       manifest.skipNumbers(names)
       return manifest
@@ -73,7 +80,7 @@ export class Manifest {
     payloads.forEach((payload, i) => {
       state = applyEdit(state, decodeEdit(payload, path, offsets[i] as number))
     })
-    const manifest = new Manifest(fileSystem, folder, space, state)
+    const manifest = new Manifest(options, state)
     manifest.#number = number
     manifest.skipNumbers(names)
     return manifest
@@ -102,7 +109,7 @@ export class Manifest {
       const edit = await build(this.#state)
       if (edit === undefined) return false
       const record = encodeEdit({ ...edit, nextNumber: this.#state.nextNumber })
-      await onceThereIsRoom(this.#space, () => writer.append([record]))
+      await onceThereIsRoom(this.#options.space, () => writer.append([record]))
       await writer.sync()
       this.#state = applyEdit(this.#state, edit)
       install(this.#state)
@@ -131,17 +138,18 @@ export class Manifest {
   }
 
   async #roll(): Promise<void> {
+    const { fileSystem, folder, space, logger } = this.#options
     const old = this.#number
-    const { writer, number } = await onceThereIsRoom(this.#space, async () => {
+    const { writer, number } = await onceThereIsRoom(space, async () => {
       const number = this.newNumber()
-      return { ...(await writeManifest(this.#fileSystem, this.#folder, number, this.#state)), number }
+      return { ...(await writeManifest(fileSystem, folder, number, this.#state)), number }
     })
     await this.#writer?.close()
     this.#writer = writer
     this.#wholeBytes = writer.end
     this.#number = number
     await this.#mark(writer)
-    if (old > 0) await this.#fileSystem.unlink(joinPath(this.#folder, manifestName(old)))
+    if (old > 0) await removeUnused(fileSystem, joinPath(folder, manifestName(old)), logger)
   }
 
   /** A mark is of use and not needed: it never waits for room. */
@@ -149,12 +157,12 @@ export class Manifest {
     try {
       await writer.mark()
     } catch (error) {
-      if (this.#space === undefined || !isOutOfSpace(error)) throw error
+      if (!isOutOfSpace(error)) throw error
     }
   }
 }
 
-/** Writes a manifest that holds `state` and points CURRENT to it, durably. One that finds no room is an orphan: its number is not met again. */
+/** Writes a manifest that holds `state` and points CURRENT to it, durably. Where it rejects, its number is not met again. */
 export async function writeManifest(
   fileSystem: FileSystem,
   folder: string,
@@ -163,12 +171,21 @@ export async function writeManifest(
 ): Promise<{ writer: RecordWriter }> {
   const file = await fileSystem.open(joinPath(folder, manifestName(number)), 'create')
   const writer = new RecordWriter(file, manifestSalt + number, 0)
-  await writer.append([encodeEdit(wholeState(state))])
-  await writer.sync()
-  await fileSystem.syncFolder(folder)
-  const content = new ByteWriter()
-  content.varint(number)
-  await replaceFile(fileSystem, joinPath(folder, currentName), encodeRecordFile(content.finish()))
+  let isNamed = false
+  try {
+    await writer.append([encodeEdit(wholeState(state))])
+    await writer.sync()
+    await fileSystem.syncFolder(folder)
+    const content = new ByteWriter()
+    content.varint(number)
+    isNamed = true
+    await replaceFile(fileSystem, joinPath(folder, currentName), encodeRecordFile(content.finish()))
+  } catch (error) {
+    await writer.close().catch(() => undefined)
+    // Once CURRENT may name it, it stays.
+    if (!isNamed) await fileSystem.unlink(file.path).catch(() => undefined)
+    throw error
+  }
   return { writer }
 }
 

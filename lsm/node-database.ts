@@ -6,10 +6,11 @@ import { type FolderLock, lockFolder } from '../base/node-folder-lock.ts'
 import { BlockCache } from './block-cache.ts'
 import { type Compression, compressionNumber } from './compression.ts'
 import { Database } from './database.ts'
+import type { Expiry } from './expiry.ts'
 import { JobLanes } from './job-lanes.ts'
 import type { Abortable } from './kind.ts'
 import { MemtableBudget } from './memtable-budget.ts'
-import { mustBeARate, mustBeInBounds, mustBeWithin } from './options.ts'
+import { mustBeARate, mustBeInBounds, mustBeWithin, placesMustBeInBounds } from './options.ts'
 import { currentName } from './table-metadata.ts'
 
 /** Of `openDatabase`; what is undefined has its default. `signal`: aborts the opening, nothing else. */
@@ -38,6 +39,8 @@ export interface OpenOptions extends Abortable {
    * to be compacted, since writers wait for that, for a `compactRange`, or once `close` was called.
    */
   readonly compactionBytesPerSecond?: number | undefined
+  /** Values that carry a moment at which they end; compactions drop those that have expired. Default: none does. */
+  readonly expiry?: Expiry | undefined
   /** Default: nothing is logged. */
   readonly logger?: Logger | undefined
   /** Called once, when `Database.failed` is set. */
@@ -85,7 +88,7 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
   await makeFolderDurably(fileSystem, folder)
   const lock = await lockFolder(folder)
   const maxCompactions = options.maxCompactions ?? 1
-  const lanes = new JobLanes(maxCompactions)
+  const lanes = new JobLanes({ compactions: maxCompactions })
   let database: Database
   try {
     signal?.throwIfAborted()
@@ -103,6 +106,7 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
       ...(options.bloomBitsPerKey === undefined ? {} : { bloomBitsPerKey: options.bloomBitsPerKey }),
       ...(options.compression === undefined ? {} : { compression: options.compression }),
       ...(options.compactionBytesPerSecond === undefined ? {} : { compactionBytesPerSecond: options.compactionBytesPerSecond }),
+      ...(options.expiry === undefined ? {} : { expiry: options.expiry }),
       ...(options.onFailure === undefined ? {} : { onFailure: options.onFailure }),
       afterClose: () => giveBack(lanes, lock),
     })
@@ -152,6 +156,12 @@ const checks: { readonly [Name in keyof OpenOptions]-?: (value: unknown) => void
   compactionBytesPerSecond: (value) => {
     mustBeA('number', 'compactionBytesPerSecond', value)
     mustBeARate(value)
+  },
+  expiry: (value) => {
+    mustBeA('object', 'expiry', value)
+    const expiry = value as Expiry
+    mustBeA('function', 'expiry.horizons', expiry.horizons)
+    placesMustBeInBounds(expiry)
   },
   logger: (value) => mustBeA('object', 'logger', value),
   onFailure: (value) => mustBeA('function', 'onFailure', value),

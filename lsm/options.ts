@@ -41,7 +41,7 @@ export interface DatabaseOptions {
   readonly level0CompactionTrigger?: number
   /** Tables of level 0 from which on writers are slowed; default 8. */
   readonly level0SlowdownTrigger?: number
-  /** Tables of level 0 at which writers are slowed most; default 24. */
+  /** Tables of level 0 at which writers wait 50 ms for each group of writes, and with more of them ever longer; default 24. */
   readonly level0StopTrigger?: number
   /** Default 64 MiB. */
   readonly level1Bytes?: number
@@ -108,17 +108,18 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
   compressionNumber(resolved.compression)
   mustBeARate(resolved.compactionBytesPerSecond)
   if (resolved.boundaryOf !== 'none') mustBeWithin('boundaryOf.prefixBytes', resolved.boundaryOf.prefixBytes, 1, 4096)
-  const { expiry } = options
-  if (expiry !== undefined) {
-    for (const name of Object.keys(maxExpiryPlaces) as (keyof typeof maxExpiryPlaces)[]) {
-      mustBeWithin(`expiry.${name}`, expiry[name], 0, maxExpiryPlaces[name])
-    }
-  }
+  if (options.expiry !== undefined) placesMustBeInBounds(options.expiry)
   if (resolved.level0StopTrigger <= resolved.level0SlowdownTrigger) {
     throw new RangeError('level0StopTrigger must be above level0SlowdownTrigger')
   }
   if (resolved.folder === '') throw new RangeError('folder must not be empty')
   return resolved
+}
+
+export function placesMustBeInBounds(expiry: Expiry): void {
+  for (const name of Object.keys(maxExpiryPlaces) as (keyof typeof maxExpiryPlaces)[]) {
+    mustBeWithin(`expiry.${name}`, expiry[name], 0, maxExpiryPlaces[name])
+  }
 }
 
 export function tableWriterOptions({ blockBytes, bloomBitsPerKey, compression }: ResolvedOptions): TableWriterOptions {

@@ -4,6 +4,7 @@ import { type FlushInput, flushJobName } from './jobs.ts'
 import { Manifest } from './manifest.ts'
 import { Memtable } from './memtable.ts'
 import { type ResolvedOptions, tableWriterOptions } from './options.ts'
+import { removeUnused } from './remove-unused.ts'
 import { currentName, logName, manifestName, type TableMetadata, tableName, type WrittenTable } from './table-metadata.ts'
 import { replayLogs } from './write-ahead-log.ts'
 
@@ -21,7 +22,7 @@ export async function recover(options: ResolvedOptions): Promise<Recovered> {
   const { fileSystem, folder } = options
   await makeFolderDurably(fileSystem, folder)
   const names = await fileSystem.list(folder)
-  const manifest = await Manifest.open(fileSystem, folder, names, options.space)
+  const manifest = await Manifest.open(options, names)
   try {
     return { manifest, logNumber: await bringUpToDate(options, manifest, names) }
   } catch (error) {
@@ -65,7 +66,7 @@ function checkTables(manifest: Manifest, folder: string, names: readonly string[
 
 /** Writes tables for what the logs hold, oldest first. */
 async function replay(options: ResolvedOptions, manifest: Manifest, names: readonly string[]): Promise<WrittenTable[]> {
-  const { fileSystem, folder } = options
+  const { folder } = options
   const written: WrittenTable[] = []
   const first = manifest.state.logNumber
   const numbers = names
@@ -91,7 +92,7 @@ async function replay(options: ResolvedOptions, manifest: Manifest, names: reado
     }
   }
   try {
-    await replayLogs(fileSystem, folder, numbers, first, (operations, sequence) => {
+    await replayLogs(options, numbers, first, (operations, sequence) => {
       if (operations.length === 0) return undefined
       memtable ??= newMemtable(options, sequence - 1)
       memtable.add(operations, sequence)
@@ -120,7 +121,7 @@ async function removeOrphans(options: ResolvedOptions, manifest: Manifest): Prom
   for (const name of await fileSystem.list(folder)) {
     const isOurs = /^\d{6,}\.(sst|log)$|^MANIFEST-\d{6,}$|^CURRENT\.tmp$/.test(name)
     if (!isOurs || kept.has(name) || name === logName(state.logNumber)) continue
-    await fileSystem.unlink(joinPath(folder, name))
+    await removeUnused(fileSystem, joinPath(folder, name), options.logger)
     removed++
   }
   if (removed > 0) options.logger.info({ folder, removed }, 'files that nothing refers to were removed')

@@ -29,6 +29,8 @@ export type ExpectedTable = Pick<WrittenTable, 'size' | 'entries' | 'tombstones'
 
 // A lookup runs to its end without a pause, so one serves all.
 const lookup = new BlockLookup()
+/** What a thread keeps for it at most. */
+const scratchMax = 1024 * 1024
 /** Where a block is read that the cache does not take. */
 let scratch: Uint8Array = emptyBytes
 
@@ -115,7 +117,7 @@ export class TableReader {
         expected,
       )
     } catch (error) {
-      void file.close()
+      file.close().catch(() => undefined)
       throw error
     }
   }
@@ -352,6 +354,7 @@ function readBlockSync(file: File, handle: BlockHandle): Uint8Array {
 }
 
 function scratchOf(bytes: number): Uint8Array {
+  if (bytes > scratchMax) return new Uint8Array(bytes)
   if (scratch.length < bytes) scratch = new Uint8Array(Math.max(bytes, 2 * scratch.length))
   return scratch.subarray(0, bytes)
 }

@@ -6,12 +6,13 @@ import { compareToKey, Source } from './source.ts'
 import type { TableMetadata } from './table-metadata.ts'
 import { checkKind, type TableReader } from './table-reader.ts'
 
-type Part = Pick<TableMetadata, 'lower' | 'upper' | 'clipped'>
+/** What of a table counts. Where it is not clipped and no target is sought, the bounds are not looked at beyond finding its first block. */
+export type TablePart = Pick<TableMetadata, 'lower' | 'upper' | 'clipped'>
 
 /** The entries of one table within the bounds of its metadata. */
 export class TableSource extends Source {
   readonly #reader: TableReader
-  readonly #part: Part
+  readonly #part: TablePart
   readonly #reverse: boolean
   readonly #cursor = new BlockCursor()
   readonly #loader: BlockLoader
@@ -21,7 +22,7 @@ export class TableSource extends Source {
   /** Reverse: the entry of the decoded block at which the source stands. */
   #entry = 0
 
-  constructor(reader: TableReader, part: Part, reverse: boolean) {
+  constructor(reader: TableReader, part: TablePart, reverse: boolean) {
     super()
     this.#reader = reader
     this.#loader = new BlockLoader(reader)
@@ -159,17 +160,17 @@ class DecodedBlock {
 }
 
 /** Opens tables for a source. */
-export type OpenTable = (table: TableMetadata) => MaybePromise<TableReader>
+export type OpenTable<Table = TableMetadata> = (table: Table) => MaybePromise<TableReader>
 
 /** The tables of one level, or of any run that does not overlap and is ordered, as one source; opened when they are reached. */
-export class RunSource extends Source {
-  readonly #tables: readonly TableMetadata[]
-  readonly #open: OpenTable
+export class RunSource<Table extends TablePart = TableMetadata> extends Source {
+  readonly #tables: readonly Table[]
+  readonly #open: OpenTable<Table>
   readonly #reverse: boolean
   #at = 0
   #current: TableSource | undefined
 
-  constructor(tables: readonly TableMetadata[], open: OpenTable, reverse: boolean) {
+  constructor(tables: readonly Table[], open: OpenTable<Table>, reverse: boolean) {
     super()
     this.#tables = tables
     this.#open = open
@@ -204,7 +205,7 @@ export class RunSource extends Source {
     return reader instanceof Promise ? reader.then((opened) => this.#begin(opened, table, target)) : this.#begin(reader, table, target)
   }
 
-  #begin(reader: TableReader, table: TableMetadata, target: Uint8Array | undefined): MaybePromise<void> {
+  #begin(reader: TableReader, table: Table, target: Uint8Array | undefined): MaybePromise<void> {
     this.#current = new TableSource(reader, table, this.#reverse)
     const moved = this.#current.seek(target)
     return moved instanceof Promise ? moved.then(() => this.#settle()) : this.#settle()

@@ -3,6 +3,7 @@ import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { BlockCache } from './block-cache.ts'
+import { removeUnused } from './remove-unused.ts'
 import type { TableMetadata } from './table-metadata.ts'
 import { TableReader } from './table-reader.ts'
 import { tablePath } from './table-writer.ts'
@@ -108,10 +109,9 @@ export class TableStore {
     this.#readers.delete(file)
     try {
       await reader?.close()
-      await this.#fileSystem.unlink(tablePath(this.#folder, file))
     } catch (error) {
-      // The next open finds the orphan and tries again.
-      this.#logger.warn({ error }, 'a table that is used no more could not be removed')
+      this.#logger.warn({ error }, 'a table that is used no more could not be closed')
     }
+    await removeUnused(this.#fileSystem, tablePath(this.#folder, file), this.#logger)
   }
 }

@@ -24,12 +24,19 @@ export interface VerifyTableOptions {
   readonly onBytes?: (bytes: number) => Promise<void> | undefined
 }
 
+export interface VerifiedTable {
+  /** That were read. */
+  readonly entries: number
+  /** crc32 of the file. */
+  readonly checksum: number
+}
+
 /**
  * Reads every byte of a table and checks: the checksum of each block and of the file; that blocks follow one another without gaps; that keys
  * rise, lie in their block as the index says, and are found by filter, index and block as a lookup finds them; that the properties are true.
- * Returns the number of entries read. Rejects only where the file cannot be read.
+ * Rejects only where the file cannot be read.
  */
-export async function verifyTable(fileSystem: FileSystem, path: string, options: VerifyTableOptions): Promise<number> {
+export async function verifyTable(fileSystem: FileSystem, path: string, options: VerifyTableOptions): Promise<VerifiedTable> {
   let damages = 0
   const report = (damage: Damage) => {
     damages++
@@ -58,7 +65,7 @@ export async function verifyTable(fileSystem: FileSystem, path: string, options:
     if (wrong !== undefined && damages === 0) {
       report({ file: path, what: `checksum ${hex(reader.checksum)} of the file; ${hex(wrong.checksum)} is known of it` })
     }
-    return check.entries
+    return { entries: check.entries, checksum: reader.checksum }
   } finally {
     await table.close()
   }

@@ -3,6 +3,7 @@ import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Damage } from './damage.ts'
 import { type DatabaseInspection, hasChanged, inspectDatabase } from './inspect-folder.ts'
 import { inspectLog } from './inspect-log.ts'
+import { LogChain } from './log-chain.ts'
 import { logName, type TableMetadata, tableName } from './table-metadata.ts'
 import { verifyTable } from './verify-table.ts'
 
@@ -74,7 +75,7 @@ async function verifyTables(fileSystem: FileSystem, inspection: DatabaseInspecti
     )
     result.files++
     result.bytes += bytes
-    result.count += verified ?? 0
+    result.count += verified?.entries ?? 0
   }
   return result
 }
@@ -86,16 +87,14 @@ async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection
   const first = manifest === undefined || manifest.ending === 'damaged' ? Number.POSITIVE_INFINITY : manifest.state.logNumber
   const result = { files: 0, bytes: 0, count: 0 }
   const numbers = files.filter(({ kind, status }) => kind === 'log' && status !== 'orphaned').map(({ number }) => number ?? 0)
-  let unfinished: { readonly path: string; readonly end: number } | undefined
-  let previous = 0
+  const chain = new LogChain(first)
   let sequence = 0
   for (const number of numbers.sort((a, b) => a - b)) {
     const log = await orGone(fileSystem, inspection, joinPath(folder, logName(number)), options, (path) =>
       inspectLog(fileSystem, path, number),
     )
     if (log === undefined) {
-      previous = number
-      unfinished = undefined
+      chain.skip()
       continue
     }
     const path = joinPath(folder, logName(number))
@@ -105,19 +104,17 @@ async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection
     for (const damage of log.damages) options.onDamage(damage)
     if (log.ending === 'torn') options.onNote?.({ file: path, offset: log.end, what: `torn tail of ${log.bytes - log.end} bytes` })
     const content = log.records.filter(({ type }) => type !== 'mark')
-    if (unfinished !== undefined) {
-      if (log.durableEnd > 0) options.onDamage({ file: unfinished.path, offset: unfinished.end, what: 'the log ends too early' })
-      // Nothing of it was durable: it was lost with the tail of the one before.
-      else if (content.length > 0) {
-        options.onNote?.({ file: path, offset: 0, what: `lost, since the log before it ends at ${unfinished.end}` })
-      }
-      continue
-    }
+    const { end, durableEnd: durable } = log
+    const start = content[0]
+    const previous = start?.type === 'start' ? start.previous : undefined
+    const verdict = chain.next({ number, path, end, durable, previous, isEnded: log.ended || log.ending === 'damaged' })
+    if (verdict.kind === 'damage' && !(await hasChanged(fileSystem, inspection)))
+      options.onDamage({ file: verdict.path, offset: verdict.offset, what: verdict.what })
+    // Nothing of it was durable: it was lost with the tail of the one before.
+    if (verdict.kind === 'lost')
+      options.onNote?.({ file: path, offset: 0, what: `lost, since the log before it ends at ${verdict.behind}` })
+    if (verdict.kind === 'lost') continue
     for (const record of content) {
-      const isGap = record.type === 'start' && record.previous >= first && record.previous !== previous
-      if (isGap && !(await hasChanged(fileSystem, inspection))) {
-        options.onDamage({ file: path, offset: 0, what: `log ${record.previous}, which comes before it, is missing` })
-      }
       if (record.type !== 'batches') continue
       const [batch] = record.batches
       if (batch !== undefined && batch.sequence <= sequence) {
@@ -126,9 +123,10 @@ async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection
       sequence = record.batches.at(-1)?.sequence ?? sequence
       for (const { operations } of record.batches) result.count += operations.length
     }
-    unfinished = log.ended || log.ending === 'damaged' ? undefined : { path, end: log.end }
-    previous = number
   }
+  const verdict = chain.finish()
+  if (verdict.kind === 'damage' && !(await hasChanged(fileSystem, inspection)))
+    options.onDamage({ file: verdict.path, offset: verdict.offset, what: verdict.what })
   return result
 }
 

@@ -3,7 +3,7 @@ import { copyBytes } from '../base/bytes.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { bloomHash } from './bloom.ts'
 import { type KeyRange, tombstone } from './kind.ts'
-import type { Memtable } from './memtable.ts'
+import { Memtable } from './memtable.ts'
 import { MemtableSource } from './memtable-source.ts'
 import { MaskedSource, type Source } from './source.ts'
 import { rangeHolds, rangeOverlaps, type TableMetadata } from './table-metadata.ts'
@@ -27,6 +27,8 @@ export class QueueElement {
   readonly mark: Uint8Array | undefined
   /** Logs below this number are not needed once the element is durable. */
   readonly logNumber: number | undefined
+  /** Called in the turn in which the element has become the newest of the durable state. */
+  readonly onDurable: ((version: Version) => void) | undefined
   readonly hasTables: boolean
   /** The ingested tables; undefined until they are open, and where there are none. */
   tables: Version | undefined
@@ -47,6 +49,7 @@ export class QueueElement {
       tables?: Promise<IngestedTables> | IngestedTables | undefined
       mark?: Uint8Array | undefined
       logNumber?: number | undefined
+      onDurable?: ((version: Version) => void) | undefined
     },
   ) {
     this.#store = store
@@ -55,6 +58,7 @@ export class QueueElement {
     this.excised = content.excised ?? []
     this.mark = content.mark
     this.logNumber = content.logNumber
+    this.onDurable = content.onDurable
     this.hasTables = content.tables !== undefined
     this.done = new Promise((resolve, reject) => {
       this.resolve = resolve
@@ -116,6 +120,11 @@ export class View {
     memtable.retain()
     for (const element of queue) element.retain()
     store.use(version.tables())
+  }
+
+  /** What is durable, alone. */
+  static ofTables(store: TableStore, version: Version): View {
+    return new View(store, new Memtable(0, 1024), [], version)
   }
 
   retain(): this {

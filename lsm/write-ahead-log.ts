@@ -1,8 +1,10 @@
 import { ByteReader, ByteWriter } from '../base/bytes.ts'
+import type { Clock } from '../base/clock.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { type FileSystem, joinPath, readFile } from '../base/file-system.ts'
 import { scanRecords } from '../base/framed-record.ts'
 import { kindTombstone, kindValue } from './kind.ts'
+import { LogChain } from './log-chain.ts'
 import { RecordWriter } from './record-writer.ts'
 import { logName } from './table-metadata.ts'
 
@@ -13,8 +15,7 @@ import { logName } from './table-metadata.ts'
  *     2 batches  sequence u64 │ length u32 │ operations (`WriteBatch`), again and again
  *     3 end      nothing: the next log begins only after it was written
  *
- * A log becomes durable while the next one is written already; nothing of the next is synced before that. So where a log has no end, a
- * next one that says that some of it was durable means damage, and one that does not was lost with the tail of this one.
+ * A log becomes durable while the next one is written already; nothing of the next is synced before that. `LogChain` tells what follows.
  */
 export const logSalt = 0x574c4f47
 
@@ -33,13 +34,14 @@ export class WriteAheadLog {
     this.#writer = writer
   }
 
-  /** An empty log, to `begin`. The name is durable when this resolves. */
+  /** An empty log, to `begin`. The name is durable when this resolves; no file is left where it rejects, as far as the disk lets it. */
   static async create(fileSystem: FileSystem, folder: string, number: number): Promise<WriteAheadLog> {
     const file = await fileSystem.open(joinPath(folder, logName(number)), 'create')
     try {
       await fileSystem.syncFolder(folder)
     } catch (error) {
       await file.close()
+      await fileSystem.unlink(file.path).catch(() => undefined)
       throw error
     }
     return new WriteAheadLog(number, new RecordWriter(file, logSalt + number, 0))
@@ -91,50 +93,56 @@ export class WriteAheadLog {
   }
 }
 
+/** How long one turn of a replay takes, ms. */
+const sliceMs = 4
+
 /**
  * Reads logs, oldest first, and hands out their batches. A torn tail is passed over, with the logs behind it, where nothing of them was durable;
  * nothing is ever appended behind it, since each open begins a log of its own. Anything else that is missing is a CorruptionError.
  */
 export async function replayLogs(
-  fileSystem: FileSystem,
-  folder: string,
+  { fileSystem, clock, folder }: { readonly fileSystem: FileSystem; readonly clock: Clock; readonly folder: string },
   numbers: readonly number[],
   firstThatCounts: number,
   onBatch: (operations: Uint8Array, sequence: number) => Promise<void> | undefined,
 ): Promise<void> {
-  let unfinished: { path: string; end: number } | undefined
-  let previous = 0
+  let untilMs = clock.monotonicMs() + sliceMs
+  const orPause = (operations: Uint8Array, sequence: number): Promise<void> | undefined => {
+    const waits = onBatch(operations, sequence)
+    if (waits !== undefined || clock.monotonicMs() < untilMs) return waits
+    return new Promise<void>((resolve) => clock.soon(resolve)).then(() => {
+      untilMs = clock.monotonicMs() + sliceMs
+    })
+  }
+  const chain = new LogChain(firstThatCounts)
   for (const number of numbers) {
     const path = joinPath(folder, logName(number))
     const { payloads, offsets, end, durable } = scanRecords(await readFile(fileSystem, path), { file: path, salt: logSalt + number })
-    if (unfinished !== undefined) {
-      if (durable > 0) throw new CorruptionError(unfinished.path, unfinished.end, 'the log ends too early')
-      continue
-    }
-    if (payloads.length === 0) {
-      unfinished = { path, end }
-      continue
-    }
-    let ended = false
-    for (let i = 0; i < payloads.length; i++) {
+    checkOrder(payloads, offsets, path)
+    const verdict = chain.next({ number, path, end, durable, previous: previousOf(payloads[0]), isEnded: payloads.at(-1)?.[0] === typeEnd })
+    if (verdict.kind === 'damage') throw new CorruptionError(verdict.path, verdict.offset, verdict.what)
+    if (verdict.kind !== 'counts') continue
+    for (let i = 1; i < payloads.length; i++) {
       const payload = payloads[i] as Uint8Array
-      const offset = offsets[i] as number
-      const type = payload[0]
-      if (ended || (type === typeStart) !== (i === 0)) throw new CorruptionError(path, offset, 'record out of place')
-      if (type === typeStart) checkStart(payload, path, firstThatCounts, previous)
-      else if (type === typeEnd) ended = true
-      else if (type === typeBatches) await replayBatches(payload, path, offset, onBatch)
-      else throw new CorruptionError(path, offset, `unknown record type ${type}`)
+      if (payload[0] === typeBatches) await replayBatches(payload, path, offsets[i] as number, orPause)
     }
-    if (!ended) unfinished = { path, end }
-    previous = number
+  }
+  const verdict = chain.finish()
+  if (verdict.kind === 'damage') throw new CorruptionError(verdict.path, verdict.offset, verdict.what)
+}
+
+/** A start, batches, and perhaps an end. */
+function checkOrder(payloads: readonly Uint8Array[], offsets: readonly number[], path: string): void {
+  for (const [i, payload] of payloads.entries()) {
+    const type = payload[0] as number
+    if (type < typeStart || type > typeEnd) throw new CorruptionError(path, offsets[i], `unknown record type ${type}`)
+    const isOutOfPlace = (type === typeStart) !== (i === 0) || (type === typeEnd && i < payloads.length - 1)
+    if (isOutOfPlace) throw new CorruptionError(path, offsets[i], 'record out of place')
   }
 }
 
-/** The log that was begun before this one must be there, unless it is older than all that count. */
-function checkStart(payload: Uint8Array, path: string, first: number, previous: number): void {
-  const named = new ByteReader(payload, 1).varint()
-  if (named >= first && named !== previous) throw new CorruptionError(path, 0, `log ${named}, which comes before it, is missing`)
+function previousOf(start: Uint8Array | undefined): number | undefined {
+  return start && new ByteReader(start, 1).varint()
 }
 
 async function replayBatches(

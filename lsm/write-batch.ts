@@ -1,5 +1,5 @@
 import { varintLength, writeVarint } from '../base/bytes.ts'
-import { kindTombstone, kindValue, maxKeyBytes, maxValueBytes } from './kind.ts'
+import { kindTombstone, kindValue, maxBatchBytes, maxKeyBytes, maxValueBytes } from './kind.ts'
 
 /**
  * Operations that take effect together. Encoded at once, in the form that the log writes and the memtable holds, one after the other:
@@ -23,7 +23,7 @@ export class WriteBatch {
     return this.#bytes
   }
 
-  /** Throws RangeError on a key of more than 64 KiB, or a value of more than 256 MiB. Both are copied. */
+  /** Throws RangeError on a key of more than 64 KiB, a value of more than 256 MiB, or where the batch would become larger than 1 GiB. Both are copied. */
   put(key: Uint8Array, value: Uint8Array): this {
     if (value.length > maxValueBytes) throw new RangeError(`value of ${value.length} bytes; at most ${maxValueBytes} are allowed`)
     this.#begin(kindValue, key, value.length)
@@ -62,8 +62,9 @@ export class WriteBatch {
 
   #reserve(count: number): void {
     const wanted = this.#bytes + count
+    if (wanted > maxBatchBytes) throw new RangeError(`a batch of ${wanted} bytes; at most ${maxBatchBytes} are allowed`)
     if (wanted <= this.#buffer.length) return
-    const grown = new Uint8Array(Math.max(wanted, 2 * this.#buffer.length))
+    const grown = new Uint8Array(Math.min(maxBatchBytes, Math.max(wanted, 2 * this.#buffer.length)))
     grown.set(this.#buffer.subarray(0, this.#bytes))
     this.#buffer = grown
   }

@@ -15,6 +15,8 @@ export interface ControllerCallOptions {
   /** For the whole call, all attempts together. */
   readonly timeoutMs: number
   readonly signal?: AbortSignal
+  /** Of a change, 1 to 64 bytes: asked for again under it, by whomever, it changes nothing more and has the same outcome. One is drawn where none is given. */
+  readonly requestId?: string
 }
 
 export interface ControllerClientParts {
@@ -118,6 +120,11 @@ export class ControllerClient {
     return this.#change(controllerMethods.rebalance, request, options)
   }
 
+  /** Gives a group another weight, and moves what that asks for. NOT_FOUND: there is none of that name. FAILED_PRECONDITION: it is being drained. */
+  weigh(request: pb.v1.WeighRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.weigh, request, options)
+  }
+
   /** Pauses, resumes or cancels the migration of a shard. NOT_FOUND: it does not move. FAILED_PRECONDITION: it is committed. */
   steer(request: pb.v1.SteerRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
     return this.#change(controllerMethods.steer, request, options)
@@ -210,7 +217,7 @@ export class ControllerClient {
     request: { readonly requestId?: string | null | undefined },
     options: ControllerCallOptions,
   ): Promise<ChangeOutcome> {
-    const requestId = request.requestId || toHex(this.#parts.random.bytes(16))
+    const requestId = request.requestId || options.requestId || toHex(this.#parts.random.bytes(16))
     const { configNumber, note, migrations } = await this.#call(method, { ...request, requestId }, options, true)
     return { configNumber, note, migrations }
   }

@@ -49,6 +49,7 @@ export const controllerMethods = {
   leave: method('Controller/Leave', 'unary', v1.LeaveRequest, v1.ChangeReply),
   move: method('Controller/Move', 'unary', v1.MoveRequest, v1.ChangeReply),
   unpin: method('Controller/Unpin', 'unary', v1.UnpinRequest, v1.ChangeReply),
+  weigh: method('Controller/Weigh', 'unary', v1.WeighRequest, v1.ChangeReply),
   rebalance: method('Controller/Rebalance', 'unary', v1.RebalanceRequest, v1.ChangeReply),
   migrations: method('Controller/Migrations', 'unary', v1.MigrationsRequest, v1.MigrationsReply),
   steer: method('Controller/Steer', 'unary', v1.SteerRequest, v1.ChangeReply),

@@ -31,6 +31,8 @@ export interface FetchOptions {
   /** May be shared by several fetches. Undefined: as fast as it goes. */
   readonly pace?: Pace
   readonly signal?: AbortSignal
+  /** Before anything is pulled: so many bytes are still to come, of how many. What it throws ends the fetch. */
+  admit?(bytes: number, total: number): void
   /** Bytes that are here, those of an earlier attempt included, of how many. */
   onProgress?(copied: number, total: number): void
 }
@@ -82,6 +84,7 @@ async function copySet(options: FetchOptions, chunks: ChunkReader, set: FileSet)
   const total = set.files.reduce((sum, { size }) => sum + size, 0)
   let done = 0
   await removeOthers(fileSystem, folder, set.files)
+  if (options.admit !== undefined) options.admit(Math.max(0, total - (await bytesIn(fileSystem, folder))), total)
   options.onProgress?.(0, total)
   for (const entry of set.files) {
     await copyFile(fileSystem, folder, entry, chunks, (bytes) => options.onProgress?.(done + bytes, total))
@@ -94,6 +97,15 @@ async function copySet(options: FetchOptions, chunks: ChunkReader, set: FileSet)
 async function removeOthers(fileSystem: FileSystem, folder: string, files: readonly FileEntry[]): Promise<void> {
   const kept = new Set(files.flatMap((entry) => [entry.name, PartialFile.nameOf(entry)]))
   for (const name of await fileSystem.list(folder)) if (!kept.has(name)) await fileSystem.unlink(joinPath(folder, name))
+}
+
+async function bytesIn(fileSystem: FileSystem, folder: string): Promise<number> {
+  let bytes = 0
+  for (const name of await fileSystem.list(folder)) {
+    const file = await fileSystem.open(joinPath(folder, name), 'read')
+    bytes += await file.size().finally(() => file.close())
+  }
+  return bytes
 }
 
 async function copyFile(

@@ -2,17 +2,23 @@ import { ByteReader, ByteWriter, readU32, utf8, utf8Text, writeU32 } from '../ba
 import { crc32 } from '../base/checksum.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { FileEntry } from '../raft/file-set.ts'
-import { digestBytes } from './migration-entry.ts'
+import { digestBytes } from './record-digest.ts'
+
+/** A table of an export. */
+export interface ExportFile extends FileEntry {
+  /** Counted from 0, the oldest: where several runs hold a key, the last one's counts. Tables of one run do not overlap. */
+  readonly run: number
+}
 
 /**
  * What an export is, written last into its folder; also the description of the set of files that other replicas pull:
  *
  *      0         4
  *      ┌─────────┬───────────────┬────┬─────────┬─────┬───────┬────────┬────────┬─────────┬───────┬───────┐
- *      │ crc32 of│ format u8 = 1 │ id │ attempt │ cut │ count │ shards │ digest │ records │ count │ files │
+ *      │ crc32 of│ format u8 = 2 │ id │ attempt │ cut │ count │ shards │ digest │ records │ count │ files │
  *      │ the rest│               │    │         │     │       │        │ 16 B   │         │       │       │
  *      └─────────┴───────────────┴────┴─────────┴─────┴───────┴────────┴────────┴─────────┴───────┴───────┘
- *      a file    [length][name, UTF-8][size][crc32]
+ *      a file    [length][name, UTF-8][size][crc32][run]
  *
  * The checksum is little-endian, other numbers are varints.
  */
@@ -23,14 +29,15 @@ export interface ExportList {
   readonly cut: number
   /** Ascending. */
   readonly shards: readonly number[]
-  /** `RecordDigest` of all records. */
+  /** `RecordDigest` of all records that are visible at the cut. */
   readonly digest: Uint8Array
+  /** Of the digest. */
   readonly records: number
-  /** Tables that do not overlap. */
-  readonly files: readonly FileEntry[]
+  /** Tables, oldest run first, ascending within one. */
+  readonly files: readonly ExportFile[]
 }
 
-const listFormat = 1
+const listFormat = 2
 
 export function encodeExportList(list: ExportList): Uint8Array {
   const writer = new ByteWriter(256)
@@ -40,10 +47,9 @@ export function encodeExportList(list: ExportList): Uint8Array {
   writer.raw(list.digest)
   writer.varint(list.records)
   writer.varint(list.files.length)
-  for (const { name, size, checksum } of list.files) {
+  for (const { name, size, checksum, run } of list.files) {
     writer.bytes(utf8(name))
-    writer.varint(size)
-    writer.varint(checksum)
+    for (const number of [size, checksum, run]) writer.varint(number)
   }
   const bytes = writer.finish()
   writeU32(bytes, 0, crc32(bytes.subarray(4)))
@@ -63,12 +69,37 @@ export function decodeExportList(bytes: Uint8Array, file: string): ExportList {
     const shards = readMany(reader, () => reader.varint())
     const digest = Uint8Array.from(reader.raw(digestBytes))
     const records = reader.varint()
-    const files = readMany(reader, () => ({ name: utf8Text(reader.bytes()), size: reader.varint(), checksum: reader.varint() }))
+    const files = readMany(reader, () => readFileEntry(reader))
+    mustCountUp(files)
     if (!reader.done) throw new RangeError('bytes behind the end')
     return { id, attempt, cut, shards, digest, records, files }
   } catch (error) {
     throw new CorruptionError(file, undefined, `damaged list of an export: ${error instanceof Error ? error.message : String(error)}`)
   }
+}
+
+/** The files' names by run, oldest first. */
+export function runsOf({ files }: ExportList): string[][] {
+  const runs: string[][] = []
+  for (const { name, run } of files) {
+    const names = runs[run]
+    if (names === undefined) runs[run] = [name]
+    else names.push(name)
+  }
+  return runs
+}
+
+/** RangeError where runs are left out, or their files mixed. */
+function mustCountUp(files: readonly ExportFile[]): void {
+  let last = -1
+  for (const { run } of files) {
+    if (run !== last && run !== last + 1) throw new RangeError('runs out of order')
+    last = run
+  }
+}
+
+function readFileEntry(reader: ByteReader): ExportFile {
+  return { name: utf8Text(reader.bytes()), size: reader.varint(), checksum: reader.varint(), run: reader.varint() }
 }
 
 function readMany<T>(reader: ByteReader, read: () => T): T[] {

@@ -2,7 +2,7 @@ import { must } from '../base/assert.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import { WriteBatch } from '../lsm/index.ts'
+import { type KeyRange, WriteBatch } from '../lsm/index.ts'
 import type { Entry } from '../raft/core/types.ts'
 import type { FileEntry, FileSource } from '../raft/file-set.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
@@ -20,7 +20,7 @@ import { RecordWriter, shardRange } from './record.ts'
 import type { MigrationFilesOptions } from './shard-exports.ts'
 import type { DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from './shard-migrations.ts'
 import { type ShardRecord, type ShardStateName, unbornShard } from './shard-state.ts'
-import type { GroupSmallState, ShardSmallState } from './small-state.ts'
+import { exportedShardState, type GroupSmallState, type ShardSmallState } from './small-state.ts'
 import { loadShard, loadSmallState } from './small-state-load.ts'
 import { hashSnapshot } from './state-hash.ts'
 
@@ -171,18 +171,32 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     const mark = encodeMark(this.#applied)
     let durable: Promise<void> = Promise.resolve()
     if (excised.length > 0 || cut || ingest) this.#writeDirty()
-    if (ingest && step.kind === 'ingest') {
+    if (cut && step.kind === 'export') durable = this.#cut(step, index, excised, mark)
+    else if (ingest && step.kind === 'ingest') {
       durable = this.#pushed(this.#store.ingest(this.#files.imports.take(step), mark, { excise: excised }))
       this.#loading = this.#load(step.shards)
       this.#loading.catch(() => undefined)
     } else if (excised.length > 0) durable = this.#pushed(this.#store.exciseAll(excised, mark))
-    if (cut && step.kind === 'export') {
-      const shards = step.shards.map((shard) => ({ shard, timeMs: this.#state.timeOf(this.#state.shards.get(shard) as ShardSmallState) }))
-      this.#files.exports.begin({ id: step.id, attempt: step.attempt, index, shards, snapshot: this.#store.snapshot() })
-    }
     if (step.kind === 'import') this.#files.imports.end(step.id, step.attempt)
     if (ingest || ended) this.#files.imports.end(step.id, undefined, durable)
     if (ended) this.#files.exports.end(step.id)
+  }
+
+  /** Resolves when what is cut is durable. */
+  #cut(
+    { id, attempt, shards }: { id: number; attempt: number; shards: readonly number[] },
+    index: number,
+    excise: readonly KeyRange[],
+    mark: Uint8Array,
+  ) {
+    const snapshot = this.#store.sealSnapshot(mark, { excise })
+    const cut = shards.map((shard) => {
+      const state = this.#state.shards.get(shard) as ShardSmallState
+      const timeMs = this.#state.timeOf(state)
+      return { shard, timeMs, state: exportedShardState(state, timeMs) }
+    })
+    this.#files.exports.begin({ id, attempt, index, shards: cut, snapshot })
+    return this.#pushed(snapshot.then(() => undefined))
   }
 
   /** The small state that came with an ingest. */

@@ -1,5 +1,5 @@
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import type { IngestFile, KeyRange, PreparedIngest, WriteBatch } from '../lsm/index.ts'
+import type { Abortable, ExportedTable, ExportRange, IngestFile, KeyRange, PreparedIngest, WriteBatch } from '../lsm/index.ts'
 import type { SnapshotDatabase } from '../raft/snapshot-description.ts'
 
 /** What the group state machine needs of `lsm/`'s Database, opened without a log of its own. Tests put a plain map behind it. */
@@ -18,6 +18,18 @@ export interface GroupStore extends SnapshotDatabase {
   seal(mark: Uint8Array): Promise<void>
   /** As `seal`, and behind it empties the ranges, in one step: readers see it at once. Resolves when durable. */
   exciseAll(ranges: readonly KeyRange[], mark: Uint8Array): Promise<void>
+  /** As `exciseAll`, or `seal`; resolves when durable, to a snapshot of just that. */
+  sealSnapshot(mark: Uint8Array, options?: { readonly excise?: readonly KeyRange[] }): Promise<StoreSnapshot>
+  /**
+   * The records of `ranges` (disjoint, ascending) as such a snapshot has them, in tables in `folder`, without syncing it: runs, oldest first. Older values,
+   * tombstones, and what had expired by the ranges' moments may be among them.
+   */
+  exportRanges(
+    snapshot: StoreSnapshot,
+    ranges: readonly ExportRange[],
+    folder: string,
+    options: Abortable,
+  ): Promise<readonly (readonly ExportedTable[])[]>
   /** Makes tables ready to be ingested, so that it can no longer fail over them. CorruptionError where one is none. */
   prepareIngest(files: readonly IngestFile[]): Promise<PreparedIngest>
   discardIngest(prepared: PreparedIngest): Promise<void>

@@ -1,6 +1,7 @@
 import { type ByteReader, ByteWriter } from '../base/bytes.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
+import { digestBytes } from './record-digest.ts'
 import type { MigrationOutcome } from './shard-state.ts'
 
 /**
@@ -56,7 +57,6 @@ interface Replayed {
   readonly deltas: readonly pb.v1.ShardDelta.$Properties[]
 }
 
-export const digestBytes = 16
 /** By the number of their kind less 16. */
 export const stepKinds = ['import', 'export', 'ingest', 'replay', 'release', 'activate', 'refuse', 'outcome'] as const
 const outcomes: readonly MigrationOutcome[] = ['aborted', 'given-back', 'done']

@@ -1,14 +1,11 @@
 import { assert } from '../base/assert.ts'
 import type { Space } from '../base/disk-space.ts'
-import type { Executor } from '../base/executor.ts'
 import { isShardCount } from '../base/slot.ts'
 import { type BlockCache, Database, type MemtableBudget } from '../lsm/index.ts'
 import { ExpiryHorizons } from './expiry-horizons.ts'
 import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from './group-state-machine.ts'
 
 export interface GroupStateMachineOptions extends Omit<LoadOptions, 'horizons'> {
-  /** Its registry must hold `lsmJobs`. */
-  readonly executor: Executor
   /** Of this replica; made if absent. */
   readonly folder: string
   /** May be shared. */

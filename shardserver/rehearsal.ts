@@ -11,7 +11,7 @@ import { silentLogger } from '../base/logger.ts'
 import { MemoryFileSystem } from '../base/memory-file-system.ts'
 import type { Random } from '../base/random.ts'
 import { shardOf, slotOf } from '../base/slot.ts'
-import { BlockCache, lsmJobs, MemtableBudget } from '../lsm/index.ts'
+import { BlockCache, MemtableBudget } from '../lsm/index.ts'
 import { Config } from '../proto/config.ts'
 import { pb } from '../proto/messages.ts'
 import { SharedLog } from '../raft/log/shared-log.ts'
@@ -21,6 +21,7 @@ import { firstStanding } from '../raft/standing.ts'
 import { Turn } from '../raft/turn.ts'
 import type { GroupResult } from './apply-run.ts'
 import { encodeBirth } from './entry.ts'
+import { shardJobs } from './jobs.ts'
 import { KvServer } from './kv-server.ts'
 import { openGroupStateMachine } from './open-group.ts'
 
@@ -118,7 +119,7 @@ class Rehearsal {
     const stateMachine = await openGroupStateMachine({
       fileSystem,
       clock,
-      executor: new InlineExecutor(lsmJobs, { fileSystem, clock }),
+      executor: new InlineExecutor(shardJobs, { fileSystem, clock }),
       logger: silentLogger,
       folder: 'group',
       blockCache: new BlockCache(storeBytes),

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { CorruptionError, DiskError } from '../base/errors.ts'
+import type { Executor } from '../base/executor.ts'
 import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -9,19 +10,18 @@ import { type ExportList, encodeExportList } from './export-list.ts'
 import { exportListName, type ShardCut, writeExport } from './export-writer.ts'
 import type { GroupStore } from './group-store.ts'
 import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './migration-folder.ts'
-import type { Pause } from './reads.ts'
 
 /** Where a replica keeps the files of migrations, and what that needs. */
 export interface MigrationFilesOptions {
   readonly fileSystem: FileSystem
+  /** Its registry must hold `shardJobs`. */
+  readonly executor: Executor
   /** The replica's; `exports/` and `imports/` are made in it. */
   readonly folder: string
   readonly clock: Clock
   readonly logger: Logger
   /** A sync failed: final for the process. */
   readonly onFailure?: ((error: Error) => void) | undefined
-  /** About the size of a table of an export, bytes. */
-  readonly exportTableBytes?: number | undefined
 }
 
 interface Export {
@@ -32,14 +32,9 @@ interface Export {
   list: ExportList | undefined
   /** The same object for all who ask, so that they share it. */
   set: FileSet | undefined
-  ended: boolean
+  /** Ends the making. */
+  readonly ending: AbortController
 }
-
-const tableBytesDefault = 32 * 1024 * 1024
-/** How long one turn of an export takes, ms. */
-const sliceMs = 2
-
-class ExportEnded extends Error {}
 
 /** The cuts that this replica made, as sets of files, each until its migration ends or a newer attempt cuts. */
 export class ShardExports implements FileSource {
@@ -60,7 +55,13 @@ export class ShardExports implements FileSource {
     const { fileSystem, logger } = this.#options
     for (const found of await findAttempts(fileSystem, this.#folder, exportListName)) {
       if (found.list === undefined || !isWanted(found)) await removeAttempt(fileSystem, found.folder, logger)
-      else this.#exports.set(attemptName(found.id, found.attempt), { ...found, list: found.list, set: undefined, ended: false })
+      else
+        this.#exports.set(attemptName(found.id, found.attempt), {
+          ...found,
+          list: found.list,
+          set: undefined,
+          ending: new AbortController(),
+        })
     }
   }
 
@@ -69,7 +70,7 @@ export class ShardExports implements FileSource {
     this.end(cut.id)
     const name = attemptName(cut.id, cut.attempt)
     const folder = joinPath(this.#folder, name)
-    const made: Export = { id: cut.id, attempt: cut.attempt, folder, list: undefined, set: undefined, ended: false }
+    const made: Export = { id: cut.id, attempt: cut.attempt, folder, list: undefined, set: undefined, ending: new AbortController() }
     this.#exports.set(name, made)
     this.#track(this.#make(made, cut))
   }
@@ -99,46 +100,38 @@ export class ShardExports implements FileSource {
   release(): void {}
 
   async close(): Promise<void> {
-    for (const each of this.#exports.values()) if (each.list === undefined) each.ended = true
+    for (const each of this.#exports.values()) if (each.list === undefined) each.ending.abort()
     while (this.#work.size > 0) await Promise.all(this.#work)
   }
 
   async #make(made: Export, cut: ShardCut): Promise<void> {
-    const { fileSystem, logger, exportTableBytes } = this.#options
+    const { fileSystem, logger, executor } = this.#options
     const { id, attempt } = cut
+    const { signal } = made.ending
     try {
-      const pause = this.#pauser(made)
-      made.list = await writeExport(fileSystem, made.folder, this.#store, cut, exportTableBytes ?? tableBytesDefault, pause)
-      if (made.ended) throw new ExportEnded()
-      const bytes = made.list.files.reduce((sum, { size }) => sum + size, 0)
-      logger.info({ migration: id, attempt, shards: made.list.shards, records: made.list.records, bytes }, 'shards are cut for a migration')
+      const list = await writeExport({ fileSystem, executor, store: this.#store }, made.folder, cut, signal)
+      signal.throwIfAborted()
+      made.list = list
+      const bytes = list.files.reduce((sum, { size }) => sum + size, 0)
+      logger.info({ migration: id, attempt, shards: list.shards, records: list.records, bytes }, 'shards are cut for a migration')
     } catch (error) {
       const name = attemptName(id, attempt)
       if (this.#exports.get(name) === made) this.#exports.delete(name)
-      if (!(error instanceof ExportEnded)) logger.error({ error, migration: id, attempt }, 'an export could not be made: it is lost')
+      if (!signal.aborted) logger.error({ error, migration: id, attempt }, 'an export could not be made: it is lost')
       if (error instanceof DiskError || error instanceof CorruptionError) this.#options.onFailure?.(error)
       await removeAttempt(fileSystem, made.folder, logger)
     } finally {
-      cut.snapshot.release()
-    }
-  }
-
-  /** Throws where the export is wanted no more. */
-  #pauser(made: Export): Pause {
-    const { clock } = this.#options
-    let untilMs = clock.monotonicMs() + sliceMs
-    return () => {
-      if (made.ended) throw new ExportEnded()
-      if (clock.monotonicMs() < untilMs) return undefined
-      return new Promise<void>((resolve) => clock.soon(resolve)).then(() => {
-        untilMs = clock.monotonicMs() + sliceMs
-      })
+      // It may be there only later, or never: then it is the store's failure.
+      void cut.snapshot.then(
+        (snapshot) => snapshot.release(),
+        () => undefined,
+      )
     }
   }
 
   #drop(name: string, each: Export): void {
     this.#exports.delete(name)
-    each.ended = true
+    each.ending.abort()
     // One that is being made removes itself.
     if (each.list !== undefined) this.#track(removeAttempt(this.#options.fileSystem, each.folder, this.#options.logger))
   }

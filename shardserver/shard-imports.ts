@@ -1,22 +1,19 @@
 import { equalBytes } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { joinPath, makeFolderDurably, replaceFile } from '../base/file-system.ts'
-import { type PreparedIngest, readTable } from '../lsm/index.ts'
+import type { PreparedIngest } from '../lsm/index.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { FileEntry } from '../raft/file-set.ts'
 import { decodeExportList, type ExportList, encodeExportList } from './export-list.ts'
+import { digestExport } from './export-writer.ts'
 import type { GroupStore } from './group-store.ts'
 import type { MigrationStep } from './migration-entry.ts'
 import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './migration-folder.ts'
-import type { Pause } from './reads.ts'
-import { decodeRecord, KeyKind, keyPrefixBytes, shardOfKey } from './record.ts'
-import { RecordDigest } from './record-digest.ts'
 import type { MigrationFilesOptions } from './shard-exports.ts'
 import type { HeldImport } from './shard-migrations.ts'
 
 /** Written last, when the files are verified: with it they are held. */
 export const heldName = 'HELD'
-const sliceMs = 2
 
 interface Held {
   readonly list: ExportList
@@ -182,37 +179,11 @@ export class ShardImports {
     }
   }
 
+  /** A job reads the files whole: they hold what the list says, and nothing of other shards. */
   async #verify(list: ExportList, folder: string): Promise<void> {
-    const shards = new Set(list.shards)
-    const digest = new RecordDigest()
-    const pause = this.#pauser()
-    for (const { name } of list.files) {
-      const path = joinPath(folder, name)
-      await readTable(
-        this.#options.fileSystem,
-        path,
-        (key, value) => {
-          checkRecord(path, shards, key, value)
-          digest.add(key, value as Uint8Array)
-        },
-        pause,
-      )
-    }
-    const isWhole = digest.records === list.records && equalBytes(digest.value(), list.digest)
+    const { digest, records } = await digestExport(this.#options.executor, folder, list)
+    const isWhole = records === list.records && equalBytes(digest, list.digest)
     if (!isWhole) throw new CorruptionError(folder, undefined, 'the records are not those of the export')
-  }
-
-  /** Throws where this replica is being closed. */
-  #pauser(): Pause {
-    const { clock } = this.#options
-    let untilMs = clock.monotonicMs() + sliceMs
-    return () => {
-      if (this.#closed) throw new OstrakaError('FAILED_PRECONDITION', 'this replica is being closed', true)
-      if (clock.monotonicMs() < untilMs) return undefined
-      return new Promise<void>((resolve) => clock.soon(resolve)).then(() => {
-        untilMs = clock.monotonicMs() + sliceMs
-      })
-    }
   }
 
   #track(work: Promise<void>): void {
@@ -233,16 +204,4 @@ function checkSet(list: ExportList, files: readonly FileEntry[], folder: string)
   const given = new Map(files.map((file) => [file.name, file]))
   const isSame = list.files.every(({ name, size, checksum }) => given.get(name)?.size === size && given.get(name)?.checksum === checksum)
   if (!isSame || given.size !== list.files.length) throw new CorruptionError(folder, undefined, 'the files are not those of the list')
-}
-
-/** CorruptionError where it is no small state, session or record of one of the shards. */
-function checkRecord(path: string, shards: ReadonlySet<number>, key: Uint8Array, value: Uint8Array | undefined): void {
-  const kind = key[2]
-  const isKnown =
-    kind === KeyKind.ShardState
-      ? key.length === keyPrefixBytes
-      : (kind === KeyKind.Session || kind === KeyKind.Record) && key.length > keyPrefixBytes
-  if (!isKnown || !shards.has(shardOfKey(key))) throw new CorruptionError(path, undefined, 'a key that is none of the moving shards')
-  if (value === undefined) throw new CorruptionError(path, undefined, 'a tombstone in an export')
-  if (kind === KeyKind.Record) decodeRecord(value)
 }

@@ -116,7 +116,7 @@ class ShardServer implements RunningShardServer {
     this.#memberships = memberships
     const kv = new KvServer({ clock, logger, hosts: groups, host, space, watcher: this.#watcher })
     this.#kv = kv
-    const migrations = this.#openMigrations(host, groups, kv)
+    const migrations = this.#openMigrations(host, groups, kv, space)
     this.#migrations = migrations
     const routes = [
       helloRoute(this.#directory),
@@ -217,7 +217,7 @@ class ShardServer implements RunningShardServer {
     })
   }
 
-  #openMigrations(host: RaftHost, hosts: GroupHost, kv: KvServer): Migrations {
+  #openMigrations(host: RaftHost, hosts: GroupHost, kv: KvServer, space: DiskSpace): Migrations {
     const { clock, random, logger, fileSystem, transport } = this.#seams
     const { maxMigrations, migrationBytesPerSecond, breaks = noBreaks } = this.#settings
     const node: MigrationNode = {
@@ -239,7 +239,7 @@ class ShardServer implements RunningShardServer {
     const pace = migrationBytesPerSecond === undefined ? undefined : new Pace(clock, migrationBytesPerSecond)
     return new Migrations({
       node,
-      world: { fileSystem, transport, pace, onFailure: (error) => host.fail(error) },
+      world: { fileSystem, transport, pace, space, onFailure: (error) => host.fail(error) },
       slow: (group, shards) => kv.slow(group, shards),
       onRecords: (group, isImporting) => kv.shardsChanged(group, isImporting),
     })

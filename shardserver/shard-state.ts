@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter } from '../base/bytes.ts'
+import { ByteReader, ByteWriter, emptyBytes } from '../base/bytes.ts'
 
 /**
  * The states of a shard within one group, as one pure function: what a logged entry does to a shard's migration record, or why it is
@@ -32,6 +32,8 @@ export interface ShardRecord {
   readonly count: number
   /** Their chained checksum. */
   readonly checksum: number
+  /** importing, with its files: the digest of the cut that they are, for the history; else empty. */
+  readonly digest: Uint8Array
   /** Newest epoch under which the group held the shard; 0: never. Only rises. */
   readonly epoch: number
 }
@@ -46,6 +48,7 @@ export const unbornShard: ShardRecord = {
   cut: 0,
   count: 0,
   checksum: 0,
+  digest: emptyBytes,
   epoch: 0,
 }
 
@@ -57,8 +60,8 @@ export type ShardEvent =
   | { readonly kind: 'import'; readonly id: number; readonly attempt: number }
   /** Source: a cut; `index` is this entry's. */
   | { readonly kind: 'export'; readonly id: number; readonly attempt: number; readonly index: number }
-  /** Target: a majority of voters hold the files of `attempt`, cut at index `cut` of the source. */
-  | { readonly kind: 'ingest'; readonly id: number; readonly attempt: number; readonly cut: number }
+  /** Target: a majority of voters hold the files of `attempt`, cut at index `cut` of the source; `digest`: of their records. */
+  | { readonly kind: 'ingest'; readonly id: number; readonly attempt: number; readonly cut: number; readonly digest: Uint8Array }
   /** Target: the source's commands behind `after` up to `upTo`. `agrees`: with them `count` and `checksum` are the source's. */
   | ({ readonly kind: 'replay'; readonly id: number } & ReplayedCommands)
   /** Source: shown the commit; `index` is this entry's. */
@@ -105,7 +108,7 @@ export function transition(record: ShardRecord, event: ShardEvent): Transition {
     case 'export':
       return beginExport(record, event.id, event.attempt, event.index)
     case 'ingest':
-      return ingest(record, event.id, event.attempt, event.cut)
+      return ingest(record, event.id, event)
     case 'replay':
       return replay(record, event.id, event)
     case 'release':
@@ -159,13 +162,13 @@ function beginExport(record: ShardRecord, id: number, attempt: number, index: nu
   return moved({ ...record, attempt, cut: index, count: 0, checksum: 0 }, 'cut')
 }
 
-function ingest(record: ShardRecord, id: number, attempt: number, cut: number): Transition {
+function ingest(record: ShardRecord, id: number, { attempt, cut, digest }: Extract<ShardEvent, { kind: 'ingest' }>): Transition {
   if (record.state !== 'importing') return refused(record, 'no import')
   const other = otherId(record, id)
   if (other !== undefined) return other
   if (record.ingested) return refused(record, 'the files are in already')
   if (attempt !== record.attempt) return refused(record, `the import takes attempt ${record.attempt}, not ${attempt}`)
-  return moved({ ...record, ingested: true, cursor: cut }, 'ingest')
+  return moved({ ...record, ingested: true, cursor: cut, digest }, 'ingest')
 }
 
 function replay(record: ShardRecord, id: number, commands: ReplayedCommands): Transition {
@@ -246,10 +249,13 @@ const stateNumbers: Readonly<Record<ShardStateName, number>> = {
   refused: 6,
 }
 const stateNames = Object.keys(stateNumbers) as readonly ShardStateName[]
-/** 1: that of version 0.1, without what follows `released at`. */
-const recordFormat = 2
+/** 1: that of version 0.1, without what follows `released at`; 2: without what follows the epoch. */
+const recordFormat = 3
 
-/** [format u8 = 2][state u8][newest id][attempt][ingested u8][cursor][released at][cut][count][checksum][epoch], numbers as varints. */
+/**
+ * [format u8 = 3][state u8][newest id][attempt][ingested u8][cursor][released at][cut][count][checksum][epoch][length][digest], numbers as
+ * varints.
+ */
 export function encodeShardRecord(record: ShardRecord): Uint8Array {
   const writer = new ByteWriter(24)
   writer.u8(recordFormat)
@@ -258,14 +264,15 @@ export function encodeShardRecord(record: ShardRecord): Uint8Array {
   writer.varint(record.attempt)
   writer.u8(record.ingested ? 1 : 0)
   for (const number of [record.cursor, record.releasedAt, record.cut, record.count, record.checksum, record.epoch]) writer.varint(number)
+  writer.bytes(record.digest)
   return writer.finish()
 }
 
-/** RangeError on what is no such record. Format 1 knows no epoch: 0. */
+/** RangeError on what is no such record. Format 1 knows no epoch (0), only format 3 a digest. */
 export function decodeShardRecord(bytes: Uint8Array): ShardRecord {
   const reader = new ByteReader(bytes)
   const format = reader.u8()
-  if (format !== 1 && format !== recordFormat) throw new RangeError(`unknown format ${format} of a migration record`)
+  if (format < 1 || format > recordFormat) throw new RangeError(`unknown format ${format} of a migration record`)
   const state = stateNames[reader.u8()]
   if (state === undefined) throw new RangeError('unknown shard state')
   const newestId = reader.varint()
@@ -280,5 +287,7 @@ export function decodeShardRecord(bytes: Uint8Array): ShardRecord {
     releasedAt: reader.varint(),
   }
   if (format === 1) return record
-  return { ...record, cut: reader.varint(), count: reader.varint(), checksum: reader.varint(), epoch: reader.varint() }
+  const counted = { ...record, cut: reader.varint(), count: reader.varint(), checksum: reader.varint(), epoch: reader.varint() }
+  // A copy: the bytes that are read from are the database's.
+  return format === 2 ? counted : { ...counted, digest: Uint8Array.from(reader.bytes()) }
 }

@@ -13,6 +13,7 @@ import {
   transition,
   unbornShard,
 } from './shard-state.ts'
+import { decodeShardState, encodeShardState } from './shard-state-bytes.ts'
 
 /**
  * What a group keeps in memory: its time, the config number that it has seen, and of each shard that it ever knew the state, epoch,
@@ -131,7 +132,7 @@ export class GroupSmallState {
     for (const state of this.#dirty) {
       batch.put(migrationKey(state.shard), encodeShardRecord(state.record))
       if (state.record.state === 'absent') continue
-      batch.put(encodeKey(state.shard, KeyKind.ShardState), encodeShardState(state))
+      batch.put(encodeKey(state.shard, KeyKind.ShardState), shardStateBytes(state, state.epoch, state.timeOffsetMs))
       state.sessions.takeDirty((client, bytes) => {
         const key = encodeKey(state.shard, KeyKind.Session, clientBytes(client))
         if (bytes === undefined) batch.delete(key)
@@ -155,7 +156,6 @@ function timeStands(state: ShardStateName): boolean {
 }
 
 const groupStateFormat = 1
-const shardStateFormat = 1
 
 /** [format u8 = 1][time ms][config number], numbers as varints. */
 function encodeGroupState(state: GroupSmallState): Uint8Array {
@@ -175,36 +175,21 @@ export function loadGroupState(state: GroupSmallState, bytes: Uint8Array): void 
   state.configNumber = reader.varint()
 }
 
-/** [format u8 = 1][epoch][revision][time offset ms, zigzag][swept at ms], numbers as varints. */
-function encodeShardState(state: ShardSmallState): Uint8Array {
-  const writer = new ByteWriter(32)
-  writer.u8(shardStateFormat)
-  writer.varint(state.epoch)
-  writer.varint(state.revision)
-  writer.varint(state.timeOffsetMs >= 0 ? 2 * state.timeOffsetMs : -2 * state.timeOffsetMs - 1)
-  writer.varint(state.sessions.sweptAtMs)
-  return writer.finish()
+/** A shard's state as an export holds it: with the shard's own time, as an importing shard keeps it, and no epoch. */
+export function exportedShardState(state: ShardSmallState, timeMs: number): Uint8Array {
+  return shardStateBytes(state, unbornShard.epoch, timeMs)
 }
 
-/** A shard's state as an export holds it: with the shard's own time, as an importing shard keeps it. */
-export function exportedShardState(bytes: Uint8Array, timeMs: number): Uint8Array {
-  const state = new ShardSmallState(0)
-  loadShardState(state, bytes)
-  state.record = unbornShard
-  state.timeOffsetMs = timeMs
-  return encodeShardState(state)
+function shardStateBytes({ revision, sessions }: ShardSmallState, epoch: number, timeOffsetMs: number): Uint8Array {
+  return encodeShardState({ epoch, revision, timeOffsetMs, sweptAtMs: sessions.sweptAtMs })
 }
 
 /** RangeError on what is no shard's state. Sessions are loaded after it. */
 export function loadShardState(state: ShardSmallState, bytes: Uint8Array): void {
-  const reader = new ByteReader(bytes)
-  const format = reader.u8()
-  if (format !== shardStateFormat) throw new RangeError(`unknown format ${format} of a shard's state`)
-  const epoch = reader.varint()
+  const { epoch, revision, timeOffsetMs, sweptAtMs } = decodeShardState(bytes)
   // Version 0.1 kept it here alone.
   if (state.record.epoch === 0) state.record = { ...state.record, epoch }
-  state.revision = reader.varint()
-  const zigzag = reader.varint()
-  state.timeOffsetMs = zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2
-  state.sessions = new SessionTable(reader.varint())
+  state.revision = revision
+  state.timeOffsetMs = timeOffsetMs
+  state.sessions = new SessionTable(sweptAtMs)
 }

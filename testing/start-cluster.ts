@@ -10,10 +10,10 @@ import { NodeFileSystem } from '../base/node-file-system.ts'
 import { NodeRandom } from '../base/node-random.ts'
 import type { Seams } from '../base/seams.ts'
 import { startController } from '../controller/controller-process.ts'
-import { lsmJobs } from '../lsm/jobs.ts'
 import { ControllerClient } from '../proto/controller-client.ts'
 import { limits } from '../proto/limits.ts'
 import type { ProcessSettings, RunningProcess } from '../raft/process.ts'
+import { shardJobs } from '../shardserver/jobs.ts'
 import { startShardServer } from '../shardserver/shard-server.ts'
 
 export interface ClusterOptions {
@@ -97,7 +97,7 @@ function seams(logger: Logger): Seams {
     fileSystem,
     logger,
     random: new NodeRandom(),
-    executor: new InlineExecutor(lsmJobs, { fileSystem, clock }),
+    executor: new InlineExecutor(shardJobs, { fileSystem, clock }),
     transport: new GrpcTransport({ logger }),
   }
 }

@@ -6,7 +6,9 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import type { World } from '../cli/world.ts'
 
 /** The project's folder, also when this runs from dist/. */
 export const root = fileURLToPath(new URL('../', import.meta.url)).replace(/dist\/$/, '')
@@ -46,6 +48,36 @@ export function ostraka(
     child.stdin?.on('error', () => {})
     child.stdin?.end(input)
   })
+}
+
+/**
+ * Runs a command that is no server to its end, in this process: over the same sockets, disks and streams of bytes, without the third of a second of a
+ * core that a process takes to start. That `main.ts` gives it its own streams and ends with its code, `ostraka` shows.
+ */
+export async function ostrakaHere(
+  parameters: readonly string[],
+  input: string | Uint8Array = '',
+  environment: World['environment'] = {},
+): Promise<CommandResult> {
+  const [stdout, stderr] = [new Collected(), new Collected()]
+  const stdin = Readable.from(input.length === 0 ? [] : [Buffer.from(input)], { objectMode: false })
+  const [{ runCommand }, { NodeWorld }] = await Promise.all([import('../cli/program.ts'), import('../cli/node-world.ts')])
+  const world = new NodeWorld({ stdin, stdout, stderr, env: { ...process.env, ...environment } })
+  const code = await runCommand(world, parameters)
+  return { code, stdout: stdout.bytes.toString('utf8'), bytes: stdout.bytes, stderr: stderr.bytes.toString('utf8') }
+}
+
+class Collected extends Writable {
+  readonly #chunks: Buffer[] = []
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.#chunks)
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    this.#chunks.push(Buffer.from(chunk))
+    done()
+  }
 }
 
 /** A base port of which all ports that `up` takes are free now. Below the ephemeral range, so that outgoing connections do not take them. */
@@ -145,7 +177,13 @@ export class Up {
     })
   }
 
+  /** A command that is no server. */
   run(parameters: readonly string[], input: string | Uint8Array = ''): Promise<CommandResult> {
+    return ostrakaHere(parameters, input, { OSTRAKA_CONTROLLERS: this.controllers })
+  }
+
+  /** The same as a process of its own. */
+  start(parameters: readonly string[], input: string | Uint8Array = ''): Promise<CommandResult> {
     return ostraka(parameters, input, { OSTRAKA_CONTROLLERS: this.controllers })
   }
 

@@ -1,7 +1,7 @@
 import { OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
 import { migrationMethods } from '../../proto/methods.ts'
-import { bytesHeld, type Holding, type HoldingsVerdict, judgeHoldings } from './holdings.ts'
+import { bytesHeld, type Holding, type HoldingsVerdict, isSourceAway, judgeHoldings } from './holdings.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 
 const holdsTimeoutMs = 1000
@@ -24,6 +24,7 @@ export class FileWait {
   #majorityMs: number | undefined
   #bytes = { copied: 0, total: 0, sum: 0 }
   #moved = false
+  #isSourceAway = false
   #looks = 0
 
   constructor(node: MigrationNode, hosted: MovingReplica, id: number) {
@@ -39,6 +40,11 @@ export class FileWait {
   /** Since the look before. */
   get moved(): boolean {
     return this.#moved
+  }
+
+  /** As those say who have to fetch from it. */
+  get isSourceAway(): boolean {
+    return this.#isSourceAway
   }
 
   /** Until the next look. */
@@ -60,6 +66,7 @@ export class FileWait {
     const before = this.#bytes
     this.#bytes = bytesHeld(holdings)
     this.#moved = this.#bytes.sum > before.sum
+    this.#isSourceAway = isSourceAway(holdings)
     const needed = this.#node.breaks.has('ingest-before-majority') ? 1 : Math.floor(voters.length / 2) + 1
     const verdict = judgeHoldings(holdings, needed)
     const isCopying = holdings.some((holding) => holding !== undefined && !holding.holds && !holding.lost)

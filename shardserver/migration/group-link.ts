@@ -9,10 +9,16 @@ export class GroupLink {
   /** Uid. */
   readonly #group: string
   #preferred = ''
+  #isAway = false
 
   constructor(node: MigrationNode, group: string) {
     this.#node = node
     this.#group = group
+  }
+
+  /** Nobody answered the last call, unless to say that it does not lead or runs no replica: the group has no leader that can be reached. */
+  get isAway(): boolean {
+    return this.#isAway
   }
 
   /**
@@ -28,6 +34,8 @@ export class GroupLink {
     const queue = this.#order()
     let last = new OstrakaError('UNAVAILABLE', `no replica of ${this.#group} is known`, true)
     let hints = queue.length
+    this.#isAway = false
+    let isAway = true
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       try {
         const reply = await this.#node.peers.call(next, method, request, timeoutMs)
@@ -36,11 +44,13 @@ export class GroupLink {
       } catch (error) {
         if (!(error instanceof OstrakaError)) throw error
         last = error
+        isAway &&= isAbsence(error)
         const hint = error.code === 'NOT_LEADER' ? error.details.leaderHint : undefined
         if (hint && hint !== next && hints-- > 0) queue.unshift(hint)
         else if (error.code !== 'NOT_LEADER' && isFinal(error)) throw error
       }
     }
+    this.#isAway = isAway
     throw last
   }
 
@@ -52,6 +62,11 @@ export class GroupLink {
         ?.members.map(({ node }) => node) ?? []
     return nodes.includes(this.#preferred) ? [this.#preferred, ...nodes.filter((node) => node !== this.#preferred)] : [...nodes]
   }
+}
+
+/** The node is not there, or not as the group's leader. */
+function isAbsence({ code }: OstrakaError): boolean {
+  return code === 'UNAVAILABLE' || code === 'NOT_LEADER' || code === 'NOT_FOUND'
 }
 
 /** The group's log or the whole node refused: the others would too, or must not be asked. */

@@ -18,7 +18,7 @@ const reportTimeoutMs = 3000
 const lookMs = 500
 const backoffMsMin = 20
 const backoffMsMax = 2000
-/** Without progress for so long before the commit: the controllers are asked to abort. */
+/** Without progress for so long before the commit, the source being there: the controllers are asked to abort. */
 const stallMs = 60_000
 
 export interface ImportDriverOptions {
@@ -40,12 +40,12 @@ export class ImportDriver {
   readonly #files: FileWait
   readonly #catchUp: CatchUp
   #exportedAttempt = 0
-  #digest: Uint8Array = new Uint8Array(0)
   #releaseAskedMs: number | undefined
   #pauseUs = 0
   #failures = 0
   #lastFailure = ''
   #progressAtMs: number
+  #isSourceAway = false
   #wake: (() => void) | undefined
   #closed = false
 
@@ -151,6 +151,7 @@ export class ImportDriver {
       const request = new pb.v1.ExportRequest({ ...this.#naming(id, from), attempt, shards: [...shards] })
       const reply = await this.#link.call(migrationMethods.export, request, exportTimeoutMs, isRefusal)
       this.#exportedAttempt = reply.attempt
+      this.#sawSource(true)
       this.#logger.info({ attempt: reply.attempt, cut: reply.cut }, 'the source has cut')
       this.#progress()
     }
@@ -159,13 +160,14 @@ export class ImportDriver {
     if (this.#exportedAttempt > attempt) return proposeStep(this.#node, this.#hosted, next)
     const verdict = await this.#files.look(attempt)
     if (this.#files.moved) this.#progress()
+    this.#sawSource(!this.#files.isSourceAway)
     if (verdict.kind === 'wait') return this.#pause(this.#files.pauseMs)
     if (verdict.kind === 'lost') {
       this.#logger.warn({ attempt }, 'the files of the cut are lost: it is cut again')
       return proposeStep(this.#node, this.#hosted, next)
     }
     if (verdict.kind === 'differ') return this.#refuse({ id, shards }, 'the digests of the copies differ')
-    this.#digest = verdict.digest
+    if (verdict.kind === 'no-room') return this.#refuse({ id, shards }, verdict.why)
     await proposeStep(this.#node, this.#hosted, { kind: 'ingest', id, shards, attempt, cut: verdict.cut, digest: verdict.digest })
     this.#logger.info({ attempt, bytes: this.#files.bytes.total, cut: verdict.cut }, 'the files are ingested')
     this.#progress()
@@ -174,11 +176,13 @@ export class ImportDriver {
   async #catchUpOnce(migration: Migration, after: number): Promise<void> {
     const { breaks } = this.#node
     await this.#catchUp.round(migration, after)
+    this.#sawSource(true)
     if (this.#catchUp.moved) this.#progress()
     if (!this.#catchUp.isClose) return
     if (breaks.has('activate-before-commit')) return this.#catchUp.activateUnreleased(migration)
     if (breaks.has('release-before-commit')) await this.#release(migration, this.#catchUp.cursorOf(migration))
-    await this.#report(migration, { kind: pb.v1.ReportKind.REPORT_READY, digest: this.#digest })
+    const { digest } = this.#hosted.stateMachine.shardRecord(migration.shards[0] ?? 0)
+    await this.#report(migration, { kind: pb.v1.ReportKind.REPORT_READY, digest })
   }
 
   /** Nothing here waits for the controllers: the source's word that it has released is enough. */
@@ -223,6 +227,14 @@ export class ImportDriver {
     this.#progressAtMs = this.#node.clock.monotonicMs()
   }
 
+  /** A source that is away is waited for, however long it takes: what it holds is nowhere else, and it serves nobody meanwhile. */
+  #sawSource(isThere: boolean): void {
+    if (!isThere) this.#progress()
+    if (this.#isSourceAway === !isThere) return
+    this.#isSourceAway = !isThere
+    this.#logger.info({}, isThere ? 'the source is there again' : 'the source is away: the migration waits for it')
+  }
+
   /** Only the controllers end a migration: this asks them to, where the copy does not move. */
   async #maybeGiveUp(migration: Migration, step: ImportStep): Promise<void> {
     if (migration.phase !== 'copying' || migration.paused || step.kind === 'report-refused') return
@@ -236,6 +248,7 @@ export class ImportDriver {
   async #failed(migration: Migration, step: ImportStep, error: OstrakaError): Promise<void> {
     // The source is busy with other copies: its turn comes.
     if (error.code === 'OVERLOADED') this.#progress()
+    else if (this.#link.isAway) this.#sawSource(false)
     else this.#lastFailure = error.message
     this.#logger.debug({ step: step.kind, error: error.message }, 'a step failed')
     if (this.#catchUp.isHopeless) await this.#refuse(migration, error.message).catch(ignoreRefusal)

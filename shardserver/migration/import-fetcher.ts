@@ -1,5 +1,6 @@
 import { AssertionError } from '../../base/assert.ts'
 import { sleepUnless } from '../../base/clock.ts'
+import { isOutOfSpace, type Space } from '../../base/disk-space.ts'
 import { CorruptionError, DiskError } from '../../base/errors.ts'
 import type { FileSystem } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
@@ -20,6 +21,8 @@ export interface FetchWorld {
   readonly transport: Transport
   /** Of all copies into this node; undefined: as fast as it goes. */
   readonly pace: Pace | undefined
+  /** Undefined: nobody looks at the room that is left. */
+  readonly space: Pick<Space, 'fits'> | undefined
   /** A sync failed: final for the process. */
   onFailure(error: Error): void
 }
@@ -28,6 +31,10 @@ export interface FetchStatus {
   readonly bytesCopied: number
   readonly bytesTotal: number
   readonly lost: boolean
+  /** Why the disk of this node cannot take the files; '': it can, or it is not known yet. */
+  readonly noRoom: string
+  /** So many of the source's replicas cannot be reached that it has no majority. */
+  readonly sourceAway: boolean
 }
 
 /** The files of one attempt. */
@@ -63,6 +70,7 @@ export class ImportFetcher {
   readonly #ending = new AbortController()
   #bytesCopied = 0
   #bytesTotal = 0
+  #noRoom = ''
 
   constructor(node: MigrationNode, hosted: MovingReplica, world: FetchWorld, wanted: WantedImport, onEnd: () => void) {
     this.id = wanted.id
@@ -79,7 +87,13 @@ export class ImportFetcher {
   }
 
   status(): FetchStatus {
-    return { bytesCopied: this.#bytesCopied, bytesTotal: this.#bytesTotal, lost: this.#isLost() }
+    return {
+      bytesCopied: this.#bytesCopied,
+      bytesTotal: this.#bytesTotal,
+      lost: this.#isLost(),
+      noRoom: this.#noRoom,
+      sourceAway: this.#isSourceAway(),
+    }
   }
 
   close(): void {
@@ -101,6 +115,11 @@ export class ImportFetcher {
     return this.#sources.every(({ lost, unreachableMs: since }) => lost || (since !== undefined && nowMs - since >= unreachableMs))
   }
 
+  #isSourceAway(): boolean {
+    const reached = this.#sources.filter(({ unreachableMs: since }) => since === undefined).length
+    return this.#sources.length > 0 && reached * 2 <= this.#sources.length
+  }
+
   async #run(): Promise<void> {
     for (let round = 0; !this.#ending.signal.aborted; round++) {
       for (const source of this.#sources) if (await this.#maybeTake(source)) return
@@ -119,6 +138,7 @@ export class ImportFetcher {
       if (address === undefined) throw new OstrakaError('UNAVAILABLE', `the address of node ${source.node} is not known`, true)
       const set = await this.#fetch(address)
       source.unreachableMs = undefined
+      this.#noRoom = ''
       const held = await this.#hosted.stateMachine.stageImport(this.id, this.attempt, set)
       const ms = Math.round(this.#node.clock.monotonicMs() - startedMs)
       this.#logger.info({ from: source.node, bytes: held.bytes, ms }, 'the files of an import are here')
@@ -129,7 +149,7 @@ export class ImportFetcher {
   }
 
   #fetch(address: string): Promise<FileSet> {
-    const { fileSystem, transport, pace } = this.#world
+    const { fileSystem, transport, pace, space } = this.#world
     return fetchFiles({
       transport,
       address,
@@ -139,12 +159,22 @@ export class ImportFetcher {
       request: { group: this.#from, export: { migration: this.id, attempt: this.attempt } },
       folder: this.#hosted.stateMachine.importFolder(this.id, this.attempt),
       signal: this.#ending.signal,
+      admit: (bytes, total) => {
+        if (space === undefined || space.fits(bytes)) return
+        throw this.#refusal(`${this.#node.self} has no room for the ${total} bytes of the copy`)
+      },
       onProgress: (copied, total) => {
         this.#bytesCopied = copied
         this.#bytesTotal = total
       },
       ...(pace === undefined ? {} : { pace }),
     })
+  }
+
+  /** Of this node's disk, whichever replica the files come from. It is tried again all the same, until the group has refused the import. */
+  #refusal(noRoom: string): OstrakaError {
+    this.#noRoom = noRoom
+    return new OstrakaError('OVERLOADED', noRoom, true)
   }
 
   #failed(source: SourceReplica, error: unknown): boolean {
@@ -155,10 +185,11 @@ export class ImportFetcher {
     }
     if (this.#ending.signal.aborted) return true
     if (error instanceof AssertionError) throw error
+    if (isOutOfSpace(error)) this.#refusal(`the disk of ${this.#node.self} is full`)
     if (error instanceof OstrakaError) {
       if (error.code === 'FAILED_PRECONDITION') return true
       source.lost = error.code === 'NOT_FOUND'
-      if (source.lost) source.unreachableMs = undefined
+      if (source.lost || this.#noRoom !== '') source.unreachableMs = undefined
       else source.unreachableMs ??= this.#node.clock.monotonicMs()
       this.#logger.debug({ from: source.node, error: error.message }, 'an import could not be fetched')
       return false

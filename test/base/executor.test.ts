@@ -38,6 +38,12 @@ describe('NodeExecutor', { timeout: 30_000 }, () => {
     expect([...new Uint8Array(shared)]).toEqual([7, 7, 7, 7])
   })
 
+  it('rejects a job for which no thread can be started, and closes all the same', async () => {
+    const executor = new NodeExecutor({ entry, execArgv: ['--there-is-no-such-flag'] })
+    await expect(executor.run('sum', { numbers: new Float64Array([1]) })).rejects.toThrow('--there-is-no-such-flag')
+    await executor.close()
+  })
+
   it('gives a job the files', async () => {
     const folder = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))
     closeAll.push(() => rm(folder, { recursive: true }))

@@ -83,3 +83,8 @@ describe('framed records', () => {
     expect(() => decodeRecordFile(concatBytes(bytes, new Uint8Array(8)), 'F')).toThrow(CorruptionError)
   })
 })
+
+it('a record may take more than 2 GiB of its file', () => {
+  expect(framedLength(2 ** 31 - 31)).toBe(2 ** 31)
+  expect(framedLength(2 ** 32 - 1)).toBe(2 ** 32 + 24)
+})

@@ -72,3 +72,9 @@ it('a folder is removed also where a call under way still makes files in it', as
     await rm(parent, { recursive: true, force: true, maxRetries: 5 })
   }
 })
+
+it('a read that Node refuses at once rejects, and keeps no close waiting', async () => {
+  const file = await new NodeFileSystem().open('/dev/null', 'read')
+  await expect(file.read('no buffer' as never, 0)).rejects.toBeInstanceOf(TypeError)
+  await file.close()
+})

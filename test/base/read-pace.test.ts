@@ -18,7 +18,7 @@ function pace() {
 function atOnce({ one, endTurn }: ReturnType<typeof pace>, us: number, count: number): number {
   let made = 0
   for (let i = 0; i < count; i++) {
-    if (one.mayRead()) {
+    if (one.mayRead(false)) {
       made++
       one.took(0, us / 1000, 0)
     }
@@ -58,9 +58,9 @@ it('overlooks a slow read among many fast ones, and not many', () => {
 it('gives a large read its time', () => {
   const { one } = pace()
   one.took(0, 0.15, 256 * 1024)
-  expect(one.mayRead()).toBe(true)
+  expect(one.mayRead(false)).toBe(true)
   one.took(0.15, 0.35, 4096)
-  expect(one.mayRead()).toBe(false)
+  expect(one.mayRead(false)).toBe(false)
 })
 
 it('lets others have their turn 4 ms after its first read, and who waits for the next goes on in it', async () => {
@@ -68,7 +68,7 @@ it('lets others have their turn 4 ms after its first read, and who waits for the
   let nowMs = 100
   const readAll = () => {
     let made = 0
-    for (; one.mayRead(); made++) {
+    for (; one.mayRead(false); made++) {
       one.took(nowMs, nowMs + 1 / 128, 4096)
       // Half of the time goes to what is done with the block.
       nowMs += 1 / 64
@@ -83,4 +83,16 @@ it('lets others have their turn 4 ms after its first read, and who waits for the
   await nextTurn
   expect(one.isSpent).toBe(false)
   expect(readAll()).toBe(257)
+})
+
+it('what is known to come from the page cache is read at once, whatever other reads took, for the rest of the turn', () => {
+  const { one, endTurn } = pace()
+  expect(one.mayRead(false)).toBe(true)
+  one.took(0, 1, 4096)
+  expect(one.mayRead(false)).toBe(false)
+  expect(one.mayRead(true)).toBe(true)
+  one.took(1, 5, 4096)
+  expect(one.mayRead(true)).toBe(false)
+  endTurn()
+  expect(one.mayRead(true)).toBe(true)
 })

@@ -99,6 +99,9 @@ describe('admin', () => {
     [['plan', 'unpin', '1']],
     [['plan', 'leave', 'g1', '--wait']],
     [['plan', 'leave', 'g1', '--base', 'new']],
+    [['weight', 'g1']],
+    [['weight', 'g1', '0']],
+    [['weight', 'g1', 'much']],
     [['migrations', '5']],
   ])('refuses %j with 2', async (words) => {
     expect((await world.run('admin', ...words)).code).toBe(2)
@@ -200,6 +203,7 @@ describe('help', () => {
         'move',
         'unpin',
         'rebalance',
+        'weight',
         'migrations',
         'pause',
         'resume',
@@ -211,7 +215,7 @@ describe('help', () => {
         'remove-replica',
         'replace-node',
       ].map((name) => ['admin', name]),
-      ...['join', 'leave', 'move', 'rebalance'].map((name) => ['admin', 'plan', name]),
+      ...['join', 'leave', 'move', 'rebalance', 'weight'].map((name) => ['admin', 'plan', name]),
     ]) {
       const outcome = await world.run(...words, '--help')
       expect(outcome.code, words.join(' ')).toBe(0)

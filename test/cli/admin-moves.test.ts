@@ -1,5 +1,9 @@
 import { PassThrough, Readable } from 'node:stream'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { migrationJson } from '../../cli/migration-json.ts'
+import { copyLeftMs, MigrationRates } from '../../cli/migration-rates.ts'
+import { sumLines } from '../../cli/migration-sums.ts'
+import { migrationLine } from '../../cli/migrations-table.ts'
 import { Config } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
@@ -59,6 +63,10 @@ describe('changes', () => {
     ],
     [['rebalance'], ['rebalance', { author: 'tester@here', base: 0, baseMigrations: 0 }]],
     [
+      ['weight', 'g2', '0.5'],
+      ['weigh', { group: 'g2', weight: 0.5, author: 'tester@here', base: 0, baseMigrations: 0 }],
+    ],
+    [
       ['pause', '7'],
       ['steer', { shard: 7, steering: pb.v1.Steering.PAUSE, author: 'tester@here' }],
     ],
@@ -78,6 +86,29 @@ describe('changes', () => {
     expect(calls()).toEqual([[...call, { timeoutMs: 10_000 }]])
     const text = (await world.run('admin', ...words)).stdout.toString()
     expect(text).toBe('config 9: as it should be; migrations 17, 18\n')
+  })
+
+  it.each([
+    [['join', 'g3', '--nodes', 'n1=h:1']],
+    [['leave', 'g3']],
+    [['move', '12', 'g2']],
+    [['unpin', '0']],
+    [['rebalance']],
+    [['weight', 'g2', '2']],
+    [['pause', '7']],
+    [['resume', '7']],
+    [['cancel', '7']],
+    [['add-replica', 'g1', 'n4']],
+    [['remove-replica', 'g1', 'n4']],
+    [['replace-node', 'n1', 'n4']],
+  ])('%j goes under the id that is given, of 1 to 64 bytes', async (words) => {
+    expect((await world.run('admin', ...words, '--request-id', 'deploy-7')).code).toBe(0)
+    expect(calls().at(-1)?.[2]).toEqual({ timeoutMs: 10_000, requestId: 'deploy-7' })
+    calls().length = 0
+    for (const id of ['', 'é'.repeat(33)]) {
+      expect((await world.run('admin', ...words, '--request-id', id)).code).toBe(2)
+      expect(calls()).toEqual([])
+    }
   })
 
   it('that are refused end with 1 and one line, and nothing is waited for', async () => {
@@ -217,16 +248,18 @@ describe('leave --abandon-data', () => {
 
 describe('plan', () => {
   it.each([
-    [['join', 'g3', '--nodes', 'n1=h:1'], 'join', { groups: [{ name: 'g3', weight: 1, members: [{ node: 'n1', address: 'h:1' }] }] }],
+    [['join', 'g3', '--nodes', 'n1=h:1'], 'join', { groups: [{ name: 'g3', members: [{ node: 'n1', address: 'h:1' }] }] }],
     [['leave', 'g3'], 'leave', { group: 'g3', abandonData: false }],
     [['move', '12', 'g2'], 'move', { shard: 12, group: 'g2' }],
     [['rebalance'], 'rebalance', {}],
+    [['weight', 'g3', '2'], 'weigh', { group: 'g3', weight: 2 }],
   ])('%j tells what would move and changes nothing; with --apply it does that on that config', async (words, name, request) => {
     const told = {
       configNumber: 7,
       migrationsMark: 4,
       moves: [{ shard: 3, from: null, to: 'g3', bytes: 2048 }],
       bytes: 2048,
+      estimatedSeconds: 1.5,
       imbalanceBefore: 0.5,
       imbalanceAfter: 0.25,
     }
@@ -237,7 +270,7 @@ describe('plan', () => {
     expect(names()).toEqual(['plan', 'plan', name])
     expect(calls()[2]?.[1]).toMatchObject({ ...request, base: 7, baseMigrations: 4 })
     const text = (await world.run('admin', 'plan', ...words)).stdout.toString()
-    expect(text).toContain('on config 7:4: 1 shards, about 2.0 KiB')
+    expect(text).toContain('on config 7:4: 1 shards, about 2.0 KiB, about 1.5 s')
     expect(text).toContain('born in g3: 1 shards')
     expect(text).toContain('imbalance 50.0 % before, 25.0 % after')
   })
@@ -265,7 +298,7 @@ describe('migrations', () => {
   it('tells all of them in the shape of the contract', async () => {
     world.fakeControllers.migrationLists = [
       [
-        migration(1, DONE, { shards: [5, 6], pauseUs: 1234, bytesCopied: 1024 }),
+        migration(1, DONE, { shards: [5, 6], pauseUs: 1234, bytesCopied: 1024, digest: Uint8Array.of(7, 255) }),
         migration(2, ABORTED, { reason: 'cancelled by me@here' }),
         migration(3, COMMITTED),
         migration(4, COPYING, { catchingUp: true }),
@@ -289,7 +322,9 @@ describe('migrations', () => {
       paused: false,
       cause: 'move 5 to g2',
       author: 'me@here',
+      digest: '07ff',
     })
+    expect(told[1]).toMatchObject({ digest: null })
     expect(told.map(({ phase }) => phase)).toEqual(['done', 'aborted', 'releasing', 'catching-up', 'copying', 'aborted'])
     expect(told.map(({ reason }) => reason)).toEqual([undefined, 'cancelled by me@here', undefined, undefined, undefined, 'checksum'])
     expect(told[4]).toMatchObject({ endedAt: null, pauseMs: null, paused: true, attempt: 2 })
@@ -304,8 +339,41 @@ describe('migrations', () => {
       ],
     ]
     const table = (await world.run('admin', 'migrations')).stdout.toString()
-    expect(table).toMatch(/1 .*1–3, 9 \(4\) .*g1 .*g2 .*done .*100 % .*4\.0 KiB of 4\.0 KiB .*2\.0 KiB\/s .*1\.5 ms .*2\.0 s/)
+    expect(table).toMatch(
+      /1 .*1–3, 9 \(4\) .*g1 .*g2 .*done .*100 % .*4\.0 KiB of 4\.0 KiB .*2\.0 KiB\/s .*1\.5 ms .*2\.0 s .*2023-11-14 22:13:20 .*me@here .*move 5/,
+    )
     expect(table).toMatch(/copying, paused .*47 %/)
+  })
+
+  it('tells of what was planned together how far it is and how long it will take, where some of it still runs', () => {
+    const of = (id: number, phase: pb.v1.MigrationPhase, more: pb.v1.Migration.$Properties = {}) =>
+      migrationJson(migration(id, phase, { cause: 'join g4', shards: [id, 40 + id], ...more }))
+    const nowMs = 1_700_000_010_000
+    const sums = sumLines([of(1, DONE), of(2, COPYING, { bytesCopied: 1024 }), of(3, COPYING, { bytesTotal: 0, bytesCopied: 0 })], nowMs)
+    // Done: 1 and 0.95 of 3, in 10 s.
+    expect(sums).toEqual(['join g4, by me@here: 2 of 6 shards moved, 65 %, 1.5 KiB copied, about 5.4 s left'])
+    const [held] = sumLines([of(1, ABORTED), of(2, COPYING, { paused: true })], nowMs)
+    expect(held).toBe('join g4, by me@here: 0 of 4 shards moved, 2 aborted, 73 %, 1.0 KiB copied')
+    expect(sumLines([of(1, DONE), of(2, DONE)], nowMs)).toEqual([])
+    expect(sumLines([of(1, COPYING)], nowMs)).toEqual([])
+  })
+
+  it('measures how fast one copies, and so how long it will go on', () => {
+    const rates = new MigrationRates()
+    const at = (bytesCopied: number, more: pb.v1.Migration.$Properties = {}) =>
+      migrationJson(migration(2, COPYING, { bytesCopied, bytesTotal: 10_000, ...more }))
+    rates.look([at(0)], 1000)
+    expect(rates.of(2)).toBeUndefined()
+    rates.look([at(2000)], 2000)
+    expect(rates.of(2)).toBe(2000)
+    expect(copyLeftMs(at(2000), 2000)).toBe(4000)
+    expect(migrationLine(at(2000), 2000)).toContain(', 4.0 s left')
+    for (const none of [at(2000, { paused: true }), at(2000, { catchingUp: true }), at(0, { bytesTotal: 0 })]) {
+      expect(copyLeftMs(none, 2000)).toBeUndefined()
+    }
+    expect(copyLeftMs(at(2000), 0)).toBeUndefined()
+    rates.look([migrationJson(migration(2, DONE))], 3000)
+    expect(rates.of(2)).toBeUndefined()
   })
 
   it('--watch prints a line for each change until it cannot go on, with --json as ndjson', async () => {

@@ -3,6 +3,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { shardOf, slotOf } from '../../base/slot.ts'
+import { Config } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { FakeWorld } from './fake-world.ts'
 
@@ -184,6 +186,32 @@ describe('the other data commands', () => {
   it('explains', async () => {
     const outcome = await world.run('explain', 'k', '--json')
     expect(outcome.json()).toEqual({ key: 'k', slot: 15495, shard: 242, group: 'g1', leader: 'n2', configNumber: 7 })
+  })
+})
+
+describe('explain --at', () => {
+  it('tells where a key was by an old config, of which no group and no leader is asked', async () => {
+    world.fakeControllers.config = new Config({
+      number: 12,
+      atMs: 1_700_000_000_000,
+      cause: 'join g2',
+      author: 'me',
+      shardCount: 16,
+      groups: [{ uid: 'g1@1', name: 'g1', weight: 1, state: 'active', members: [{ node: 'n1', replica: 1, state: 'voter' }] }],
+      owner: (shard) => (shard === 15 ? 'g1@1' : undefined),
+      epoch: () => 3,
+      pins: new Map(),
+    })
+    const outcome = await world.run('explain', 'colour', '--at', '12', '--json')
+    const slot = slotOf(Buffer.from('colour'))
+    const shard = shardOf(slot, 16)
+    const known = { key: 'colour', slot, shard, group: shard === 15 ? 'g1' : null, leader: null, configNumber: 12 }
+    expect(outcome.json()).toEqual({ ...known, epoch: 3, at: '2023-11-14T22:13:20.000Z', cause: 'join g2' })
+    expect(world.fakeControllers.calls).toEqual([['query', 12, { timeoutMs: 10_000 }]])
+    expect(world.database.calls).toEqual([])
+    const text = (await world.run('explain', 'colour', '--at', '12')).stdout.toString()
+    expect(text).toMatch(/^slot \d+, shard \d+, group \S+, epoch 3 \(config 12 of 2023-11-14T22:13:20\.000Z: join g2\)\n$/)
+    for (const number of ['0', 'x', '-3']) expect((await world.run('explain', 'colour', `--at=${number}`)).code).toBe(2)
   })
 })
 

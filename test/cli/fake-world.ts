@@ -133,6 +133,10 @@ export class FakeControllers implements Controllers {
     return this.#changed('rebalance', request, options)
   }
 
+  async weigh(request: object, options: object) {
+    return this.#changed('weigh', request, options)
+  }
+
   async steer(request: object, options: object) {
     return this.#changed('steer', request, options)
   }
@@ -160,6 +164,7 @@ export class FakeControllers implements Controllers {
       moves: [{ shard: 3, from: '', to: 'g3', bytes: 2048 }],
       imbalanceBefore: 0.5,
       imbalanceAfter: 0.25,
+      estimatedMs: 1500,
     })
   }
 

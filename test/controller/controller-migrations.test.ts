@@ -27,9 +27,24 @@ async function cluster() {
     await report(id, REPORT_ACTIVE)
     for (const uid of [from, to]) await report(id, REPORT_CLEAN, uid)
   }
-  const beat = (more: pb.v1.HostedGroup.$Properties) =>
-    run(client.heartbeat({ id: 'n1', nonce: nonce(4), groups: [{ group: 'g2@2', term: 1, leader: 'n1', ...more }] }, { timeoutMs }))
-  return { ...fake, run, report, complete, beat }
+  const beat = (more: pb.v1.HostedGroup.$Properties) => {
+    const hosted = { term: 1, leader: 'n1', tellsSizes: true }
+    const groups = [
+      { ...hosted, group: 'g1@1' },
+      { ...hosted, group: 'g2@2', ...more },
+    ]
+    return run(client.heartbeat({ id: 'n1', nonce: nonce(4), groups }, { timeoutMs }))
+  }
+  await beat({})
+  /** Time goes by, in which all nodes live and n1 leads g2. */
+  const live = async (forMs: number, more: pb.v1.HostedGroup.$Properties = {}) => {
+    for (let ms = 0; ms < forMs; ms += 500) {
+      await beat(more)
+      for (const id of ['n2', 'n3']) await run(client.heartbeat({ id, nonce: nonce(4), groups: [] }, { timeoutMs }))
+      await world.runFor(500)
+    }
+  }
+  return { ...fake, run, report, complete, beat, live }
 }
 
 describe('controller server: moving shards', () => {
@@ -56,18 +71,39 @@ describe('controller server: moving shards', () => {
   })
 
   it('plans again after a while what was aborted while its group drains, also under a new leader', async () => {
-    const { world, client, run, report, clock, group: fake, machine } = await cluster()
+    const { world, client, run, report, live, clock, group: fake, machine } = await cluster()
     await run(client.leave({ group: 'g2' }, { timeoutMs }))
     expect(await report(1, REPORT_CANNOT)).toMatchObject({ phase: 'aborted' })
     const aborted = clock.monotonicMs()
-    await world.runFor(2000)
+    await live(2000)
     expect(machine(1).state.migrations.open()).toEqual([])
     fake.elect(2)
+    await live(4000)
     await world.runUntil(() => machine(2).state.migrations.open().length === 1)
     expect(clock.monotonicMs() - aborted).toBeGreaterThan(5000)
     expect(machine(1).state.migrations.open()[0]).toMatchObject({ id: 2, cause: 'leave g2' })
     await world.runFor(20_000)
     expect(machine(1).state.migrations.next).toBe(3)
+  })
+
+  it('aborts a move whose target has had nobody to lead it for a minute, also under a new leader, and never one that is driven', async () => {
+    const { client, run, live, clock, group: fake, machine } = await cluster()
+    const g2 = machine(1).state.config?.groupByName('g2')
+    for (const { node, replica } of g2?.members ?? [])
+      await run(client.claimReplica({ node, group: 'g2@2', replica, nonce: nonce(4) }, { timeoutMs }))
+    const shard = machine(1).state.config?.shardsOf('g1@1')[0] ?? 0
+    await run(client.move({ shard, group: 'g2' }, { timeoutMs }))
+    const record = () => machine(2).state.migrations.byId.get(1)
+    await live(90_000, { progress: [{ migration: 1, attempt: 1 }] })
+    expect(record()?.phase).toBe('copying')
+    const silentMs = clock.monotonicMs()
+    await live(30_000)
+    fake.elect(2)
+    while (record()?.phase === 'copying') await live(1000)
+    expect(record()?.reason).toBe('nobody has driven it for 60 s: g2 has no leader that the controllers hear')
+    expect(clock.monotonicMs() - silentMs).toBeGreaterThan(90_000)
+    expect(clock.monotonicMs() - silentMs).toBeLessThan(100_000)
+    expect(machine(2).state.config?.groupOf(shard)?.name).toBe('g1')
   })
 
   it('answers a change asked again under its id as it did, with the migrations', async () => {
@@ -92,6 +128,19 @@ describe('controller server: moving shards', () => {
       .flatMap((record) => record.shards)
     expect(new Set(moving).size).toBe(moving.length)
     expect(machine(2).state).toEqual(machine(1).state)
+  })
+
+  it('does not take for small what a new leader has not been told the size of', async () => {
+    const { client, run, group: fake } = await cluster()
+    const planned = async () => {
+      const { moves, estimatedMs } = await run(client.plan({ leave: { group: 'g2' } }, { timeoutMs }))
+      return [moves.length, estimatedMs > 0]
+    }
+    expect(await planned()).toEqual([8, true])
+    fake.elect(2)
+    expect(await planned()).toEqual([8, false])
+    const { migrations } = await run(client.leave({ group: 'g2' }, { timeoutMs }))
+    expect(migrations).toHaveLength(2)
   })
 
   it('heeds sizes that group leaders tell, and shows their progress until the end', async () => {

@@ -44,7 +44,7 @@ describe('controller server: join and query', () => {
     const { world, client } = await fakeControllers()
     await world.settle(client.join({ groups: [group('g1')] }, { timeoutMs }))
     const reply = await world.settle(client.join({ groups: [group('g2')] }, { timeoutMs }))
-    expect(reply).toEqual({ configNumber: 2, note: '8 shards will move, in 1 migration', migrations: [1] })
+    expect(reply).toEqual({ configNumber: 2, note: '8 shards will move, in 2 migrations', migrations: [1, 2] })
     const { config } = await world.settle(client.query(0, { timeoutMs }))
     expect([...config.shardCounts()]).toEqual([16, 0])
   })

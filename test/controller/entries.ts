@@ -24,6 +24,7 @@ export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): Lead
     atMs: 1_700_000_000_000,
     sizeOf: () => 0,
     progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
+    isDriven: () => true,
     isLive: () => true,
     isLivenessKnown: true,
     lost: [],
@@ -46,7 +47,7 @@ export function joined(
   options: { requestId?: string; nodes?: readonly string[] } = {},
 ): ControllerEntry {
   const members = (options.nodes ?? ['n1', 'n2', 'n3']).map((node, at) => ({ node, address: `127.0.0.1:${7410 + at}` }))
-  const groups = names.map((name) => ({ name, weight: 1, members }))
+  const groups = names.map((name) => ({ name, weight: 1, isWeightGiven: false, members }))
   const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? ''), base: 0, baseMigrations: 0 }
   const outcome = toEnd(computeJoin(viewOf(state), join))
   if (outcome.kind === 'nothing') throw new Error('nothing to join')

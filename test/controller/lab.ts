@@ -1,4 +1,4 @@
-import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin } from '../../controller/admin-checks.ts'
+import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin, checkWeigh } from '../../controller/admin-checks.ts'
 import { computeChangeMembers, computeReplaceNode } from '../../controller/change-members.ts'
 import { ConfigState } from '../../controller/config-state.ts'
 import { type ControllerEntry, decodeEntry, encodeEntry } from '../../controller/entry.ts'
@@ -16,10 +16,11 @@ import { computeReport } from '../../controller/report.ts'
 import { checkJoin } from '../../controller/request-checks.ts'
 import { type Slices, toEnd } from '../../controller/slices.ts'
 import { computeSteer } from '../../controller/steer.ts'
-import { computeDrains, computeRemovals } from '../../controller/upkeep.ts'
+import { computeAborts, computeDrains, computeRemovals } from '../../controller/upkeep.ts'
+import { computeWeigh } from '../../controller/weigh.ts'
 import type { Member } from '../../proto/config.ts'
 import { pb } from '../../proto/messages.ts'
-import { formed, viewOf } from './entries.ts'
+import { formed, nonce, viewOf } from './entries.ts'
 
 const nowhere = { put() {}, delete() {} }
 const kinds = {
@@ -41,9 +42,13 @@ export class Lab {
   readonly dead = new Set<string>()
   /** Replicas that their nodes cannot hold, by number. */
   readonly lostReplicas = new Map<number, string>()
+  /** Migrations that nobody drives. */
+  readonly undriven = new Set<number>()
   /** False: the leader is new, and has heard nobody for long enough. */
   isLivenessKnown = true
   readonly sizes = new Map<number, number>()
+  /** False: the leader is new, and has been told of no size. */
+  knowsSizes = true
   /** All entries so far. */
   readonly log: ControllerEntry[] = []
   /** What every entry is told of beside the state. */
@@ -56,7 +61,8 @@ export class Lab {
 
   get view(): LeaderView {
     return viewOf(this.state, {
-      sizeOf: (shard) => this.sizes.get(shard) ?? 0,
+      sizeOf: (shard) => (this.knowsSizes ? (this.sizes.get(shard) ?? 0) : undefined),
+      isDriven: (migration) => !this.undriven.has(migration),
       isLivenessKnown: this.isLivenessKnown,
       isLive: (group, { node, replica }) => !this.lost.has(group.name) && !this.dead.has(node) && !this.lostReplicas.has(replica),
       lost: [...this.lostReplicas].map(([replica, reason]) => {
@@ -108,6 +114,10 @@ export class Lab {
     return this.#run(computeRebalance(this.view, checkRebalance({ base, baseMigrations })))
   }
 
+  weigh(group: string, weight: number, base = 0): readonly number[] {
+    return this.#run(computeWeigh(this.view, checkWeigh({ group, weight, author: 'op', base })))
+  }
+
   steer(shard: number, steering: keyof typeof steerings): readonly number[] {
     return this.#run(computeSteer(this.view, checkSteer({ shard, steering: steerings[steering], author: 'op' })))
   }
@@ -132,6 +142,17 @@ export class Lab {
       this.uid(name),
       staying(this.members(name)).map(({ replica }) => replica),
     )
+  }
+
+  /** The steward's part, for migrations that nobody has driven for a minute. */
+  abortUndriven(): void {
+    this.#run(computeAborts(this.view, this.undriven, 60_000))
+  }
+
+  /** The nodes of a group have begun the logs of their replicas. */
+  start(name: string): void {
+    const group = this.uid(name)
+    for (const { node, replica } of this.members(name)) this.#apply({ kind: 'claim', claim: { replica, node, group, nonce: nonce(1) } })
   }
 
   /** The steward's part, for all groups. */
@@ -198,7 +219,9 @@ export class Lab {
         ? computeLeave(view, checkLeave(request.leave))
         : request.move
           ? computeMove(view, checkMove(request.move))
-          : computeRebalance(view, checkRebalance(request.rebalance ?? {}))
+          : request.weigh
+            ? computeWeigh(view, checkWeigh(request.weigh))
+            : computeRebalance(view, checkRebalance(request.rebalance ?? {}))
     return planReply(view, toEnd(slices))
   }
 
@@ -225,8 +248,8 @@ export class Lab {
   }
 }
 
-/** `weights` by place in `names`; 1 where none is given. */
+/** `weights` by place in `names`; 0: none is given. */
 export function joinOf(names: readonly string[], base = 0, weights: readonly number[] = []) {
   const members = ['n1', 'n2', 'n3'].map((node) => ({ node, address: `${node}:7410` }))
-  return checkJoin({ groups: names.map((name, at) => ({ name, members, weight: weights[at] ?? 1 })), author: 'op', base })
+  return checkJoin({ groups: names.map((name, at) => ({ name, members, weight: weights[at] ?? 0 })), author: 'op', base })
 }

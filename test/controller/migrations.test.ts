@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encodeRecord } from '../../controller/migration-record.ts'
 import { settledMax } from '../../controller/migrations.ts'
+import { computeAborts, undriven } from '../../controller/upkeep.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { Lab, type Said } from './lab.ts'
 
@@ -133,6 +134,57 @@ describe('a leave', () => {
   })
 })
 
+describe('a migration that nobody drives', () => {
+  it('is aborted, says why, and leaves the shard with its source; one committed, paused or of a target that never lived goes on', () => {
+    const lab = pair(64)
+    lab.join(['g3', 'g4'])
+    const [committed, paused, first, ...others] = lab.open()
+    if (committed === undefined || paused === undefined || first === undefined) throw new Error('three were expected')
+    lab.report(committed.id, 'ready')
+    lab.steer(paused.shards[0] ?? 0, 'pause')
+    const before = lab.counts()
+    for (const { id } of [committed, paused, first, ...others]) lab.undriven.add(id)
+    lab.abortUndriven()
+    expect(lab.open()).toHaveLength(2 + 1 + others.length)
+    const target = first.to === lab.uid('g3') ? 'g3' : 'g4'
+    lab.start(target)
+    lab.lost.add(target)
+    lab.abortUndriven()
+    const reason = `nobody has driven it for 60 s: ${target} has lost its majority`
+    expect(lab.state.migrations.byId.get(first.id)).toMatchObject({ phase: 'aborted', reason, toConfirmed: false })
+    expect(lab.state.migrations.byId.get(committed.id)?.phase).toBe('committed')
+    expect(lab.state.migrations.byId.get(paused.id)).toMatchObject({ phase: 'copying', paused: true })
+    const isOpen = (id: number) => lab.open().some((record) => record.id === id)
+    for (const { id, to } of others) expect(isOpen(id)).toBe(to !== first.to)
+    expect(lab.counts()).toEqual(before)
+  })
+
+  it('is not aborted where it is driven again when its turn comes', () => {
+    const lab = pair()
+    lab.leave('g2')
+    lab.start('g1')
+    lab.undriven.add(1)
+    const { view } = lab
+    expect(undriven(view).map(({ id }) => id)).toEqual([1])
+    lab.undriven.delete(1)
+    expect(computeAborts(lab.view, new Set([1]), 60_000)).toMatchObject({ kind: 'nothing' })
+  })
+
+  it('is planned again for a group that drains once its target has a majority', () => {
+    const lab = pair()
+    lab.leave('g2')
+    lab.start('g1')
+    lab.undriven.add(1)
+    lab.lost.add('g1')
+    lab.abortUndriven()
+    lab.upkeep()
+    expect(lab.open()).toEqual([])
+    lab.lost.clear()
+    lab.upkeep()
+    expect(lab.open()).toMatchObject([{ id: 2, cause: 'leave g2' }])
+  })
+})
+
 describe('giving a lost group up', () => {
   const more = (confirmShards: number) => ({ abandonData: true, confirmShards })
 
@@ -223,6 +275,65 @@ describe('giving a lost group up', () => {
     expect(lab.state.migrations.byId.get(1)).toMatchObject({ phase: 'given-back', reason: 'disk full' })
     expect(lab.counts()).toEqual({ g2: 16 })
     expect([...lab.state.migrations.births.values()].map(({ epoch, group }) => `${group} ${epoch}`)).toEqual(Array(8).fill('g2@2 3'))
+  })
+})
+
+describe('the weight of a group', () => {
+  it('is changed by a config of its own, and moves shards only between the group and the others, as few as the shares ask for', () => {
+    const lab = pair(64)
+    lab.join(['g3'])
+    lab.completeAll()
+    const before = lab.config
+    const plan = lab.plan({ weigh: { group: 'g3', weight: 2 } })
+    expect(plan.moves).toHaveLength(11)
+    expect(plan.imbalanceAfter).toBeLessThan(0.05)
+    lab.weigh('g3', 2, before.number)
+    expect(lab.note).toMatch(/^g3 had the weight 1; 11 shards will move, in \d+ migrations$/)
+    expect(lab.config).toMatchObject({ number: before.number + 1, cause: 'weight g3 2', author: 'op' })
+    expect(lab.config.groupByName('g3')?.weight).toBe(2)
+    expect(new Set(lab.open().map(({ to }) => to))).toEqual(new Set([lab.uid('g3')]))
+    lab.completeAll()
+    expect(lab.counts()).toEqual({ g1: 16, g2: 16, g3: 32 })
+    lab.weigh('g3', 1)
+    lab.completeAll()
+    expect(Object.values(lab.counts()).sort()).toEqual([21, 21, 22])
+    expect(lab.weigh('g3', 1)).toEqual([])
+    expect(lab.note).toBe('nothing to do: g3 has the weight 1')
+  })
+
+  it('is refused for who is not there or leaves, on another config than the one planned on, and out of range', () => {
+    const lab = pair()
+    lab.leave('g2')
+    expect(refusal(() => lab.weigh('g2', 2))).toContain('group g2 is being drained')
+    expect(refusal(() => lab.weigh('g9', 2))).toContain('NOT_FOUND no group g9')
+    expect(refusal(() => lab.weigh('g1', 2, 1))).toContain('you planned on 1')
+    for (const weight of [0, -1, 1e7, Number.NaN]) expect(refusal(() => lab.weigh('g1', weight))).toContain('INVALID_ARGUMENT weight')
+  })
+
+  it('is not changed by a join of a group that is there: another one is refused, and the command named that does it', () => {
+    const lab = pair()
+    lab.weigh('g2', 0.5)
+    const { number } = lab.config
+    const command = `'ostraka admin weight g2 1' changes it`
+    expect(refusal(() => lab.join(['g2'], 0, [1]))).toBe(`FAILED_PRECONDITION group g2 is there with the weight 0.5: ${command}`)
+    for (const weight of [0, 0.5]) {
+      expect(lab.join(['g2'], 0, [weight])).toEqual([])
+      expect(lab.note).toBe('nothing to do: the groups are there')
+    }
+    expect(lab.config.number).toBe(number)
+  })
+})
+
+describe('a plan', () => {
+  it('tells about how long it takes, if the sizes are known', () => {
+    const lab = pair()
+    for (const shard of lab.config.shardsOf(lab.uid('g2'))) lab.sizes.set(shard, 25_000_000)
+    // 8 times 25 MB at 50 MB a second, in one set.
+    expect(lab.plan({ leave: { group: 'g2' } })).toMatchObject({ estimatedMs: 4500 })
+    expect(lab.plan({ rebalance: {} }).estimatedMs ?? 0).toBe(0)
+    lab.knowsSizes = false
+    const plan = lab.plan({ leave: { group: 'g2' } })
+    expect([plan.estimatedMs, plan.moves?.length]).toEqual([0, 8])
   })
 })
 

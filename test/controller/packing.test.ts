@@ -23,6 +23,15 @@ describe('packing moves into migrations', () => {
     expect(sets.map((set) => set.shards.length)).toEqual([100, 64, 256, 180])
   })
 
+  it('puts no more than four together of which it does not know how big they are', () => {
+    const sizeOf = (shard: number) => (shard < 6 ? undefined : 10 * mib)
+    const sets = packed(
+      Array.from({ length: 12 }, (_, shard) => move(shard)),
+      sizeOf,
+    )
+    expect(shardsOf(sets)).toEqual(['a>b 0,1,2,3', 'a>b 4,5,6,7,8,9,10,11'])
+  })
+
   it('keeps different ways apart', () => {
     const sets = packed([move(3), move(1, 'c'), move(2), move(4, 'b', 'd'), move(5, 'c')], () => 0)
     expect(shardsOf(sets)).toEqual(['a>c 1,5', 'a>b 2,3', 'd>b 4'])

@@ -1,7 +1,7 @@
 /** CONTRACT, "Admin", "Servers" (HTTP) and help: what a user or a script sees, against one running cluster. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { jsonOf, refusal } from './expectations.ts'
-import { ostraka, Up } from './up.ts'
+import { ostraka, ostrakaHere, Up } from './up.ts'
 
 let up: Up
 
@@ -210,6 +210,7 @@ describe('help', () => {
     'move',
     'unpin',
     'rebalance',
+    'weight',
     'migrations',
     'pause',
     'resume',
@@ -218,12 +219,12 @@ describe('help', () => {
     'remove-replica',
     'replace-node',
   ]
-  const plans = ['join', 'leave', 'move', 'rebalance']
+  const plans = ['join', 'leave', 'move', 'rebalance', 'weight']
 
   it.each([...commands, ...admin.map((name) => `admin ${name}`), ...plans.map((name) => `admin plan ${name}`)])(
     'of %s ends with 0 and shows an example of it',
     async (command) => {
-      const help = await ostraka([...command.split(' '), '--help'])
+      const help = await ostrakaHere([...command.split(' '), '--help'])
       expect(help).toMatchObject({ code: 0, stderr: '' })
       expect(help.stdout).toContain(`\nExamples:\n`)
       expect(help.stdout).toMatch(new RegExp(`\\$ .*ostraka ${command}( |$)`, 'm'))
@@ -231,7 +232,7 @@ describe('help', () => {
   )
 
   it('of the whole names every command', async () => {
-    const [help, adminHelp] = await Promise.all([ostraka(['--help']), ostraka(['admin', '--help'])])
+    const [help, adminHelp] = await Promise.all([ostrakaHere(['--help']), ostrakaHere(['admin', '--help'])])
     for (const command of commands) expect(help.stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'))
     for (const command of admin) expect(adminHelp.stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'))
     expect(await ostraka(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })

@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { NodeWorld } from '../../cli/node-world.ts'
 import { expectNoStack, expectOneLine, jsonOf, refusal } from './expectations.ts'
-import { type CommandResult, ostraka, Up } from './up.ts'
+import { type CommandResult, ostraka, ostrakaHere, Up } from './up.ts'
 
 let folder: string
 let up: Up
@@ -81,7 +81,7 @@ describe('commands, flags and addresses', () => {
       ],
       [['server', '--data', data, '--election-timeout-ms', 'fast'], /--election-timeout-ms: give a whole number/],
     ]
-    await Promise.all(wrong.map(async ([words, message]) => expectEnded(await ostraka(words), 2, message)))
+    await Promise.all(wrong.map(async ([words, message]) => expectEnded(await ostrakaHere(words), 2, message)))
     expect(await readdir(folder)).not.toContain('none')
   })
 
@@ -99,7 +99,7 @@ describe('commands, flags and addresses', () => {
         const flags =
           command === 'up' ? ['--data', join(folder, 'none')] : ['--id', 'x1', '--listen', '127.0.0.1:0', '--data', join(folder, 'none')]
         const more = { up: [], controller: ['--peers', 'x1=h:1'], server: ['--controllers', 'h:1'] }[command] ?? []
-        expectEnded(await ostraka([command, '--config', file, ...flags, ...more]), 2, messages[kind])
+        expectEnded(await ostrakaHere([command, '--config', file, ...flags, ...more]), 2, messages[kind])
       }
     }
     expect(await readdir(folder)).not.toContain('none')

@@ -24,6 +24,21 @@ const run = (words: readonly string[], input: string | Uint8Array = '') => up.ru
 const json = (...words: string[]) => jsonOf(run, words)
 const refused = (words: string[], code: number, message: RegExp) => refusal(run, words, code, message)
 
+it('processes of their own: their stdin, stdout, stderr and exit codes', async () => {
+  const bytes = randomBytes(200_000)
+  expect(await up.start(['put', 'own', '-'], bytes)).toMatchObject({ code: 0, stdout: 'OK\n', stderr: '' })
+  const [got, missing, wrong, unknown] = await Promise.all([
+    up.start(['get', 'own']),
+    up.start(['get', 'not there']),
+    up.start(['get', 'own', '--colour', 'red']),
+    up.start(['get', 'own', '--controllers', '127.0.0.1:1', '--timeout', '1']),
+  ])
+  expect(got.bytes.equals(bytes)).toBe(true)
+  expect(missing).toMatchObject({ code: 3, stdout: '', stderr: "ostraka: no key 'not there'\n" })
+  expect(wrong).toMatchObject({ code: 2, stdout: '' })
+  expect(unknown).toMatchObject({ code: 69, stdout: '' })
+})
+
 describe('put and get', () => {
   it('hands a value back byte by byte, and in JSON with its revision', async () => {
     expect(await run(['put', 'colour', 'blue'])).toMatchObject({ code: 0, stdout: 'OK\n', stderr: '' })

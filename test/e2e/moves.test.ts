@@ -64,6 +64,7 @@ async function done({ migrations: ids }: ChangeJson): Promise<MigrationJson[]> {
     expect(migration.pauseMs).toBeGreaterThan(0)
     expect(Date.parse(migration.endedAt ?? '')).toBeGreaterThanOrEqual(Date.parse(migration.startedAt))
     expect(migration.bytesCopied).toBe(migration.bytesTotal)
+    expect(migration.digest).toMatch(/^[0-9a-f]{32}$/)
   }
   return ours
 }
@@ -149,6 +150,27 @@ describe(`under load (seed ${seed})`, { timeout: 180_000 }, () => {
     const table = await run(['admin', 'migrations'])
     expect(table.stdout).toMatch(/phase/)
     expect(table.stdout.match(/done/g)?.length).toBeGreaterThanOrEqual(4)
+  })
+
+  it('another weight moves shards, once however often it is asked for under one id; explain --at tells where a key was before', async () => {
+    const before = await query()
+    const words = ['weight', 'g1', '2', '--wait', '--request-id', `double-${seed}`]
+    const made = await change(...words)
+    await done(made)
+    const after = await query()
+    expect(shares(after)).toEqual({ g1: 8, g2: 4, g3: 4 })
+    expect(await change('weight', 'g1', '1', '--request-id', `double-${seed}`)).toEqual({
+      configNumber: made.configNumber,
+      migrations: made.migrations,
+    })
+    expect((await query()).number).toBe(after.number)
+    for (const config of [before, after]) {
+      const where = (await jsonOf(run, ['explain', 'colour', '--at', String(config.number)])) as { shard: number; group: string }
+      expect(where).toMatchObject({ group: config.assignment[where.shard], configNumber: config.number, cause: config.cause })
+    }
+    const joined = await run(['admin', 'join', 'g1', '--nodes', nodesFlag(), '--weight', '1'])
+    expect(joined).toMatchObject({ code: 1, stderr: expect.stringContaining(`'ostraka admin weight g1 1' changes it`) })
+    expect(await change('join', 'g1', '--nodes', nodesFlag())).toMatchObject({ configNumber: after.number, migrations: [] })
   })
 
   it('through all of it no call has failed, what clients saw is linearizable, and all replicas are equal', async () => {

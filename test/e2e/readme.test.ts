@@ -109,7 +109,7 @@ describe("README's commands", () => {
       .filter((line) => line.startsWith('npx ostraka '))
       .map((line) => line.replace('npx ostraka ', '').split(' '))
     expect(commands.length).toBeGreaterThanOrEqual(4)
-    for (const command of commands) expect(await up.run(command), command.join(' ')).toMatchObject({ code: 0, stderr: '' })
+    for (const command of commands) expect(await up.start(command), command.join(' ')).toMatchObject({ code: 0, stderr: '' })
     expect((await up.run(['get', 'greeting'])).stdout).toBe('hello')
   })
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { WriteBatch, writeTable } from '../../lsm/index.ts'
 import { onNode, onSimulator, openDatabase } from './environment.ts'
 import { bytes, drain, scan, text } from './model.ts'
+import { override } from './override.ts'
 
 const reason = new Error('enough')
 
@@ -114,6 +115,36 @@ describe('an abort', () => {
       await db.ingest(files, undefined, { signal: controller.signal })
       controller.abort(reason)
       expect(await scan(db)).toEqual(['a=1', 'b=1'])
+      await db.close()
+    }))
+
+  it('of an ingest counts while it waits behind writes, and nothing of it is left', () =>
+    onSimulator(async (environment) => {
+      const { fileSystem, folder } = environment
+      await writeTable(fileSystem, `${folder}/a.sst`, [{ key: bytes('a'), value: bytes('1') }])
+      const controller = new AbortController()
+      let linked = () => {}
+      const isLinked = new Promise<void>((resolve) => {
+        linked = resolve
+      })
+      const link = async (from: string, to: string) => {
+        await fileSystem.link(from, to)
+        linked()
+      }
+      const db = await openDatabase({ ...environment, fileSystem: override(fileSystem, { link }) })
+      const ingesting = db.ingest([{ path: `${folder}/a.sst` }], undefined, { signal: controller.signal })
+      await isLinked
+      // It is behind this one in the queue, and no write has begun.
+      const written = db.write(fill(100))
+      controller.abort(reason)
+      await expect(ingesting).rejects.toBe(reason)
+      await written
+      expect(db.failed).toBe(undefined)
+      expect((await scan(db)).length).toBe(100)
+      await db.flush()
+      await db.settle()
+      const tables = async () => (await fileSystem.list(`${folder}/db`)).filter((name) => name.endsWith('.sst'))
+      expect(await tables()).toHaveLength(db.stats().levels.reduce((sum, level) => sum + level.tables, 0))
       await db.close()
     }))
 

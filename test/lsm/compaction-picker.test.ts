@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type CompactionPlan, deeperRanges, levelTarget, pickCompaction, planRange } from '../../lsm/compaction-picker.ts'
+import { type CompactionPlan, deeperRanges, levelTarget, pickCompaction, planTables } from '../../lsm/compaction-picker.ts'
+import type { KeyRange } from '../../lsm/kind.ts'
 import type { TableMetadata } from '../../lsm/table-metadata.ts'
 import { Version } from '../../lsm/version.ts'
 import { bytes, text } from './model.ts'
@@ -86,9 +87,16 @@ describe('the compaction picker', () => {
   it('plans a range: all of level 0, or what overlaps it and what lies below that', () => {
     const tree = version('L0: 9[x-z]5', 'L1: 4[a-c]60 5[d-f]60', 'L2: 6[a-b]50 7[b-e]50 8[e-f]50')
     const range = { lower: bytes('b'), upper: bytes('c') }
-    expect(show(planRange(tree, 0, range))).toBe('nothing')
-    expect(show(planRange(tree, 0, { lower: bytes('x'), upper: undefined }))).toBe('9 -> L1 (move)')
-    expect(show(planRange(tree, 1, range))).toBe('4 | 6+7 -> L2')
+    const plan = (level: number, among: KeyRange, most = Number.POSITIVE_INFINITY) =>
+      show(planTables(tree, level, tree.overlapping(level, among), most))
+    expect(plan(0, range)).toBe('nothing')
+    expect(plan(0, { lower: bytes('x'), upper: undefined })).toBe('9 -> L1 (move)')
+    expect(plan(1, range)).toBe('4 | 6+7 -> L2')
+    const all = { lower: undefined, upper: undefined }
+    expect(plan(1, all)).toBe('4+5 | 6+7+8 -> L2')
+    expect(plan(1, all, 120)).toBe('4+5 | 6+7+8 -> L2')
+    expect(plan(1, all, 119)).toBe('4 | 6+7 -> L2')
+    expect(plan(1, all, 1)).toBe('4 | 6+7 -> L2')
   })
 
   it('knows where deeper levels may hide something', () => {

@@ -19,7 +19,7 @@ import {
   compressionOf,
   type Damage,
   type Database,
-  readTable,
+  readTables,
   TableInspection,
   verifyDatabase,
   verifyTable,
@@ -81,7 +81,7 @@ async function replace(fileSystem: FileSystem, content: Uint8Array): Promise<voi
 async function errorsOf(fileSystem: FileSystem, key: string): Promise<unknown[]> {
   const errors: unknown[] = []
   const caught = (error: unknown) => errors.push(error)
-  await readTable(fileSystem, path, () => undefined).catch(caught)
+  await readTables(fileSystem, [[path]], () => undefined).catch(caught)
   const reader = await TableReader.open(fileSystem, path, new BlockCache(1e6), undefined)
   const hash = bloomHash(bytes(key), 0, key.length)
   try {
@@ -204,7 +204,7 @@ describe.each(codecs)('a table of %s', (compression) => {
     expect(new Set(await compressionsIn(fileSystem))).toEqual(new Set(['none', compression]))
     expect(await damagesOf(fileSystem)).toEqual([])
     const walked: string[] = []
-    await readTable(fileSystem, path, (key, value) => walked.push(`${text(key)}=${value && text(value)}`))
+    await readTables(fileSystem, [[path]], (key, value) => walked.push(`${text(key)}=${value && text(value)}`))
     expect(walked).toEqual(all.map(({ key, value }) => `${text(key)}=${text(value)}`))
     for (const capacity of [1e6, 70_000, 1000, 0]) {
       const cache = new BlockCache(capacity)

@@ -199,11 +199,35 @@ export function describeIngest(wal: boolean, inDatabase: InDatabase): void {
       expect(await fileSystem.exists(`${folder}/x.sst`)).toBe(true)
     }))
 
+  it('puts foreign tables that overlap one another in the order given, the last above all', () =>
+    inDatabase(async (db, { fileSystem, folder }) => {
+      await db.write(put('b', '0', 'd', '0'))
+      const files: { path: string }[] = []
+      for (const [i, keys] of ['abc', 'b', 'cd'].entries()) {
+        const path = `${folder}/${i}.sst`
+        const entries = [...keys].map((key) => ({ key: bytes(key), value: key === 'd' ? undefined : bytes(`${i + 1}`) }))
+        await writeTable(fileSystem, path, entries)
+        files.push({ path })
+      }
+      await db.ingest(files, mark('1'))
+      expect(await scan(db)).toEqual(['a=1', 'b=2', 'c=3'])
+      await db.write(put('c', '4'))
+      await drained(db, wal)
+      await db.compactRange()
+      expect(await scan(db)).toEqual(['a=1', 'b=2', 'c=4'])
+    }))
+
   it('refuses files that overlap one another, and levels that are none', () =>
     inDatabase(async (db, { fileSystem, folder }) => {
       await writeTable(fileSystem, `${folder}/x.sst`, [{ key: bytes('a'), value: bytes('2') }])
       const file = { path: `${folder}/x.sst` }
-      await expect(db.prepareIngest([file, file])).rejects.toThrow('overlap')
+      await expect(
+        db.prepareIngest([
+          { ...file, level: 1 },
+          { ...file, level: 1 },
+        ]),
+      ).rejects.toThrow('overlap')
+      await expect(db.prepareIngest([{ ...file, level: 1 }, file])).rejects.toThrow('overlap')
       await expect(db.prepareIngest([{ ...file, level: 7 }])).rejects.toThrow('no level 7')
       await expect(db.prepareIngest([{ path: `${folder}/none.sst` }])).rejects.toThrow('ENOENT')
       await expect(writeTable(fileSystem, `${folder}/y.sst`, [])).rejects.toThrow(RangeError)

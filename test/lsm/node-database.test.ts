@@ -73,6 +73,20 @@ describe('openDatabase', () => {
     expect(await threads()).toBeLessThanOrEqual(before)
   })
 
+  it('drops in its threads what has expired', async () => {
+    const ended = Uint8Array.of(5, 0, 0, 0, 0, 0, 0, 0)
+    const horizons = () => [{ lower: bytes('a'), upper: bytes('z'), moment: 5 }]
+    const db = await openDatabase(folder, { expiry: { keyOffset: 0, keyByte: 0x74, valueOffset: 0, horizons } })
+    for (let i = 0; i < 2; i++) {
+      for (const key of ['a', 't', 'y']) await db.put(bytes(key), ended)
+      await db.flush()
+    }
+    expect(await db.get(bytes('t'))).toEqual(ended)
+    await db.compactRange()
+    expect((await scan(db)).map((record) => record[0])).toEqual(['a', 'y'])
+    await db.close()
+  })
+
   it('has the folder for itself until it is closed', async () => {
     const db = await openDatabase(folder)
     const refused = openDatabase(folder)
@@ -120,6 +134,9 @@ describe('openDatabase', () => {
       [{ compactionBytesPerSecond: Number.NaN }, RangeError, 'compactionBytesPerSecond'],
       [{ createIfMissing: 1 }, TypeError, 'createIfMissing'],
       [{ errorIfExists: 'no' }, TypeError, 'errorIfExists'],
+      [{ expiry: 5 }, TypeError, 'expiry'],
+      [{ expiry: { keyOffset: 0, keyByte: 1, valueOffset: 0 } }, TypeError, 'expiry.horizons'],
+      [{ expiry: { keyOffset: 0, keyByte: 256, valueOffset: 0, horizons: () => [] } }, RangeError, 'expiry.keyByte'],
       [{ logger: null }, TypeError, 'logger'],
       [{ onFailure: {} }, TypeError, 'onFailure'],
       [{ signal: {} }, TypeError, 'signal'],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { CorruptionError } from '../../base/errors.ts'
-import { readTable, WriteBatch, writeTable } from '../../lsm/index.ts'
+import { readTables, WriteBatch, writeTable } from '../../lsm/index.ts'
 import { onNode, onSimulator, openDatabase } from './environment.ts'
 import { bytes, text } from './model.ts'
 
@@ -100,7 +100,7 @@ describe('a table that is read alone', () => {
         pauses++
         return undefined
       }
-      await readTable(fileSystem, `${folder}/t.sst`, (key, value) => found.push(`${text(key)}=${value && text(value)}`), pause)
+      await readTables(fileSystem, [[`${folder}/t.sst`]], (key, value) => found.push(`${text(key)}=${value && text(value)}`), pause)
       expect(found).toEqual(entries.map(({ key, value }) => `${text(key)}=${value && text(value)}`))
       expect(pauses).toBeGreaterThan(1)
     }))
@@ -112,6 +112,6 @@ describe('a table that is read alone', () => {
       const file = await fileSystem.open(path, 'write')
       await file.write([bytes('X')], 6)
       await file.close()
-      await expect(readTable(fileSystem, path, () => undefined)).rejects.toThrow(CorruptionError)
+      await expect(readTables(fileSystem, [[path]], () => undefined)).rejects.toThrow(CorruptionError)
     }))
 })

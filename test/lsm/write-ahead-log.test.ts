@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { CorruptionError } from '../../base/errors.ts'
 import type { FileSystem } from '../../base/file-system.ts'
+import { NodeClock } from '../../base/node-clock.ts'
 import { replayLogs, WriteAheadLog } from '../../lsm/write-ahead-log.ts'
 import { WriteBatch } from '../../lsm/write-batch.ts'
 import { onNode } from './environment.ts'
@@ -50,7 +51,7 @@ async function cut(fileSystem: FileSystem, path: string, length: number): Promis
 
 async function replayed(fileSystem: FileSystem, folder: string, numbers: number[], firstThatCounts = 5): Promise<number[]> {
   const sequences: number[] = []
-  await replayLogs(fileSystem, folder, numbers, firstThatCounts, (_operations, sequence) => {
+  await replayLogs({ fileSystem, folder, clock: new NodeClock() }, numbers, firstThatCounts, (_operations, sequence) => {
     sequences.push(sequence)
     return undefined
   })

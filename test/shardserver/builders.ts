@@ -1,5 +1,6 @@
 import { utf8 } from '../../base/bytes.ts'
 import type { Clock } from '../../base/clock.ts'
+import { InlineExecutor } from '../../base/inline-executor.ts'
 import { silentLogger } from '../../base/logger.ts'
 import { shardOf, slotOf } from '../../base/slot.ts'
 import { pb } from '../../proto/messages.ts'
@@ -9,6 +10,7 @@ import type { Command } from '../../shardserver/commands.ts'
 import { encodeBirth, encodeTimeMark, encodeWrite } from '../../shardserver/entry.ts'
 import { ExpiryHorizons } from '../../shardserver/expiry-horizons.ts'
 import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from '../../shardserver/group-state-machine.ts'
+import { shardJobs } from '../../shardserver/jobs.ts'
 import type { WriteResult } from '../../shardserver/session.ts'
 import { firstOf } from '../raft/standings.ts'
 import { MemoryStore } from './memory-store.ts'
@@ -94,6 +96,7 @@ export async function openMachine(store = new MemoryStore(), options: Partial<Lo
   const { fileSystem } = store
   const machine = await loadGroupStateMachine(store, {
     fileSystem,
+    executor: new InlineExecutor(shardJobs, { fileSystem, clock }),
     folder: 'g',
     clock,
     logger: silentLogger,

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { utf8 } from '../../base/bytes.ts'
-import { BlockCache, Database, lsmJobs, MemtableBudget } from '../../lsm/index.ts'
+import { BlockCache, Database, MemtableBudget } from '../../lsm/index.ts'
 import { ExpiryHorizons, timesOf } from '../../shardserver/expiry-horizons.ts'
 import { loadGroupStateMachine } from '../../shardserver/group-state-machine.ts'
+import { shardJobs } from '../../shardserver/jobs.ts'
 import { openGroupStateMachine } from '../../shardserver/open-group.ts'
 import { recordKey, shardOfKey } from '../../shardserver/record.ts'
 import { GroupSmallState } from '../../shardserver/small-state.ts'
@@ -83,7 +84,7 @@ describe('the horizons of a group', () => {
     state.move(1, { kind: 'import', id: 1, attempt: 1 })
     horizons.begin(state)
     expect(shown(horizons)).toEqual(['2:1000000'])
-    state.move(1, { kind: 'ingest', id: 1, attempt: 1, cut: 5 })
+    state.move(1, { kind: 'ingest', id: 1, attempt: 1, cut: 5, digest: new Uint8Array(16) })
     horizons.becomeDurable(timesOf(state))
     expect(shown(horizons)).toEqual(['2:1000000'])
   })
@@ -158,7 +159,7 @@ async function openBoth(process: SimProcess): Promise<Opened> {
   const horizons = new ExpiryHorizons()
   const folder = 'data/g1'
   const database = await Database.open({ fileSystem, executor, clock, logger, folder, wal: false, expiry: horizons })
-  const machine = await loadGroupStateMachine(database, { fileSystem, clock, logger, folder, first: () => firstOf(3), horizons })
+  const machine = await loadGroupStateMachine(database, { fileSystem, executor, clock, logger, folder, first: () => firstOf(3), horizons })
   return { database, machine }
 }
 
@@ -183,7 +184,7 @@ describe('an expired record of a group over the LSM', () => {
     await model.machine.apply(log.entries)
     const expected = await model.machine.stateHash()
     const world = new World({ seed: 1 })
-    let process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: lsmJobs })
+    let process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: shardJobs })
     const firstLife = async ({ machine, database }: Opened) => {
       await machine.apply(log.entries.slice(0, 2))
       await machine.flush()
@@ -222,7 +223,7 @@ describe('an expired record of a group over the LSM', () => {
     log.write(10, 1, caller.next({ put: { key, value: utf8('abc'), ttlMs: 100 } }))
     for (let i = 0; i < 8; i++) log.write(200 + i, 1, caller.next({ put: { key: keyOf(shard, 2 + i), value: utf8('x') } }))
     const world = new World({ seed: 2 })
-    const process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: lsmJobs })
+    const process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: shardJobs })
     const { fileSystem, executor, clock, logger } = process
     const options = { fileSystem, executor, clock, logger, folder: 'data/g1', blockCache: new BlockCache(8192) }
     const memtableBudget = new MemtableBudget(4096)

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { sleep } from '../../base/clock.ts'
 import { SeededRandom } from '../../base/random.ts'
-import { BlockCache, lsmJobs, MemtableBudget } from '../../lsm/index.ts'
+import { BlockCache, MemtableBudget } from '../../lsm/index.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
+import { shardJobs } from '../../shardserver/jobs.ts'
 import { openGroupStateMachine } from '../../shardserver/open-group.ts'
 import { firstOf } from '../raft/standings.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
@@ -55,7 +56,7 @@ describe('a group over the LSM', () => {
     )
     const world = new World({ seed })
     const network = new SimNetwork(world)
-    let process = new SimProcess(world, { name: 'n1', network, jobs: lsmJobs })
+    let process = new SimProcess(world, { name: 'n1', network, jobs: shardJobs })
     let durable = 0
     let rebirths = 0
     for (;;) {

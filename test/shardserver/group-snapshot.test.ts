@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { readFile, replaceFile } from '../../base/file-system.ts'
-import { BlockCache, lsmJobs, MemtableBudget } from '../../lsm/index.ts'
+import { BlockCache, MemtableBudget } from '../../lsm/index.ts'
 import type { ExportedSnapshot } from '../../raft/state-machine.ts'
 import type { GroupStateMachine } from '../../shardserver/group-state-machine.ts'
+import { shardJobs } from '../../shardserver/jobs.ts'
 import { openGroupStateMachine } from '../../shardserver/open-group.ts'
 import { firstOf } from '../raft/standings.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
@@ -38,7 +39,7 @@ interface Image {
 /** What a replica that has applied up to `snapshotAt` gives. */
 async function exported(history: RandomHistory): Promise<Image> {
   const world = new World({ seed: 1 })
-  const process = new SimProcess(world, { name: 'source', network: new SimNetwork(world), jobs: lsmJobs })
+  const process = new SimProcess(world, { name: 'source', network: new SimNetwork(world), jobs: shardJobs })
   const give = async () => {
     const machine = await open(process)
     await machine.apply(history.log.entries.slice(0, snapshotAt))
@@ -74,7 +75,7 @@ describe('a snapshot of a group', () => {
     const found = { old: 0, new: 0 }
     for (let operation = 1; ; operation++) {
       const world = new World({ seed: 100 + operation })
-      let process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: lsmJobs })
+      let process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: shardJobs })
       let machine = await world.settle(open(process))
       await world.settle(put(process, image))
       await world.settle(Promise.resolve(machine.apply(entries.slice(0, behindAt))))
@@ -117,7 +118,7 @@ describe('a snapshot of a group', () => {
     const history = new RandomHistory(6, length)
     const image = await exported(history)
     const world = new World({ seed: 2 })
-    const process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: lsmJobs })
+    const process = new SimProcess(world, { name: 'n1', network: new SimNetwork(world), jobs: shardJobs })
     const machine = await world.settle(open(process))
     await world.settle(put(process, image))
     const model = await openMachine()

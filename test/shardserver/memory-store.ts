@@ -4,7 +4,9 @@ import { MemoryFileSystem } from '../../base/memory-file-system.ts'
 import type { Expiry } from '../../lsm/expiry.ts'
 import { type IngestFile, PreparedIngest } from '../../lsm/ingest.ts'
 import type { KeyRange } from '../../lsm/kind.ts'
-import { readTable } from '../../lsm/read-table.ts'
+import type { ExportedTable, ExportRange } from '../../lsm/range-export.ts'
+import { readTables } from '../../lsm/read-tables.ts'
+import { type TableEntry, writeTable } from '../../lsm/table-writer.ts'
 import type { WriteBatch } from '../../lsm/write-batch.ts'
 import type { GroupStore, StoreIterator, StoreSnapshot } from '../../shardserver/group-store.ts'
 import { memoryCheckpoints } from '../raft/memory-checkpoints.ts'
@@ -35,7 +37,8 @@ class MemorySnapshot implements StoreSnapshot {
 export class MemoryStore implements GroupStore {
   /** Outlives crashes. */
   readonly fileSystem: MemoryFileSystem
-  readonly #prepared = new WeakMap<PreparedIngest, readonly (readonly [string, Uint8Array])[]>()
+  /** Undefined: a tombstone. */
+  readonly #prepared = new WeakMap<PreparedIngest, readonly (readonly [string, Uint8Array | undefined])[]>()
   readonly #entries: Map<string, Uint8Array>
   #durable: Image
   durableMark: Uint8Array | undefined
@@ -51,6 +54,8 @@ export class MemoryStore implements GroupStore {
   readAtOnceMax = 0
   snapshots: MemorySnapshot[] = []
   openIterators = 0
+  /** About the size of a table of an export. */
+  exportTableBytes = 600
 
   constructor(durable: Image = new Map(), mark?: Uint8Array, fileSystem = new MemoryFileSystem()) {
     this.fileSystem = fileSystem
@@ -67,7 +72,9 @@ export class MemoryStore implements GroupStore {
 
   /** The store as it is after its process died. */
   crash(): MemoryStore {
-    return new MemoryStore(this.#durable, this.durableMark, this.fileSystem)
+    const after = new MemoryStore(this.#durable, this.durableMark, this.fileSystem)
+    after.exportTableBytes = this.exportTableBytes
+    return after
   }
 
   get size(): number {
@@ -163,12 +170,49 @@ export class MemoryStore implements GroupStore {
     return this.seal(mark)
   }
 
+  async sealSnapshot(mark: Uint8Array, { excise = [] }: { readonly excise?: readonly KeyRange[] } = {}): Promise<StoreSnapshot> {
+    this.#excise(excise)
+    const snapshot = this.snapshot()
+    await this.seal(mark)
+    return snapshot
+  }
+
+  /** One run; below it, where it has records, another with something else under their keys and with keys that the first one deletes. */
+  async exportRanges(snapshot: StoreSnapshot, ranges: readonly ExportRange[], folder: string): Promise<ExportedTable[][]> {
+    const { image } = snapshot as MemorySnapshot
+    const live = [...image].map(([key, value]) => ({ key: bytes(key), value }))
+    const wanted = live.filter(({ key }) => ranges.some((range) => isWithin(key, range)))
+    wanted.sort((a, b) => compareBytes(a.key, b.key))
+    if (wanted.length === 0) return []
+    const dead = wanted.map(({ key, value }) => ({ key: Uint8Array.from([...key, 0]), value })).filter(({ key }) => key.length > 4)
+    const rows = [...wanted, ...dead.filter(({ key }) => !image.has(text(key))).map(({ key }) => ({ key, value: undefined }))]
+    rows.sort((a, b) => compareBytes(a.key, b.key))
+    const older = [...wanted.map(({ key }) => ({ key, value: bytes('overwritten') })), ...dead].sort((a, b) => compareBytes(a.key, b.key))
+    return [await this.#writeRun(folder, 'old', older), await this.#writeRun(folder, 'new', rows)]
+  }
+
+  async #writeRun(folder: string, name: string, rows: readonly TableEntry[]): Promise<ExportedTable[]> {
+    const run: ExportedTable[] = []
+    for (let from = 0; from < rows.length; ) {
+      let to = from
+      for (let size = 0; to < rows.length && size < this.exportTableBytes; to++) {
+        const { key, value } = rows[to] as TableEntry
+        size += key.length + (value?.length ?? 0)
+      }
+      const file = `${name}-${run.length}.sst`
+      const { size, checksum } = await writeTable(this.fileSystem, `${folder}/${file}`, rows.slice(from, to))
+      run.push({ name: file, size, checksum })
+      from = to
+    }
+    return run
+  }
+
   async prepareIngest(files: readonly IngestFile[]): Promise<PreparedIngest> {
-    const records: (readonly [string, Uint8Array])[] = []
+    const records: (readonly [string, Uint8Array | undefined])[] = []
     for (const { path } of files) {
       const checkpoint = memoryCheckpoints.find(path)
       if (checkpoint !== undefined) records.push(...checkpoint)
-      else await readTable(this.fileSystem, path, (key, value) => records.push([text(key), Uint8Array.from(value ?? [])]))
+      else await readTables(this.fileSystem, [[path]], (key, value) => records.push([text(key), value && Uint8Array.from(value)]))
     }
     const prepared = new PreparedIngest([], new Set())
     this.#prepared.set(prepared, records)
@@ -181,7 +225,10 @@ export class MemoryStore implements GroupStore {
 
   ingest(prepared: PreparedIngest, mark: Uint8Array, options: { readonly excise: readonly KeyRange[] }): Promise<void> {
     this.#excise(options.excise)
-    for (const [key, value] of this.#prepared.get(prepared.take()) ?? []) this.#entries.set(key, value)
+    for (const [key, value] of this.#prepared.get(prepared.take()) ?? []) {
+      if (value === undefined) this.#entries.delete(key)
+      else this.#entries.set(key, value)
+    }
     return this.seal(mark)
   }
 

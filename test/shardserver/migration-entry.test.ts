@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { writeU32 } from '../../base/bytes.ts'
 import { CorruptionError } from '../../base/errors.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { chainDelta, continues, decodeDelta, deltaKey, encodeDelta, indexOfDelta } from '../../shardserver/delta.ts'
 import { decodeEntry, EntryCode, encodeMigration, encodeRebirth, entryHeaderBytes, UnknownEntryError } from '../../shardserver/entry.ts'
-import { decodeExportList, encodeExportList } from '../../shardserver/export-list.ts'
+import { decodeExportList, encodeExportList, runsOf } from '../../shardserver/export-list.ts'
 import type { MigrationStep } from '../../shardserver/migration-entry.ts'
 import { RecordDigest } from '../../shardserver/record-digest.ts'
 
@@ -120,11 +122,16 @@ describe('the list of an export', () => {
     shards: [1, 2],
     digest: new Uint8Array(16).fill(3),
     records: 7,
-    files: [{ name: '000001.sst', size: 2 ** 33, checksum: 2 ** 32 - 1 }],
+    files: [
+      { name: '000001.sst', size: 2 ** 33, checksum: 2 ** 32 - 1, run: 0 },
+      { name: '000002.sst', size: 1, checksum: 0, run: 0 },
+      { name: 'states.sst', size: 1, checksum: 1, run: 1 },
+    ],
   }
 
   it('comes back as it was written', () => {
     expect(decodeExportList(encodeExportList(list), 'LIST')).toEqual(list)
+    expect(runsOf(list)).toEqual([['000001.sst', '000002.sst'], ['states.sst']])
   })
 
   it('is refused where any bit of it is another', () => {
@@ -137,6 +144,11 @@ describe('the list of an export', () => {
     expect(() => decodeExportList(new Uint8Array(0), 'LIST')).toThrow(CorruptionError)
   })
 
+  it.each([[[1]], [[0, 2]], [[0, 1, 0]]])('is refused where its files are not in the order of their runs: %s', (runs) => {
+    const files = runs.map((run) => ({ name: 'x.sst', size: 1, checksum: 1, run }))
+    expect(() => decodeExportList(encodeExportList({ ...list, files }), 'LIST')).toThrow('runs out of order')
+  })
+
   it('has a digest that knows records, not their order', () => {
     const digestOf = (...rows: readonly (readonly [number, number])[]) => {
       const digest = new RecordDigest()
@@ -146,5 +158,16 @@ describe('the list of an export', () => {
     expect(digestOf([1, 2], [3, 4], [5, 6])).toEqual(digestOf([5, 6], [1, 2], [3, 4]))
     expect(digestOf([1, 2], [3, 4])).not.toEqual(digestOf([1, 4], [3, 2]))
     expect(digestOf([1, 2], [1, 2])).not.toEqual(digestOf([1, 2]))
+  })
+
+  it.each([0, 1, 65_519, 65_520, 200_000])('has a digest of SHA-256 over lengths, key and value: a value of %i bytes', (size) => {
+    const [key, value] = [new Uint8Array(8).fill(5), new Uint8Array(size).fill(6)]
+    const digest = new RecordDigest()
+    digest.add(key, value)
+    const lengths = new Uint8Array(8)
+    writeU32(lengths, 0, key.length)
+    writeU32(lengths, 4, value.length)
+    const whole = createHash('sha256').update(lengths).update(key).update(value).digest()
+    expect(digest.value()).toEqual(new Uint8Array(whole.subarray(0, 16)))
   })
 })

@@ -321,10 +321,10 @@ describe('a shard on its way', () => {
     expect(b.machine.holdsImport(7, 1)).toBeUndefined()
   })
 
-  it('is cut into several files that do not overlap', async () => {
-    const options = { exportTableBytes: 200 }
-    const a = await TestGroup.open('a@1', 0, options)
-    const b = await TestGroup.open('b@1', 0, options)
+  it('is cut into runs of several files, of which the newest counts', async () => {
+    const a = await TestGroup.open('a@1')
+    const b = await TestGroup.open('b@1')
+    a.replica.store.exportTableBytes = 200
     a.log.birth(0, [1, 2])
     const callers = [new Caller(1, 1), new Caller(1, 2)] as const
     for (let i = 0; i < 40; i++) {

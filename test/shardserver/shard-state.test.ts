@@ -10,7 +10,8 @@ import {
   unbornShard,
 } from '../../shardserver/shard-state.ts'
 
-const calm = { attempt: 0, ingested: false, cursor: 0, releasedAt: 0, cut: 0, count: 0, checksum: 0, epoch: 3 }
+const digest = new Uint8Array(16).fill(5)
+const calm = { attempt: 0, ingested: false, cursor: 0, releasedAt: 0, cut: 0, count: 0, checksum: 0, digest: new Uint8Array(0), epoch: 3 }
 const id = 7
 const agreed = { agrees: true, count: 6, checksum: 7 }
 /** One record in each state, in the middle of migration 7 where the state has one. */
@@ -21,7 +22,7 @@ const samples: Readonly<Record<string, ShardRecord>> = {
   exporting: { state: 'exporting', newestId: id, ...calm, attempt: 2, cut: 20, count: 5, checksum: 9 },
   released: { state: 'released', newestId: id, ...calm, attempt: 2, releasedAt: 50, cut: 20, count: 5, checksum: 9 },
   importing: { state: 'importing', newestId: id, ...calm, attempt: 2 },
-  ingested: { state: 'importing', newestId: id, ...calm, attempt: 2, ingested: true, cursor: 30, count: 4, checksum: 8 },
+  ingested: { state: 'importing', newestId: id, ...calm, attempt: 2, ingested: true, cursor: 30, count: 4, checksum: 8, digest },
   refused: { state: 'refused', newestId: id, ...calm },
 }
 
@@ -39,9 +40,9 @@ const events: Readonly<Record<string, ShardEvent>> = {
   'export same, higher attempt': { kind: 'export', id, attempt: 4, index: 21 },
   'export same, same attempt': { kind: 'export', id, attempt: 2, index: 21 },
   'export older': { kind: 'export', id: 6, attempt: 9, index: 21 },
-  ingest: { kind: 'ingest', id, attempt: 2, cut: 30 },
-  'ingest, other attempt': { kind: 'ingest', id, attempt: 1, cut: 30 },
-  'ingest, other id': { kind: 'ingest', id: 8, attempt: 2, cut: 30 },
+  ingest: { kind: 'ingest', id, attempt: 2, cut: 30, digest },
+  'ingest, other attempt': { kind: 'ingest', id, attempt: 1, cut: 30, digest },
+  'ingest, other id': { kind: 'ingest', id: 8, attempt: 2, cut: 30, digest },
   replay: { kind: 'replay', id, after: 30, upTo: 40, ...agreed },
   'replay, disagrees': { kind: 'replay', id, after: 30, upTo: 40, ...agreed, agrees: false },
   'replay, empty': { kind: 'replay', id, after: 30, upTo: 30, ...agreed },
@@ -115,7 +116,7 @@ describe('the states of a shard', () => {
       fc.record({ kind: fc.constant('rebirth'), epoch: small }),
       fc.record({ kind: fc.constant('import'), id: anId, attempt: small }),
       fc.record({ kind: fc.constant('export'), id: anId, attempt: small, index: small }),
-      fc.record({ kind: fc.constant('ingest'), id: anId, attempt: small, cut: small }),
+      fc.record({ kind: fc.constant('ingest'), id: anId, attempt: small, cut: small, digest: fc.constant(digest) }),
       fc.record({ kind: fc.constant('replay'), id: anId, after: small, upTo: small, agrees: fc.boolean(), count: small, checksum: small }),
       fc.record({ kind: fc.constant('release'), id: anId, index: small }),
       fc.record({
@@ -171,7 +172,7 @@ describe('the states of a shard', () => {
     const back = walk(
       left,
       { kind: 'import', id: 9, attempt: 1 },
-      { kind: 'ingest', id: 9, attempt: 1, cut: 12 },
+      { kind: 'ingest', id: 9, attempt: 1, cut: 12, digest },
       { kind: 'replay', id: 9, after: 12, upTo: 20, ...agreed },
       { kind: 'activate', id: 9, after: 20, upTo: 20, ...agreed, epoch: 4 },
     )
@@ -186,7 +187,24 @@ describe('the states of a shard', () => {
     expect(replayed).toMatchObject({ next: { cursor: 40, count: 6, checksum: 7 } })
   })
 
-  it('reads the records that version 0.1 wrote', () => {
+  it('keeps the digest of the cut from the ingest until the import ends', () => {
+    const ingested = transition(samples.importing as ShardRecord, events.ingest as ShardEvent)
+    expect(ingested).toMatchObject({ next: { ingested: true, digest } })
+    const record = ingested.kind === 'moved' ? ingested.next : unbornShard
+    expect(decodeShardRecord(encodeShardRecord(record))).toEqual(record)
+    const replayed = transition(record, { kind: 'replay', id, after: 30, upTo: 40, ...agreed })
+    expect(replayed).toMatchObject({ next: { digest } })
+    expect(transition(record, { kind: 'refuse', id })).toMatchObject({ next: { digest: new Uint8Array(0) } })
+  })
+
+  it('reads the records that earlier versions wrote', () => {
+    const second = [2, 5, 7, 2, 1, 30, 0, 0, 5, 6, 3]
+    expect(decodeShardRecord(new Uint8Array(second))).toMatchObject({
+      state: 'importing',
+      ingested: true,
+      epoch: 3,
+      digest: new Uint8Array(0),
+    })
     expect(decodeShardRecord(new Uint8Array([1, 2, 7, 0, 0, 0, 0]))).toEqual({ state: 'serving', newestId: 7, ...calm, epoch: 0 })
   })
 })

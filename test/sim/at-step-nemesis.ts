@@ -1,6 +1,6 @@
 /**
- * Strikes in the very moment in which a migration takes a step: kills, unplugs or cuts off the leader of the source or all its nodes, the leader or
- * a follower of the target, or the leader of the controllers. Which step, victim and fault come next goes by the seed, so that over the seeds all come up.
+ * Strikes in the very moment in which a migration takes a step: kills, unplugs or cuts off the leader of the source or of the target or all nodes of
+ * one of them, a follower of the target, or the leader of the controllers. Which step, victim and fault come next goes by the seed, so that over the seeds all come up.
  */
 import type { SeededRandom } from '../../base/random.ts'
 import { FaultJournal } from './fault-journal.ts'
@@ -92,6 +92,8 @@ export class AtStepNemesis {
         const followers = this.#nodesOf(to).filter((name) => name !== leader)
         return listed(followers[random.below(Math.max(1, followers.length))])
       }
+      case 'target-nodes':
+        return this.#nodesOf(to)
       case 'controllers-leader':
         return listed(this.#cluster.controllerLeader())
     }

@@ -4,8 +4,15 @@ export const migrationSteps = ['import', 'export', 'files', 'ingest', 'replay', 
 
 export type MigrationStep = (typeof migrationSteps)[number]
 
-/** 'source-nodes': all that hold the source, at once. */
-export const stepVictims = ['source-leader', 'source-nodes', 'target-leader', 'target-follower', 'controllers-leader'] as const
+/** 'source-nodes', 'target-nodes': all that hold the group, at once. */
+export const stepVictims = [
+  'source-leader',
+  'source-nodes',
+  'target-leader',
+  'target-follower',
+  'target-nodes',
+  'controllers-leader',
+] as const
 
 export type StepVictim = (typeof stepVictims)[number]
 

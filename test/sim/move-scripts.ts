@@ -205,6 +205,61 @@ const cancelledWhenReady: Script = async (stage) => {
   assert((await stage.ended(id)) === 'aborted', `migration ${id} is done although it was cancelled`)
 }
 
+/** Steps before the commit at which a group may go away. */
+const stepsBefore = ['import', 'export', 'files', 'ingest'] as const
+
+/**
+ * The majority of the target dies in the middle of a copy and does not come back for minutes. The controllers abort the move, the source, which has served
+ * all along, ends its export, and who comes back at last drops what was copied.
+ */
+const targetLost: Script = async (stage) => {
+  const { cluster, world } = stage
+  const shard = stage.someShard()
+  const when = stepsBefore[world.random.below(stepsBefore.length)]
+  const survivor = world.random.below(3)
+  const victims = stage.targetNodes.filter((_, i) => i !== survivor)
+  stage.onStep(({ step }) => {
+    if (step === when) for (const name of victims) if (cluster.isAlive(name)) cluster.kill(name)
+  })
+  const id = await stage.ask(shard, 'g2')
+  await world.runUntil(() => victims.every((name) => !cluster.isAlive(name)), 20_000)
+  stage.onStep(undefined)
+  await stage.put(stage.keyIn(shard, 5), 'served while the target is gone')
+  assert((await stage.ended(id, 120_000)) === 'aborted', `migration ${id} was not aborted at ${when}`)
+  const { reason } = await stage.migration(id)
+  assert(reason?.endsWith('g2 has lost its majority'), `migration ${id} was aborted: ${reason}`)
+  await world.runUntil(() => stage.stateIn(stage.uid('g1'), shard) === 'serving', 20_000)
+  await world.runFor(30_000 * world.random.next())
+  for (const name of victims) cluster.restart(name)
+  await world.runUntil(() => stage.stateIn(stage.uid('g2'), shard) !== 'importing', 30_000)
+}
+
+/** All nodes of the source go to sleep in the middle of a copy, for longer than anything else may stand still. The move waits for them and ends. */
+const sourceAsleep: Script = async (stage) => {
+  const { cluster, world } = stage
+  const shard = stage.someShard()
+  const when = stepsBefore[world.random.below(stepsBefore.length)]
+  const isPowerLost = world.random.next() < 0.5
+  stage.onStep(({ step }) => {
+    if (step !== when) return
+    for (const name of stage.sourceNodes) {
+      if (!cluster.isAlive(name)) continue
+      if (isPowerLost) cluster.powerLoss(name)
+      else cluster.kill(name)
+    }
+  })
+  const id = await stage.ask(shard, 'g2')
+  await world.runUntil(() => stage.sourceNodes.every((name) => !cluster.isAlive(name)), 20_000)
+  stage.onStep(undefined)
+  const elsewhere = stage.config.shardsOf(stage.uid('g2'))[0] ?? 0
+  await stage.put(stage.keyIn(elsewhere, 5), 'served while the source is gone')
+  await world.runFor(90_000 + 60_000 * world.random.next())
+  const { phase } = await stage.migration(id)
+  assert(phase === pb.v1.MigrationPhase.COPYING, `migration ${id} did not wait for its source, gone at ${when}: ${phase}`)
+  for (const name of stage.sourceNodes) cluster.restart(name)
+  assert((await stage.ended(id)) === 'done', `migration ${id} was aborted`)
+}
+
 const scripts: readonly { readonly name: string; readonly script: Script; readonly catches?: MigrationBreak }[] = [
   { name: 'a late outcome', script: lateOutcome, catches: 'late-excise' },
   { name: 'a whole move again', script: wholeMoveAgain, catches: 'fence-forgotten' },
@@ -215,6 +270,8 @@ const scripts: readonly { readonly name: string; readonly script: Script; readon
   { name: 'refused elsewhere', script: refusedElsewhere, catches: 'delta-misses-refusals' },
   { name: 'a lost cut', script: lostCut },
   { name: 'a read at the old owner', script: readAtTheOld, catches: 'released-reads' },
+  { name: 'the target is lost', script: targetLost },
+  { name: 'the source is asleep', script: sourceAsleep },
   { name: 'cancelled when ready', script: cancelledWhenReady, catches: 'release-before-commit' },
 ]
 

@@ -141,9 +141,9 @@ export class ScriptStage {
   }
 
   /** Waits for the end of a migration. */
-  async ended(id: number): Promise<'done' | 'aborted' | 'given-back'> {
+  async ended(id: number, withinMs = 30_000): Promise<'done' | 'aborted' | 'given-back'> {
     const { MigrationPhase } = pb.v1
-    for (let round = 0; round < 300; round++) {
+    for (const endMs = this.world.nowMs + withinMs; this.world.nowMs < endMs; ) {
       const { phase } = await this.migration(id)
       if (phase === MigrationPhase.GIVEN_BACK) return 'given-back'
       if (phase === MigrationPhase.DONE) return 'done'

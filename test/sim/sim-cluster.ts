@@ -5,13 +5,13 @@ import type { JobRegistry } from '../../base/executor.ts'
 import { Client } from '../../client/client.ts'
 import type { ConfigState } from '../../controller/config-state.ts'
 import { type RunningController, startController } from '../../controller/controller-process.ts'
-import { lsmJobs } from '../../lsm/jobs.ts'
 import { ControllerClient } from '../../proto/controller-client.ts'
 import type { RunningProcess } from '../../raft/process.ts'
 import type { UnsafeRaft } from '../../raft/raft-host.ts'
 import type { Replica } from '../../raft/replica.ts'
 import { groupName } from '../../raft/replica-status.ts'
 import type { HostedReplica } from '../../shardserver/group-host.ts'
+import { shardJobs } from '../../shardserver/jobs.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { type RunningShardServer, startShardServer } from '../../shardserver/shard-server.ts'
 import { FaultAtlas } from './fault-atlas.ts'
@@ -56,7 +56,7 @@ export interface SimClusterOptions {
   readonly onFatal?: (name: string, error: Error) => void
 }
 
-const jobs: JobRegistry = lsmJobs
+const jobs: JobRegistry = shardJobs
 const controllerPort = 7400
 const closeMs = 5000
 /** After which a process that ended by itself is started again. */

@@ -27,7 +27,14 @@ export class FakeControllers {
   version = 1
   births: ShardBirth[] = []
   readonly byId = new Map<number, Migration>()
-  readonly reports: { readonly kind: pb.v1.ReportKind; readonly migration: number; readonly group: string; readonly pauseUs: number }[] = []
+  readonly reports: {
+    readonly kind: pb.v1.ReportKind
+    readonly migration: number
+    readonly group: string
+    readonly pauseUs: number
+    readonly reason: string
+    readonly digest: Uint8Array
+  }[] = []
   /** Answers nothing while set. */
   silent = false
   /** The next reports are taken and their answers lost. */
@@ -67,8 +74,8 @@ export class FakeControllers {
 
   async report(request: pb.v1.ReportRequest.$Properties): Promise<Migration | undefined> {
     await this.#trip()
-    const { kind, migration: id, group, pauseUs } = new pb.v1.ReportRequest(request)
-    this.reports.push({ kind, migration: id, group, pauseUs })
+    const { kind, migration: id, group, pauseUs, reason, digest } = new pb.v1.ReportRequest(request)
+    this.reports.push({ kind, migration: id, group, pauseUs, reason, digest: new Uint8Array(digest) })
     if (kind === pb.v1.ReportKind.REPORT_BORN) {
       this.births = this.births.filter((birth) => !(request.births ?? []).some(({ shard }) => shard === birth.shard))
       this.version++
@@ -139,6 +146,8 @@ export class MoveRig {
   /** Where the wish to slow writes down came to. */
   readonly slowed: string[] = []
   readonly failures: Error[] = []
+  /** Bytes that the disk of a node still takes; without an entry: whatever comes. */
+  readonly room = new Map<string, number>()
 
   constructor(seed: number, breaks: readonly MigrationBreak[] = []) {
     this.world = new World({ seed })
@@ -233,9 +242,10 @@ export class MoveRig {
       births: () => this.controllers.births,
       nodeOf: (group: string, number: number) => nodesOf[group as keyof typeof nodesOf]?.[number - 1] ?? '',
     }
+    const space = { fits: (bytes: number) => bytes <= (this.room.get(process.name) ?? Number.POSITIVE_INFINITY) }
     const migrations = new Migrations({
       node,
-      world: { fileSystem, transport, pace: undefined, onFailure: (error) => this.failures.push(error) },
+      world: { fileSystem, transport, pace: undefined, space, onFailure: (error) => this.failures.push(error) },
       slow: () => this.slowed.push(process.name),
       onRecords: () => {},
     })

@@ -172,7 +172,7 @@ describe('moving shards between two groups', () => {
 
   it('asks the source to slow the writes down where the target does not keep up, and asks for no commit until it does', async () => {
     const rig = new MoveRig(9)
-    const writes = load(rig, 0.3)
+    const writes = load(rig, 0.15)
     rig.controllers.plan(1, [3])
     await rig.world.runUntil(() => rig.slowed.length > 0, 60_000)
     expect(rig.controllers.phase(1)).toBe('copying')
@@ -184,7 +184,7 @@ describe('moving shards between two groups', () => {
 
   it('reads what is left at the leader of the source, and has it slow the writes down, also after the leader changed', async () => {
     const rig = new MoveRig(9)
-    const writes = load(rig, 0.3)
+    const writes = load(rig, 0.15)
     rig.controllers.plan(1, [3])
     await rig.world.runUntil(() => rig.target.steps.includes('replay'), 60_000)
     expect(rig.slowed).toEqual([])
@@ -210,6 +210,62 @@ describe('moving shards between two groups', () => {
     expect(syncs).toHaveLength(1)
     expectMoved(rig, [3], [])
   })
+
+  for (const [kind, phase] of [
+    ['import', 'copying'],
+    ['export', 'copying'],
+    ['ingest', 'copying'],
+    ['replay', 'committed'],
+  ] as const) {
+    it(`waits for a source whose nodes die at ${kind}, for as long as it takes, and goes on when it is back`, async () => {
+      const rig = new MoveRig(19)
+      const nodes = ['s1', 's2', 's3']
+      const writes = load(rig, 3)
+      let hits = 0
+      const die = () => {
+        writes.stop()
+        for (const node of nodes) rig.kill(node)
+        rig.lead(rig.source, '')
+      }
+      for (const group of [rig.source, rig.target]) {
+        group.fate = (step) => {
+          if (step === kind && hits++ === 0) rig.world.schedule(0, undefined, 'die', die)
+          return 'applied'
+        }
+      }
+      rig.controllers.plan(1, [3, 5])
+      await rig.world.runUntil(() => !rig.machine('s1').process.alive, 20_000)
+      await rig.world.runFor(600_000)
+      expect(rig.controllers.phase(1)).toBe(phase)
+      // One of three is back: nobody can lead them yet.
+      rig.restart('s2')
+      await rig.world.runFor(180_000)
+      expect(rig.controllers.phase(1)).toBe(phase)
+      expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
+      for (const node of ['s1', 's3']) rig.restart(node)
+      rig.lead(rig.source, 's3')
+      await rig.runUntilSettled(1)
+      expectMoved(rig, [3, 5], writes.acknowledged)
+    })
+  }
+
+  for (const kind of ['ingest', 'replay']) {
+    it(`tells the digest of the cut also where the target's leader changes at ${kind}`, async () => {
+      const rig = new MoveRig(22)
+      const writes = load(rig, 3)
+      let hits = 0
+      rig.target.fate = (step) => {
+        if (step === kind && hits++ === 0) rig.world.schedule(0, undefined, 'elect', () => rig.lead(rig.target, 't2'))
+        return 'applied'
+      }
+      rig.controllers.plan(1, [3])
+      await rig.runUntilSettled(1)
+      writes.stop()
+      const ready = rig.controllers.reports.filter((report) => report.kind === REPORT_READY)
+      expect(ready.length).toBeGreaterThan(0)
+      for (const { digest } of ready) expect(digest).toHaveLength(16)
+    })
+  }
 
   it('gives up what is committed where the source is given up before it has released', async () => {
     const rig = new MoveRig(11)
@@ -269,17 +325,36 @@ describe('a move that cannot be', () => {
     expectStayed(rig, [3, 5])
   })
 
-  it('is aborted after a minute without progress', async () => {
+  it('is aborted after a minute in which a source that is there gave nothing', async () => {
     const rig = new MoveRig(13)
-    for (const node of ['s1', 's2', 's3']) rig.kill(node)
+    rig.source.fate = (kind) => (kind === 'export' ? 'lost' : 'applied')
     rig.controllers.plan(1, [3])
     await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 120_000)
     expect(rig.world.nowMs).toBeGreaterThan(60_000)
-    expect(reportsOf(rig, REPORT_CANNOT)).toBe(1)
-    for (const node of ['s1', 's2', 's3']) rig.restart(node)
-    rig.source.lead('s1')
+    expect(rig.world.nowMs).toBeLessThan(70_000)
+    const asked = rig.controllers.reports.filter(({ kind }) => kind === REPORT_CANNOT)
+    expect(asked.map(({ reason }) => reason)).toEqual(['no progress for 60 s: export of migration 1: leadership was lost'])
     await rig.runUntilSettled(1)
     expectStayed(rig, [3])
+  })
+
+  it('is refused where a replica of the target has no room for it, and says which', async () => {
+    const rig = new MoveRig(20)
+    const writes = load(rig, 3)
+    await rig.world.runFor(50)
+    rig.room.set('t3', 10)
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1)
+    writes.stop()
+    expect(rig.controllers.phase(1)).toBe('aborted')
+    const refused = rig.controllers.reports.filter(({ kind }) => kind === REPORT_REFUSED)
+    expect(refused.map(({ reason }) => reason)).toEqual([expect.stringMatching(/^t3 has no room for the [1-9]\d* bytes of the copy$/)])
+    expect(rig.target.steps).not.toContain('ingest')
+    expectStayed(rig, [3])
+    rig.room.delete('t3')
+    rig.controllers.plan(2, [3])
+    await rig.runUntilSettled(2)
+    expectMoved(rig, [3], writes.acknowledged)
   })
 
   for (const kind of ['import', 'export', 'ingest', 'replay']) {

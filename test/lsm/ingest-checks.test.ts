@@ -1,0 +1,61 @@
+import { expect, it } from 'vitest'
+import { CorruptionError } from '../../base/errors.ts'
+import { writeTable } from '../../lsm/index.ts'
+import { onNode, openDatabase } from './environment.ts'
+import { bytes, scan } from './model.ts'
+import { override } from './override.ts'
+
+it('an ingest looks at every byte of a file: one that is damaged anywhere is refused, and the database goes on', () =>
+  onNode(async (environment) => {
+    const { fileSystem, folder } = environment
+    const db = await openDatabase(environment)
+    const path = `${folder}/foreign.sst`
+    const entries = Array.from({ length: 20 }, (_, i) => ({ key: bytes(`key${i + 10}`), value: bytes('v'.repeat(30)) }))
+    const { size } = await writeTable(fileSystem, path, entries)
+    for (let offset = 0; offset < size; offset += 7) {
+      const file = await fileSystem.open(path, 'write')
+      const byte = new Uint8Array(1)
+      await file.read(byte, offset)
+      await file.write([Uint8Array.of((byte[0] as number) ^ 1)], offset)
+      await expect(db.ingest([{ path }]), `offset ${offset} of ${size}`).rejects.toBeInstanceOf(CorruptionError)
+      await file.write([byte], offset)
+      await file.close()
+    }
+    expect([db.failed, await scan(db)]).toEqual([undefined, []])
+    await db.ingest([{ path }])
+    expect(await scan(db)).toHaveLength(20)
+    await db.close()
+  }))
+
+it('a close waits for an ingest that is being prepared, which then rejects: nothing comes into a folder that was given back', () =>
+  onNode(async (environment) => {
+    const { fileSystem, folder } = environment
+    const path = `${folder}/foreign.sst`
+    await writeTable(fileSystem, path, [{ key: bytes('a'), value: bytes('1') }])
+    let release = () => {}
+    const gate = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    let reached = () => {}
+    const isReached = new Promise<void>((resolve) => {
+      reached = resolve
+    })
+    const link = async (from: string, to: string) => {
+      reached()
+      await gate
+      await fileSystem.link(from, to)
+    }
+    const db = await openDatabase({ ...environment, fileSystem: override(fileSystem, { link }) })
+    const prepared = db.prepareIngest([{ path }])
+    await isReached
+    let isClosed = false
+    const closed = db.close().then(() => {
+      isClosed = true
+    })
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(isClosed).toBe(false)
+    release()
+    await expect(prepared).rejects.toThrow('the database is closed')
+    await closed
+    expect((await fileSystem.list(`${folder}/db`)).filter((name) => name.endsWith('.sst'))).toEqual([])
+  }))

@@ -6,10 +6,13 @@
  *   npm run bench:join -- --shards 4096 --most 5
  *   npm run bench:join -- --up --max-migrations,4   # flags for `ostraka up`, separated by commas
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { MigrationJson } from '../cli/migration-json.ts'
 import { Up } from '../testing/up.ts'
 import { median } from './median.ts'
+
+const toldMs = 7000
 
 interface Options {
   readonly shards: string
@@ -26,6 +29,8 @@ async function main(options: Options): Promise<void> {
       if (code !== 0) throw new Error(`admin ${words.join(' ')} ended with ${code}: ${stderr}`)
       return JSON.parse(stdout) as unknown
     }
+    // The leaders of the groups tell every five seconds what their shards hold; of which nothing is known yet, few go together.
+    await sleep(toldMs)
     const nodes = up.ready.nodes.map(({ id, address }) => `${id}=${address}`).join(',')
     const began = performance.now()
     await run('join', 'g4', '--nodes', nodes, '--wait', '--timeout', '120')

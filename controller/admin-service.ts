@@ -5,7 +5,7 @@ import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUn
 import { computeChangeMembers, computeReplaceNode } from './change-members.ts'
 import type { ChangeQueue } from './change-queue.ts'
 import { computeJoin } from './join.ts'
-import type { Asked, LeaderView, Outcome } from './leader-view.ts'
+import type { Asked, Compute, LeaderView, Outcome } from './leader-view.ts'
 import { computeLeave } from './leave.ts'
 import { checkChangeMembers, checkMembersReport, checkReplaceNode } from './member-checks.ts'
 import { computeMembersReport } from './members-report.ts'
@@ -15,6 +15,7 @@ import { planReply } from './plan.ts'
 import { computeReport } from './report.ts'
 import type { Reported } from './reported.ts'
 import { checkJoin } from './request-checks.ts'
+import type { Slices } from './slices.ts'
 import { computeSteer } from './steer.ts'
 import { computeWeigh } from './weigh.ts'
 
@@ -83,8 +84,7 @@ export class AdminService {
 
   async plan(request: pb.v1.PlanRequest, context: CallContext): Promise<pb.v1.PlanReply> {
     const compute = planned(request)
-    const view = await this.#parts.read(this.#parts.hint(context))
-    return new pb.v1.PlanReply(planReply(view, compute(view)))
+    return await this.#parts.queue.ask(compute, this.#parts.hint(context), (view, outcome) => new pb.v1.PlanReply(planReply(view, outcome)))
   }
 
   async migrations(context: CallContext): Promise<pb.v1.MigrationsReply> {
@@ -108,7 +108,7 @@ export class AdminService {
 
   async #change<T extends Asked>(
     checked: T,
-    compute: (view: LeaderView, checked: T) => Outcome,
+    compute: (view: LeaderView, checked: T) => Outcome | Slices<Outcome>,
     context: CallContext,
   ): Promise<pb.v1.ChangeReply> {
     const waiting = { requestId: checked.requestId, hint: this.#parts.hint(context), waitingMax: changesWaitingMax }
@@ -133,7 +133,7 @@ export class AdminService {
 }
 
 /** The computation of the change that is asked about, its request checked. */
-function planned({ join, leave, move, rebalance, weigh }: pb.v1.PlanRequest): (view: LeaderView) => Outcome {
+function planned({ join, leave, move, rebalance, weigh }: pb.v1.PlanRequest): Compute {
   if (join) return bound(computeJoin, checkJoin(join))
   if (leave) return bound(computeLeave, checkLeave(leave))
   if (move) return bound(computeMove, checkMove(move))
@@ -142,6 +142,6 @@ function planned({ join, leave, move, rebalance, weigh }: pb.v1.PlanRequest): (v
   throw new OstrakaError('INVALID_ARGUMENT', 'no change given to plan', true)
 }
 
-function bound<T>(compute: (view: LeaderView, checked: T) => Outcome, checked: T): (view: LeaderView) => Outcome {
+function bound<T>(compute: (view: LeaderView, checked: T) => Slices<Outcome>, checked: T): Compute {
   return (view) => compute(view, checked)
 }

@@ -1,7 +1,9 @@
+import type { Clock } from '../base/clock.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { ControllerEntry } from './entry.ts'
-import type { LeaderView, Outcome } from './leader-view.ts'
+import type { Compute, LeaderView, Outcome } from './leader-view.ts'
 import { mustBeDone, type Proposals } from './proposals.ts'
+import { inSlices } from './slices.ts'
 
 /** What a change was answered with. */
 export interface Answer {
@@ -11,6 +13,7 @@ export interface Answer {
 }
 
 export interface ChangeQueueParts {
+  readonly clock: Pick<Clock, 'monotonicMs' | 'soon'>
   readonly proposals: Proposals
   /** The leader's view, linearizably; refuses where this controller does not lead. */
   readonly read: (hint: Waiting['hint']) => Promise<LeaderView>
@@ -39,7 +42,7 @@ export class ChangeQueue {
   }
 
   /** Rejects with what `compute` throws, with the proposal's refusals, and with OVERLOADED where too many wait. */
-  async submit(compute: (view: LeaderView) => Outcome, waiting: Waiting): Promise<Answer> {
+  async submit(compute: Compute, waiting: Waiting): Promise<Answer> {
     if (this.#waiting >= waiting.waitingMax) {
       throw new OstrakaError('OVERLOADED', 'too many changes wait at the controller', true, { waitMs: 500 })
     }
@@ -53,12 +56,32 @@ export class ChangeQueue {
     }
   }
 
-  async #run(compute: (view: LeaderView) => Outcome, { requestId, hint }: Waiting): Promise<Answer> {
+  /** What a change would come to. Rejects as `submit` does. */
+  async ask<T>(compute: Compute, hint: Waiting['hint'], reply: (view: LeaderView, outcome: Outcome) => T): Promise<T> {
+    for (let attempt = 1; attempt <= attemptsMax; attempt++) {
+      const view = await this.#parts.read(hint)
+      const outcome = await this.#outcome(compute, view)
+      if (outcome !== undefined) return reply(view, outcome)
+    }
+    throw overtaken()
+  }
+
+  /** undefined: another change came meanwhile. */
+  #outcome(compute: Compute, view: LeaderView): Outcome | Promise<Outcome | undefined> {
+    const computed = compute(view)
+    if ('kind' in computed) return computed
+    const { config, migrations } = view.state
+    const { version } = migrations
+    return inSlices(computed, this.#parts.clock, () => view.state.config === config && migrations.version === version)
+  }
+
+  async #run(compute: Compute, { requestId, hint }: Waiting): Promise<Answer> {
     for (let attempt = 1; attempt <= attemptsMax; attempt++) {
       const view = await this.#parts.read(hint)
       const answered = requestId === undefined || requestId.length === 0 ? undefined : this.#parts.answered(requestId)
       if (answered !== undefined) return { ...answered, note: '' }
-      const outcome = compute(view)
+      const outcome = await this.#outcome(compute, view)
+      if (outcome === undefined) continue
       if (outcome.kind === 'nothing') {
         return { configNumber: view.state.config?.number ?? 0, note: outcome.note, migrations: outcome.migrations ?? [] }
       }
@@ -67,8 +90,12 @@ export class ChangeQueue {
       mustBeDone(result)
       return { configNumber: result.configNumber, note: outcome.note, migrations: result.migrations ?? [] }
     }
-    throw new OstrakaError('OVERLOADED', 'other changes kept coming first', true, { waitMs: 500 })
+    throw overtaken()
   }
+}
+
+function overtaken(): OstrakaError {
+  return new OstrakaError('OVERLOADED', 'other changes kept coming first', true, { waitMs: 500 })
 }
 
 function entryOf(outcome: Exclude<Outcome, { kind: 'nothing' }>): ControllerEntry {

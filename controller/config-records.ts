@@ -1,7 +1,7 @@
 import { utf8 } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { type Config, decodeConfig, encodeConfig } from '../proto/config.ts'
-import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
+import { applyDifferences, type ConfigDifference } from '../proto/config-difference.ts'
 import { pb } from '../proto/messages.ts'
 
 /**
@@ -59,9 +59,8 @@ export async function* recordsOf(
   yield* database.iterate({ lower: lower ?? Uint8Array.of(code), upper: Uint8Array.of(code + 1) })
 }
 
-export function putConfig(records: RecordWriter, change: ConfigDifference, config: Config): void {
-  records.put(differenceKey(config.number), pb.v1.ConfigDifference.encode(change).finish())
-  if (config.number % wholeEvery === 0) putWhole(records, config)
+export function putStep(records: RecordWriter, step: ConfigDifference): void {
+  records.put(differenceKey(step.to?.number ?? 0), pb.v1.ConfigDifference.encode(step).finish())
 }
 
 export function putWhole(records: RecordWriter, config: Config): void {
@@ -74,13 +73,13 @@ export async function readConfig(database: RecordReader, number: number): Promis
   const whole = await database.get(wholeKey(base))
   if (whole === undefined) return undefined
   return await decoding(`config ${number}`, async () => {
-    let config = decodeConfig(pb.v1.Config.decode(plain(whole)))
+    const steps: ConfigDifference[] = []
     for (let next = base + 1; next <= number; next++) {
       const bytes = await database.get(differenceKey(next))
       if (bytes === undefined) return undefined
-      config = applyDifference(config, pb.v1.ConfigDifference.decode(plain(bytes)))
+      steps.push(pb.v1.ConfigDifference.decode(plain(bytes)))
     }
-    return config
+    return applyDifferences(decodeConfig(pb.v1.Config.decode(plain(whole))), steps)
   })
 }
 

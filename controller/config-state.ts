@@ -14,7 +14,7 @@ import {
   metaKey,
   nodeKey,
   plain,
-  putConfig,
+  putStep,
   putWhole,
   type RecordReader,
   type RecordWriter,
@@ -125,9 +125,11 @@ export class ConfigState {
     const next = nextConfigs(config, steps, this.nextReplica)
     const guesses = change.guesses ?? []
     if (next === undefined || guesses.some((guess) => !isName(guess.id))) return this.#result('refused')
-    const edit = this.#prepared(change, config, next.configs.at(-1) ?? config)
+    const edit = this.#prepared(change, config, next.config)
     if (typeof edit === 'string') return this.#result(edit)
-    for (const [at, config] of next.configs.entries()) this.#become(config, steps[at] ?? {}, records)
+    this.config = next.config
+    for (const step of steps) this.#note(step, records)
+    for (const whole of next.wholes) putWhole(records, whole)
     this.recent.splice(0, this.recent.length - recentMax)
     this.nextReplica = next.nextReplica
     this.migrations.commit(edit, records)
@@ -147,11 +149,10 @@ export class ConfigState {
     }
   }
 
-  #become(config: Config, step: ConfigDifference, records: RecordWriter): void {
-    putConfig(records, step, config)
+  #note(step: ConfigDifference, records: RecordWriter): void {
+    putStep(records, step)
     this.recent.push(step)
     for (const { name, uid } of step.groups ?? []) this.#noteJoined(name ?? '', uid ?? '', records)
-    this.config = config
   }
 
   #noteJoined(name: string, uid: string, records: RecordWriter): void {

@@ -1,7 +1,8 @@
-import { must } from '../base/assert.ts'
 import type { Config } from '../proto/config.ts'
-import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
+import type { ConfigDifference } from '../proto/config-difference.ts'
+import { ConfigDraft } from '../proto/config-draft.ts'
 import { limits } from '../proto/limits.ts'
+import { wholeEvery } from './config-records.ts'
 import { nextReplicaAfter } from './members.ts'
 
 /** Short enough for a key; what else a name may hold the leader has checked. */
@@ -9,37 +10,35 @@ export function isName(name: string | null | undefined): name is string {
   return typeof name === 'string' && name !== '' && name.length <= limits.groupNameMax
 }
 
-/** The configs that the steps make, one after the other, on `base`; undefined where a step does not fit. */
-export function nextConfigs(
-  base: Config,
-  steps: readonly ConfigDifference[],
-  firstReplica: number,
-): { configs: Config[]; nextReplica: number } | undefined {
-  const configs: Config[] = []
-  let nextReplica = firstReplica
-  let config = base
-  for (const step of steps) {
-    if (step.to?.number !== config.number + 1) return undefined
-    const next = afterStep(config, step)
-    if (next === undefined) return undefined
-    for (const { uid } of step.groups ?? []) {
-      const group = must(next.groupByUid(uid ?? ''), 'a group of the step is in its config')
-      const before = config.groupByUid(group.uid)
-      if (!isName(group.name)) return undefined
-      if (before === undefined && group.uid !== `${group.name}@${next.number}`) return undefined
-      const following = nextReplicaAfter(before?.members, group.members, nextReplica)
-      if (following === undefined) return undefined
-      nextReplica = following
-    }
-    configs.push(next)
-    config = next
-  }
-  return { configs, nextReplica }
+export interface NextConfigs {
+  /** After all steps. */
+  readonly config: Config
+  /** Those on the way, `config` included, that are kept whole. */
+  readonly wholes: readonly Config[]
+  readonly nextReplica: number
 }
 
-function afterStep(config: Config, step: ConfigDifference): Config | undefined {
+/** The configs that the steps make, one after the other, on `base`; undefined where a step does not fit. */
+export function nextConfigs(base: Config, steps: readonly ConfigDifference[], firstReplica: number): NextConfigs | undefined {
+  const draft = new ConfigDraft(base)
+  const wholes: Config[] = []
+  let nextReplica = firstReplica
   try {
-    return applyDifference(config, step)
+    for (const step of steps) {
+      if (step.from !== draft.number || step.to?.number !== draft.number + 1) return undefined
+      const groups = (step.groups ?? []).map(({ uid }) => ({ uid: uid ?? '', before: draft.group(uid ?? '') }))
+      draft.add(step)
+      for (const { uid, before } of groups) {
+        const after = draft.group(uid)
+        if (after === undefined || !isName(after.name)) return undefined
+        if (before === undefined && uid !== `${after.name}@${draft.number}`) return undefined
+        const following = nextReplicaAfter(before?.members, after.members, nextReplica)
+        if (following === undefined) return undefined
+        nextReplica = following
+      }
+      if (draft.number % wholeEvery === 0) wholes.push(draft.config)
+    }
+    return { config: draft.config, wholes, nextReplica }
   } catch (error) {
     if (error instanceof RangeError) return undefined
     throw error

@@ -18,7 +18,7 @@ import type { ConfigResult, ConfigState } from './config-state.ts'
 import type { ConfigStateMachine } from './config-state-machine.ts'
 import { claimController, controllerGroup, controllersGroup } from './controller-members.ts'
 import { LeaderBalancer } from './leader-balancer.ts'
-import type { LeaderView, Outcome } from './leader-view.ts'
+import type { Compute, LeaderView } from './leader-view.ts'
 import { Liveness } from './liveness.ts'
 import { staying } from './members.ts'
 import { computeControllersReport } from './members-report.ts'
@@ -83,6 +83,7 @@ export class ControllerServer {
     this.#liveness = new Liveness(parts.clock)
     this.#watchers = new Watchers(() => this.#state, parts.clock)
     this.#queue = new ChangeQueue({
+      clock: parts.clock,
       proposals: this.#proposals,
       read: (hint) => this.#readView(hint),
       answered: (requestId) => this.#state.answered(requestId),
@@ -375,7 +376,7 @@ export class ControllerServer {
   }
 
   /** What fails is tried again by the steward while it is still to be done. */
-  async #upkeep(compute: (view: LeaderView) => Outcome): Promise<void> {
+  async #upkeep(compute: Compute): Promise<void> {
     try {
       await this.#queue.submit(compute, { hint: () => '', waitingMax: upkeepWaitingMax })
     } catch (error) {

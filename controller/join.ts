@@ -1,19 +1,21 @@
 import { must } from '../base/assert.ts'
 import { type Config, encodeGroup, type Group } from '../proto/config.ts'
+import type { pb } from '../proto/messages.ts'
 import { guessedNodes } from './guesses.ts'
 import { configToChange, counted, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { type MovesPlan, placeShards, planMoves } from './planning.ts'
 import type { CheckedGroup, CheckedJoin } from './request-checks.ts'
+import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
 
 /** What a join would do to a state, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 
-/** Placing shards among many more would keep the controllers' leader from its heartbeats for as long as an election takes (half a second here). */
-const groupsMax = 256
+/** As many as docs/scaling.md shows figures for. */
+export const groupsMax = 1024
 
 /** Each new group is a config of its own; the last one also gives births to the shards that nobody owns yet. Shards that have owners migrate. */
-export function computeJoin(view: LeaderView, join: CheckedJoin): Outcome {
+export function* computeJoin(view: LeaderView, join: CheckedJoin): Slices<Outcome> {
   const { state, atMs } = view
   const base = configToChange(view, join)
   const { requestId, author } = join
@@ -28,17 +30,17 @@ export function computeJoin(view: LeaderView, join: CheckedJoin): Outcome {
   for (const [at, group] of added.entries()) {
     const made = { cause: `join ${group.name}`, author, atMs }
     const members = group.members.map((member) => ({ node: member.node, replica: replica++, state: 'voter' as const }))
-    const uid = `${group.name}@${steps.config.number + 1}`
+    const uid = `${group.name}@${steps.number + 1}`
     const entry: Group = { uid, name: group.name, weight: group.weight, state: 'active', members }
     const contents = { groups: [encodeGroup(entry)] }
     const isLast = at === added.length - 1
-    steps.add(made, isLast ? { ...contents, shards: births(view, steps.config, entry) } : contents)
+    steps.add(made, isLast ? { ...contents, shards: yield* births(view, steps.config, entry) } : contents)
+    yield isLast ? base.shardCount : added.length
   }
   const made = { cause: `join ${added.map((group) => group.name).join(', ')}`, author, atMs }
   // Where shards were without owners they were all dealt out above.
-  const plan = base.assignment.includes(0)
-    ? noMoves
-    : planMoves(steps.config, placeShards(steps.config, state.migrations).owners, view, made)
+  const isFirst = base.assignment.includes(0)
+  const plan = isFirst ? noMoves : yield* planMoves(steps.config, (yield* placeShards(steps.config, state.migrations)).owners, view, made)
   const change = {
     base: base.number,
     steps: steps.all,
@@ -78,12 +80,14 @@ function mustBeSame(present: Group, wanted: CheckedGroup): void {
 }
 
 /** The shards that nobody owns yet, dealt out among all groups, `joiner` included. */
-function births({ state, atMs }: LeaderView, config: Config, joiner: Group) {
+function* births({ state, atMs }: LeaderView, config: Config, joiner: Group): Slices<pb.v1.ShardChange.$Properties[]> {
   if (!config.assignment.includes(0)) return []
   const steps = new Steps(config)
   steps.add({ cause: '', author: '', atMs }, { groups: [encodeGroup(joiner)] })
-  return placeShards(steps.config, state.migrations)
-    .moves.filter((move) => move.from === undefined)
+  const { moves } = yield* placeShards(steps.config, state.migrations)
+  yield moves.length
+  return moves
+    .filter((move) => move.from === undefined)
     .map(({ shard, to }) => ({ shard, group: must(steps.config.groupByName(to), 'a shard goes to a group').uid, epoch: 1 }))
 }
 
@@ -91,7 +95,8 @@ function noteOf(config: Config, added: readonly CheckedGroup[], { planned }: Mov
   const shards = planned.reduce((sum, record) => sum + record.shards.length, 0)
   if (shards > 0) return `${counted(shards, 'shard')} will move, in ${counted(planned.length, 'migration')}`
   const counts = config.shardCounts()
-  const empty = added.filter((group) => counts[config.groups.findIndex((one) => one.name === group.name)] === 0)
+  const idle = new Set(config.groups.flatMap(({ name }, at) => (counts[at] === 0 ? [name] : [])))
+  const empty = added.filter(({ name }) => idle.has(name))
   if (empty.length === 0) return ''
   const names = empty.map((group) => group.name).join(', ')
   return `${names} ${empty.length === 1 ? 'gets' : 'get'} no shards: there are none to spare`

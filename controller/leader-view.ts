@@ -3,6 +3,7 @@ import type { Config, Group, Member } from '../proto/config.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
 import type { ConfigState } from './config-state.ts'
+import type { Slices } from './slices.ts'
 
 /** What the leader's computations begin with, and what they come to. All of them are pure and throw their refusals as OstrakaErrors. */
 
@@ -46,6 +47,9 @@ export type Outcome =
   | { readonly kind: 'nothing'; readonly note: string; readonly migrations?: readonly number[] }
   | { readonly kind: 'change'; readonly change: pb.v1.ConfigChange.$Properties; readonly note: string }
   | { readonly kind: 'controllers'; readonly change: pb.v1.ControllersChange.$Properties; readonly note: string }
+
+/** What a change comes to; in slices where that takes long. */
+export type Compute = (view: LeaderView) => Outcome | Slices<Outcome>
 
 /** Whoever asks for a change. */
 export interface Asked {

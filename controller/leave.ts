@@ -8,15 +8,16 @@ import { hasMajority } from './members.ts'
 import { encodeRecord, isSettled, type MigrationRecord } from './migration-record.ts'
 import { transition } from './migration-transition.ts'
 import { placeShards, planMoves, takers } from './planning.ts'
+import type { Slices } from './slices.ts'
 import { type Made, Steps } from './step.ts'
 
 /** What a leave would do to a state, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 
 /** Drains the group, or gives its data up. */
-export function computeLeave(view: LeaderView, leave: CheckedLeave): Outcome {
+export function* computeLeave(view: LeaderView, leave: CheckedLeave): Slices<Outcome> {
   const config = configToChange(view, leave)
   const group = groupNamed(config, leave.group)
-  if (leave.abandonData) return abandon(view, config, group, leave)
+  if (leave.abandonData) return yield* abandon(view, config, group, leave)
   const shards = config.shardsOf(group.uid)
   if (group.state === 'draining') {
     return {
@@ -29,7 +30,8 @@ export function computeLeave(view: LeaderView, leave: CheckedLeave): Outcome {
   const steps = new Steps(config)
   const made = { cause: `leave ${group.name}`, author: leave.author, atMs: view.atMs }
   steps.add(made, { groups: [encodeGroup({ ...group, state: 'draining' })], unpinned: pinsOf(config, group) })
-  const { planned, aborted } = planMoves(steps.config, placeShards(steps.config, view.state.migrations).owners, view, made)
+  const { owners } = yield* placeShards(steps.config, view.state.migrations)
+  const { planned, aborted } = yield* planMoves(steps.config, owners, view, made)
   const change = {
     base: config.number,
     steps: steps.all,
@@ -68,7 +70,7 @@ function noteOf(view: LeaderView, group: Group, shards: readonly number[], plann
  * The group is lost. Its shards are born anew and empty elsewhere, but those that a living source was just handing over: they stay at their
  * source, which has them whole. The group's uid gets its tombstone at once.
  */
-function abandon(view: LeaderView, config: Config, group: Group, leave: CheckedLeave): Outcome {
+function* abandon(view: LeaderView, config: Config, group: Group, leave: CheckedLeave): Slices<Outcome> {
   const shards = config.shardsOf(group.uid)
   mustBeLost(view, config, group, shards, leave.confirmShards)
   const { state, atMs } = view
@@ -76,7 +78,7 @@ function abandon(view: LeaderView, config: Config, group: Group, leave: CheckedL
   const steps = new Steps(config)
   const draining = new Steps(config)
   draining.add(made, { groups: [encodeGroup({ ...group, state: 'draining' })], unpinned: pinsOf(config, group) })
-  const { owners } = placeShards(draining.config, state.migrations)
+  const { owners } = yield* placeShards(draining.config, state.migrations)
   const ended = endedBy(view, config, group, made)
   const returned = new Map(ended.flatMap((record) => returnedBy(record, state.migrations.byId.get(record.id))))
   const births: ShardBirth[] = shards.flatMap((shard) => {

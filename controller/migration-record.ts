@@ -1,6 +1,6 @@
 import { emptyBytes } from '../base/bytes.ts'
 import type { pb } from '../proto/messages.ts'
-import { decodeMigration, encodePhase, isEnded, type Migration } from '../proto/migration.ts'
+import { decodeMigration, encodeMigration, isEnded, type Migration } from '../proto/migration.ts'
 import { plain } from './config-records.ts'
 
 /** A migration as the controllers keep it: what groups act upon, and its history for people. */
@@ -55,7 +55,8 @@ export function newMigration(
 }
 
 export function encodeRecord(record: MigrationRecord): pb.v1.Migration.$Properties {
-  return { ...record, shards: [...record.shards], epochs: [...record.epochs], phase: encodePhase(record.phase) }
+  const { startedAtMs, endedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest } = record
+  return { ...encodeMigration(record), startedAtMs, endedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest }
 }
 
 /** Throws RangeError on what is no migration. */

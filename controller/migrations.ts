@@ -1,6 +1,7 @@
 import { emptyBytes, utf8Text } from '../base/bytes.ts'
 import type { Config } from '../proto/config.ts'
 import { pb } from '../proto/messages.ts'
+import { encodeMigration } from '../proto/migration.ts'
 import { decodeBirth, type ShardBirth } from '../proto/migration-list.ts'
 import { birthKey, migrationKey, plain, type RecordReader, type RecordWriter, recordsOf, tombstoneKey } from './config-records.ts'
 import { decodeRecord, encodeRecord, isOpen, isSettled, type MigrationRecord } from './migration-record.ts'
@@ -8,6 +9,8 @@ import { isWhole, mayFollow } from './migration-transition.ts'
 
 /** Migrations that are over and that nobody has to act upon: the history. */
 export const settledMax = 1000
+/** Versions of the list whose changes are kept in memory, for watchers that know an older one. */
+const changesMax = 1024
 
 /** What one entry does to the migrations, checked against the state: all of it or nothing. */
 export interface MigrationsEdit {
@@ -43,6 +46,8 @@ export class Migrations {
   /** Of the list of migrations and births: rises with each change. */
   version = 0
   readonly #openByShard = new Map<number, number>()
+  /** What the newest versions changed, oldest first. */
+  readonly #changes: { readonly ids: readonly number[]; readonly births: readonly number[] }[] = []
   #settled = 0
 
   /** The open migration of a shard; undefined: it stays where it is. */
@@ -56,10 +61,34 @@ export class Migrations {
     return [...this.byId.values()].filter(isOpen)
   }
 
-  /** What groups may have to act upon. */
-  list(): pb.v1.MigrationList.$Properties {
-    const migrations = [...this.byId.values()].filter((record) => !isSettled(record)).map(encodeRecord)
-    return { version: this.version, migrations, births: [...this.births.values()].sort((a, b) => a.shard - b.shard) }
+  /** What groups may have to act upon: what changed of it since version `known`, or all of it where that is too long ago. */
+  list(known = 0): pb.v1.MigrationList.$Properties {
+    const { version } = this
+    const behind = version - known
+    if (known === 0 || behind > this.#changes.length) {
+      const migrations = [...this.byId.values()].filter((record) => !isSettled(record)).map(encodeMigration)
+      return { version, migrations, births: [...this.births.values()].sort((a, b) => a.shard - b.shard) }
+    }
+    const changes = behind === 0 ? [] : this.#changes.slice(-behind)
+    const list = {
+      version,
+      since: known,
+      migrations: [] as Listed[],
+      settled: [] as number[],
+      births: [] as ShardBirth[],
+      born: [] as number[],
+    }
+    for (const id of ascending(changes.flatMap(({ ids }) => ids))) {
+      const record = this.byId.get(id)
+      if (record === undefined || isSettled(record)) list.settled.push(id)
+      else list.migrations.push(encodeMigration(record))
+    }
+    for (const shard of ascending(changes.flatMap(({ births }) => births))) {
+      const birth = this.births.get(shard)
+      if (birth === undefined) list.born.push(shard)
+      else list.births.push(birth)
+    }
+    return list
   }
 
   /** Whether a migration or a birth still waits for group `uid`. */
@@ -98,7 +127,13 @@ export class Migrations {
       this.tombstones.add(uid)
       records.put(tombstoneKey(uid), emptyBytes)
     }
-    if (edit.changed.length + edit.planned.length + edit.births.length + edit.born.length > 0) this.version++
+    const ids = [...edit.changed, ...edit.planned].map(({ id }) => id)
+    const births = [...edit.births, ...edit.born].map(({ shard }) => shard)
+    if (ids.length + births.length > 0) {
+      this.version++
+      this.#changes.push({ ids, births })
+      if (this.#changes.length > changesMax) this.#changes.shift()
+    }
     this.#forget(records)
   }
 
@@ -174,6 +209,13 @@ export class Migrations {
       return [...pending.values()].every(({ group }) => group !== uid)
     })
   }
+}
+
+type Listed = pb.v1.Migration.$Properties
+
+/** Each once. */
+function ascending(numbers: readonly number[]): number[] {
+  return [...new Set(numbers)].sort((a, b) => a - b)
 }
 
 /** Whether `uid` may have to act upon it yet. */

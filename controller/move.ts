@@ -3,12 +3,13 @@ import type { CheckedMove, CheckedRebalance, CheckedUnpin } from './admin-checks
 import { configToChange, counted, groupNamed, type LeaderView, mustBeShard, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { newMigrations, placeShards, planMoves } from './planning.ts'
+import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
 
 /** What moving and holding single shards, and evening out, would do to a state, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 
 /** Pins the shard; where another group owns it, it migrates. */
-export function computeMove(view: LeaderView, move: CheckedMove): Outcome {
+export function* computeMove(view: LeaderView, move: CheckedMove): Slices<Outcome> {
   const { shard, group: name, author, requestId } = move
   const config = configToChange(view, move)
   mustBeShard(config, shard)
@@ -23,7 +24,7 @@ export function computeMove(view: LeaderView, move: CheckedMove): Outcome {
   const made = { cause: `move ${shard} to ${name}`, author, atMs: view.atMs }
   const steps = new Steps(config)
   if (config.pins.get(shard) !== name) steps.add(made, { pins: [{ shard, group: name }] })
-  const planned = owner.uid === group.uid ? [] : newMigrations([{ shard, from: owner.uid, to: group.uid }], view, made)
+  const planned = owner.uid === group.uid ? [] : yield* newMigrations([{ shard, from: owner.uid, to: group.uid }], view, made)
   if (steps.all.length + planned.length === 0) return { kind: 'nothing', note: `nothing to do: shard ${shard} is pinned to ${name}` }
   const note = planned.length > 0 ? '' : `shard ${shard} is at ${name} already: it is pinned there now`
   return { kind: 'change', change: { base: config.number, steps: steps.all, requestId, planned: planned.map(encodeRecord) }, note }
@@ -41,11 +42,12 @@ export function computeUnpin(view: LeaderView, unpin: CheckedUnpin): Outcome {
 }
 
 /** Migrations until every group has its share. */
-export function computeRebalance(view: LeaderView, rebalance: CheckedRebalance): Outcome {
+export function* computeRebalance(view: LeaderView, rebalance: CheckedRebalance): Slices<Outcome> {
   const { author, requestId } = rebalance
   const { state, atMs } = view
   const config = configToChange(view, rebalance)
-  const { planned, aborted } = planMoves(config, placeShards(config, state.migrations).owners, view, { cause: 'rebalance', author, atMs })
+  const { owners } = yield* placeShards(config, state.migrations)
+  const { planned, aborted } = yield* planMoves(config, owners, view, { cause: 'rebalance', author, atMs })
   const ended = new Set(aborted.map(({ id }) => id))
   const running = state.migrations.open().flatMap(({ id }) => (ended.has(id) ? [] : [id]))
   if (planned.length + aborted.length === 0) {

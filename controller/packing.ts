@@ -1,3 +1,5 @@
+import { type Slices, Work } from './slices.ts'
+
 /** Which shards move together. Pure. */
 
 export interface ShardMove {
@@ -15,22 +17,28 @@ export interface ShardSet {
 }
 
 const setShardsMax = 64
+/** Of shards that hold nothing: they cost no more than their entries. */
+const emptyShardsMax = 256
 const setBytesMax = 256 * 1024 * 1024
 /** What a shard counts of which it is not known how big it is: a leader that is new is told within seconds, and a set must not be of any size until then. */
 const unknownBytes = setBytesMax / 4
 
 /**
- * Shards that go the same way, in sets of at most 64 shards and 256 MiB: what is small costs no rounds of its own. A shard as big as that
- * goes alone; of those whose size is not known at most four go together. `sizeOf`: bytes. Sets come in the order of their first shards.
+ * Shards that go the same way, in sets of at most 64 shards, 256 where all are empty, and 256 MiB: what is small costs no rounds of its own. A
+ * shard as big as that goes alone; of those whose size is not known at most four go together. `sizeOf`: bytes. Sets come in the order of their first
+ * shards.
  */
-export function packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number | undefined): ShardSet[] {
+export function* packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number | undefined): Slices<ShardSet[]> {
+  const work = new Work()
   const sets: { from: string; to: string; shards: number[] }[] = []
   const filling = new Map<string, { shards: number[]; bytes: number }>()
   for (const { shard, from, to } of [...moves].sort((a, b) => a.shard - b.shard)) {
+    if (work.add(1)) yield work.take()
     const bytes = sizeOf(shard) ?? unknownBytes
     const way = `${from} ${to}`
     const open = filling.get(way)
-    if (open !== undefined && open.shards.length < setShardsMax && open.bytes + bytes <= setBytesMax) {
+    const shardsMax = open?.bytes === 0 && bytes === 0 ? emptyShardsMax : setShardsMax
+    if (open !== undefined && open.shards.length < shardsMax && open.bytes + bytes <= setBytesMax) {
       open.shards.push(shard)
       open.bytes += bytes
       continue

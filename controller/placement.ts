@@ -1,6 +1,8 @@
 import { assert, must } from '../base/assert.ts'
+import { type AtDistance, NearestShards } from './nearest-shards.ts'
 import { quotas } from './quotas.ts'
 import { Ring, type RingWalk } from './ring.ts'
+import { type Slices, toEnd, Work } from './slices.ts'
 
 /**
  * Placement: consistent hashing with bounded loads. Pure: the same input gives the same output, whatever the order of its lists.
@@ -10,6 +12,8 @@ import { Ring, type RingWalk } from './ring.ts'
  * 3. What nobody owns is dealt out to the groups that want some, as in stable matching: a shard asks the groups in its order on the ring, a
  *    group keeps the nearest that ask it, up to its quota. So the outcome does not hang on an order of shards, and a group that leaves and
  *    comes back gets mostly the shards that it had.
+ *
+ * Only groups that want some are on the ring: who joins a thousand groups costs no more than who joins three.
  */
 
 export interface PlacedGroup {
@@ -46,17 +50,31 @@ export interface Placement {
 /** No owner. */
 const nobody = -1
 
+/** In one go. */
 export function place(input: PlacementInput): Placement {
+  return toEnd(placing(input))
+}
+
+/** The same in slices. The input must not change meanwhile. */
+export function* placing(input: PlacementInput): Slices<Placement> {
   const { shardCount, current } = input
   assert(current.length === shardCount, `owners of ${current.length} shards, ${shardCount} expected`)
   const groups = [...input.groups].sort((a, b) => (a.name < b.name ? -1 : 1))
   if (groups.length === 0) return { owners: Array.from(current), moves: [] }
   const positions = new Map(groups.map((group, at) => [group.name, at]))
   assert(positions.size === groups.length, 'two groups of one name')
-  const owners = Int32Array.from(current, (name) => (name === undefined ? nobody : (positions.get(name) ?? nobody)))
+  const work = new Work()
+  work.add(groups.length)
+  yield work.take()
+  const owners = new Int32Array(shardCount).fill(nobody)
+  for (const [shard, name] of current.entries()) {
+    if (name !== undefined) owners[shard] = positions.get(name) ?? nobody
+    if (work.add(1)) yield work.take()
+  }
   const pinned = new Uint8Array(shardCount)
   const pins = new Uint32Array(groups.length)
   for (const [shard, name] of input.pins) {
+    if (work.add(1)) yield work.take()
     const at = positions.get(name)
     if (at === undefined || shard >= shardCount) continue
     pinned[shard] = 1
@@ -65,17 +83,20 @@ export function place(input: PlacementInput): Placement {
   }
   const owned = countOf(owners, groups.length)
   const loads = groups.map((group, at) => ({ ...group, owned: owned[at] ?? 0, pinned: pins[at] ?? 0 }))
-  new Deal(groups, quotas(shardCount, loads), owners, pinned).run()
-  return outcome(input, groups, owners)
+  const deal = new Deal(groups, yield* quotas(shardCount, loads), owners, pinned, work)
+  yield* deal.run()
+  return yield* outcome(input, groups, owners, work)
 }
 
-function outcome(input: PlacementInput, groups: readonly PlacedGroup[], positions: Int32Array): Placement {
-  const owners = Array.from(positions, (at) => must(groups[at], 'a shard was left without an owner').name)
+function* outcome(input: PlacementInput, groups: readonly PlacedGroup[], positions: Int32Array, work: Work): Slices<Placement> {
+  const owners: string[] = []
   const moves: Move[] = []
-  for (let shard = 0; shard < input.shardCount; shard++) {
+  for (const [shard, at] of positions.entries()) {
     const from = input.current[shard]
-    const to = owners[shard]
-    if (to !== undefined && to !== from) moves.push({ shard, from, to })
+    const to = must(groups[at], 'a shard was left without an owner').name
+    owners.push(to)
+    if (to !== from) moves.push({ shard, from, to })
+    if (work.add(1)) yield work.take()
   }
   return { owners, moves }
 }
@@ -88,123 +109,77 @@ function countOf(owners: Int32Array, groupCount: number): Int32Array {
 
 /** One placement under way. Groups are positions in the sorted list. */
 class Deal {
-  readonly #ring: Ring
+  readonly #groups: readonly PlacedGroup[]
   readonly #quotas: readonly number[]
   readonly #owners: Int32Array
   readonly #pinned: Uint8Array
   readonly #counts: Int32Array
+  readonly #work: Work
 
-  constructor(groups: readonly PlacedGroup[], quotaList: readonly number[], owners: Int32Array, pinned: Uint8Array) {
-    this.#ring = new Ring(groups.map((group) => group.name))
+  constructor(groups: readonly PlacedGroup[], quotaList: readonly number[], owners: Int32Array, pinned: Uint8Array, work: Work) {
+    this.#groups = groups
     this.#quotas = quotaList
     this.#owners = owners
     this.#pinned = pinned
     this.#counts = countOf(owners, groups.length)
+    this.#work = work
   }
 
-  run(): void {
+  *run(): Slices<void> {
     const wanted = this.#quotas.map((quota, at) => Math.max(0, quota - (this.#counts[at] ?? 0)))
-    this.#release(wanted)
-    this.#match(wanted)
+    const wanting = wanted.flatMap((count, at) => (count > 0 ? [at] : []))
+    if (wanting.length === 0) return
+    const ring = yield* Ring.building(
+      wanting.map((at) => must(this.#groups[at], 'no such group').name),
+      this.#work,
+    )
+    yield* this.#release(ring)
+    yield* this.#match(ring, wanting, wanted)
   }
 
   /** Step 2. */
-  #release(wanted: readonly number[]): void {
-    const wants = (group: number) => (wanted[group] ?? 0) > 0
-    const candidates = new Map<number, { shard: number; distance: number }[]>()
-    for (let shard = 0; shard < this.#owners.length; shard++) {
-      const owner = this.#owners[shard] ?? nobody
-      if (owner === nobody || this.#pinned[shard] === 1 || (this.#counts[owner] ?? 0) <= (this.#quotas[owner] ?? 0)) continue
-      const walk = this.#ring.walk(shard)
-      const list = candidates.get(owner) ?? []
-      candidates.set(owner, list)
-      if (walk.next(wants)) list.push({ shard, distance: walk.distance })
+  *#release(ring: Ring): Slices<void> {
+    const surplus = this.#quotas.map((quota, at) => (this.#counts[at] ?? 0) - quota)
+    const given = surplus.map((count) => (count > 0 ? new NearestShards<AtDistance>(count) : undefined))
+    for (const [shard, owner] of this.#owners.entries()) {
+      if (this.#work.add(1)) yield this.#work.take()
+      const giving = given[owner]
+      if (giving === undefined || this.#pinned[shard] === 1) continue
+      const walk = ring.walk(shard)
+      assert(walk.next(), 'a ring without groups')
+      giving.offer({ shard, distance: walk.distance })
+      if (this.#work.add(stepsOfWalk)) yield this.#work.take()
     }
-    for (const [owner, list] of candidates) {
-      const surplus = (this.#counts[owner] ?? 0) - (this.#quotas[owner] ?? 0)
-      assert(list.length >= surplus, 'a group cannot give up its surplus')
-      list.sort((a, b) => a.distance - b.distance || a.shard - b.shard)
-      for (const { shard } of list.slice(0, surplus)) this.#owners[shard] = nobody
+    for (const [owner, giving] of given.entries()) {
+      assert(giving === undefined || giving.all.length === surplus[owner], 'a group cannot give up its surplus')
+      for (const { shard } of giving?.all ?? []) this.#owners[shard] = nobody
     }
   }
 
-  /** Step 3 (Gale and Shapley, 1962: the outcome is the same in whatever order the shards ask). */
-  #match(wanted: readonly number[]): void {
-    const wants = (group: number) => (wanted[group] ?? 0) > 0
-    const held = wanted.map((capacity) => new NearestShards(capacity))
-    for (let shard = 0; shard < this.#owners.length; shard++) {
-      if (this.#owners[shard] !== nobody) continue
-      let asking: Asking | undefined = { shard, walk: this.#ring.walk(shard), distance: 0 }
+  /** Step 3 (Gale and Shapley, 1962: the outcome is the same in whatever order the shards ask). `wanting`: the group of each position on the ring. */
+  *#match(ring: Ring, wanting: readonly number[], wanted: readonly number[]): Slices<void> {
+    const held = wanting.map((group) => new NearestShards<Asking>(wanted[group] ?? 0))
+    for (const [shard, owner] of this.#owners.entries()) {
+      if (this.#work.add(1)) yield this.#work.take()
+      if (owner !== nobody) continue
+      if (this.#work.add(stepsOfWalk)) yield this.#work.take()
+      let asking: Asking | undefined = { shard, walk: ring.walk(shard), distance: 0 }
       while (asking !== undefined) {
-        assert(asking.walk.next(wants), 'a shard found no group with room')
+        const before: number = asking.walk.steps
+        assert(asking.walk.next(), 'a shard found no group with room')
+        if (this.#work.add(asking.walk.steps - before)) yield this.#work.take()
         asking.distance = asking.walk.distance
         asking = must(held[asking.walk.group], 'no such group').offer(asking)
       }
     }
-    for (const [group, shards] of held.entries()) for (const { shard } of shards.all) this.#owners[shard] = group
+    for (const [at, shards] of held.entries()) for (const { shard } of shards.all) this.#owners[shard] = wanting[at] ?? nobody
   }
 }
 
-interface Asking {
-  readonly shard: number
+/** To begin a walk: a hash and a search. */
+const stepsOfWalk = 8
+
+interface Asking extends AtDistance {
   readonly walk: RingWalk
   distance: number
-}
-
-function isFarther(a: Asking, b: Asking): boolean {
-  return a.distance > b.distance || (a.distance === b.distance && a.shard > b.shard)
-}
-
-/** The nearest shards that asked a group, up to its capacity: a binary heap with the farthest on top. */
-class NearestShards {
-  readonly all: Asking[] = []
-  readonly #capacity: number
-
-  constructor(capacity: number) {
-    this.#capacity = capacity
-  }
-
-  /** Whom it turns away, if it must. */
-  offer(asking: Asking): Asking | undefined {
-    const top = this.all[0]
-    if (this.all.length < this.#capacity) {
-      this.#push(asking)
-      return undefined
-    }
-    if (top === undefined || !isFarther(top, asking)) return asking
-    this.all[0] = asking
-    this.#sink()
-    return top
-  }
-
-  #push(asking: Asking): void {
-    const heap = this.all
-    let at = heap.length
-    heap.push(asking)
-    while (at > 0) {
-      const parent = (at - 1) >> 1
-      if (!isFarther(asking, must(heap[parent], 'heap'))) break
-      heap[at] = must(heap[parent], 'heap')
-      at = parent
-    }
-    heap[at] = asking
-  }
-
-  #sink(): void {
-    const heap = this.all
-    const moving = must(heap[0], 'heap')
-    let at = 0
-    for (;;) {
-      let child = 2 * at + 1
-      const left = heap[child]
-      const right = heap[child + 1]
-      if (left === undefined) break
-      if (right !== undefined && isFarther(right, left)) child++
-      const larger = must(heap[child], 'heap')
-      if (!isFarther(larger, moving)) break
-      heap[at] = larger
-      at = child
-    }
-    heap[at] = moving
-  }
 }

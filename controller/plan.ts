@@ -1,6 +1,6 @@
 import { must } from '../base/assert.ts'
 import type { Config } from '../proto/config.ts'
-import { applyDifference } from '../proto/config-difference.ts'
+import { applyDifferences } from '../proto/config-difference.ts'
 import type { pb } from '../proto/messages.ts'
 import { copyRate, estimatedMs } from './estimate.ts'
 import { type LeaderView, migrationsMark, type Outcome } from './leader-view.ts'
@@ -15,7 +15,7 @@ export function planReply(view: LeaderView, outcome: Outcome): Omit<pb.v1.PlanRe
   const imbalanceBefore = imbalanceOf(config, before)
   const base = { configNumber: config.number, migrationsMark: migrationsMark(state), imbalanceBefore }
   if (outcome.kind !== 'change') return { ...base, moves: [], imbalanceAfter: imbalanceBefore }
-  const after = (outcome.change.steps ?? []).reduce<Config>(applyDifference, config)
+  const after = applyDifferences(config, outcome.change.steps ?? [])
   const planned = (outcome.change.planned ?? []).map(decodeRecord)
   const ended = new Set((outcome.change.changed ?? []).map(({ id }) => id))
   const owners = ownersAfter(after, staying(view, after, ended), planned)

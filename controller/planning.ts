@@ -5,11 +5,12 @@ import { type MigrationRecord, newMigration } from './migration-record.ts'
 import { transition } from './migration-transition.ts'
 import type { Migrations } from './migrations.ts'
 import { packMoves, type ShardMove } from './packing.ts'
-import { type Placement, place } from './placement.ts'
+import { type Placement, placing } from './placement.ts'
 import { imbalance } from './quotas.ts'
+import { type Slices, Work } from './slices.ts'
 import type { Made } from './step.ts'
 
-/** From where shards are to be, to migrations. Pure. */
+/** From where shards are to be, to migrations. Pure, and in slices where all shards are looked at. */
 
 export type Owners = readonly (string | undefined)[]
 
@@ -26,14 +27,16 @@ export function intendedOwners(config: Config, migrations: Migrations): (string 
 }
 
 /** Where shards belong, starting from where they are to be. What is committed stays there: it moves on when it has arrived. */
-export function placeShards(config: Config, migrations: Migrations): Placement {
+export function* placeShards(config: Config, migrations: Migrations): Slices<Placement> {
   const pins = new Map(config.pins)
   for (const { phase, shards, to } of migrations.open()) {
     const name = config.groupByUid(to)?.name
     if (phase === 'committed' && name !== undefined) for (const shard of shards) pins.set(shard, name)
   }
   const groups = takers(config).map(({ name, weight }) => ({ name, weight }))
-  return place({ shardCount: config.shardCount, groups, current: intendedOwners(config, migrations), pins })
+  const current = intendedOwners(config, migrations)
+  yield current.length
+  return yield* placing({ shardCount: config.shardCount, groups, current, pins })
 }
 
 export interface MovesPlan {
@@ -43,13 +46,15 @@ export interface MovesPlan {
 }
 
 /** Migrations that bring the shards of `config` where `wanted` says. Those that are on their way there go on; other ones are aborted if they still can be. */
-export function planMoves(config: Config, wanted: Owners, view: LeaderView, made: Made): MovesPlan {
+export function* planMoves(config: Config, wanted: Owners, view: LeaderView, made: Made): Slices<MovesPlan> {
   const { migrations } = view.state
   const uids = new Map(config.groups.map((group) => [group.name, group.uid]))
   const targetOf = (shard: number) => uids.get(wanted[shard] ?? '')
   const aborted: MigrationRecord[] = []
   const kept = new Set<number>()
+  const work = new Work()
   for (const record of migrations.open()) {
+    if (work.add(record.shards.length)) yield work.take()
     const isWanted = record.shards.every((shard) => targetOf(shard) === record.to)
     const after = isWanted
       ? undefined
@@ -59,17 +64,18 @@ export function planMoves(config: Config, wanted: Owners, view: LeaderView, made
   }
   const moves: ShardMove[] = []
   for (let shard = 0; shard < config.shardCount; shard++) {
+    if (work.add(1)) yield work.take()
     const from = config.groupOf(shard)?.uid
     const to = targetOf(shard)
     if (!kept.has(shard) && from !== undefined && to !== undefined && from !== to) moves.push({ shard, from, to })
   }
-  return { planned: newMigrations(moves, view, made), aborted }
+  return { planned: yield* newMigrations(moves, view, made), aborted }
 }
 
-export function newMigrations(moves: readonly ShardMove[], view: LeaderView, { cause, author, atMs }: Made): MigrationRecord[] {
-  return packMoves(moves, view.sizeOf).map((set, at) =>
-    newMigration({ ...set, id: view.state.migrations.next + at, startedAtMs: atMs, cause, author }),
-  )
+/** The migrations of these moves; their ids are the next ones. */
+export function* newMigrations(moves: readonly ShardMove[], view: LeaderView, { cause, author, atMs }: Made): Slices<MigrationRecord[]> {
+  const sets = yield* packMoves(moves, view.sizeOf)
+  return sets.map((set, at) => newMigration({ ...set, id: view.state.migrations.next + at, startedAtMs: atMs, cause, author }))
 }
 
 /** The largest relative distance of a group that takes shards from its share. */

@@ -1,3 +1,5 @@
+import type { Slices } from './slices.ts'
+
 /**
  * How many shards each group is to own. Pure.
  *
@@ -24,19 +26,21 @@ export interface Load {
 const remainderGrain = 1e-9
 
 /** For each group its quota, in the order given. */
-export function quotas(shardCount: number, loads: readonly Load[]): number[] {
+export function* quotas(shardCount: number, loads: readonly Load[]): Slices<number[]> {
   const result = loads.map(() => 0)
   let open = loads.map((_, at) => at)
   let left = shardCount
   for (;;) {
     deal(left, open, loads, result)
-    const crowded = open.filter((at) => (loads[at]?.pinned ?? 0) > (result[at] ?? 0))
+    const isCrowded = (at: number) => (loads[at]?.pinned ?? 0) > (result[at] ?? 0)
+    const crowded = open.filter(isCrowded)
     if (crowded.length === 0) return result
+    open = open.filter((at) => !isCrowded(at))
     for (const at of crowded) {
       result[at] = loads[at]?.pinned ?? 0
       left -= result[at] ?? 0
     }
-    open = open.filter((at) => !crowded.includes(at))
+    yield loads.length
   }
 }
 

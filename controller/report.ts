@@ -109,7 +109,7 @@ function handOver(
     const unpinned = what !== '' && owner !== record.to && config.pins.get(shard) === target ? [shard] : []
     steps.add({ cause, author: record.author, atMs: view.atMs }, { shards: [{ shard, group: owner, epoch: epochs[at] ?? 0 }], unpinned })
   }
-  const after = must(transition(record, event({ configNumber: steps.config.number, epochs })), 'the phase was looked at')
+  const after = must(transition(record, event({ configNumber: steps.number, epochs })), 'the phase was looked at')
   const isBirth = what !== '' && owner === record.to
   const births: ShardBirth[] = isBirth ? record.shards.map((shard, at) => ({ shard, group: owner, epoch: epochs[at] ?? 0 })) : []
   return { kind: 'change', change: { base: config.number, steps: steps.all, changed: [encodeRecord(after)], births }, note: '' }

@@ -1,16 +1,22 @@
 import HashRing from 'hashring'
 import { must } from '../base/assert.ts'
+import type { Slices, Work } from './slices.ts'
 
 /**
  * The consistent-hashing ring: `hashring` (ketama points) over the groups' names, with a fixed number of points for each group and no
- * weights (theirs move the points of other groups). It says for each shard in which order it would choose the groups, and how far each is.
+ * weights (theirs move the points of other groups), so that a group's points depend on its name alone. It says for each shard in which order it
+ * would choose the groups, and how far each is.
  */
 
 /** Each gives four points. Must differ from the library's default of 40, which it scales by the number of groups and rounds. */
 const vnodesPerGroup = 41
+const pointsPerGroup = 4 * vnodesPerGroup
 
 /** Above the number of groups. */
 const ranks = 2 ** 16
+
+/** Points are hashes in [0, 2^32): parts of equal width are about equally full, and each is sorted in a slice of its own. */
+const partWidth = 2 ** 24
 
 /** What `hashring` has and `@types/hashring` does not tell rightly. */
 interface KetamaRing {
@@ -18,37 +24,52 @@ interface KetamaRing {
   hashValue(key: string): number
 }
 
+function ketama(servers: readonly string[]): KetamaRing {
+  return new HashRing(Object.fromEntries(servers.map((server) => [server, { vnodes: vnodesPerGroup }]))) as unknown as KetamaRing
+}
+
+const hash = ketama([])
+
 export class Ring {
   /** Ascending. */
   readonly #points: Float64Array
   /** Whose point: position in the list of names. */
   readonly #owners: Uint16Array
   readonly #groupCount: number
-  readonly #hash: (key: string) => number
 
-  constructor(names: readonly string[]) {
-    // The prefix keeps the library's plain objects safe from names such as '__proto__'.
-    const servers = names.map((name) => `group/${name}`)
-    const library = new HashRing(Object.fromEntries(servers.map((server) => [server, { vnodes: vnodesPerGroup }])))
-    const ring = library as unknown as KetamaRing
-    const points = ring.points(servers)
-    // Point and owner as one number, so that a plain numeric sort does. Two groups that share a point are told apart by name.
-    const byName = names.map((_, at) => at).sort((a, b) => ((names[a] ?? '') < (names[b] ?? '') ? -1 : 1))
-    const keys: number[] = []
-    for (const [rank, owner] of byName.entries()) {
-      const server = servers[owner] ?? ''
-      for (const point of must(points[server], `no points of ${server}`)) keys.push(point * ranks + rank)
+  private constructor(points: Float64Array, owners: Uint16Array, groupCount: number) {
+    this.#points = points
+    this.#owners = owners
+    this.#groupCount = groupCount
+  }
+
+  /** The ring of groups of these names, sorted: of two groups that share a point the first is met first. */
+  static *building(names: readonly string[], work: Work): Slices<Ring> {
+    const parts: number[][] = Array.from({ length: 2 ** 32 / partWidth }, () => [])
+    for (const [at, name] of names.entries()) {
+      // The prefix keeps the library's plain objects safe from names such as '__proto__'.
+      const server = `group/${name}`
+      // Point and owner as one number, so that a plain numeric sort does.
+      for (const point of must(ketama([server]).points([server])[server], `no points of ${server}`))
+        must(parts[Math.floor(point / partWidth)], 'a point beyond the ring').push(point * ranks + at)
+      if (work.add(pointsPerGroup)) yield work.take()
     }
-    const sorted = Float64Array.from(keys).sort()
-    this.#points = sorted.map((key) => Math.floor(key / ranks))
-    this.#owners = Uint16Array.from(sorted, (key) => byName[key % ranks] ?? 0)
-    this.#groupCount = names.length
-    this.#hash = (key) => ring.hashValue(key)
+    const points = new Float64Array(names.length * pointsPerGroup)
+    const owners = new Uint16Array(points.length)
+    let next = 0
+    for (const part of parts) {
+      for (const key of Float64Array.from(part).sort()) {
+        points[next] = Math.floor(key / ranks)
+        owners[next++] = key % ranks
+      }
+      if (work.add(part.length)) yield work.take()
+    }
+    return new Ring(points, owners, names.length)
   }
 
   /** A walk around the ring from where `shard` lies. */
   walk(shard: number): RingWalk {
-    return new RingWalk(this.#points, this.#owners, this.#groupCount, this.#hash(`shard/${shard}`))
+    return new RingWalk(this.#points, this.#owners, this.#groupCount, hash.hashValue(`shard/${shard}`))
   }
 }
 
@@ -59,7 +80,8 @@ export class RingWalk {
   readonly #start: number
   readonly #first: number
   readonly #met: Uint8Array
-  #step = 0
+  /** How many points it has passed. */
+  steps = 0
   /** The group last met: position in the list of names. */
   group = -1
   /** How far it is from the shard, in [0, 2^32). */
@@ -73,14 +95,13 @@ export class RingWalk {
     this.#first = lowerBound(points, start)
   }
 
-  /** Goes on to the next group that `admits`; false when all have been met. */
-  next(admits: (group: number) => boolean): boolean {
-    while (this.#step < this.#points.length) {
-      const at = (this.#first + this.#step++) % this.#points.length
+  /** Goes on to the next group; false when all have been met. */
+  next(): boolean {
+    while (this.steps < this.#points.length) {
+      const at = (this.#first + this.steps++) % this.#points.length
       const group = this.#owners[at] ?? 0
       if (this.#met[group] === 1) continue
       this.#met[group] = 1
-      if (!admits(group)) continue
       this.group = group
       this.distance = ((this.#points[at] ?? 0) - this.#start + 2 ** 32) % 2 ** 32
       return true

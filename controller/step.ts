@@ -1,5 +1,6 @@
 import type { Config } from '../proto/config.ts'
-import { applyDifference, type ConfigDifference } from '../proto/config-difference.ts'
+import type { ConfigDifference } from '../proto/config-difference.ts'
+import { ConfigDraft } from '../proto/config-draft.ts'
 
 /** What is to be known of each config number. */
 export interface Made {
@@ -10,11 +11,11 @@ export interface Made {
 
 type Contents = Partial<Pick<ConfigDifference, 'groups' | 'removedGroups' | 'shards' | 'pins' | 'unpinned'>>
 
-/** The next config as a difference. */
-export function stepFrom(config: Config, made: Made, contents: Contents): ConfigDifference {
+/** Config `number` as a difference from the one before. */
+function stepTo(number: number, shardCount: number, made: Made, contents: Contents): ConfigDifference {
   return {
-    from: config.number,
-    to: { number: config.number + 1, ...made, shardCount: config.shardCount },
+    from: number - 1,
+    to: { number, ...made, shardCount },
     groups: [],
     removedGroups: [],
     shards: [],
@@ -27,15 +28,27 @@ export function stepFrom(config: Config, made: Made, contents: Contents): Config
 /** Configs one after the other, as a leader computes them. */
 export class Steps {
   readonly all: ConfigDifference[] = []
-  config: Config
+  readonly #draft: ConfigDraft
+  readonly #shardCount: number
 
   constructor(base: Config) {
-    this.config = base
+    this.#draft = new ConfigDraft(base)
+    this.#shardCount = base.shardCount
+  }
+
+  /** Of the newest. */
+  get number(): number {
+    return this.#draft.number
+  }
+
+  /** The newest. */
+  get config(): Config {
+    return this.#draft.config
   }
 
   add(made: Made, contents: Contents): void {
-    const step = stepFrom(this.config, made, contents)
+    const step = stepTo(this.number + 1, this.#shardCount, made, contents)
     this.all.push(step)
-    this.config = applyDifference(this.config, step)
+    this.#draft.add(step)
   }
 }

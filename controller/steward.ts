@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../base/clock.ts'
-import type { LeaderView, Outcome } from './leader-view.ts'
+import type { Compute, LeaderView } from './leader-view.ts'
 import { computeReplacements, replaceable } from './lost-replicas.ts'
 import { computeAborts, computeDrains, computeRemovals, removable, stranded, undriven } from './upkeep.ts'
 
@@ -17,7 +17,7 @@ export interface StewardParts {
   readonly view: () => LeaderView
   readonly isLeader: () => boolean
   /** Has the outcome of a computation proposed; rejections are the caller's to handle. */
-  readonly submit: (compute: (view: LeaderView) => Outcome) => Promise<void>
+  readonly submit: (compute: Compute) => Promise<void>
 }
 
 /**

@@ -6,6 +6,7 @@ import { hasMajority } from './members.ts'
 import { encodeRecord, type MigrationRecord } from './migration-record.ts'
 import { transition } from './migration-transition.ts'
 import { newMigrations, placeShards } from './planning.ts'
+import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
 
 /** What the leader does by itself, computed from the state. Pure. */
@@ -64,19 +65,21 @@ export function computeRemovals(view: LeaderView): Outcome {
 }
 
 /** New migrations for the shards of `stranded`, except to groups without a majority, which could not take them; nothing else is planned anew. */
-export function computeDrains(view: LeaderView): Outcome {
+export function* computeDrains(view: LeaderView): Slices<Outcome> {
   const config = configOf(view)
   const groups = stranded(view)
   if (groups.length === 0) return { kind: 'nothing', note: '' }
-  const { owners } = placeShards(config, view.state.migrations)
-  const planned = groups.flatMap((group) => {
+  const { owners } = yield* placeShards(config, view.state.migrations)
+  const planned: MigrationRecord[] = []
+  for (const group of groups) {
     const shards = config.shardsOf(group.uid).filter((shard) => view.state.migrations.openOf(shard) === undefined)
     const moves = shards.flatMap((shard) => {
       const to = config.groupByName(owners[shard] ?? '')
       return to === undefined || to.uid === group.uid || !hasMajority(view, to) ? [] : [{ shard, from: group.uid, to: to.uid }]
     })
-    return newMigrations(moves, view, { cause: `leave ${group.name}`, author: leaverOf(view, group), atMs: view.atMs })
-  })
+    const made = { cause: `leave ${group.name}`, author: leaverOf(view, group), atMs: view.atMs }
+    planned.push(...(yield* newMigrations(moves, view, made)))
+  }
   const first = view.state.migrations.next
   const numbered = planned.map((record, at) => encodeRecord({ ...record, id: first + at }))
   if (numbered.length === 0) return { kind: 'nothing', note: '' }

@@ -1,15 +1,18 @@
+import { emptyBytes } from '../base/bytes.ts'
 import type { Clock, Timer } from '../base/clock.ts'
 import { type CallContext, type Method, type Stream, type StreamHandlers, type StreamRoute, streamRoute } from '../base/transport.ts'
-import { encodeConfig } from '../proto/config.ts'
+import { type Config, encodeConfig } from '../proto/config.ts'
+import { type ConfigDifference, squash } from '../proto/config-difference.ts'
 import { encodeDirectory } from '../proto/directory.ts'
 import { pb } from '../proto/messages.ts'
 import { controllerMethods } from '../proto/methods.ts'
 import type { ConfigState } from './config-state.ts'
+import { Rounds } from './rounds.ts'
 
 /** How often a watcher hears that its controller lives. */
 const keepaliveMs = 2000
-/** A watcher further behind gets the whole config. */
-const differencesMax = 64
+/** A difference larger than this is told as the whole config, if that is smaller. */
+const smallBytes = 4096
 const watchersMax = 10_000
 
 interface Watcher {
@@ -19,7 +22,7 @@ interface Watcher {
   config: number
   /** Directory version sent. */
   directory: number
-  /** Version of the migrations sent; Infinity: it did not ask for them. */
+  /** Version of the list of migrations sent; Infinity: it did not ask for it. */
   migrations: number
   /** Whether it has said what it knows. */
   started: boolean
@@ -44,12 +47,17 @@ export class Watchers {
   /** Encoded updates to the present state, by what the watcher knows. */
   readonly #encoded = new Map<string, Uint8Array>()
   #encodedFor = ''
-  #scheduled = false
+  readonly #news: Rounds<Watcher>
+  readonly #signs: Rounds<Watcher>
   #keepalive: Timer | undefined
+  /** Of life, encoded. */
+  #sign: Uint8Array = emptyBytes
 
   constructor(getState: () => ConfigState, clock: Clock) {
     this.#getState = getState
     this.#clock = clock
+    this.#news = new Rounds(this.#watchers, clock, (watcher) => this.#push(watcher))
+    this.#signs = new Rounds(this.#watchers, clock, (watcher) => this.#giveSign(watcher))
   }
 
   get #state(): ConfigState {
@@ -60,14 +68,9 @@ export class Watchers {
     return this.#watchers.size
   }
 
-  /** The state has changed: each watcher is told once this turn is over. */
+  /** The state has changed: watchers are told from the end of this turn on. Who is told later than the next change gets both at once. */
   changed(): void {
-    if (this.#scheduled || this.#watchers.size === 0) return
-    this.#scheduled = true
-    this.#clock.soon(() => {
-      this.#scheduled = false
-      for (const watcher of this.#watchers) this.#push(watcher)
-    })
+    if (this.#watchers.size > 0) this.#news.want()
   }
 
   close(): void {
@@ -96,7 +99,7 @@ export class Watchers {
         watcher.started = true
         watcher.config = request.knownNumber === 0 ? -1 : request.knownNumber
         watcher.directory = request.knownDirectory
-        if (request.migrations) watcher.migrations = 0
+        if (request.migrations) watcher.migrations = request.knownMigrations
         this.#push(watcher)
       },
       onDrain: () => {
@@ -124,8 +127,8 @@ export class Watchers {
   #update(watcher: Watcher, present: string): Uint8Array {
     if (this.#encodedFor !== present) this.#encoded.clear()
     this.#encodedFor = present
-    const lacksMigrations = watcher.migrations < this.#state.migrations.version
-    const key = `${watcher.config} ${watcher.directory} ${lacksMigrations} ${watcher.listener}`
+    const migrations = Math.min(watcher.migrations, this.#state.migrations.version)
+    const key = `${watcher.config} ${watcher.directory} ${migrations} ${watcher.listener}`
     const known = this.#encoded.get(key)
     if (known !== undefined) return known
     const bytes = pb.v1.WatchUpdate.encode(this.#message(watcher)).finish()
@@ -134,27 +137,39 @@ export class Watchers {
   }
 
   #message(watcher: Watcher): pb.v1.WatchUpdate.$Properties {
-    const { config, directory, recent, migrations } = this.#state
+    const { config, directory, migrations } = this.#state
     const update: pb.v1.WatchUpdate.$Properties = { clusterId: this.#state.clusterId }
-    if (config !== undefined && config.number > watcher.config) {
-      const behind = config.number - watcher.config
-      if (watcher.config >= 0 && behind <= Math.min(differencesMax, recent.length)) update.differences = recent.slice(-behind)
-      else update.config = encodeConfig(config)
-    }
+    if (config !== undefined && config.number > watcher.config) Object.assign(update, this.#configNews(config, watcher.config))
     if (directory.version > watcher.directory) update.directory = encodeDirectory(directory, watcher.listener, watcher.directory)
-    if (migrations.version > watcher.migrations) update.migrations = migrations.list()
+    if (migrations.version > watcher.migrations) update.migrations = migrations.list(watcher.migrations)
     return update
+  }
+
+  #configNews(config: Config, known: number): Pick<pb.v1.WatchUpdate.$Properties, 'config' | 'differences'> {
+    const { recent } = this.#state
+    const behind = config.number - known
+    const difference = known >= 0 && behind <= recent.length ? squash(recent.slice(-behind)) : undefined
+    if (difference !== undefined && bytesOf(difference) <= smallBytes) return { differences: [difference] }
+    const whole = encodeConfig(config)
+    const isSmaller = difference !== undefined && bytesOf(difference) < pb.v1.Config.encode(whole).finish().length
+    return isSmaller ? { differences: [difference] } : { config: whole }
   }
 
   #scheduleKeepalive(): void {
     this.#keepalive?.cancel()
     this.#keepalive = this.#clock.setTimer(keepaliveMs, () => {
-      const bytes = pb.v1.WatchUpdate.encode({ clusterId: this.#state.clusterId }).finish()
-      for (const watcher of this.#watchers) {
-        if (!watcher.spoken && !watcher.blocked) watcher.blocked = !watcher.stream.write(bytes)
-        watcher.spoken = false
-      }
+      this.#sign = pb.v1.WatchUpdate.encode({ clusterId: this.#state.clusterId }).finish()
+      this.#signs.want()
       if (this.#watchers.size > 0) this.#scheduleKeepalive()
     })
   }
+
+  #giveSign(watcher: Watcher): void {
+    if (!watcher.spoken && !watcher.blocked) watcher.blocked = !watcher.stream.write(this.#sign)
+    watcher.spoken = false
+  }
+}
+
+function bytesOf(difference: ConfigDifference): number {
+  return pb.v1.ConfigDifference.encode(difference).finish().length
 }

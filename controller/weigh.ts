@@ -3,10 +3,11 @@ import type { CheckedWeigh } from './admin-checks.ts'
 import { configToChange, counted, groupNamed, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { placeShards, planMoves } from './planning.ts'
+import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
 
 /** Gives a group another weight, and what migrations that asks for, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
-export function computeWeigh(view: LeaderView, weigh: CheckedWeigh): Outcome {
+export function* computeWeigh(view: LeaderView, weigh: CheckedWeigh): Slices<Outcome> {
   const { author, requestId, weight } = weigh
   const config = configToChange(view, weigh)
   const group = groupNamed(config, weigh.group)
@@ -15,7 +16,8 @@ export function computeWeigh(view: LeaderView, weigh: CheckedWeigh): Outcome {
   const made = { cause: `weight ${group.name} ${weight}`, author, atMs: view.atMs }
   const steps = new Steps(config)
   steps.add(made, { groups: [encodeGroup({ ...group, weight })] })
-  const { planned, aborted } = planMoves(steps.config, placeShards(steps.config, view.state.migrations).owners, view, made)
+  const { owners } = yield* placeShards(steps.config, view.state.migrations)
+  const { planned, aborted } = yield* planMoves(steps.config, owners, view, made)
   const change = {
     base: config.number,
     steps: steps.all,

@@ -4,12 +4,12 @@ import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import type { Channel, Stream, Transport } from '../base/transport.ts'
 import { type Config, decodeConfig } from './config.ts'
-import { applyDifference } from './config-difference.ts'
+import { applyDifferences } from './config-difference.ts'
 import { type Directory, emptyDirectory } from './directory.ts'
 import { OstrakaError } from './errors.ts'
 import type { pb } from './messages.ts'
 import { controllerMethods } from './methods.ts'
-import { decodeMigrationList, type MigrationList, noMigrations } from './migration-list.ts'
+import { type MigrationList, mergeMigrationList, noMigrations } from './migration-list.ts'
 
 export interface ConfigWatcherParts {
   readonly transport: Transport
@@ -156,8 +156,12 @@ export class ConfigWatcher {
     if (connection !== this.#connection) return
     this.#stream = stream
     // Answered by a whole config where nothing is known.
-    const known = { knownNumber: this.#config?.number ?? 0, knownDirectory: this.#directory.version }
-    stream.write({ ...known, migrations: this.#parts.migrations ?? false } as pb.v1.WatchRequest)
+    stream.write({
+      knownNumber: this.#config?.number ?? 0,
+      knownDirectory: this.#directory.version,
+      migrations: this.#parts.migrations ?? false,
+      knownMigrations: this.#migrations.version,
+    } as pb.v1.WatchRequest)
   }
 
   #disconnect(): void {
@@ -218,23 +222,22 @@ export class ConfigWatcher {
       const whole = decodeConfig(update.config)
       if (config === undefined || whole.number > config.number) config = whole
     }
-    for (const change of update.differences) {
-      if (config !== undefined && (change.to?.number ?? 0) <= config.number) continue
-      if (config === undefined) throw new RangeError('a difference before any config')
-      config = applyDifference(config, change)
+    if (update.differences.length > 0) {
+      const known = config?.number
+      if (config === undefined || known === undefined) throw new RangeError('a difference before any config')
+      config = applyDifferences(
+        config,
+        update.differences.filter(({ to }) => (to?.number ?? 0) > known),
+      )
     }
     const directory = update.directory ? this.#directory.merge(update.directory) : this.#directory
-    const migrations = this.#newerMigrations(update)
+    // A controller that is behind does not bring back what has ended.
+    const migrations = update.migrations ? mergeMigrationList(this.#migrations, update.migrations) : this.#migrations
     const changed = config !== this.#config || directory !== this.#directory || migrations !== this.#migrations
     this.#config = config
     this.#directory = directory
     this.#migrations = migrations
     return changed
-  }
-
-  /** A controller that is behind must not bring back what has ended. */
-  #newerMigrations({ migrations }: pb.v1.WatchUpdate): MigrationList {
-    return migrations && (migrations.version ?? 0) > this.#migrations.version ? decodeMigrationList(migrations) : this.#migrations
   }
 
   #tell(): void {

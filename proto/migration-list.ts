@@ -21,13 +21,23 @@ export interface MigrationList {
 
 export const noMigrations: MigrationList = { version: 0, migrations: [], births: [] }
 
-/** Throws RangeError. */
-export function decodeMigrationList(message: pb.v1.MigrationList.$Properties): MigrationList {
-  return {
-    version: message.version ?? 0,
-    migrations: (message.migrations ?? []).map(decodeMigration),
-    births: (message.births ?? []).map(decodeBirth),
-  }
+/**
+ * What is known once `message`, a whole list or what changed after some version, has come: of two the newer. Throws RangeError where something
+ * before it is missing, and on what is no list.
+ */
+export function mergeMigrationList(known: MigrationList, message: pb.v1.MigrationList.$Properties): MigrationList {
+  const version = message.version ?? 0
+  const since = message.since ?? 0
+  if (version <= known.version) return known
+  if (since > known.version) throw new RangeError(`migrations changed after version ${since} laid over ${known.version}`)
+  const base = since === 0 ? noMigrations : known
+  const migrations = new Map(base.migrations.map((migration) => [migration.id, migration]))
+  for (const id of message.settled ?? []) migrations.delete(id)
+  for (const migration of (message.migrations ?? []).map(decodeMigration)) migrations.set(migration.id, migration)
+  const births = new Map(base.births.map((birth) => [birth.shard, birth]))
+  for (const shard of message.born ?? []) births.delete(shard)
+  for (const birth of (message.births ?? []).map(decodeBirth)) births.set(birth.shard, birth)
+  return { version, migrations: [...migrations.values()], births: [...births.values()] }
 }
 
 /** Throws RangeError. */

@@ -38,6 +38,12 @@ export function encodePhase(phase: MigrationPhase): pb.v1.MigrationPhase {
   return phases.indexOf(phase) as pb.v1.MigrationPhase
 }
 
+export function encodeMigration(migration: Migration): pb.v1.Migration.$Properties {
+  const { id, from, to, paused, configNumber, fromConfirmed, toConfirmed } = migration
+  const lists = { shards: [...migration.shards], epochs: [...migration.epochs] }
+  return { id, from, to, phase: encodePhase(migration.phase), paused, configNumber, fromConfirmed, toConfirmed, ...lists }
+}
+
 /** RangeError on what is no migration. */
 export function decodeMigration(message: pb.v1.Migration.$Properties): Migration {
   const id = message.id ?? 0

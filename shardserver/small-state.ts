@@ -53,9 +53,16 @@ export class GroupSmallState {
   /** Only ever set by the deliberate break of that name: a released shard is read. */
   servesReleased = false
   readonly #dirty = new Set<ShardSmallState>()
+  /** Until a shard's record becomes another one: what asks looks often, and there may be thousands of shards. */
+  #migrations: readonly LocalMigration[] | undefined
 
   /** Those that are moving here, by id. */
   migrations(): readonly LocalMigration[] {
+    this.#migrations ??= this.#findMigrations()
+    return this.#migrations
+  }
+
+  #findMigrations(): readonly LocalMigration[] {
     const found = new Map<number, LocalMigration & { shards: number[] }>()
     const moving = [...this.shards.values()].filter(({ record }) => movingState(record.state) !== undefined)
     for (const { shard, record } of moving.sort((a, b) => a.shard - b.shard)) {
@@ -109,6 +116,7 @@ export class GroupSmallState {
     }
     const timeMs = this.timeOf(shard)
     shard.record = next
+    this.#migrations = undefined
     if (next.state === 'absent') {
       shard.revision = 0
       shard.timeOffsetMs = 0

@@ -1,10 +1,14 @@
 import { emptyBytes } from '../../base/bytes.ts'
 import type { SeededRandom } from '../../base/random.ts'
+import { checkReport } from '../../controller/admin-checks.ts'
 import type { ConfigState } from '../../controller/config-state.ts'
 import { controllersGroup } from '../../controller/controller-members.ts'
 import { type ControllerEntry, encodeEntry } from '../../controller/entry.ts'
 import { computeJoin } from '../../controller/join.ts'
 import type { LeaderView } from '../../controller/leader-view.ts'
+import { computeReport } from '../../controller/report.ts'
+import { toEnd } from '../../controller/slices.ts'
+import { pb } from '../../proto/messages.ts'
 import { type Entry, EntryKind } from '../../raft/core/types.ts'
 import { firstStanding } from '../../raft/standing.ts'
 
@@ -45,8 +49,16 @@ export function joined(
   const members = (options.nodes ?? ['n1', 'n2', 'n3']).map((node, at) => ({ node, address: `127.0.0.1:${7410 + at}` }))
   const groups = names.map((name) => ({ name, weight: 1, isWeightGiven: false, members }))
   const join = { groups, once: false, author: 'test', requestId: Buffer.from(options.requestId ?? ''), base: 0, baseMigrations: 0 }
-  const outcome = computeJoin(viewOf(state), join)
+  const outcome = toEnd(computeJoin(viewOf(state), join))
   if (outcome.kind === 'nothing') throw new Error('nothing to join')
+  return { kind: 'change', change: outcome.change }
+}
+
+/** The target of migration `id` asks for its commit. */
+export function ready(state: ConfigState, id: number): ControllerEntry {
+  const report = { migration: id, group: state.migrations.byId.get(id)?.to ?? '', kind: pb.v1.ReportKind.REPORT_READY }
+  const outcome = computeReport(viewOf(state), checkReport(report))
+  if (outcome.kind !== 'change') throw new Error(`migration ${id} is not to be committed`)
   return { kind: 'change', change: outcome.change }
 }
 

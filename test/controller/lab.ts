@@ -14,6 +14,7 @@ import { computeMove, computeRebalance, computeUnpin } from '../../controller/mo
 import { planReply } from '../../controller/plan.ts'
 import { computeReport } from '../../controller/report.ts'
 import { checkJoin } from '../../controller/request-checks.ts'
+import { type Slices, toEnd } from '../../controller/slices.ts'
 import { computeSteer } from '../../controller/steer.ts'
 import { computeAborts, computeDrains, computeRemovals } from '../../controller/upkeep.ts'
 import { computeWeigh } from '../../controller/weigh.ts'
@@ -93,8 +94,8 @@ export class Lab {
   }
 
   /** Ids of the migrations that it planned or concerned. */
-  join(names: readonly string[], base = 0, weight = 0): readonly number[] {
-    return this.#run(computeJoin(this.view, joinOf(names, base, weight)))
+  join(names: readonly string[], base = 0, weights: readonly number[] = []): readonly number[] {
+    return this.#run(computeJoin(this.view, joinOf(names, base, weights)))
   }
 
   leave(group: string, more: pb.v1.LeaveRequest.$Properties = {}): readonly number[] {
@@ -212,7 +213,7 @@ export class Lab {
 
   plan(request: pb.v1.PlanRequest.$Properties) {
     const { view } = this
-    const outcome = request.join
+    const slices = request.join
       ? computeJoin(view, checkJoin(request.join))
       : request.leave
         ? computeLeave(view, checkLeave(request.leave))
@@ -221,7 +222,7 @@ export class Lab {
           : request.weigh
             ? computeWeigh(view, checkWeigh(request.weigh))
             : computeRebalance(view, checkRebalance(request.rebalance ?? {}))
-    return planReply(view, outcome)
+    return planReply(view, toEnd(slices))
   }
 
   /** What became of a hand-made entry. */
@@ -229,7 +230,8 @@ export class Lab {
     return this.state.apply(decodeEntry(encodeEntry({ kind: 'change', change })), nowhere).outcome
   }
 
-  #run(outcome: Outcome): readonly number[] {
+  #run(computed: Outcome | Slices<Outcome>): readonly number[] {
+    const outcome = 'kind' in computed ? computed : toEnd(computed)
     this.note = outcome.note
     if (outcome.kind === 'nothing') return outcome.migrations ?? []
     return this.#apply(
@@ -246,8 +248,8 @@ export class Lab {
   }
 }
 
-/** `weight`: 0: none is given. */
-export function joinOf(names: readonly string[], base = 0, weight = 0) {
+/** `weights` by place in `names`; 0: none is given. */
+export function joinOf(names: readonly string[], base = 0, weights: readonly number[] = []) {
   const members = ['n1', 'n2', 'n3'].map((node) => ({ node, address: `${node}:7410` }))
-  return checkJoin({ groups: names.map((name) => ({ name, members, weight })), author: 'op', base })
+  return checkJoin({ groups: names.map((name, at) => ({ name, members, weight: weights[at] ?? 0 })), author: 'op', base })
 }

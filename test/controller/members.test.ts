@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { SeededRandom } from '../../base/random.ts'
 import { nextReplicaAfter, staying } from '../../controller/members.ts'
 import { removedGroups, removedReplicas } from '../../controller/removed.ts'
-import { stepFrom } from '../../controller/step.ts'
+import { Steps } from '../../controller/step.ts'
 import { encodeGroup, type Member } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { Lab } from './lab.ts'
@@ -339,12 +339,9 @@ describe('members that follow each other', () => {
     const group = lab.config.groups[0]
     if (group === undefined) throw new Error('no group')
     const entry = (list: string) => {
-      const step = stepFrom(
-        lab.config,
-        { cause: 'x', author: '', atMs: 0 },
-        { groups: [encodeGroup({ ...group, members: members(list) })] },
-      )
-      return { base: lab.config.number, steps: [step] }
+      const steps = new Steps(lab.config)
+      steps.add({ cause: 'x', author: '', atMs: 0 }, { groups: [encodeGroup({ ...group, members: members(list) })] })
+      return { base: lab.config.number, steps: steps.all }
     }
     expect(lab.try(entry('n1#1 n2#2'))).toBe('refused')
     expect(lab.try(entry('n1#1 n2#2 n3#3 n4#4'))).toBe('refused')

@@ -5,6 +5,8 @@ import { ConfigStateMachine, loadConfigStateMachine } from '../../controller/con
 import { shares } from '../../controller/quotas.ts'
 import type { Config } from '../../proto/config.ts'
 import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
+import { mergeMigrationList, noMigrations } from '../../proto/migration-list.ts'
 import { firstOf } from '../raft/standings.ts'
 import { entryAt } from './entries.ts'
 import { MemoryDatabase } from './fake-controllers.ts'
@@ -50,10 +52,12 @@ function confirmBirths(lab: Lab): void {
 }
 
 /** What must hold after every entry. */
-function watch(lab: Lab, message: () => string): void {
+function watch(lab: Lab, random: SeededRandom, message: () => string): void {
   let before: Config = lab.config
   let next = 1
   const ids = new Set<number>()
+  let listed = noMigrations
+  const list = (known: number) => pb.v1.MigrationList.decode(pb.v1.MigrationList.encode(lab.state.migrations.list(known)).finish())
   lab.onEntry = () => {
     const { config, state } = lab
     for (let number = before.number + 1; number <= config.number; number++) {
@@ -77,6 +81,13 @@ function watch(lab: Lab, message: () => string): void {
     for (; next < state.migrations.next; next++) {
       expect(state.migrations.byId.has(next) && !ids.has(next), message()).toBe(true)
       ids.add(next)
+    }
+    if (random.below(4) === 0) {
+      // Who is told what changed knows as much as who is told everything.
+      listed = mergeMigrationList(listed, list(listed.version))
+      const whole = mergeMigrationList(noMigrations, list(0))
+      const births = [...listed.births].sort((a, b) => a.shard - b.shard)
+      expect({ ...listed, births }, message()).toEqual(whole)
     }
     for (const uid of state.migrations.tombstones) expect(config.groupByUid(uid), message()).toBeUndefined()
     before = config
@@ -123,7 +134,8 @@ describe('commands and reports at random', () => {
       const names = ['g1', 'g2', 'g3', 'g4', 'g5', 'g6']
       lab.join(['g1', 'g2', 'g3'])
       let step = 0
-      watch(lab, () => `seed ${seed} step ${step}`)
+      const listening = new SeededRandom(seed)
+      watch(lab, listening, () => `seed ${seed} step ${step}`)
       let done = 0
       for (; step < 120; step++) {
         try {

@@ -315,9 +315,9 @@ describe('the weight of a group', () => {
     lab.weigh('g2', 0.5)
     const { number } = lab.config
     const command = `'ostraka admin weight g2 1' changes it`
-    expect(refusal(() => lab.join(['g2'], 0, 1))).toBe(`FAILED_PRECONDITION group g2 is there with the weight 0.5: ${command}`)
+    expect(refusal(() => lab.join(['g2'], 0, [1]))).toBe(`FAILED_PRECONDITION group g2 is there with the weight 0.5: ${command}`)
     for (const weight of [0, 0.5]) {
-      expect(lab.join(['g2'], 0, weight)).toEqual([])
+      expect(lab.join(['g2'], 0, [weight])).toEqual([])
       expect(lab.note).toBe('nothing to do: the groups are there')
     }
     expect(lab.config.number).toBe(number)

@@ -1,22 +1,31 @@
 import { describe, expect, it } from 'vitest'
 import { packMoves } from '../../controller/packing.ts'
+import { toEnd } from '../../controller/slices.ts'
 
 const mib = 1024 * 1024
 const move = (shard: number, to = 'b', from = 'a') => ({ shard, from, to })
 const told = (sizes: readonly number[]) => (shard: number) => (sizes[shard] ?? 0) * mib
-const shardsOf = (sets: ReturnType<typeof packMoves>) => sets.map((set) => `${set.from}>${set.to} ${set.shards.join(',')}`)
+const packed = (...of: Parameters<typeof packMoves>) => toEnd(packMoves(...of))
+const shardsOf = (sets: ReturnType<typeof packed>) => sets.map((set) => `${set.from}>${set.to} ${set.shards.join(',')}`)
 
 describe('packing moves into migrations', () => {
   it('puts small shards that go the same way together, by 64', () => {
     const moves = Array.from({ length: 130 }, (_, shard) => move(129 - shard))
-    const sets = packMoves(moves, () => 0)
+    const sets = packed(moves, () => 1)
     expect(sets.map((set) => set.shards.length)).toEqual([64, 64, 2])
     expect(sets.flatMap((set) => set.shards)).toEqual(Array.from({ length: 130 }, (_, shard) => shard))
   })
 
+  it('puts empty ones together by 256, and none with more than 63 others once one of them holds something', () => {
+    const moves = Array.from({ length: 600 }, (_, shard) => move(shard))
+    expect(packed(moves, () => 0).map((set) => set.shards.length)).toEqual([256, 256, 88])
+    const sets = packed(moves, (shard) => (shard === 100 ? 1 : 0))
+    expect(sets.map((set) => set.shards.length)).toEqual([100, 64, 256, 180])
+  })
+
   it('puts no more than four together of which it does not know how big they are', () => {
     const sizeOf = (shard: number) => (shard < 6 ? undefined : 10 * mib)
-    const sets = packMoves(
+    const sets = packed(
       Array.from({ length: 12 }, (_, shard) => move(shard)),
       sizeOf,
     )
@@ -24,12 +33,12 @@ describe('packing moves into migrations', () => {
   })
 
   it('keeps different ways apart', () => {
-    const sets = packMoves([move(3), move(1, 'c'), move(2), move(4, 'b', 'd'), move(5, 'c')], () => 0)
+    const sets = packed([move(3), move(1, 'c'), move(2), move(4, 'b', 'd'), move(5, 'c')], () => 0)
     expect(shardsOf(sets)).toEqual(['a>c 1,5', 'a>b 2,3', 'd>b 4'])
   })
 
   it('fills a set up to 256 MiB, and sends a shard as big as that alone', () => {
-    const sets = packMoves(
+    const sets = packed(
       [0, 1, 2, 3, 4, 5].map((shard) => move(shard)),
       told([100, 100, 300, 56, 1, 256]),
     )

@@ -6,7 +6,7 @@ import { encodeRecord } from '../../controller/migration-record.ts'
 import { Watchers } from '../../controller/watchers.ts'
 import { pb } from '../../proto/messages.ts'
 import { memoryWorld } from '../proto/memory-transport.ts'
-import { claimed, formed, joined, registered } from './entries.ts'
+import { claimed, formed, joined, ready, registered } from './entries.ts'
 
 const nowhere = { put() {}, delete() {} }
 
@@ -18,12 +18,17 @@ function watched() {
     watchers.changed()
   }
   const watchers = new Watchers(() => state, clock)
+  let heard = () => {}
+  const onWrite = (listener: () => void) => {
+    heard = listener
+  }
   const open = (listener = 'default', takes = true) => {
     const sent: Uint8Array[] = []
     const link = { sent, takes, ended: false }
     const stream: Stream<Uint8Array> = {
       write: (bytes) => {
         sent.push(bytes)
+        heard()
         return link.takes
       },
       end: () => {
@@ -41,7 +46,7 @@ function watched() {
       updates: () => sent.map((bytes) => pb.v1.WatchUpdate.decode(bytes)),
     }
   }
-  return { world, state, apply, watchers, open }
+  return { world, clock, state, apply, watchers, open, onWrite }
 }
 
 describe('watchers', () => {
@@ -61,7 +66,7 @@ describe('watchers', () => {
     expect(a.updates()[1]?.config).toBeNull()
   })
 
-  it('that ask for migrations get the whole list whenever it changed, encoded once for all of them', async () => {
+  it('that ask for migrations get the list, then what changed of it, encoded once for all of them', async () => {
     const { world, apply, state, open } = watched()
     apply(formed())
     const [a, b, plain] = [open(), open(), open()]
@@ -80,7 +85,8 @@ describe('watchers', () => {
     await world.runFor(1)
     expect([a, b, plain].map((watcher) => watcher.link.sent.length)).toEqual([3, 3, 2])
     const last = a.updates()[2]
-    expect([last?.migrations?.version, last?.migrations?.migrations?.[0]?.paused, last?.differences.length]).toEqual([2, true, 0])
+    expect([last?.migrations?.version, last?.migrations?.since, last?.differences.length]).toEqual([2, 1, 0])
+    expect(last?.migrations?.migrations?.map(({ id, paused, cause }) => [id, paused, cause])).toEqual([[1, true, '']])
   })
 
   it('who does not read gets what it missed as one update when it does', async () => {
@@ -95,11 +101,96 @@ describe('watchers', () => {
     slow.link.takes = true
     slow.handlers.onDrain?.()
     const update = slow.updates()[1]
-    expect(update?.differences.map((change) => `${change.from}>${change.to?.number}`)).toEqual(['0>1', '1>2', '2>3'])
+    expect(update?.differences.map((change) => `${change.from}>${change.to?.number}`)).toEqual(['0>3'])
     expect(update?.directory?.nodes?.length).toBe(3)
     await world.runFor(1)
     expect(slow.link.sent.length).toBe(2)
   })
+
+  it('that come back get what changed since what they knew, of configs and of migrations', async () => {
+    const { world, apply, state, open } = watched()
+    apply(formed())
+    apply(joined(state, ['g1']))
+    apply(joined(state, ['g2']))
+    const known = state.migrations.version
+    const record = state.migrations.open()[0]
+    if (record === undefined) throw new Error('a migration was planned')
+    apply(joined(state, ['g3']))
+    const back = open()
+    back.handlers.onMessage(new pb.v1.WatchRequest({ knownNumber: 2, knownDirectory: 3, migrations: true, knownMigrations: known }))
+    await world.runFor(1)
+    const [update] = back.updates()
+    expect([update?.config, update?.differences.map(({ from, to }) => [from, to?.number])]).toEqual([null, [[2, 3]]])
+    expect([update?.migrations?.since, update?.migrations?.version]).toEqual([known, state.migrations.version])
+    expect(update?.migrations?.migrations?.some(({ id }) => id === record.id)).toBe(
+      state.migrations.byId.get(record.id)?.phase === 'aborted',
+    )
+  })
+
+  it('may be 5,000: told a few in each turn, each once of all that came meanwhile, in bytes that they share', async () => {
+    const { world, clock, apply, state, open, onWrite } = watched()
+    apply(formed(16_384))
+    apply(joined(state, ['g1', 'g2', 'g3']))
+    const all = Array.from({ length: 5000 }, (_, at) => {
+      const watcher = open()
+      watcher.know(state.config?.number ?? 0, at < 100)
+      return watcher
+    })
+    await world.runFor(1)
+    const before = all.map(({ link }) => link.sent.length)
+    const turns = new Map<number, number>()
+    let written = 0
+    onWrite(() => {
+      turns.set(world.events, (turns.get(world.events) ?? 0) + 1)
+      // A change that comes while the first are told: the others get both in one.
+      if (++written === 1000) clock.setTimer(0, () => apply(joined(state, ['g5'])))
+    })
+    apply(joined(state, ['g4']))
+    await world.runFor(1000)
+    expect(Math.max(...turns.values())).toBeLessThanOrEqual(256)
+    const more = all.map(({ link }, at) => link.sent.length - (before[at] ?? 0))
+    expect(more.every((count) => count === 1 || count === 2)).toBe(true)
+    expect(more.filter((count) => count === 1).length).toBeGreaterThan(2500)
+    const lasts = all.map((watcher) => watcher.link.sent.at(-1))
+    expect(new Set(lasts).size).toBeLessThanOrEqual(4)
+    for (const bytes of new Set(lasts))
+      expect(pb.v1.WatchUpdate.decode(bytes ?? new Uint8Array(0)).differences[0]?.to?.number).toBe(state.config?.number)
+  })
+
+  it.each([3, 1000])(
+    'are told of a join to 16,384 shards and %i groups in less than 64 KiB, its migrations included; and of all its commits at once',
+    async (count) => {
+      const { world, apply, state, open } = watched()
+      apply(formed(16_384))
+      apply(
+        joined(
+          state,
+          Array.from({ length: count }, (_, at) => `g${at + 1}`),
+        ),
+      )
+      const watchers = [open(), open()]
+      watchers[0]?.know(state.config?.number ?? 0, true)
+      watchers[1]?.know(state.config?.number ?? 0)
+      await world.runFor(1)
+      const told = () =>
+        watchers.map(({ link }) => {
+          expect(link.sent.length).toBe(1)
+          return link.sent.splice(0)[0]?.length ?? 0
+        })
+      told()
+      apply(joined(state, ['one-more']))
+      const moving = state.migrations.open()
+      expect(moving.reduce((sum, { shards }) => sum + shards.length, 0)).toBe(count === 3 ? 4096 : 16)
+      await world.runFor(1)
+      const [node, client] = told()
+      expect(node).toBeLessThan(64 * 1024)
+      expect(client).toBeLessThan(1024)
+      for (const { id } of moving) apply(ready(state, id))
+      expect(state.migrations.open().every(({ phase }) => phase === 'committed')).toBe(true)
+      await world.runFor(1)
+      expect(Math.max(...told())).toBeLessThan(64 * 1024)
+    },
+  )
 
   it('hear nothing of what does not concern them, and end with the server', async () => {
     const { world, apply, state, watchers, open } = watched()

@@ -3,12 +3,13 @@ import { silentLogger } from '../../base/logger.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { type Stream, streamRoute } from '../../base/transport.ts'
 import { type Config, encodeConfig } from '../../proto/config.ts'
-import { difference } from '../../proto/config-difference.ts'
+import { squash } from '../../proto/config-difference.ts'
 import { ConfigWatcher } from '../../proto/config-watcher.ts'
 import { emptyDirectory, encodeDirectory } from '../../proto/directory.ts'
 import { pb } from '../../proto/messages.ts'
 import { controllerMethods } from '../../proto/methods.ts'
 import { randomConfig } from './configs.ts'
+import { difference } from './difference.ts'
 import { memoryWorld } from './memory-transport.ts'
 
 const random = new SeededRandom(3)
@@ -59,10 +60,10 @@ describe('config watcher', () => {
   it('keeps the newest list of migrations where it was asked to, and none older', async () => {
     const { world, clock, network } = memoryWorld(3)
     let stream: Stream<pb.v1.WatchUpdate> | undefined
-    const asked: boolean[] = []
+    const asked: { migrations: boolean; known: number }[] = []
     const route = streamRoute(controllerMethods.watch, (opened) => {
       stream = opened
-      return { onMessage: (request) => asked.push(request.migrations), onEnd: () => {} }
+      return { onMessage: (request) => asked.push({ migrations: request.migrations, known: request.knownMigrations }), onEnd: () => {} }
     })
     await network.listen([{ name: 'default', address: 'a:1' }], [route])
     const parts = { transport: network, clock, random: new SeededRandom(5), logger: silentLogger, addresses: ['a:1'] }
@@ -71,7 +72,7 @@ describe('config watcher', () => {
     watcher.onChange(() => changes++)
     watcher.start()
     await world.runUntil(() => asked.length === 1)
-    expect(asked).toEqual([true])
+    expect(asked).toEqual([{ migrations: true, known: 0 }])
     const send = (version: number, id: number) => {
       const migrations = [{ id, shards: [1, 2], from: 'g1@1', to: 'g2@2' }]
       stream?.write(
@@ -88,6 +89,16 @@ describe('config watcher', () => {
     await world.runFor(10)
     expect(watcher.migrations.migrations[0]?.id).toBe(9)
     expect(changes).toBe(1)
+    const later = { version: 7, since: 5, settled: [9], born: [4], migrations: [{ id: 10, shards: [3], from: 'g1@1', to: 'g2@2' }] }
+    stream?.write(new pb.v1.WatchUpdate({ clusterId, migrations: later }))
+    await world.runUntil(() => watcher.migrations.version === 7)
+    expect(watcher.migrations.migrations.map(({ id }) => id)).toEqual([10])
+    expect(watcher.migrations.births).toEqual([])
+    // What lies between is missing: it asks for that.
+    stream?.write(new pb.v1.WatchUpdate({ clusterId, migrations: { version: 9, since: 8, settled: [10] } }))
+    await world.runUntil(() => asked.length === 2)
+    expect(asked[1]).toEqual({ migrations: true, known: 7 })
+    expect(watcher.migrations.migrations.map(({ id }) => id)).toEqual([10])
     watcher.close()
   })
 
@@ -162,10 +173,22 @@ describe('config watcher', () => {
     watcher.offer(config(3))
     watcher.offer(config(2))
     expect(watcher.config?.number).toBe(3)
-    asked().send({ differences: [difference(config(1), config(4))] })
+    asked().send({ differences: [difference(config(4), config(5))] })
     await world.runUntil(() => asked()?.requests.length === 2)
     expect(asked().requests[1]).toEqual({ knownNumber: 3, knownDirectory: 0 })
     expect(watcher.config?.number).toBe(3)
+    watcher.close()
+  })
+
+  it('takes one difference for several numbers, also where another way brought it some of them meanwhile', async () => {
+    const { world, watcher, asked } = await watched(['a:1'])
+    asked().send({ config: encodeConfig(config(1)) })
+    await world.runUntil(() => watcher.config?.number === 1)
+    watcher.offer(config(3))
+    asked().send({ differences: [squash([1, 2, 3, 4].map((number) => difference(config(number), config(number + 1))))] })
+    await world.runUntil(() => watcher.config?.number === 5)
+    expect(watcher.config).toEqual(config(5))
+    expect(asked().requests.length).toBe(1)
     watcher.close()
   })
 

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { SeededRandom } from '../../base/random.ts'
 import { Config, decodeConfig, emptyConfig, encodeConfig } from '../../proto/config.ts'
-import { applyDifference, difference } from '../../proto/config-difference.ts'
+import { applyDifference, applyDifferences, squash } from '../../proto/config-difference.ts'
 import { pb } from '../../proto/messages.ts'
 import { randomConfig } from './configs.ts'
+import { difference } from './difference.ts'
 
 const wire = (config: Config) => Buffer.from(pb.v1.Config.encode(encodeConfig(config)).finish()).toString('hex')
 const overTheWire = (change: pb.v1.ConfigDifference.$Properties) =>
@@ -93,6 +94,24 @@ describe('config difference', () => {
       expect(wire(applyDifference(from, change)), `seed ${seed}`).toBe(wire(to))
       const back = applyDifference(applyDifference(from, change), overTheWire(difference(to, from)))
       expect(wire(back), `seed ${seed}`).toBe(wire(from))
+    }
+  })
+
+  it('of many steps gives the last config, step by step or squashed, laid over any config on the way (200 random chains)', () => {
+    for (let seed = 1; seed <= 200; seed++) {
+      const random = new SeededRandom(seed)
+      const chain = [randomConfig(random, 32, 1)]
+      for (let number = 2; number < 4 + random.below(8); number++) chain.push(randomConfig(random, 32, number, chain.at(-1)))
+      const steps = chain.slice(1).map((to, at) => overTheWire(difference(chain[at] as Config, to)))
+      const last = wire(chain.at(-1) as Config)
+      expect(wire(applyDifferences(chain[0] as Config, steps)), `seed ${seed}`).toBe(last)
+      for (let first = 0; first < steps.length; first++) {
+        const whole = overTheWire(squash(steps.slice(first)))
+        for (const on of chain.slice(first, -1))
+          expect(wire(applyDifference(on, whole)), `seed ${seed}, ${first} on ${on.number}`).toBe(last)
+        const before = chain[first - 1]
+        if (before !== undefined) expect(() => applyDifference(before, whole)).toThrow(RangeError)
+      }
     }
   })
 

@@ -15,6 +15,7 @@ import { planReply } from './plan.ts'
 import { computeReport } from './report.ts'
 import type { Reported } from './reported.ts'
 import { checkJoin } from './request-checks.ts'
+import { requestedBy } from './requested.ts'
 import type { Slices } from './slices.ts'
 import { computeSteer } from './steer.ts'
 import { computeWeigh } from './weigh.ts'
@@ -40,39 +41,49 @@ export class AdminService {
   }
 
   join(request: pb.v1.JoinRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkJoin(request), computeJoin, context)
+    return this.#change(checkJoin(request), computeJoin, requestedBy('join', pb.v1.JoinRequest, request), context)
   }
 
   leave(request: pb.v1.LeaveRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkLeave(request), computeLeave, context)
+    return this.#change(checkLeave(request), computeLeave, requestedBy('leave', pb.v1.LeaveRequest, request), context)
   }
 
   move(request: pb.v1.MoveRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkMove(request), computeMove, context)
+    return this.#change(checkMove(request), computeMove, requestedBy('move', pb.v1.MoveRequest, request), context)
   }
 
   unpin(request: pb.v1.UnpinRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkUnpin(request), computeUnpin, context)
+    return this.#change(checkUnpin(request), computeUnpin, requestedBy('unpin', pb.v1.UnpinRequest, request), context)
   }
 
   rebalance(request: pb.v1.RebalanceRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkRebalance(request), computeRebalance, context)
+    return this.#change(checkRebalance(request), computeRebalance, requestedBy('rebalance', pb.v1.RebalanceRequest, request), context)
   }
 
   weigh(request: pb.v1.WeighRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkWeigh(request), computeWeigh, context)
+    return this.#change(checkWeigh(request), computeWeigh, requestedBy('weigh', pb.v1.WeighRequest, request), context)
   }
 
   steer(request: pb.v1.SteerRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkSteer(request), computeSteer, context)
+    return this.#change(checkSteer(request), computeSteer, requestedBy('steer', pb.v1.SteerRequest, request), context)
   }
 
   changeMembers(request: pb.v1.ChangeMembersRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkChangeMembers(request), computeChangeMembers, context)
+    return this.#change(
+      checkChangeMembers(request),
+      computeChangeMembers,
+      requestedBy('changeMembers', pb.v1.ChangeMembersRequest, request),
+      context,
+    )
   }
 
   replaceNode(request: pb.v1.ReplaceNodeRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
-    return this.#change(checkReplaceNode(request), computeReplaceNode, context)
+    return this.#change(
+      checkReplaceNode(request),
+      computeReplaceNode,
+      requestedBy('replaceNode', pb.v1.ReplaceNodeRequest, request),
+      context,
+    )
   }
 
   async reportMembers(request: pb.v1.ReportMembersRequest, context: CallContext): Promise<pb.v1.ReportMembersReply> {
@@ -109,9 +120,11 @@ export class AdminService {
   async #change<T extends Asked>(
     checked: T,
     compute: (view: LeaderView, checked: T) => Outcome | Slices<Outcome>,
+    requested: number,
     context: CallContext,
   ): Promise<pb.v1.ChangeReply> {
-    const waiting = { requestId: checked.requestId, hint: this.#parts.hint(context), waitingMax: changesWaitingMax }
+    const request = { id: checked.requestId, requested }
+    const waiting = { request, hint: this.#parts.hint(context), waitingMax: changesWaitingMax }
     const answer = await this.#parts.queue.submit((view) => compute(view, checked), waiting)
     return new pb.v1.ChangeReply({ ...answer, migrations: [...answer.migrations] })
   }

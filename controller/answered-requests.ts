@@ -7,6 +7,8 @@ export interface AnsweredChange {
   readonly configNumber: number
   /** Ids of the migrations that it planned or concerned. */
   readonly migrations: readonly number[]
+  /** What was asked for (`requestedBy`); 0: not known. */
+  readonly requested: number
 }
 
 /** Answered requests that are remembered. */
@@ -44,8 +46,8 @@ export class AnsweredRequests {
   async load(database: RecordReader, count: number): Promise<void> {
     this.#count = count
     for await (const { value } of recordsOf(database, 'q')) {
-      const { requestId, configNumber, migrations } = pb.v1.AnsweredRequest.decode(plain(value))
-      this.#answers.set(toHex(requestId), { configNumber, migrations })
+      const { requestId, configNumber, migrations, requested } = pb.v1.AnsweredRequest.decode(plain(value))
+      this.#answers.set(toHex(requestId), { configNumber, migrations, requested })
     }
   }
 }

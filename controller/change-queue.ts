@@ -1,7 +1,9 @@
+import { utf8Text } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { OstrakaError } from '../proto/errors.ts'
+import type { AnsweredChange } from './answered-requests.ts'
 import type { ControllerEntry } from './entry.ts'
-import type { Compute, LeaderView, Outcome } from './leader-view.ts'
+import { type Compute, type LeaderView, type Outcome, refused } from './leader-view.ts'
 import { mustBeDone, type Proposals } from './proposals.ts'
 import { inSlices } from './slices.ts'
 
@@ -17,11 +19,12 @@ export interface ChangeQueueParts {
   readonly proposals: Proposals
   /** The leader's view, linearizably; refuses where this controller does not lead. */
   readonly read: (hint: Waiting['hint']) => Promise<LeaderView>
-  readonly answered: (requestId: Uint8Array) => { readonly configNumber: number; readonly migrations: readonly number[] } | undefined
+  readonly answered: (requestId: Uint8Array) => AnsweredChange | undefined
 }
 
 export interface Waiting {
-  readonly requestId?: Uint8Array
+  /** Of a change that somebody asked for, with what it asks for (`requestedBy`). */
+  readonly request?: { readonly id: Uint8Array; readonly requested: number }
   /** Address of a controller by its replica number. */
   readonly hint: (replica: number) => string
   /** How many may wait before it. */
@@ -75,18 +78,19 @@ export class ChangeQueue {
     return inSlices(computed, this.#parts.clock, () => view.state.config === config && migrations.version === version)
   }
 
-  async #run(compute: Compute, { requestId, hint }: Waiting): Promise<Answer> {
+  async #run(compute: Compute, { request, hint }: Waiting): Promise<Answer> {
     for (let attempt = 1; attempt <= attemptsMax; attempt++) {
       const view = await this.#parts.read(hint)
-      const answered = requestId === undefined || requestId.length === 0 ? undefined : this.#parts.answered(requestId)
-      if (answered !== undefined) return { ...answered, note: '' }
+      const answered = request === undefined || request.id.length === 0 ? undefined : this.#parts.answered(request.id)
+      if (request !== undefined && answered !== undefined) return repeated(request, answered)
       const outcome = await this.#outcome(compute, view)
       if (outcome === undefined) continue
       if (outcome.kind === 'nothing') {
         return { configNumber: view.state.config?.number ?? 0, note: outcome.note, migrations: outcome.migrations ?? [] }
       }
-      const result = await this.#parts.proposals.propose(entryOf(outcome), hint)
-      if (result.outcome === 'stale') continue
+      const result = await this.#parts.proposals.propose(entryOf(outcome, request?.requested ?? 0), hint)
+      // Repeated: an entry of another leader came first; its answer is known now.
+      if (result.outcome === 'stale' || result.outcome === 'repeated') continue
       mustBeDone(result)
       return { configNumber: result.configNumber, note: outcome.note, migrations: result.migrations ?? [] }
     }
@@ -98,7 +102,16 @@ function overtaken(): OstrakaError {
   return new OstrakaError('OVERLOADED', 'other changes kept coming first', true, { waitMs: 500 })
 }
 
-function entryOf(outcome: Exclude<Outcome, { kind: 'nothing' }>): ControllerEntry {
-  if (outcome.kind === 'change') return { kind: 'change', change: outcome.change }
-  return { kind: 'controllers', controllers: outcome.change }
+/** The answer of the first time. Throws where another change was asked for then. */
+function repeated({ id, requested }: NonNullable<Waiting['request']>, answered: AnsweredChange): Answer {
+  const { configNumber, migrations } = answered
+  if (answered.requested === 0 || answered.requested === requested) return { configNumber, migrations, note: '' }
+  throw refused(
+    `another change was made under the request id '${utf8Text(id)}' (config ${configNumber}): choose one of its own for each change`,
+  )
+}
+
+function entryOf(outcome: Exclude<Outcome, { kind: 'nothing' }>, requested: number): ControllerEntry {
+  if (outcome.kind === 'change') return { kind: 'change', change: { ...outcome.change, requested } }
+  return { kind: 'controllers', controllers: { ...outcome.change, requested } }
 }

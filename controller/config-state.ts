@@ -117,7 +117,7 @@ export class ConfigState {
   #change(change: pb.v1.ConfigChange.$Properties, records: RecordWriter): ConfigResult {
     const requestId = change.requestId ?? emptyBytes
     const answered = requestId.length === 0 ? undefined : this.answered(requestId)
-    if (answered !== undefined) return { outcome: 'repeated', ...answered }
+    if (answered !== undefined) return this.#repeated(answered)
     const { config } = this
     const steps = change.steps ?? []
     if (config === undefined) return this.#result('refused')
@@ -135,7 +135,7 @@ export class ConfigState {
     this.migrations.commit(edit, records)
     for (const guess of guesses) this.#guess(decodeNodeEntry(guess), records)
     const migrations = [...(change.concerned ?? []), ...edit.planned.map(({ id }) => id)]
-    if (requestId.length > 0) this.#requests.remember(requestId, { configNumber: this.configNumber, migrations }, records)
+    if (requestId.length > 0) this.#remember(change, migrations, records)
     this.#putMeta(records)
     return { ...this.#result('applied'), migrations }
   }
@@ -197,17 +197,30 @@ export class ConfigState {
     return this.#result('applied')
   }
 
+  #repeated({ configNumber, migrations }: AnsweredChange): ConfigResult {
+    return { outcome: 'repeated', configNumber, migrations }
+  }
+
+  #remember(
+    { requestId, requested }: pb.v1.ConfigChange.$Properties | pb.v1.ControllersChange.$Properties,
+    migrations: readonly number[],
+    records: RecordWriter,
+  ): void {
+    const answer = { configNumber: this.configNumber, migrations, requested: requested ?? 0 }
+    this.#requests.remember(requestId ?? emptyBytes, answer, records)
+  }
+
   #changeControllers(change: pb.v1.ControllersChange.$Properties, records: RecordWriter): ConfigResult {
     const requestId = change.requestId ?? emptyBytes
     const answered = requestId.length === 0 ? undefined : this.answered(requestId)
-    if (answered !== undefined) return { outcome: 'repeated', ...answered }
+    if (answered !== undefined) return this.#repeated(answered)
     const guesses = change.guesses ?? []
     if (this.config === undefined || guesses.some((guess) => !isName(guess.id))) return this.#result('refused')
     const after = controllersAfter(this.controllerMembers, change)
     if (typeof after === 'string') return this.#result(after)
     this.controllerMembers = after
     for (const guess of guesses) this.#putController(decodeNodeEntry(guess), emptyBytes, records)
-    if (requestId.length > 0) this.#requests.remember(requestId, { configNumber: this.configNumber, migrations: [] }, records)
+    if (requestId.length > 0) this.#remember(change, [], records)
     this.#putMeta(records)
     return this.#result('applied')
   }

@@ -106,14 +106,26 @@ describe('controller server: moving shards', () => {
     expect(machine(2).state.config?.groupOf(shard)?.name).toBe('g1')
   })
 
-  it('answers a change asked again under its id as it did, with the migrations', async () => {
-    const { client, run, machine } = await cluster()
+  it('answers a change asked again under its id as it did, with the migrations, and refuses another one under it', async () => {
+    const { client, run, group: fake, machine } = await cluster()
     const away = machine(1).state.config?.groupOf(3)?.name === 'g1' ? 'g2' : 'g1'
     const request = { shard: 3, group: away, requestId: 'mine' }
     const first = await run(client.move(request, { timeoutMs }))
     expect(first).toEqual({ configNumber: 3, note: '', migrations: [1] })
     expect(await run(client.move(request, { timeoutMs }))).toEqual(first)
+    expect(await run(client.move({ ...request, author: 'another', base: 2 }, { timeoutMs }))).toEqual(first)
     await expect(run(client.move({ shard: 3, group: away }, { timeoutMs }))).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+    fake.elect(2)
+    expect(await run(client.move({ shard: 3, group: away }, { timeoutMs, requestId: 'mine' }))).toEqual(first)
+    for (const other of [
+      client.move({ ...request, shard: 4 }, { timeoutMs }),
+      client.unpin({ shard: 3, requestId: 'mine' }, { timeoutMs }),
+      client.weigh({ group: 'g1', weight: 2, requestId: 'mine' }, { timeoutMs }),
+    ]) {
+      const message = "another change was made under the request id 'mine' (config 3): choose one of its own for each change"
+      await expect(run(other)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION', message })
+    }
+    expect(machine(2).state.configNumber).toBe(3)
     expect(await run(client.steer({ shard: 3, steering: pb.v1.Steering.CANCEL }, { timeoutMs }))).toMatchObject({ migrations: [1] })
   })
 

@@ -88,7 +88,8 @@ describe('controller server: join and query', () => {
     await world.settle(client.join(request, { timeoutMs }))
     await world.settle(client.join({ groups: [group('g2')] }, { timeoutMs }))
     expect((await world.settle(client.join(request, { timeoutMs }))).configNumber).toBe(1)
-    expect((await world.settle(client.join({ ...request, groups: [group('g3')] }, { timeoutMs }))).configNumber).toBe(1)
+    const other = world.settle(client.join({ ...request, groups: [group('g3')] }, { timeoutMs }))
+    await expect(other).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
     expect(machine(1).state.configNumber).toBe(2)
   })
 

@@ -159,10 +159,10 @@ describe(`under load (seed ${seed})`, { timeout: 180_000 }, () => {
     await done(made)
     const after = await query()
     expect(shares(after)).toEqual({ g1: 8, g2: 4, g3: 4 })
-    expect(await change('weight', 'g1', '1', '--request-id', `double-${seed}`)).toEqual({
-      configNumber: made.configNumber,
-      migrations: made.migrations,
-    })
+    const again = await change('weight', 'g1', '2', '--request-id', `double-${seed}`)
+    expect(again).toEqual({ configNumber: made.configNumber, migrations: made.migrations })
+    const other = await run(['admin', 'weight', 'g1', '1', '--request-id', `double-${seed}`])
+    expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining('another change was made under the request id') })
     expect((await query()).number).toBe(after.number)
     for (const config of [before, after]) {
       const where = (await jsonOf(run, ['explain', 'colour', '--at', String(config.number)])) as { shard: number; group: string }

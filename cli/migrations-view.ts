@@ -63,7 +63,7 @@ class LiveView {
   }
 }
 
-/** A line for each migration that is new or has changed; of what had ended before nothing. */
+/** A line for each migration that is new or has changed; of what had ended before nothing. That it has begun to look is told on stderr. */
 class ChangeLog {
   readonly #invocation: Invocation
   readonly #rates = new MigrationRates()
@@ -75,6 +75,10 @@ class ChangeLog {
 
   show(migrations: readonly MigrationJson[]): void {
     this.#rates.look(migrations, performance.now())
+    if (this.#told === undefined) {
+      const running = migrations.filter((migration) => !hasEnded(migration)).length
+      this.#invocation.world.stderr.write(`watching, ${running} running; ^C ends\n`)
+    }
     const now = new Map<number, string>()
     for (const migration of migrations) {
       const json = JSON.stringify(migration)

@@ -1,5 +1,6 @@
 /** CONTRACT, "Admin": shards move by the commands of users while clients write. Real processes; the same under kills: npm run chaos. */
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { MigrationJson } from '../../cli/migration-json.ts'
@@ -107,8 +108,9 @@ describe(`under load (seed ${seed})`, { timeout: 180_000 }, () => {
     const [first = 0, second = 0] = before.assignment.flatMap((group, shard) => (group === 'g1' ? [shard] : []))
     const watch = spawn(process.execPath, [bin, 'admin', 'migrations', '--watch', '--json'], {
       env: { ...process.env, OSTRAKA_CONTROLLERS: up.controllers },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     })
+    const isWatching = once(watch.stderr, 'data')
     const lines: string[] = []
     const sawSecondDone = new Promise<void>((resolve) => {
       createInterface({ input: watch.stdout }).on('line', (line) => {
@@ -118,6 +120,8 @@ describe(`under load (seed ${seed})`, { timeout: 180_000 }, () => {
       })
     })
     try {
+      // What ends before it looks for the first time it does not tell.
+      expect(String(await isWatching)).toBe('watching, 0 running; ^C ends\n')
       await done(await change('move', String(first), 'g2', '--wait'))
       await done(await change('move', String(second), 'g2', '--wait'))
       await sawSecondDone

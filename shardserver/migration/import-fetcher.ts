@@ -18,8 +18,8 @@ const unreachableMs = 10_000
 export interface FetchWorld {
   readonly fileSystem: FileSystem
   readonly transport: Transport
-  /** Of all copies into this node; undefined: as fast as it goes. */
-  readonly pace: Pace | undefined
+  /** Of all copies into this node. */
+  readonly pace: Pace
   /** A sync failed: final for the process. */
   onFailure(error: Error): void
 }
@@ -143,7 +143,7 @@ export class ImportFetcher {
         this.#bytesCopied = copied
         this.#bytesTotal = total
       },
-      ...(pace === undefined ? {} : { pace }),
+      pace,
     })
   }
 

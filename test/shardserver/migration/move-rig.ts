@@ -8,6 +8,7 @@ import { migrationMethods } from '../../../proto/methods.ts'
 import { isEnded, type Migration, type MigrationPhase } from '../../../proto/migration.ts'
 import type { ShardBirth } from '../../../proto/migration-list.ts'
 import { FileServer } from '../../../raft/file-server.ts'
+import { Pace } from '../../../raft/pace.ts'
 import { MigrationBook } from '../../../shardserver/migration/book.ts'
 import { Migrations } from '../../../shardserver/migration/migrations.ts'
 import { Peers } from '../../../shardserver/migration/peers.ts'
@@ -235,7 +236,12 @@ export class MoveRig {
     }
     const migrations = new Migrations({
       node,
-      world: { fileSystem, transport, pace: undefined, onFailure: (error) => this.failures.push(error) },
+      world: {
+        fileSystem,
+        transport,
+        pace: new Pace(clock, { bytesPerSecond: Number.POSITIVE_INFINITY }),
+        onFailure: (error) => this.failures.push(error),
+      },
       slow: () => this.slowed.push(process.name),
       onRecords: () => {},
     })

@@ -19,6 +19,8 @@ const leaseMs = 60_000
 const setsMax = 16
 /** Where no more can be held, one that nobody asked for in this time makes room: who has a set asks far more often, and opens it again if it must. */
 const idleMsMin = 10_000
+/** A piece that would have to wait longer for its source's pace is refused, before who asks gives it up. */
+const paceMsMax = 5000
 /** Bytes of one reply. */
 export const chunkBytesMax = 1024 * 1024
 
@@ -171,10 +173,13 @@ export class FileServer {
     const entry = held.set.files.find(({ name }) => name === request.file)
     if (entry === undefined) throw refused('INVALID_ARGUMENT', `the set has no file ${request.file}`)
     const { clock, fileSystem } = this.#options
-    const length = Math.min(request.length, chunkBytesMax, Math.max(0, entry.size - request.offset))
+    const { pace } = held.source
+    const length = Math.min(request.length, pace?.pieceBytes ?? chunkBytesMax, chunkBytesMax, Math.max(0, entry.size - request.offset))
+    if (pace !== undefined && pace.delayMs > paceMsMax) throw refused('UNAVAILABLE', 'this node gives as much as it may: ask again later')
     held.lastUsedMs = clock.monotonicMs()
     held.readers++
     try {
+      await pace?.wait(length)
       const file = await fileSystem.open(joinPath(held.set.folder, entry.name), 'read')
       try {
         const data = new Uint8Array(length)

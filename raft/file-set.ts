@@ -1,4 +1,5 @@
 import type { pb } from '../proto/messages.ts'
+import type { Pace } from './pace.ts'
 
 /** Files that another replica may pull, under one name: a snapshot of a group, an export of shards. */
 export interface FileSet {
@@ -23,6 +24,8 @@ export interface FileEntry {
  * `release` is called once for each set that was opened, when nobody has asked for it for a while or the process ends.
  */
 export interface FileSource {
+  /** At which its sets are read, all together; not given: as they are asked for. */
+  readonly pace?: Pace
   open(request: pb.v1.OpenFilesRequest): Promise<FileSet>
   release(set: FileSet): void
 }

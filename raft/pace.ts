@@ -1,28 +1,37 @@
 import { type Clock, sleep } from '../base/clock.ts'
+import { type RateOptions, YieldingRate } from './yielding-rate.ts'
 
 const pieceBytesMin = 4 * 1024
 const pieceBytesMax = 1024 * 1024
 
-/** Keeps all who share it to one rate together. */
+/** Keeps all who share it to one rate together, which may give way to clients. */
 export class Pace {
-  /** What is asked for at a time: about a quarter of a second's worth, so that a low rate still shows progress. */
-  readonly pieceBytes: number
   readonly #clock: Clock
-  readonly #bytesPerSecond: number
+  readonly #rate: YieldingRate
   /** When the rate allows the next piece. */
   #nextMs = 0
 
-  constructor(clock: Clock, bytesPerSecond: number) {
+  constructor(clock: Clock, options: RateOptions) {
     this.#clock = clock
-    this.#bytesPerSecond = bytesPerSecond
-    this.pieceBytes = Math.min(pieceBytesMax, Math.max(pieceBytesMin, Math.floor(bytesPerSecond / 4)))
+    this.#rate = new YieldingRate(clock, options)
+  }
+
+  /** What is asked for at a time: about a quarter of a second's worth, so that a low rate still shows progress. */
+  get pieceBytes(): number {
+    return Math.min(pieceBytesMax, Math.max(pieceBytesMin, Math.floor(this.#rate.bytesPerSecond / 4)))
+  }
+
+  /** How long the next piece would have to wait, ms. */
+  get delayMs(): number {
+    return Math.max(0, this.#nextMs - this.#clock.monotonicMs())
   }
 
   /** Resolves when `bytes` may be asked for, in the order of the calls. */
   async wait(bytes: number): Promise<void> {
+    this.#rate.used(bytes)
     const nowMs = this.#clock.monotonicMs()
     const startMs = Math.max(nowMs, this.#nextMs)
-    this.#nextMs = startMs + (bytes * 1000) / this.#bytesPerSecond
+    this.#nextMs = startMs + (bytes * 1000) / this.#rate.bytesPerSecond
     if (startMs > nowMs) await sleep(this.#clock, startMs - nowMs)
   }
 }

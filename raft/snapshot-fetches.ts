@@ -31,7 +31,7 @@ export class SnapshotFetches {
   constructor(options: SnapshotFetchesOptions) {
     this.#options = options
     const { bytesPerSecond, clock } = options
-    this.#pace = bytesPerSecond === undefined ? undefined : new Pace(clock, bytesPerSecond)
+    this.#pace = bytesPerSecond === undefined ? undefined : new Pace(clock, { bytesPerSecond })
   }
 
   /** For one replica. `nodeOf`: the node that holds a replica of its group; undefined: not known. */

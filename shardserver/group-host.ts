@@ -9,6 +9,7 @@ import type { Config, Group, Member } from '../proto/config.ts'
 import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { DataDirectory, RetiredReplica } from '../raft/data-directory.ts'
+import type { Pace } from '../raft/pace.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import type { Replica } from '../raft/replica.ts'
 import { firstStanding, type Standing } from '../raft/standing.ts'
@@ -31,6 +32,8 @@ export interface GroupHostOptions {
   /** Shared by the groups, as the cache is. */
   readonly memtableBudget: MemtableBudget
   readonly space: Space
+  /** Of all that is copied out of this node by migrations. */
+  readonly exportPace: Pace
   /** Deliberate breaks, for proving that the simulator catches them. */
   readonly breaks: ReadonlySet<MigrationBreak>
   /** Newest config; undefined: none yet. */
@@ -242,7 +245,7 @@ export class GroupHost {
       await host.retire(uid, number, error.message)
       return
     }
-    host.setExports(uid, stateMachine.exports)
+    host.setExports(uid, { ...stateMachine.exports, pace: this.#options.exportPace })
     const births = new Births({ clock: seams.clock, logger: this.#logger, replica, stateMachine, config: this.#options.config })
     this.#hosted.set(uid, { replica, stateMachine, births })
     this.#list = undefined

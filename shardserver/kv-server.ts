@@ -37,6 +37,7 @@ export class KvServer {
   readonly #connectionLimits: InFlightLimits
   readonly #scansMax: number
   #scans = 0
+  #served = 0
 
   constructor(options: KvServerOptions) {
     this.#node = new KvNode(options)
@@ -52,6 +53,11 @@ export class KvServer {
       streamRoute(kvMethods.executeStream, (stream, context) => this.#accept(stream, context)),
       unaryRoute(kvMethods.scan, (request) => this.scan(request)),
     ]
+  }
+
+  /** Requests that were taken in so far, scans included. */
+  get served(): number {
+    return this.#served
   }
 
   /** The new group of these shards does not keep up with their writes. */
@@ -75,6 +81,7 @@ export class KvServer {
   execute(request: pb.v1.ExecuteRequest.$Properties): Promise<pb.v1.ExecuteReply> {
     const bytes = sizeOf(request)
     if (!this.#inFlight.maybeEnter(bytes)) return Promise.resolve(new pb.v1.ExecuteReply(this.#tooMuch(request)))
+    this.#served++
     return new Promise((resolve) => {
       new ExecuteCall(this.#node, request, this.#inFlight, (reply, heldBytes) => {
         this.#inFlight.leave(bytes + heldBytes)
@@ -91,6 +98,7 @@ export class KvServer {
       })
     }
     this.#scans++
+    this.#served++
     const ended = () => {
       this.#scans--
     }
@@ -105,6 +113,7 @@ export class KvServer {
       onMessage: (request) => {
         const bytes = sizeOf(request)
         if (inFlight.maybeEnter(bytes)) {
+          this.#served++
           new ExecuteCall(this.#node, request, inFlight, (reply, heldBytes) => replies.add(reply, bytes + heldBytes)).start()
         } else if (replies.length < waitingRefusals * limits.requests) {
           replies.add(this.#tooMuch(request), undefined)

@@ -45,7 +45,7 @@ export interface ShardServerSettings extends ProcessSettings {
   readonly controllers: readonly string[]
   /** Shards' migrations that copy at once, in each direction. */
   readonly maxMigrations: number
-  /** Of all copies into this node together; undefined: as fast as it goes. */
+  /** Of all copies into this node together, and of all out of it; undefined: as fast as it goes. They give way to clients. */
   readonly migrationBytesPerSecond?: number
   /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
   readonly breaks?: ReadonlySet<MigrationBreak>
@@ -190,6 +190,7 @@ class ShardServer implements RunningShardServer {
       blockCache: new BlockCache(this.#settings.blockCacheBytes),
       memtableBudget: new MemtableBudget(this.#settings.memtableBytes),
       space,
+      exportPace: this.#newPace(),
       breaks: this.#settings.breaks ?? noBreaks,
       config: () => this.#watcher.config,
       onChange: () => {
@@ -217,9 +218,15 @@ class ShardServer implements RunningShardServer {
     })
   }
 
+  /** Of all copies into this node, or of all out of it. */
+  #newPace(): Pace {
+    const { migrationBytesPerSecond: bytesPerSecond = Number.POSITIVE_INFINITY } = this.#settings
+    return new Pace(this.#seams.clock, { bytesPerSecond, served: () => this.#kv?.served ?? 0 })
+  }
+
   #openMigrations(host: RaftHost, hosts: GroupHost, kv: KvServer, space: DiskSpace): Migrations {
     const { clock, random, logger, fileSystem, transport } = this.#seams
-    const { maxMigrations, migrationBytesPerSecond, breaks = noBreaks } = this.#settings
+    const { maxMigrations, breaks = noBreaks } = this.#settings
     const node: MigrationNode = {
       self: this.#directory.id,
       clock,
@@ -236,7 +243,7 @@ class ShardServer implements RunningShardServer {
       births: () => this.#watcher.migrations.births,
       nodeOf: (group, replica) => host.nodeOf(group, replica) ?? '',
     }
-    const pace = migrationBytesPerSecond === undefined ? undefined : new Pace(clock, migrationBytesPerSecond)
+    const pace = this.#newPace()
     return new Migrations({
       node,
       world: { fileSystem, transport, pace, space, onFailure: (error) => host.fail(error) },

@@ -19,8 +19,8 @@ const unreachableMs = 10_000
 export interface FetchWorld {
   readonly fileSystem: FileSystem
   readonly transport: Transport
-  /** Of all copies into this node; undefined: as fast as it goes. */
-  readonly pace: Pace | undefined
+  /** Of all copies into this node. */
+  readonly pace: Pace
   /** Undefined: nobody looks at the room that is left. */
   readonly space: Pick<Space, 'fits'> | undefined
   /** A sync failed: final for the process. */
@@ -167,7 +167,7 @@ export class ImportFetcher {
         this.#bytesCopied = copied
         this.#bytesTotal = total
       },
-      ...(pace === undefined ? {} : { pace }),
+      pace,
     })
   }
 

@@ -25,6 +25,7 @@ class Source implements FileSource {
   readonly released: FileSet[] = []
   current: FileSet | undefined
   failure: Error | undefined
+  pace?: Pace
 
   constructor(process: SimProcess, contents: ReadonlyMap<string, Uint8Array>) {
     this.#process = process
@@ -264,15 +265,30 @@ describe('a fetch of files', () => {
   it('keeps to the rate that it is given', async () => {
     const rig = new Rig(8)
     const startMs = rig.world.nowMs
-    await rig.world.settle(rig.fetch({ pace: new Pace(rig.receiver.clock, mebi) }))
+    await rig.world.settle(rig.fetch({ pace: new Pace(rig.receiver.clock, { bytesPerSecond: mebi }) }))
     expect(rig.world.nowMs - startMs).toBeGreaterThan(3000)
     expect(rig.world.nowMs - startMs).toBeLessThan(6000)
+  })
+
+  it('keeps to the rate of its source, whoever asks, and turns away who would wait for too long', async () => {
+    const rig = new Rig(8)
+    rig.source.pace = new Pace(rig.sender.clock, { bytesPerSecond: mebi })
+    const startMs = rig.world.nowMs
+    await rig.expectFetched(await rig.world.settle(rig.fetch()))
+    expect(rig.world.nowMs - startMs).toBeGreaterThan(3000)
+    expect(rig.world.nowMs - startMs).toBeLessThan(8000)
+    // About a quarter of a second's worth at a time, whatever was asked for.
+    expect(Math.max(...rig.reads.map(({ length }) => length))).toBe(mebi)
+    expect(rig.reads.length).toBeGreaterThan(12)
+    rig.source.pace = new Pace(rig.sender.clock, { bytesPerSecond: mebi })
+    void rig.source.pace.wait(30 * mebi)
+    expect(await codeOf(rig.world, rig.fetch({ folder: 'again' }))).toBe('UNAVAILABLE')
   })
 
   it('ends when it is cancelled, and says so', async () => {
     const rig = new Rig(9)
     const controller = new AbortController()
-    const fetching = rig.fetch({ signal: controller.signal, pace: new Pace(rig.receiver.clock, mebi) })
+    const fetching = rig.fetch({ signal: controller.signal, pace: new Pace(rig.receiver.clock, { bytesPerSecond: mebi }) })
     await rig.runUntilCopied(1)
     controller.abort()
     expect(await codeOf(rig.world, fetching)).toBe('CANCELLED')

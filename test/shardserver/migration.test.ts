@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { utf8, utf8Text } from '../../base/bytes.ts'
 import { pb } from '../../proto/messages.ts'
 import { SnapshotNeeded } from '../../raft/state-machine.ts'
+import { deltaRange } from '../../shardserver/delta.ts'
 import { encodeMigration, encodeRebirth } from '../../shardserver/entry.ts'
 import { decodeExportList, encodeExportList } from '../../shardserver/export-list.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
@@ -251,6 +252,12 @@ describe('a shard on its way', () => {
     await mover.export()
     await append(a, 'c')
     expect(a.machine.shardRecord(1)).toMatchObject({ attempt: 2, count: 1 })
+    // The delta of the first attempt is gone from the store with the second cut.
+    const kept = a.replica.store.iterate(deltaRange(1))
+    let deltas = 0
+    while (await kept.next()) deltas++
+    kept.close()
+    expect(deltas).toBe(1)
     await expect(openExport(a.machine, 7, 1)).rejects.toMatchObject({ code: 'NOT_FOUND' })
     expect(b.machine.holdsImport(7, 1)).toBeUndefined()
     expect(await b.step({ kind: 'ingest', ...mover.names, attempt: 1, cut: old.cut, digest: old.digest })).toMatchObject({

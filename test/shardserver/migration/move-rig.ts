@@ -8,6 +8,7 @@ import { migrationMethods } from '../../../proto/methods.ts'
 import { isEnded, type Migration, type MigrationPhase } from '../../../proto/migration.ts'
 import type { ShardBirth } from '../../../proto/migration-list.ts'
 import { FileServer } from '../../../raft/file-server.ts'
+import { Pace } from '../../../raft/pace.ts'
 import { MigrationBook } from '../../../shardserver/migration/book.ts'
 import { Migrations } from '../../../shardserver/migration/migrations.ts'
 import { Peers } from '../../../shardserver/migration/peers.ts'
@@ -245,7 +246,13 @@ export class MoveRig {
     const space = { fits: (bytes: number) => bytes <= (this.room.get(process.name) ?? Number.POSITIVE_INFINITY) }
     const migrations = new Migrations({
       node,
-      world: { fileSystem, transport, pace: undefined, space, onFailure: (error) => this.failures.push(error) },
+      world: {
+        fileSystem,
+        transport,
+        pace: new Pace(clock, { bytesPerSecond: Number.POSITIVE_INFINITY }),
+        space,
+        onFailure: (error) => this.failures.push(error),
+      },
       slow: () => this.slowed.push(process.name),
       onRecords: () => {},
     })

@@ -189,7 +189,9 @@ export class ImportFetcher {
     if (error instanceof OstrakaError) {
       if (error.code === 'FAILED_PRECONDITION') return true
       source.lost = error.code === 'NOT_FOUND'
-      if (source.lost || this.#noRoom !== '') source.unreachableMs = undefined
+      // Who says how long to wait is there: it is making the export, or has not come to it yet.
+      const isThere = (error.details.waitMs ?? 0) > 0
+      if (source.lost || isThere || this.#noRoom !== '') source.unreachableMs = undefined
       else source.unreachableMs ??= this.#node.clock.monotonicMs()
       this.#logger.debug({ from: source.node, error: error.message }, 'an import could not be fetched')
       return false

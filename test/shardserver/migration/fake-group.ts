@@ -184,6 +184,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   #process: SimProcess
   /** Another digest than the cut has. */
   wrongDigest = false
+  /** Its exports are never made. */
+  isMaking = false
   released = 0
 
   constructor(group: FakeGroup, process: SimProcess, replica: number, voters: readonly number[]) {
@@ -238,6 +240,7 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   readonly exports: FileSource = {
     open: async ({ export: wanted }): Promise<FileSet> => {
       const name = `${wanted?.migration}.${wanted?.attempt}`
+      if (this.isMaking) throw new OstrakaError('UNAVAILABLE', `export ${name} is being made`, true, { waitMs: 50 })
       if (!this.cuts.has(name)) throw new OstrakaError('NOT_FOUND', `export ${name} is lost`, true)
       const cut = must(this.#group.cut(wanted?.migration ?? 0, wanted?.attempt ?? 0), 'a cut')
       const bytes = utf8(JSON.stringify([...cut]))

@@ -338,6 +338,17 @@ describe('a move that cannot be', () => {
     expectStayed(rig, [3])
   })
 
+  it('is aborted after a minute in which a source that is there was still making its export', async () => {
+    const rig = new MoveRig(21)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 120_000)
+    expect(rig.world.nowMs).toBeGreaterThan(60_000)
+    expect(rig.world.nowMs).toBeLessThan(70_000)
+    await rig.runUntilSettled(1)
+    expectStayed(rig, [3])
+  })
+
   it('is refused where a replica of the target has no room for it, and says which', async () => {
     const rig = new MoveRig(20)
     const writes = load(rig, 3)

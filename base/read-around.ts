@@ -65,8 +65,7 @@ export class ReadAround {
       return
     }
     this.#buffersInUse--
-    // The fewer reads come from the disk, the less memory is kept for them.
-    while (this.#free.length > this.#buffersInUse) this.#free.pop()
+    // All are kept: buffers that come and go are garbage of hundreds of KiB each, which the collector does not hurry to free.
     this.#free.push(buffer)
   }
 }

@@ -69,7 +69,7 @@ test('files that are opened and closed, and memory that others take, count after
   expect(file.takePiece(4 * piece, 4096, 3000)).toBe(undefined)
 })
 
-test('buffers are bounded, wait in turn, and no more are kept than are in use', () => {
+test('buffers are bounded, wait in turn, and are used again', () => {
   const { around } = fileOf(0)
   const given: [number, Uint8Array][] = []
   for (let i = 0; i < 18; i++) around.takeBuffer((buffer) => given.push([i, buffer]))
@@ -85,6 +85,5 @@ test('buffers are bounded, wait in turn, and no more are kept than are in use', 
   for (const buffer of buffers) around.giveBack(buffer)
   given.length = 0
   for (let i = 0; i < 2; i++) around.takeBuffer((buffer) => given.push([i, buffer]))
-  expect(given[0]?.[1]).toBe(buffers[15])
-  expect(buffers.includes(given[1]?.[1] as Uint8Array)).toBe(false)
+  expect(given.map(([, buffer]) => buffers.indexOf(buffer))).toEqual([15, 14])
 })

@@ -221,6 +221,8 @@ export class LogPipeline {
     const spare = await this.#spare
     if (spare === undefined) return
     await spare.close()
+    // The log before may have its end on the disk, though the write of it was refused: this one must follow then.
+    if (this.#engine.failed !== undefined) return
     const { fileSystem, folder, logger } = this.#engine.options
     await removeUnused(fileSystem, joinPath(folder, logName(spare.number)), logger)
   }

@@ -76,3 +76,32 @@ it('a failed sync of a log made ahead is final', () => {
     10_000_000,
   )
 })
+
+it('a log stays where the end of the one before it may be on the disk although it was refused', async () => {
+  const { world, process: machine } = simulate(13)
+  const environment = environmentOf(machine)
+  const { fileSystem } = environment
+  let logs = 0
+  const open: typeof fileSystem.open = async (path, mode) => {
+    const file = await fileSystem.open(path, mode)
+    if (mode !== 'create' || !path.endsWith('.log') || ++logs > 1) return file
+    // A record with nothing but its type is the end.
+    const write: typeof file.write = async (chunks, position) => {
+      await file.write(chunks, position)
+      if (logs > 1 && chunks[1]?.length === 1 && chunks[2]?.length === 7) throw Object.assign(new Error('EIO: too late'), { code: 'EIO' })
+    }
+    return override(file, { write })
+  }
+  const scenario = async () => {
+    const db = await openDatabase({ ...environment, fileSystem: override(fileSystem, { open }) })
+    const writing = async () => {
+      for (let i = 0; i < 100; i++) await db.put(bytes(`key${i}`), new Uint8Array(100))
+    }
+    await expect(writing()).rejects.toThrow('too late')
+    await db.close()
+    const again = await openDatabase(environment)
+    expect((await scan(again)).length).toBeGreaterThan(20)
+    await again.close()
+  }
+  await world.settle(scenario(), 10_000_000)
+})

@@ -38,6 +38,10 @@ const batchRecords = 100
 const inFlight = 64
 const scanRecords = 100
 const seed = 7
+const pageBytes = 4096
+/** Of the reads that the page cache was to answer. */
+const fromDiskShareMax = 0.005
+const triesMax = 5
 
 export async function run(spec: Spec): Promise<Results> {
   const beganMs = performance.now()
@@ -61,7 +65,7 @@ function perform(store: Store, spec: Spec): Promise<Results> {
     case 'misses':
       return misses(store, spec, spec.work)
     case 'scans':
-      return scans(store, spec.shape, spec.work.seconds)
+      return scans(store, spec, spec.work.seconds)
     case 'mix':
       return mix(store, spec.shape, spec.work.seconds)
     case 'open':
@@ -108,7 +112,7 @@ async function putAll(store: Store, { shape, folder }: Spec, recordAt: (n: numbe
     maxMs: latencies.maxValue / 1000,
     loopDelayMs: delayMs,
     spaceAmplification: bytesOf(folder) / userBytes(shape),
-    writeAmplification: writtenBytes() / userBytes(shape),
+    writeAmplification: ioCount('wchar') / userBytes(shape),
   }
 }
 
@@ -148,15 +152,34 @@ async function misses(
 ): Promise<Results> {
   const { records } = spec.shape
   const random = new SeededRandom(seed)
-  if (dropsPageCache) dropCaches()
-  // Once, so that what was read last is not what the page cache lacks.
-  else for (const file of filesOf(spec.folder)) readUnlessGone(file)
-  const get = await loops(seconds, () => mustGet(store, keyOf(random.below(records))))
+  const read = () => loops(seconds, () => mustGet(store, keyOf(random.below(records))))
+  if (!dropsPageCache) return await pageCached(spec.folder, read)
+  dropCaches()
+  const get = await read()
   return { getPerSecond: get.perSecond, getP99Ms: get.p99 }
 }
 
-async function scans(store: Store, { records }: Shape, seconds: number): Promise<Results> {
+/**
+ * A system may take the page cache away at any time (some do what has not been mapped lately, also with most of the memory free): what was then read
+ * from the disk says nothing of a page cache. So it is measured again until nearly nothing came from the disk; else the try with the least counts.
+ */
+async function pageCached(folder: string, read: () => Promise<LoopResult>): Promise<Results> {
+  let best: { readonly get: LoopResult; readonly share: number } | undefined
+  let tries = 0
+  do {
+    bringIn(folder)
+    const before = ioCount('read_bytes')
+    const get = await read()
+    const share = (ioCount('read_bytes') - before) / pageBytes / get.operations
+    tries++
+    if (best === undefined || share < best.share) best = { get, share }
+  } while (best.share > fromDiskShareMax && tries < triesMax)
+  return { getPerSecond: best.get.perSecond, getP99Ms: best.get.p99, fromDiskPercent: best.share * 100, tries }
+}
+
+async function scans(store: Store, { folder, shape: { records } }: Spec, seconds: number): Promise<Results> {
   const random = new SeededRandom(seed)
+  bringIn(folder)
   const startMs = performance.now()
   const full = await store.scan(undefined, Number.POSITIVE_INFINITY)
   const fullMs = performance.now() - startMs
@@ -253,6 +276,11 @@ function filesOf(folder: string): string[] {
     .map((entry) => path.join(entry.parentPath, entry.name))
 }
 
+/** Has the page cache hold all files: once, so that what was read last is not what it lacks. */
+function bringIn(folder: string): void {
+  for (const file of filesOf(folder)) readUnlessGone(file)
+}
+
 /** What is compacted meanwhile takes files away. */
 function readUnlessGone(file: string): void {
   try {
@@ -266,10 +294,10 @@ function bytesOf(folder: string): number {
   return filesOf(folder).reduce((sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.blocks ?? 0) * 512, 0)
 }
 
-/** What this process, with all its threads, has given to the system to write. NaN where the system does not tell. */
-function writtenBytes(): number {
+/** Of this process, with all its threads: `wchar` is what it has given to the system to write, `read_bytes` what came from a disk. NaN where the system does not tell. */
+function ioCount(name: 'wchar' | 'read_bytes'): number {
   try {
-    return Number(/^wchar: (\d+)/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1])
+    return Number(new RegExp(`^${name}: (\\d+)`, 'm').exec(readFileSync('/proc/self/io', 'utf8'))?.[1])
   } catch {
     return Number.NaN
   }

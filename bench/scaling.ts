@@ -78,7 +78,11 @@ class Cluster {
       setTimer: () => ({ cancel() {} }),
       soon: (callback) => this.#turns.push(callback),
     }
-    this.#watchers = new Watchers(() => this.state, clock)
+    this.#watchers = new Watchers(
+      () => this.state,
+      clock,
+      () => true,
+    )
     this.node = new Listener(this.#watchers, true)
     this.client = new Listener(this.#watchers, false)
   }

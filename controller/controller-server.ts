@@ -81,7 +81,11 @@ export class ControllerServer {
     this.#peers = parts.peers
     this.#proposals = new Proposals(parts.replica)
     this.#liveness = new Liveness(parts.clock)
-    this.#watchers = new Watchers(() => this.#state, parts.clock)
+    this.#watchers = new Watchers(
+      () => this.#state,
+      parts.clock,
+      () => parts.replica.leader !== 0,
+    )
     this.#queue = new ChangeQueue({
       clock: parts.clock,
       proposals: this.#proposals,

@@ -9,7 +9,7 @@ import { controllerMethods } from '../proto/methods.ts'
 import type { ConfigState } from './config-state.ts'
 import { Rounds } from './rounds.ts'
 
-/** How often a watcher hears that its controller lives. */
+/** How often a watcher hears that its controller lives, and is in touch with the others: one that is not has no news, and is to be left. */
 const keepaliveMs = 2000
 /** A difference larger than this is told as the whole config, if that is smaller. */
 const smallBytes = 4096
@@ -43,6 +43,7 @@ export class Watchers {
   readonly route: StreamRoute<pb.v1.WatchRequest, Uint8Array> = streamRoute(watchMethod, (stream, context) => this.#accept(stream, context))
   readonly #getState: () => ConfigState
   readonly #clock: Clock
+  readonly #isInTouch: () => boolean
   readonly #watchers = new Set<Watcher>()
   /** Encoded updates to the present state, by what the watcher knows. */
   readonly #encoded = new Map<string, Uint8Array>()
@@ -53,9 +54,11 @@ export class Watchers {
   /** Of life, encoded. */
   #sign: Uint8Array = emptyBytes
 
-  constructor(getState: () => ConfigState, clock: Clock) {
+  /** `isInTouch`: whether a leader is known here. */
+  constructor(getState: () => ConfigState, clock: Clock, isInTouch: () => boolean) {
     this.#getState = getState
     this.#clock = clock
+    this.#isInTouch = isInTouch
     this.#news = new Rounds(this.#watchers, clock, (watcher) => this.#push(watcher))
     this.#signs = new Rounds(this.#watchers, clock, (watcher) => this.#giveSign(watcher))
   }
@@ -159,7 +162,7 @@ export class Watchers {
     this.#keepalive?.cancel()
     this.#keepalive = this.#clock.setTimer(keepaliveMs, () => {
       this.#sign = pb.v1.WatchUpdate.encode({ clusterId: this.#state.clusterId }).finish()
-      this.#signs.want()
+      if (this.#isInTouch()) this.#signs.want()
       if (this.#watchers.size > 0) this.#scheduleKeepalive()
     })
   }

@@ -68,16 +68,24 @@ function isExported(state: GroupSmallState, { id, attempt, list }: FoundAttempt)
 
 /**
  * Whether files of an import are wanted no more. Those that are held stay as long as the log may still ask for them: entries behind what is
- * durable are applied again, and an ingest that cannot find what a majority has vouched for would leave the group without that majority.
+ * durable are applied again, and an ingest that cannot find what a majority has vouched for would leave the group without that majority. Those that
+ * are not whole stay too where the entry that began the import may be among these: they are resumed.
  */
 function isImportOver(state: GroupSmallState, { id, attempt, list }: FoundAttempt): boolean {
   if (list === undefined) {
     const wanted = state.migrations().find((each) => each.id === id)
-    return wanted?.state !== 'importing' || wanted.ingested || wanted.attempt !== attempt
+    if (wanted === undefined) return id <= newestId(state)
+    return wanted.state !== 'importing' || wanted.ingested || wanted.attempt !== attempt
   }
   return list.shards.some((shard) => {
     const record = state.shards.get(shard)?.record ?? unbornShard
     if (record.newestId !== id) return record.newestId > id
     return record.state !== 'importing' || record.ingested || record.attempt > attempt
   })
+}
+
+function newestId({ shards }: GroupSmallState): number {
+  let newest = 0
+  for (const { record } of shards.values()) newest = Math.max(newest, record.newestId)
+  return newest
 }

@@ -17,7 +17,12 @@ function watched() {
     state.apply(decodeEntry(encodeEntry(entry)), nowhere)
     watchers.changed()
   }
-  const watchers = new Watchers(() => state, clock)
+  const touch = { isThere: true }
+  const watchers = new Watchers(
+    () => state,
+    clock,
+    () => touch.isThere,
+  )
   let heard = () => {}
   const onWrite = (listener: () => void) => {
     heard = listener
@@ -46,7 +51,7 @@ function watched() {
       updates: () => sent.map((bytes) => pb.v1.WatchUpdate.decode(bytes)),
     }
   }
-  return { world, clock, state, apply, watchers, open, onWrite }
+  return { world, clock, state, apply, watchers, open, onWrite, touch }
 }
 
 describe('watchers', () => {
@@ -226,5 +231,21 @@ describe('entries', () => {
       claim: claimed(1, 2),
     }
     expect(Object.entries(all).map(([name, entry]) => `${name} ${bytes(entry)}`)).toMatchSnapshot()
+  })
+
+  it('hear no sign of life from a controller that is in touch with no leader: they turn to another', async () => {
+    const { world, apply, open, touch } = watched()
+    apply(formed())
+    const { know, link } = open()
+    know(1)
+    await world.runFor(2500)
+    const before = link.sent.length
+    expect(before).toBeGreaterThan(0)
+    touch.isThere = false
+    await world.runFor(10_000)
+    expect(link.sent.length).toBe(before)
+    touch.isThere = true
+    await world.runFor(2500)
+    expect(link.sent.length).toBeGreaterThan(before)
   })
 })

@@ -379,6 +379,23 @@ describe('a shard on its way', () => {
     expect(await a.replica.store.fileSystem.list('g/exports')).toEqual([])
   })
 
+  it('keeps a copy that was begun over a restart, though nothing of the import was durable', async () => {
+    const { b, mover } = await pair()
+    await mover.import()
+    const part = `${b.machine.importFolder(7, 1)}/000001.sst.part`
+    const { fileSystem } = b.replica.store
+    await fileSystem.makeFolder(b.machine.importFolder(7, 1))
+    await (await fileSystem.open(part, 'create')).close()
+    expect(b.machine.durable.index).toBeLessThan(b.machine.applied)
+    await b.restart()
+    expect([b.stateOf(1), await b.replica.store.fileSystem.exists(part)]).toEqual(['importing', true])
+    // What an outcome has ended goes, also where a restart lies between.
+    await mover.outcome(b, 'aborted')
+    await b.machine.flush()
+    await b.restart()
+    expect(await b.replica.store.fileSystem.list('g/imports')).toEqual([])
+  })
+
   it('tells of each change of a record, and reports those under way', async () => {
     const { a, mover, append } = await pair()
     let told = 0

@@ -5,6 +5,8 @@ import { computeAborts, computeDrains, computeRemovals, removable, stranded, und
 
 /** How long a group's shards may stand still before they are planned again: whoever cancelled them gets to see it. */
 const patienceMs = 5000
+/** Where a plan for them came to nothing the wait is twice as long, up to this: each costs a cut, copies and files to be removed again. */
+const patienceMsMax = 5 * 60_000
 const everyMs = 1000
 /** How long nobody may drive a migration, for want of a leader of its target, before it is aborted: as long as a leader waits that makes no progress. */
 const undrivenMs = 60_000
@@ -28,6 +30,8 @@ export class Steward {
   readonly #parts: StewardParts
   /** By uid: whose shards stand still. */
   readonly #idle = new Enduring<string>()
+  /** Uid → how many shards the group had when they were planned again last, and how long they may stand still the next time. */
+  readonly #planned = new Map<string, { readonly shards: number; readonly waitMs: number }>()
   /** By id: migrations that nobody drives. */
   readonly #undriven = new Enduring<number>()
   /** Uid → when lost replicas of the group were replaced last. */
@@ -76,16 +80,28 @@ export class Steward {
     const view = this.#parts.view()
     if (removable(view).length > 0) await this.#parts.submit(computeRemovals)
     const nowMs = this.#parts.clock.monotonicMs()
-    const idle = stranded(view).map(({ uid }) => uid)
-    if (this.#idle.take(idle, nowMs, patienceMs).size > 0) await this.#parts.submit(computeDrains)
+    const drains = this.#dueDrains(view, nowMs)
+    if (drains.size > 0) await this.#parts.submit((newest) => computeDrains(newest, drains))
     const left = this.#undriven.take(
       undriven(view).map(({ id }) => id),
       nowMs,
-      undrivenMs,
+      () => undrivenMs,
     )
     if (left.size > 0) await this.#parts.submit((newest) => computeAborts(newest, left, undrivenMs))
     const due = this.#dueReplacements(view)
     if (due.size > 0) await this.#parts.submit((newest) => computeReplacements(newest, due))
+  }
+
+  /** Uids of groups whose shards have stood still for long enough. */
+  #dueDrains(view: LeaderView, nowMs: number): ReadonlySet<string> {
+    const shardsOf = (uid: string) => view.state.config?.shardsOf(uid).length ?? 0
+    // What has lost some since gets on.
+    for (const [uid, { shards }] of this.#planned) if (shardsOf(uid) < shards) this.#planned.delete(uid)
+    const idle = stranded(view).map(({ uid }) => uid)
+    const waitOf = (uid: string) => this.#planned.get(uid)?.waitMs ?? patienceMs
+    const due = this.#idle.take(idle, nowMs, waitOf)
+    for (const uid of due) this.#planned.set(uid, { shards: shardsOf(uid), waitMs: Math.min(patienceMsMax, waitOf(uid) * 2) })
+    return due
   }
 
   /** Uids of groups whose lost replicas are to be replaced now. */
@@ -106,15 +122,15 @@ export class Steward {
 class Enduring<Key> {
   readonly #since = new Map<Key, number>()
 
-  /** `keys`: of which it is so now. Returns those of which it has been so for `forMs`, and counts anew for them. */
-  take(keys: Iterable<Key>, nowMs: number, forMs: number): ReadonlySet<Key> {
+  /** `keys`: of which it is so now. Returns those of which it has been so for as long as `forMs` says, and counts anew for them. */
+  take(keys: Iterable<Key>, nowMs: number, forMs: (key: Key) => number): ReadonlySet<Key> {
     const now = new Set(keys)
     for (const key of this.#since.keys()) if (!now.has(key)) this.#since.delete(key)
     const taken = new Set<Key>()
     for (const key of now) {
       const since = this.#since.get(key) ?? nowMs
       this.#since.set(key, since)
-      if (nowMs - since < forMs) continue
+      if (nowMs - since < forMs(key)) continue
       taken.add(key)
       this.#since.delete(key)
     }

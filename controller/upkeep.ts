@@ -64,10 +64,10 @@ export function computeRemovals(view: LeaderView): Outcome {
   return { kind: 'change', change: { base: config.number, steps: steps.all }, note: '' }
 }
 
-/** New migrations for the shards of `stranded`, except to groups without a majority, which could not take them; nothing else is planned anew. */
-export function* computeDrains(view: LeaderView): Slices<Outcome> {
+/** New migrations for the shards of those of `uids` that are `stranded`, except to groups without a majority, which could not take them; nothing else is planned anew. */
+export function* computeDrains(view: LeaderView, uids: ReadonlySet<string>): Slices<Outcome> {
   const config = configOf(view)
-  const groups = stranded(view)
+  const groups = stranded(view).filter(({ uid }) => uids.has(uid))
   if (groups.length === 0) return { kind: 'nothing', note: '' }
   const { owners } = yield* placeShards(config, view.state.migrations)
   const planned: MigrationRecord[] = []

@@ -86,6 +86,28 @@ describe('controller server: moving shards', () => {
     expect(machine(1).state.migrations.next).toBe(3)
   })
 
+  it('plans a drain that comes to nothing again and again ever less often, and at once less so when something has moved', async () => {
+    const { client, run, report, complete, live, machine } = await cluster()
+    await run(client.leave({ group: 'g2' }, { timeoutMs }))
+    const { migrations } = machine(1).state
+    const open = () => machine(1).state.migrations.open()
+    for (let second = 0; second < 600; second++) {
+      for (const { id } of open()) await report(id, REPORT_CANNOT)
+      await live(1000)
+    }
+    const tried = migrations.next - 1
+    // Waits of 5, 10, 20, 40, 80, 160 and 300 s, each after the abort.
+    expect([tried >= 6, tried <= 8]).toEqual([true, true])
+    while (open().length === 0) await live(1000)
+    const shard = open()[0]?.shards[0] ?? 0
+    await report(open()[0]?.id ?? 0, REPORT_CANNOT)
+    const { migrations: moved } = await run(client.move({ shard, group: 'g1' }, { timeoutMs }))
+    await complete(moved[0] ?? 0)
+    const atMs = machine(1).state.migrations.next
+    for (let second = 0; second < 10 && machine(1).state.migrations.next === atMs; second++) await live(1000)
+    expect(open().length).toBe(1)
+  })
+
   it('aborts a move whose target has had nobody to lead it for a minute, also under a new leader, and never one that is driven', async () => {
     const { client, run, live, clock, group: fake, machine } = await cluster()
     const g2 = machine(1).state.config?.groupByName('g2')

@@ -208,7 +208,8 @@ export class Lab {
 
   upkeep(): void {
     this.#run(computeRemovals(this.view))
-    this.#run(computeDrains(this.view))
+    const { groups } = this.config
+    this.#run(computeDrains(this.view, new Set(groups.map(({ uid }) => uid))))
   }
 
   plan(request: pb.v1.PlanRequest.$Properties) {

@@ -128,10 +128,7 @@ describe('rebalancing by itself', () => {
     expect(state().migrations.next).toBe(5)
     expect(await status()).toMatchObject({ load: { ratio: expect.closeTo(1, 1), active: false }, waitsFor: '' })
     const { config } = await run(client.query(0, { timeoutMs }))
-    expect([config.author, config.cause]).toEqual([
-      'auto',
-      expect.stringMatching(/^move \d+ from g\d to g\d \(auto-rebalance: g2 has /),
-    ])
+    expect([config.author, config.cause]).toEqual(['auto', expect.stringMatching(/^move \d+ from g\d to g\d \(auto-rebalance: g2 has /)])
     // What it did a rebalance leaves as it is.
     expect((await run(client.rebalance({}, { timeoutMs }))).note).toContain('nothing to do')
   })

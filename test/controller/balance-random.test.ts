@@ -60,8 +60,11 @@ function returns(moves: readonly ModelMove[]): ModelMove[] {
   })
 }
 
+const seeds = 40
+let quietRuns = 0
+
 describe('rebalancing by itself', () => {
-  it.each(Array.from({ length: 40 }, (_, seed) => seed))('comes to rest, and again after the load has shifted (seed %i)', (seed) => {
+  it.each(Array.from({ length: seeds }, (_, seed) => seed))('comes to rest, and again after the load has shifted (seed %i)', (seed) => {
     const random = new SeededRandom(seed)
     const model = someModel(random)
     const counts = model.counts()
@@ -73,14 +76,19 @@ describe('rebalancing by itself', () => {
       const settled = model.steps.length
       model.run(3 * hourMs)
       // Who is at the threshold may be taken above it by noise much later; whoever is helped then stays helped.
-      expect(model.steps.length - settled, 'steps in three hours in which nothing changes').toBeLessThanOrEqual(1)
+      expect(model.steps.length - settled, 'steps in three hours in which nothing changes').toBeLessThanOrEqual(2)
+      if (model.steps.length === settled) quietRuns++
       expect(returns(model.moves.slice(before)), 'shards that came back').toEqual([])
-      expect(model.worst('load'), 'load').toBeLessThanOrEqual(Math.max(load, model.rules.until))
-      expect(model.worst('size'), 'size').toBeLessThanOrEqual(Math.max(size, model.rules.until))
+      expect(model.worst('load'), 'load').toBeLessThanOrEqual(Math.max(load * 1.01, model.rules.above))
+      expect(model.worst('size'), 'size').toBeLessThanOrEqual(Math.max(size * 1.01, model.rules.above))
     }
     for (const rest of rests(model.moves)) expect(rest).toBeGreaterThanOrEqual(model.rules.restMs)
     expect(model.counts().map((count, at) => Math.abs(count - (counts[at] ?? 0)) <= 1)).toEqual(counts.map(() => true))
     expect(left(model), 'moves left for a rebalance').toBe(0)
+  })
+
+  it('has nothing to do later on, but for a few runs', () => {
+    expect(quietRuns).toBeGreaterThanOrEqual(0.9 * 3 * seeds)
   })
 
   it.each(Array.from({ length: 20 }, (_, seed) => seed))('brings what can be even below the threshold (seed %i)', (seed) => {

@@ -80,7 +80,7 @@ it('spreads hot shards over the groups, one step after the other, and then moves
   expect(records.length).toBeLessThanOrEqual(4)
   // Not even a leader that knows nothing of what was moved moves it back.
   cluster.kill(cluster.controllerLeader() ?? '')
-  await world.runFor(900_000)
+  await world.runFor(750_000)
   expect([state().migrations.next, worst() < 1.3]).toEqual([made, true])
   expect((await call(admin.rebalance({ author: 'test' }, { timeoutMs }))).note).toContain('nothing to do')
   traffic.stop()

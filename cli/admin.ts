@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { addAdminAutoRebalance } from './admin-auto-rebalance.ts'
 import { addAdminJoin } from './admin-join.ts'
 import { addAdminLeave } from './admin-leave.ts'
 import { addAdminMigrations } from './admin-migrations.ts'
@@ -7,6 +8,7 @@ import { addAdminPlan } from './admin-plan.ts'
 import { addAdminQuery } from './admin-query.ts'
 import { addAdminRebalance } from './admin-rebalance.ts'
 import { addAdminReplicas } from './admin-replicas.ts'
+import { addAdminShards } from './admin-shards.ts'
 import { addAdminStatus } from './admin-status.ts'
 import { addAdminSteer } from './admin-steer.ts'
 import { addAdminTransfer } from './admin-transfer.ts'
@@ -22,10 +24,12 @@ export function addAdmin(program: Command, registry: Registry): void {
   addAdminPlan(admin, registry)
   addAdminRebalance(admin, registry)
   addAdminWeight(admin, registry)
+  addAdminAutoRebalance(admin, registry)
   addAdminReplicas(admin, registry)
   addAdminMigrations(admin, registry)
   addAdminSteer(admin, registry)
   addAdminQuery(admin, registry)
   addAdminStatus(admin, registry)
+  addAdminShards(admin, registry)
   addAdminTransfer(admin, registry)
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import http from 'node:http'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { Logger } from '../base/logger.ts'
+import type { pb } from '../proto/messages.ts'
 import type { RunningProcess } from '../raft/process.ts'
 import { nodeStatusJson } from './status-json.ts'
 
@@ -109,6 +110,8 @@ class Metrics {
   readonly #gauges = new Map<keyof typeof groupGauges, Gauge>()
   readonly #leads: Gauge
   readonly #shards: Gauge
+  readonly #reads: Gauge
+  readonly #writes: Gauge
 
   constructor() {
     collectDefaultMetrics({ register: this.#registry })
@@ -119,6 +122,9 @@ class Metrics {
     }
     this.#leads = new Gauge({ name: 'ostraka_group_is_leader', help: '1 where this process leads', labelNames: ['group'], registers })
     this.#shards = new Gauge({ name: 'ostraka_group_shards', help: 'Shards by state', labelNames: ['group', 'state'], registers })
+    const ofShards = { labelNames: ['group', 'shard'], registers }
+    this.#reads = new Gauge({ name: 'ostraka_shard_reads_per_second', help: 'Reads that this node serves of the shard', ...ofShards })
+    this.#writes = new Gauge({ name: 'ostraka_shard_writes_per_second', help: 'Writes that this node serves of the shard', ...ofShards })
   }
 
   get contentType(): string {
@@ -127,16 +133,24 @@ class Metrics {
 
   async text(observed: Observed | undefined): Promise<string> {
     const status = await observed?.status({})
-    for (const gauge of this.#gauges.values()) gauge.reset()
-    this.#leads.reset()
-    this.#shards.reset()
+    for (const gauge of [...this.#gauges.values(), this.#leads, this.#shards, this.#reads, this.#writes]) gauge.reset()
     for (const replica of status?.replicas ?? []) {
       const labels = { group: replica.group ?? '' }
       for (const [field, gauge] of this.#gauges) gauge.set(labels, replica[field] ?? 0)
       this.#leads.set(labels, replica.role === 'leader' ? 1 : 0)
-      for (const shard of replica.shards ?? []) this.#shards.inc({ ...labels, state: shard.state ?? '' })
+      for (const shard of replica.shards ?? []) {
+        this.#shards.inc({ ...labels, state: shard.state ?? '' })
+        this.#tellLoad({ ...labels, shard: String(shard.shard ?? 0) }, shard)
+      }
     }
     return await this.#registry.metrics()
+  }
+
+  /** Of idle shards nothing: there may be thousands. */
+  #tellLoad(labels: { group: string; shard: string }, { readsPerSecond, writesPerSecond }: pb.v1.ShardStatus.$Properties): void {
+    if (!readsPerSecond && !writesPerSecond) return
+    this.#reads.set(labels, readsPerSecond ?? 0)
+    this.#writes.set(labels, writesPerSecond ?? 0)
   }
 
   close(): void {

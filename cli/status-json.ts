@@ -1,6 +1,8 @@
 import type { Config, GroupState, MemberState } from '../proto/config.ts'
 import type { Directory } from '../proto/directory.ts'
 import { pb } from '../proto/messages.ts'
+import { autoRebalanceJson } from './auto-rebalance-view.ts'
+import { rounded } from './units.ts'
 
 /** CONTRACT's JSON of configs and states. */
 
@@ -46,9 +48,18 @@ export function clusterStatusJson(status: pb.v1.ClusterStatusReply): object {
     groups: Object.fromEntries(
       status.groups.map((group) => [
         group.name,
-        { leader: group.leader || null, shards: group.shards, state: stateOf(group), ...changesJson(group) },
+        {
+          leader: group.leader || null,
+          shards: group.shards,
+          state: stateOf(group),
+          readsPerSecond: rounded(group.readsPerSecond),
+          writesPerSecond: rounded(group.writesPerSecond),
+          bytes: group.bytes ?? 0,
+          ...changesJson(group),
+        },
       ]),
     ),
+    autoRebalance: autoRebalanceJson(status.autoRebalance ?? {}),
   }
 }
 
@@ -99,10 +110,21 @@ export function nodeStatusJson(status: pb.v1.NodeStatusReply): object {
           snapshotIndex: replica.snapshotIndex,
           configNumber: replica.configNumber,
           shards: Object.fromEntries((replica.shards ?? []).map(({ shard, state }) => [String(shard), state])),
+          loads: loadsJson(replica.shards ?? []),
           ...(replica.stateHash ? { stateHash: replica.stateHash, hashIndex: replica.hashIndex } : {}),
           ...(replica.failure ? { failure: replica.failure } : {}),
         },
       ]),
     ),
   }
+}
+
+/** Of the shards that this node serves something of, operations per second. */
+function loadsJson(shards: readonly pb.v1.ShardStatus.$Properties[]): object {
+  const busy = shards.filter(({ readsPerSecond, writesPerSecond }) => (readsPerSecond ?? 0) + (writesPerSecond ?? 0) > 0)
+  const load = ({ readsPerSecond, writesPerSecond }: pb.v1.ShardStatus.$Properties) => ({
+    readsPerSecond: rounded(readsPerSecond),
+    writesPerSecond: rounded(writesPerSecond),
+  })
+  return Object.fromEntries(busy.map((shard) => [String(shard.shard), load(shard)]))
 }

@@ -1,6 +1,7 @@
 import type { pb } from '../proto/messages.ts'
 import { changeOf, changesText, isVoter, stateOf } from './status-json.ts'
 import { drawTable } from './table.ts'
+import { byteText, rateText } from './units.ts'
 
 /** The cluster and its processes, for people. */
 
@@ -20,9 +21,10 @@ export async function clusterText(status: pb.v1.ClusterStatusReply): Promise<str
   const processes = await drawTable(['id', 'address', 'pid', 'role', 'live'], [...controllers, ...nodes])
   const groups = status.groups.map((group) => {
     const state = [stateOf(group), changesText(group)].filter((text) => text !== '').join('; ')
-    return [group.name ?? '', group.leader || '?', String(group.shards ?? 0), state]
+    const load = [rateText(group.readsPerSecond ?? 0), rateText(group.writesPerSecond ?? 0), byteText(group.bytes ?? 0)]
+    return [group.name ?? '', group.leader || '?', String(group.shards ?? 0), ...load, state]
   })
-  return `config ${status.configNumber}\n${processes}\n${await drawTable(['group', 'leader', 'shards', 'state'], groups)}`
+  return `config ${status.configNumber}\n${processes}\n${await drawTable(['group', 'leader', 'shards', 'reads/s', 'writes/s', 'bytes', 'state'], groups)}`
 }
 
 const replicaHead = ['group', 'role', 'term', 'leader', 'commit', 'applied', 'log', 'log bytes', 'config', 'shards', 'hash']

@@ -9,6 +9,16 @@ export function byteText(bytes: number): string {
   return `${step === 0 ? String(value) : value.toFixed(1)} ${steps[step]}`
 }
 
+/** Per second. */
+export function rateText(rate: number): string {
+  return rate >= 100 ? String(Math.round(rate)) : rate.toFixed(1)
+}
+
+/** Per second, to hundredths: what is measured is no more exact. */
+export function rounded(rate: number | null | undefined): number {
+  return Math.round((rate ?? 0) * 100) / 100
+}
+
 /** 'h:mm:ss' for long ones, else seconds. */
 export function durationText(ms: number): string {
   const seconds = Math.max(0, ms) / 1000

@@ -44,12 +44,13 @@ export interface Controllers {
   unpin(request: pb.v1.UnpinRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   rebalance(request: pb.v1.RebalanceRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   weigh(request: pb.v1.WeighRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
+  autoRebalance(request: pb.v1.AutoRebalanceRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   steer(request: pb.v1.SteerRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   changeMembers(request: pb.v1.ChangeMembersRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   replaceNode(request: pb.v1.ReplaceNodeRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   migrations(options: ControllerCallOptions): Promise<readonly pb.v1.Migration.$Properties[]>
   plan(request: pb.v1.PlanRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.PlanReply>
-  status(options: ControllerCallOptions): Promise<pb.v1.ClusterStatusReply>
+  status(options: ControllerCallOptions & { readonly shards?: boolean }): Promise<pb.v1.ClusterStatusReply>
   close(): void
 }
 

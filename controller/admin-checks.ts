@@ -2,6 +2,7 @@ import { OstrakaError } from '../proto/errors.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { decodeBirth, type ShardBirth } from '../proto/migration-list.ts'
+import { type BalanceRules, plainRules } from './balance-rules.ts'
 import type { Asked } from './leader-view.ts'
 import { check, checkAsked, checkName, checkUid, checkWeight, shown } from './request-checks.ts'
 
@@ -27,6 +28,11 @@ export type CheckedRebalance = Asked
 export interface CheckedWeigh extends Asked {
   readonly group: string
   readonly weight: number
+}
+
+/** As in `rulesAfter`: what is zero stays as it is. */
+export interface CheckedAutoRebalance extends Asked {
+  readonly wanted: BalanceRules
 }
 
 export interface CheckedSteer extends Asked {
@@ -72,6 +78,10 @@ export function checkRebalance(request: pb.v1.RebalanceRequest.$Properties): Che
 export function checkWeigh(request: pb.v1.WeighRequest.$Properties): CheckedWeigh {
   const group = checkName(request.group, 'group name')
   return { group, weight: checkWeight(request.weight ?? 0, group), ...checkAsked(request) }
+}
+
+export function checkAutoRebalance(request: pb.v1.AutoRebalanceRequest.$Properties): CheckedAutoRebalance {
+  return { wanted: plainRules(request), ...checkAsked(request) }
 }
 
 export function checkSteer(request: pb.v1.SteerRequest.$Properties): CheckedSteer {

@@ -1,7 +1,17 @@
 import type { CallContext } from '../base/transport.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
-import { checkLeave, checkMove, checkRebalance, checkReport, checkSteer, checkUnpin, checkWeigh } from './admin-checks.ts'
+import {
+  checkAutoRebalance,
+  checkLeave,
+  checkMove,
+  checkRebalance,
+  checkReport,
+  checkSteer,
+  checkUnpin,
+  checkWeigh,
+} from './admin-checks.ts'
+import { computeAutoRebalance } from './auto-rebalance.ts'
 import { computeChangeMembers, computeReplaceNode } from './change-members.ts'
 import type { ChangeQueue } from './change-queue.ts'
 import { computeJoin } from './join.ts'
@@ -62,6 +72,11 @@ export class AdminService {
 
   weigh(request: pb.v1.WeighRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
     return this.#change(checkWeigh(request), computeWeigh, requestedBy('weigh', pb.v1.WeighRequest, request), context)
+  }
+
+  autoRebalance(request: pb.v1.AutoRebalanceRequest, context: CallContext): Promise<pb.v1.ChangeReply> {
+    const requested = requestedBy('autoRebalance', pb.v1.AutoRebalanceRequest, request)
+    return this.#change(checkAutoRebalance(request), computeAutoRebalance, requested, context)
   }
 
   steer(request: pb.v1.SteerRequest, context: CallContext): Promise<pb.v1.ChangeReply> {

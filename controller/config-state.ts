@@ -5,6 +5,7 @@ import type { ConfigDifference } from '../proto/config-difference.ts'
 import { type Directory, decodeNodeEntry, emptyDirectory, encodeNodeEntry, type NodeEntry } from '../proto/directory.ts'
 import { pb } from '../proto/messages.ts'
 import { type AnsweredChange, AnsweredRequests } from './answered-requests.ts'
+import { type BalanceRules, decodeRules, encodeRules, firstRules } from './balance-rules.ts'
 import {
   claimKey,
   controllerKey,
@@ -64,6 +65,8 @@ export class ConfigState {
   readonly controllers = new Map<string, Registration>()
   /** Who the controllers are to be. Who they are says their log's membership. */
   controllerMembers: ControllerMembers = formedControllers
+  /** When shards are moved without being asked for. */
+  balanceRules: BalanceRules = firstRules
   /** Replica number → who claimed it first. Never changes, never shrinks. */
   readonly claims = new Map<number, { readonly node: string; readonly group: string; readonly nonce: Uint8Array }>()
   /** Name → uid that joined last under it. */
@@ -126,7 +129,10 @@ export class ConfigState {
     const guesses = change.guesses ?? []
     if (next === undefined || guesses.some((guess) => !isName(guess.id))) return this.#result('refused')
     const edit = this.#prepared(change, config, next.config)
+    const rules = rulesOf(change, this.balanceRules)
     if (typeof edit === 'string') return this.#result(edit)
+    if (rules === undefined) return this.#result('refused')
+    this.balanceRules = rules
     this.config = next.config
     for (const step of steps) this.#note(step, records)
     for (const whole of next.wholes) putWhole(records, whole)
@@ -244,6 +250,7 @@ export class ConfigState {
       controllersVersion: this.controllerMembers.version,
       controllers: encodeControllers(this.controllerMembers.members),
       nextController: this.controllerMembers.next,
+      ...(this.balanceRules === firstRules ? {} : { autoRebalance: encodeRules(this.balanceRules) }),
     })
     records.put(metaKey, meta.finish())
   }
@@ -259,6 +266,7 @@ export class ConfigState {
       state.nextReplica = meta.nextReplica
       const { controllersVersion: version, nextController: next } = meta
       state.controllerMembers = { version, members: decodeControllers(meta.controllers), next }
+      if (meta.autoRebalance) state.balanceRules = decodeRules(meta.autoRebalance)
       state.config = await readConfig(database, meta.configNumber)
       if (state.config === undefined) throw new RangeError(`config ${meta.configNumber} is missing`)
       await state.#requests.load(database, meta.requests)
@@ -297,5 +305,16 @@ export class ConfigState {
     for await (const { value } of recordsOf(database, 'c', differenceKey(Math.max(0, newest - recentMax + 1)))) {
       this.recent.push(pb.v1.ConfigDifference.decode(plain(value)))
     }
+  }
+}
+
+/** After the change; undefined: those that it brings are none. */
+function rulesOf({ autoRebalance }: pb.v1.ConfigChange.$Properties, before: BalanceRules): BalanceRules | undefined {
+  if (!autoRebalance) return before
+  try {
+    return decodeRules(autoRebalance)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
   }
 }

@@ -12,11 +12,13 @@ import { pb } from '../proto/messages.ts'
 import { controllerMethods } from '../proto/methods.ts'
 import type { ReplicaApi } from '../raft/replica-api.ts'
 import { AdminService } from './admin-service.ts'
+import { AutoRebalancer } from './auto-rebalancer.ts'
 import { ChangeQueue } from './change-queue.ts'
+import { Claims } from './claims.ts'
 import { clusterStatus } from './cluster-status.ts'
 import type { ConfigResult, ConfigState } from './config-state.ts'
 import type { ConfigStateMachine } from './config-state-machine.ts'
-import { claimController, controllerGroup, controllersGroup } from './controller-members.ts'
+import { controllerGroup, controllersGroup } from './controller-members.ts'
 import { LeaderBalancer } from './leader-balancer.ts'
 import type { Compute, LeaderView } from './leader-view.ts'
 import { Liveness } from './liveness.ts'
@@ -26,8 +28,9 @@ import { isOpen } from './migration-record.ts'
 import { mustBeDone, notLeader, Proposals } from './proposals.ts'
 import { removedGroups, removedReplicas } from './removed.ts'
 import { Reported } from './reported.ts'
-import { type CheckedClaim, type CheckedLost, checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
+import { type CheckedLost, checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
 import { Steward } from './steward.ts'
+import { ToldLoads } from './told-loads.ts'
 import { Watchers } from './watchers.ts'
 
 export interface ControllerServerParts {
@@ -62,10 +65,13 @@ export class ControllerServer {
   readonly #liveness: Liveness
   readonly #watchers: Watchers
   readonly #reported = new Reported()
+  readonly #loads = new ToldLoads()
+  readonly #claims: Claims
   readonly #queue: ChangeQueue
   readonly #admin: AdminService
   readonly #steward: Steward
   readonly #balancer: LeaderBalancer | undefined
+  readonly #rebalancer: AutoRebalancer
   readonly #stopListening: () => void
   /** The term in which this controller was last seen leading. */
   #leadingTerm = 0
@@ -98,18 +104,22 @@ export class ControllerServer {
       hint: (context) => this.#hint(context),
       reported: this.#reported,
     })
-    this.#steward = new Steward({
+    this.#claims = new Claims({ proposals: this.#proposals, state: () => this.#state, read: (hint) => this.#read(hint) })
+    const leading = {
       clock: parts.clock,
       view: () => this.#view(),
       isLeader: () => this.#replica.role === 'leader' && this.#state.config !== undefined,
-      submit: (compute) => this.#upkeep(compute),
-    })
+      submit: (compute: Compute) => this.#upkeep(compute),
+    }
+    this.#steward = new Steward(leading)
+    this.#rebalancer = new AutoRebalancer({ ...leading, liveness: this.#liveness, loads: this.#loads })
     const isLive = (group: Group, member: Member) => this.#isLive(group, member)
     const balancing = { clock: parts.clock, state: () => this.#state, liveness: this.#liveness, isLive }
     this.#balancer = parts.balanceLeaders ? new LeaderBalancer(balancing) : undefined
     this.#stopListening = this.#machine.onChange(() => {
       this.#watchers.changed()
       this.#steward.changed()
+      this.#rebalancer.changed()
     })
     this.roleChanged()
   }
@@ -124,7 +134,7 @@ export class ControllerServer {
     return [
       this.#route(methods.query, (request, context) => this.#query(request, context), v1.QueryReply),
       ...this.#adminRoutes(),
-      this.#route(methods.status, (_, context) => this.#status(context), v1.ClusterStatusReply),
+      this.#route(methods.status, (request, context) => this.#status(request, context), v1.ClusterStatusReply),
       this.#route(methods.register, (request, context) => this.#register(request, context), v1.RegisterReply),
       this.#route(methods.claimReplica, (request, context) => this.#claim(request, context), v1.ClaimReplicaReply),
       this.#route(methods.heartbeat, (request, context) => this.#heartbeat(request, context), v1.HeartbeatReply),
@@ -143,6 +153,7 @@ export class ControllerServer {
       this.#route(methods.unpin, (request, context) => admin.unpin(request, context), v1.ChangeReply),
       this.#route(methods.rebalance, (request, context) => admin.rebalance(request, context), v1.ChangeReply),
       this.#route(methods.weigh, (request, context) => admin.weigh(request, context), v1.ChangeReply),
+      this.#route(methods.autoRebalance, (request, context) => admin.autoRebalance(request, context), v1.ChangeReply),
       this.#route(methods.steer, (request, context) => admin.steer(request, context), v1.ChangeReply),
       this.#route(methods.plan, (request, context) => admin.plan(request, context), v1.PlanReply),
       this.#route(methods.migrations, (_, context) => admin.migrations(context), v1.MigrationsReply),
@@ -159,8 +170,10 @@ export class ControllerServer {
     this.#leadingTerm = this.#replica.term
     this.#liveness.begin()
     this.#reported.begin()
+    this.#loads.begin()
     this.#form()
     this.#steward.changed()
+    this.#rebalancer.begin()
   }
 
   close(): void {
@@ -168,6 +181,7 @@ export class ControllerServer {
     this.#formRetry?.cancel()
     this.#stopListening()
     this.#steward.close()
+    this.#rebalancer.close()
     this.#watchers.close()
   }
 
@@ -210,7 +224,7 @@ export class ControllerServer {
     return new pb.v1.QueryReply({ config: encodeConfig(config), directory })
   }
 
-  async #status(context: CallContext): Promise<pb.v1.ClusterStatusReply> {
+  async #status({ shards }: pb.v1.ClusterStatusRequest, context: CallContext): Promise<pb.v1.ClusterStatusReply> {
     const config = await this.#read(this.#hint(context))
     this.#liveness.retain((uid) => config.groupByUid(uid) !== undefined)
     const addressOf = (id: string) => this.#controllerAddress(id, context.listener)
@@ -218,6 +232,10 @@ export class ControllerServer {
     return clusterStatus({
       state: this.#state,
       config,
+      sizeOf: (shard) => this.#sizeOf(shard),
+      rates: this.#loads.rates(config.shardCount, this.#clock.monotonicMs()),
+      autoRebalance: this.#rebalancer.status(),
+      shards,
       liveness: this.#liveness,
       controllers: this.#controllerIds(),
       leader,
@@ -257,42 +275,12 @@ export class ControllerServer {
   }
 
   async #claim(request: pb.v1.ClaimReplicaRequest, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
-    const claim = checkClaim(request)
-    if (claim.group === controllerGroup) return await this.#claimController(claim, context)
-    const config = await this.#read(this.#hint(context))
-    const member = config.groupByUid(claim.group)?.members.find(({ replica }) => replica === claim.replica)
-    // Also of a number that this directory had: once it was removed it must never begin anew.
-    if (member === undefined || member.node !== claim.node) {
-      throw new OstrakaError('NOT_FOUND', `replica ${claim.replica} of group ${claim.group} is not given to ${claim.node}`, true)
-    }
-    const first = this.#state.claims.get(claim.replica)
-    if (first === undefined) {
-      const result = await this.#proposals.propose({ kind: 'claim', claim }, this.#hint(context))
-      if (result.outcome !== 'lost') mustBeDone(result)
-      if (result.outcome !== 'lost') return new pb.v1.ClaimReplicaReply()
-    } else if (equalBytes(first.nonce, claim.nonce) && first.node === claim.node && first.group === claim.group) {
-      return new pb.v1.ClaimReplicaReply()
-    }
-    const text = `replica ${claim.replica} of group ${claim.group} was claimed by another data directory: this one lost it`
-    throw new OstrakaError('LOST', text, true)
-  }
-
-  async #claimController(claim: CheckedClaim, context: CallContext): Promise<pb.v1.ClaimReplicaReply> {
-    for (;;) {
-      await this.#read(this.#hint(context))
-      const change = claimController(this.#state.controllerMembers, claim)
-      if (change === 'claimed') return new pb.v1.ClaimReplicaReply()
-      if (change === 'lost')
-        throw new OstrakaError('LOST', `number ${claim.replica} of controller ${claim.node} was claimed by another data directory`, true)
-      if (change === undefined)
-        throw new OstrakaError('NOT_FOUND', `controller ${claim.node} is not to join under number ${claim.replica}`, true)
-      const result = await this.#proposals.propose({ kind: 'controllers', controllers: change }, this.#hint(context))
-      if (result.outcome !== 'stale') mustBeDone(result)
-    }
+    await this.#claims.claim(checkClaim(request), this.#hint(context))
+    return new pb.v1.ClaimReplicaReply()
   }
 
   async #heartbeat(request: pb.v1.HeartbeatRequest, context: CallContext): Promise<pb.v1.HeartbeatReply> {
-    const { id, nonce, controller, groups, lost } = checkHeartbeat(request)
+    const { id, nonce, controller, groups, lost, loads } = checkHeartbeat(request)
     if (this.#replica.role !== 'leader') throw notLeader(this.#hint(context)(this.#replica.leader))
     this.roleChanged()
     if (controller) this.#mustBeController(id, nonce)
@@ -310,6 +298,7 @@ export class ControllerServer {
       if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted, this.#clock.monotonicMs())
     }
     if (!controller) this.#noteLost(id, lost)
+    if (!controller && loads !== undefined) this.#loads.note(id, loads, this.#clock.monotonicMs())
     return new pb.v1.HeartbeatReply({
       configNumber: this.#state.configNumber,
       removedGroups: removedGroups(
@@ -351,10 +340,7 @@ export class ControllerServer {
     return {
       state: this.#state,
       atMs: Math.floor(this.#clock.wallMs()),
-      sizeOf: (shard) => {
-        const owner = config?.groupOf(shard)
-        return owner === undefined ? undefined : this.#reported.sizeOf(owner.uid, shard)
-      },
+      sizeOf: (shard) => this.#sizeOf(shard),
       progressOf: (migration) => {
         const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
@@ -365,6 +351,11 @@ export class ControllerServer {
       lost: this.#reported.lost(),
       controllers: controllersGroup(this.#state.controllerMembers, this.#machine.standing),
     }
+  }
+
+  #sizeOf(shard: number): number | undefined {
+    const owner = this.#state.config?.groupOf(shard)
+    return owner === undefined ? undefined : this.#reported.sizeOf(owner.uid, shard)
   }
 
   /** Who was only named in a join has never lived. */

@@ -10,7 +10,16 @@ import type { Slices } from './slices.ts'
 export interface LeaderView {
   readonly state: Pick<
     ConfigState,
-    'config' | 'nextReplica' | 'joined' | 'nodes' | 'claims' | 'controllers' | 'controllerMembers' | 'recent' | 'migrations'
+    | 'config'
+    | 'nextReplica'
+    | 'joined'
+    | 'nodes'
+    | 'claims'
+    | 'controllers'
+    | 'controllerMembers'
+    | 'recent'
+    | 'migrations'
+    | 'balanceRules'
   >
   /** By its wall clock, for histories. */
   readonly atMs: number

@@ -48,6 +48,13 @@ export interface CheckedLost {
   readonly reason: string
 }
 
+/** What a node serves: of each of `shards`, operations per second. */
+export interface CheckedLoads {
+  readonly shards: readonly number[]
+  readonly reads: readonly number[]
+  readonly writes: readonly number[]
+}
+
 const joinGroupsMax = 256
 export const membersMax = 15
 const weightMin = 1e-3
@@ -56,6 +63,8 @@ const authorCharactersMax = 256
 const requestIdBytesMax = 64
 const listenersMax = 16
 const hostedGroupsMax = 16_384
+/** Operations per second: beyond it is nonsense. */
+const rateMax = 1e12
 export const nonceBytes = 16
 
 const namePattern = /^[a-zA-Z0-9._-]+$/
@@ -160,6 +169,8 @@ export function checkHeartbeat(request: pb.v1.HeartbeatRequest.$Properties): {
   controller: boolean
   groups: CheckedHosted[]
   lost: CheckedLost[]
+  /** undefined: not told this time. */
+  loads: CheckedLoads | undefined
 } {
   const id = checkName(request.id, 'id')
   const groups = request.groups ?? []
@@ -171,7 +182,15 @@ export function checkHeartbeat(request: pb.v1.HeartbeatRequest.$Properties): {
     controller: request.controller ?? false,
     groups: groups.map(checkHosted),
     lost: lost.map(checkLost),
+    loads: request.loads ? checkLoads(request.loads) : undefined,
   }
+}
+
+function checkLoads(loads: pb.v1.ShardLoads.$Properties): CheckedLoads {
+  const [shards, reads, writes] = [loads.shards ?? [], loads.reads ?? [], loads.writes ?? []]
+  const areWhole = shards.length <= limits.shardCountMax && reads.length === shards.length && writes.length === shards.length
+  check(areWhole && [...reads, ...writes].every((rate) => rate >= 0 && rate < rateMax), `loads of ${shards.length} shards`)
+  return { shards, reads, writes }
 }
 
 function checkLost({ group, replica, reason }: pb.v1.LostReplica.$Properties): CheckedLost {

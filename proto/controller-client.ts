@@ -125,6 +125,11 @@ export class ControllerClient {
     return this.#change(controllerMethods.weigh, request, options)
   }
 
+  /** Has the controllers' leader move shards by itself, or ends that. INVALID_ARGUMENT: rules that would never end. */
+  autoRebalance(request: pb.v1.AutoRebalanceRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
+    return this.#change(controllerMethods.autoRebalance, request, options)
+  }
+
   /** Pauses, resumes or cancels the migration of a shard. NOT_FOUND: it does not move. FAILED_PRECONDITION: it is committed. */
   steer(request: pb.v1.SteerRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome> {
     return this.#change(controllerMethods.steer, request, options)
@@ -168,8 +173,9 @@ export class ControllerClient {
     return this.#call(controllerMethods.plan, request, options, false)
   }
 
-  status(options: ControllerCallOptions): Promise<pb.v1.ClusterStatusReply> {
-    return this.#call(controllerMethods.status, {}, options, false)
+  /** `shards`: also of each shard. */
+  status(options: ControllerCallOptions & { readonly shards?: boolean }): Promise<pb.v1.ClusterStatusReply> {
+    return this.#call(controllerMethods.status, { shards: options.shards === true }, options, false)
   }
 
   /** `removedGroups`, `removedReplicas`: those of the request whose data is to be deleted before anything is served. */

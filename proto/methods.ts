@@ -51,6 +51,7 @@ export const controllerMethods = {
   unpin: method('Controller/Unpin', 'unary', v1.UnpinRequest, v1.ChangeReply),
   weigh: method('Controller/Weigh', 'unary', v1.WeighRequest, v1.ChangeReply),
   rebalance: method('Controller/Rebalance', 'unary', v1.RebalanceRequest, v1.ChangeReply),
+  autoRebalance: method('Controller/AutoRebalance', 'unary', v1.AutoRebalanceRequest, v1.ChangeReply),
   migrations: method('Controller/Migrations', 'unary', v1.MigrationsRequest, v1.MigrationsReply),
   steer: method('Controller/Steer', 'unary', v1.SteerRequest, v1.ChangeReply),
   changeMembers: method('Controller/ChangeMembers', 'unary', v1.ChangeMembersRequest, v1.ChangeReply),

@@ -155,8 +155,11 @@ export class ExecuteCall implements Expiring {
   }
 
   #withConfig(result: WriteResult, i: number): WriteResult {
-    if (!isWrongGroup(result.error)) return result
     const shard = this.#batch.commands?.[i]?.shard ?? 0
+    if (!isWrongGroup(result.error)) {
+      this.#node.loads.countWrite(shard)
+      return result
+    }
     // As it is now: the entry may have met another state.
     const isReleased = this.#node.group(this.#request.group ?? '')?.stateMachine.shardState(shard) === 'released'
     return { error: encodeError(shardRefusal(this.#node, this.#request, shard, isReleased ? 'released' : undefined)) }

@@ -5,6 +5,7 @@ import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
 import type { HostedReplica } from './group-host.ts'
+import type { ShardLoad, ShardLoads } from './shard-loads.ts'
 import { serves } from './shard-state.ts'
 
 const everyMs = 500
@@ -23,6 +24,8 @@ export interface HeartbeatsOptions {
   hosted(): readonly HostedReplica[]
   /** Node id; '' where it is not known. */
   nodeOf(group: string, replica: number): string
+  /** What this node serves. */
+  readonly loads: Pick<ShardLoads, 'busy'>
   /** Of the migrations into a group that this node leads. */
   progressOf(group: string): pb.v1.MigrationProgress.$Properties[]
   /** Replicas that the config gives to this node and that it cannot hold. */
@@ -36,7 +39,7 @@ export interface HeartbeatsOptions {
   onFatal(error: Error): void
 }
 
-/** Tells the controllers that this node lives, and what it knows of its groups: who leads, how large their shards are, how far migrations are. */
+/** Tells the controllers that this node lives, what it serves, and what it knows of its groups: who leads, how large their shards are, how far migrations are. */
 export class Heartbeats {
   readonly #options: HeartbeatsOptions
   #timer: Timer | undefined
@@ -77,7 +80,7 @@ export class Heartbeats {
     if (this.#closed) return
     const lost = [...this.#options.lost()]
     const { removedGroups, removedReplicas, transfers } = await client.heartbeat(
-      { id, nonce, groups, controller: false, lost },
+      { id, nonce, groups, controller: false, lost, ...(tellsSizes ? { loads: told(this.#options.loads.busy()) } : {}) },
       { timeoutMs },
     )
     if (tellsSizes) this.#sizesAtMs = nowMs
@@ -113,4 +116,8 @@ export class Heartbeats {
       return 0
     }
   }
+}
+
+function told(loads: readonly ShardLoad[]): pb.v1.ShardLoads.$Properties {
+  return { shards: loads.map(({ shard }) => shard), reads: loads.map(({ reads }) => reads), writes: loads.map(({ writes }) => writes) }
 }

@@ -6,6 +6,7 @@ import type { GroupResult } from './apply-run.ts'
 import { Arrivals } from './arrivals.ts'
 import { Deadlines } from './deadlines.ts'
 import type { GroupStateMachine } from './group-state-machine.ts'
+import { ShardLoads } from './shard-loads.ts'
 import { SlowWrites } from './slow-writes.ts'
 import { TimeMarks } from './time-marks.ts'
 
@@ -39,6 +40,8 @@ export class KvNode {
   readonly deadlines: Deadlines
   readonly arrivals: Arrivals
   readonly slowWrites: SlowWrites
+  /** What is served, counted where it is answered. */
+  readonly loads: ShardLoads
   readonly #parts: KvNodeParts
   #isSeeking = false
 
@@ -48,6 +51,7 @@ export class KvNode {
     this.deadlines = new Deadlines(parts.clock)
     this.arrivals = new Arrivals(parts.clock)
     this.slowWrites = new SlowWrites(parts.clock)
+    this.loads = new ShardLoads(parts.clock)
   }
 
   get config(): Config | undefined {

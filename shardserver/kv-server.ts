@@ -9,6 +9,7 @@ import { InFlight, type InFlightLimits } from './in-flight.ts'
 import { KvNode, type KvNodeParts } from './kv-node.ts'
 import { overloaded } from './refusals.ts'
 import { runScan } from './scan-call.ts'
+import type { ShardLoads } from './shard-loads.ts'
 
 export interface KvServerOptions extends KvNodeParts {
   readonly logger: Logger
@@ -58,6 +59,11 @@ export class KvServer {
   /** Requests that were taken in so far, scans included. */
   get served(): number {
     return this.#served
+  }
+
+  /** Operations per second of the shards that are served here. */
+  get loads(): ShardLoads {
+    return this.#node.loads
   }
 
   /** The new group of these shards does not keep up with their writes. */

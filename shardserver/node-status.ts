@@ -6,17 +6,25 @@ import { pb } from '../proto/messages.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import { groupName, replicaStatus } from '../raft/replica-status.ts'
 import type { GroupHost } from './group-host.ts'
+import type { ShardLoads } from './shard-loads.ts'
+import { type ShardStateName, serves } from './shard-state.ts'
 
 /** How long `status --at` waits for its index. */
 const waitMsMax = 10_000
 
+/** Of the node; undefined: it has not come so far yet. */
+export interface NodeStatusParts {
+  readonly id: string
+  readonly groups: GroupHost | undefined
+  readonly host: RaftHost | undefined
+  readonly loads: ShardLoads | undefined
+  readonly configNumber: number
+  readonly clock: Clock
+}
+
 /** What a node tells of itself; with `hash`, after reading every record. */
 export async function nodeStatus(
-  id: string,
-  groups: GroupHost | undefined,
-  host: RaftHost | undefined,
-  configNumber: number,
-  clock: Clock,
+  { id, groups, host, loads, configNumber, clock }: NodeStatusParts,
   request: pb.v1.NodeStatusRequest.$Properties,
 ): Promise<pb.v1.NodeStatusReply> {
   const isAsked = (uid: string) => !request.group || groupName(uid) === request.group
@@ -31,7 +39,7 @@ export async function nodeStatus(
       if (request.hash && request.at) await replica.whenApplied(request.at, clock, waitMsMax)
       const status = replicaStatus(replica, host)
       status.configNumber = configNumber
-      status.shards = stateMachine.status().shards.map(({ shard, state }) => new pb.v1.ShardStatus({ shard, state }))
+      status.shards = stateMachine.status().shards.map(({ shard, state }) => shardStatus(shard, state, loads))
       if (request.hash) {
         const { index, hash } = await stateMachine.stateHash()
         status.stateHash = hash
@@ -44,4 +52,10 @@ export async function nodeStatus(
     return new pb.v1.NodeStatusReply({ id, error: encodeError(error) })
   }
   return new pb.v1.NodeStatusReply({ id, replicas })
+}
+
+/** What is served of a shard counts where it is served now, also what another group of this node served of it a moment ago. */
+function shardStatus(shard: number, state: ShardStateName, loads: ShardLoads | undefined): pb.v1.ShardStatus {
+  if (loads === undefined || !serves(state)) return new pb.v1.ShardStatus({ shard, state })
+  return new pb.v1.ShardStatus({ shard, state, readsPerSecond: loads.readsOf(shard), writesPerSecond: loads.writesOf(shard) })
 }

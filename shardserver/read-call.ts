@@ -134,11 +134,13 @@ export class ReadCall {
     if (this.#stopped) return
     switch (outcome.kind) {
       case 'found':
+        this.#count(i)
         this.results[i] = this.#hold(outcome.value.length)
           ? { found: true, value: outcome.value, revision: outcome.revision, expiresInMs: outcome.expiresInMs }
           : noRoom()
         return
       case 'absent':
+        this.#count(i)
         this.results[i] = { found: false }
         return
       case 'refused':
@@ -148,6 +150,10 @@ export class ReadCall {
         if (this.#hosted.replica.role === 'leader') this.#readAfterMark(i)
         else this.results[i] = { error: encodeError(expiredElsewhere(this.#node, this.#hosted)) }
     }
+  }
+
+  #count(i: number): void {
+    this.#node.loads.countRead(this.#request.reads?.[i]?.shard ?? 0)
   }
 
   #hold(bytes: number): boolean {

@@ -48,7 +48,10 @@ async function scanPage(node: KvNode, request: pb.v1.ScanRequest.$Properties): P
     await logTimeMark(node, hosted, request.group ?? '', leaderTimeMs)
     outcome = await hosted.stateMachine.scan(optionsOf(request, leaderTimeMs))
   }
-  if (outcome.kind === 'page') return outcome
+  if (outcome.kind === 'page') {
+    for (const shard of request.shards ?? []) node.loads.countRead(shard)
+    return outcome
+  }
   if (outcome.kind === 'needs-time-mark') throw new OstrakaError('UNAVAILABLE', 'the time mark had no effect', true)
   throw shardRefusal(node, request, outcome.shard, outcome.state)
 }

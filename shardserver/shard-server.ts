@@ -139,7 +139,7 @@ class ShardServer implements RunningShardServer {
       memberships.check()
     })
     this.#watcher.start()
-    this.#heartbeats = this.#beginHeartbeats(host, groups, migrations)
+    this.#heartbeats = this.#beginHeartbeats(host, groups, kv, migrations)
   }
 
   get addresses() {
@@ -151,7 +151,8 @@ class ShardServer implements RunningShardServer {
   }
 
   status(request: pb.v1.NodeStatusRequest.$Properties): Promise<pb.v1.NodeStatusReply> {
-    return nodeStatus(this.#directory.id, this.#groups, this.#host, this.#watcher.config?.number ?? 0, this.#seams.clock, request)
+    const parts = { id: this.#directory.id, groups: this.#groups, host: this.#host, loads: this.#kv?.loads, clock: this.#seams.clock }
+    return nodeStatus({ ...parts, configNumber: this.#watcher.config?.number ?? 0 }, request)
   }
 
   transferLeader(request: pb.v1.TransferLeaderRequest.$Properties): Promise<pb.v1.TransferLeaderReply> {
@@ -252,7 +253,7 @@ class ShardServer implements RunningShardServer {
     })
   }
 
-  #beginHeartbeats(host: RaftHost, groups: GroupHost, migrations: Migrations): Heartbeats {
+  #beginHeartbeats(host: RaftHost, groups: GroupHost, { loads }: KvServer, migrations: Migrations): Heartbeats {
     return new Heartbeats({
       clock: this.#seams.clock,
       logger: this.#seams.logger,
@@ -260,6 +261,7 @@ class ShardServer implements RunningShardServer {
       id: this.#settings.id,
       nonce: this.#directory.nonce,
       hosted: () => groups.all(),
+      loads,
       nodeOf: (group, replica) => host.nodeOf(group, replica) ?? '',
       progressOf: (group) => migrations.progressOf(group),
       lost: () => groups.lost.map(({ group, replica, reason }) => ({ group, replica, reason })),

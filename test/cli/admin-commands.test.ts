@@ -151,7 +151,11 @@ describe('admin', () => {
       configNumber: 7,
       controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }],
       nodes: [{ id: 'n1', address: '127.0.0.1:7410', pid: 123, live: true }],
-      groups: { g1: { leader: 'n1', shards: 86, state: 'active' }, g2: { leader: null, shards: 3, state: 'draining' } },
+      groups: {
+        g1: { leader: 'n1', shards: 86, state: 'active', readsPerSecond: 12.35, writesPerSecond: 250, bytes: 4096 },
+        g2: { leader: null, shards: 3, state: 'draining', readsPerSecond: 0, writesPerSecond: 0, bytes: 0 },
+      },
+      autoRebalance: expect.objectContaining({ on: false }),
     })
     expect(world.fakeControllers.addresses).toEqual(['a:1'])
     const text = (await world.run('admin', 'status')).stdout.toString()
@@ -173,6 +177,7 @@ describe('admin', () => {
       snapshotIndex: 39,
       configNumber: 7,
       shards: { '0': 'serving', '5': 'exporting' },
+      loads: { '0': { readsPerSecond: 7.13, writesPerSecond: 0 } },
       stateHash: 'abc',
       hashIndex: 120,
     }

@@ -111,7 +111,11 @@ export class FakeControllers implements Controllers {
   outcome: ChangeOutcome = { configNumber: 8, note: '', migrations: [] }
   /** Answered one after the other, the last again and again; undefined: no controller answers. */
   migrationLists: (pb.v1.Migration.$Properties[] | undefined)[] = [[]]
-  groups: pb.v1.GroupSummary.$Properties[] = [{ name: 'g1', leader: 'n1', shards: 86 }]
+  groups: pb.v1.GroupSummary.$Properties[] = [
+    { name: 'g1', leader: 'n1', shards: 86, readsPerSecond: 12.3456, writesPerSecond: 250, bytes: 4096 },
+  ]
+  shards: pb.v1.ShardSummary.$Properties[] = []
+  rebalancing: pb.v1.AutoRebalanceStatus.$Properties = {}
 
   async join(request: object, options: object) {
     return this.#changed('join', request, options)
@@ -135,6 +139,10 @@ export class FakeControllers implements Controllers {
 
   async weigh(request: object, options: object) {
     return this.#changed('weigh', request, options)
+  }
+
+  async autoRebalance(request: object, options: object) {
+    return this.#changed('autoRebalance', request, options)
   }
 
   async steer(request: object, options: object) {
@@ -175,6 +183,8 @@ export class FakeControllers implements Controllers {
       controllers: [{ id: 'c1', address: '127.0.0.1:7400', pid: 120, role: 'leader', live: true }, ...(this.joining.shift() ?? [])],
       nodes: [{ id: 'n1', address: '127.0.0.1:7410', pid: 123, live: true, http: '' }],
       groups: this.groups,
+      shards: this.shards,
+      autoRebalance: this.rebalancing,
     })
   }
 
@@ -242,7 +252,7 @@ export class FakeWorld implements World {
           snapshotIndex: 39,
           configNumber: 7,
           shards: [
-            { shard: 0, state: 'serving' },
+            { shard: 0, state: 'serving', readsPerSecond: 7.125, writesPerSecond: 0 },
             { shard: 5, state: 'exporting' },
           ],
           stateHash: 'abc',

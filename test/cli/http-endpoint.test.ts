@@ -53,6 +53,8 @@ it('tells readiness, state and figures of each group', async () => {
   expect(metrics).toContain('ostraka_group_log_bytes{group="g1"} 9000')
   expect(metrics).toContain('ostraka_group_is_leader{group="g1"} 1')
   expect(metrics).toContain('ostraka_group_shards{group="g1",state="serving"} 1')
+  expect(metrics).toContain('ostraka_shard_reads_per_second{group="g1",shard="0"} 7.125')
+  expect(metrics).not.toContain('shard="5"')
   expect(metrics).toContain('nodejs_eventloop_lag_seconds')
 })
 

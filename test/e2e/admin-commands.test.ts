@@ -1,5 +1,6 @@
 /** CONTRACT, "Admin", "Servers" (HTTP) and help: what a user or a script sees, against one running cluster. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { pollUntil } from '../../cli/poll.ts'
 import { jsonOf, refusal } from './expectations.ts'
 import { ostraka, ostrakaHere, Up } from './up.ts'
 
@@ -167,6 +168,47 @@ describe('admin join and plan', () => {
   })
 })
 
+describe('admin shards and auto-rebalance', () => {
+  it('tells what shards serve, as soon as their nodes have told of it', async () => {
+    const { shard, group } = (await json('explain', 'busy')) as { shard: number; group: string }
+    for (let i = 0; i < 20; i++) await json('put', 'busy', String(i))
+    const busy = await pollUntil(20_000, async () => {
+      const [first] = (await json('admin', 'shards', '--top', '1')) as { shard: number; writesPerSecond: number }[]
+      return first?.shard === shard && first.writesPerSecond > 0 ? first : undefined
+    })
+    expect(busy).toEqual({
+      shard,
+      group,
+      bytes: expect.any(Number),
+      readsPerSecond: expect.any(Number),
+      writesPerSecond: expect.any(Number),
+      pinned: false,
+      migration: null,
+    })
+    const { groups } = (await json('admin', 'status')) as { groups: Record<string, { leader: string; writesPerSecond: number }> }
+    expect(groups[group]?.writesPerSecond).toBeGreaterThan(0)
+    const node = (await json('admin', 'status', groups[group]?.leader ?? '')) as { groups: Record<string, { loads: object }> }
+    expect(node.groups[group]?.loads).toHaveProperty(String(shard))
+  })
+
+  it('is switched on once for each request, tells its rules, and is in the history', async () => {
+    const status = () => json('admin', 'auto-rebalance', 'status')
+    expect(await status()).toMatchObject({ on: false, by: ['load', 'size'], above: 1.3, until: 1.1, forSeconds: 120, restSeconds: 600 })
+    const on = ['admin', 'auto-rebalance', 'on', '--by', 'load', '--above', '1.5', '--rest', '900', '--request-id', 'once']
+    const first = (await json(...on)) as ConfigJson & { readonly configNumber: number }
+    expect(await json(...on)).toEqual({ configNumber: first.configNumber, migrations: [] })
+    await refused([...on.slice(0, 3), '--above', '1.6', '--request-id', 'once'], 1, /another change was made under the request id/)
+    await refused(['admin', 'auto-rebalance', 'on', '--until', '2'], 1, /until 2: at least 1 and below the 1\.5 at which it begins/)
+    expect(await status()).toMatchObject({ on: true, by: ['load'], above: 1.5, restSeconds: 900, load: null, waitsFor: expect.any(String) })
+    expect(await json('admin', 'query', String(first.configNumber))).toMatchObject({
+      cause: 'auto-rebalance on: by load, above 1.5 for 120 s until 1.1, shards rest 900 s',
+      author: expect.stringContaining('@'),
+    })
+    await json('admin', 'auto-rebalance', 'off')
+    expect(await status()).toMatchObject({ on: false, by: ['load'], above: 1.5 })
+  })
+})
+
 describe('HTTP', () => {
   it('tells that a process lives, is ready, what it does, and its figures', async () => {
     const { http = '' } = up.ready.nodes[0] ?? {}
@@ -212,6 +254,7 @@ describe('help', () => {
     'rebalance',
     'weight',
     'migrations',
+    'shards',
     'pause',
     'resume',
     'cancel',
@@ -219,17 +262,20 @@ describe('help', () => {
     'remove-replica',
     'replace-node',
   ]
+  const autos = ['on', 'off', 'status']
   const plans = ['join', 'leave', 'move', 'rebalance', 'weight']
 
-  it.each([...commands, ...admin.map((name) => `admin ${name}`), ...plans.map((name) => `admin plan ${name}`)])(
-    'of %s ends with 0 and shows an example of it',
-    async (command) => {
-      const help = await ostrakaHere([...command.split(' '), '--help'])
-      expect(help).toMatchObject({ code: 0, stderr: '' })
-      expect(help.stdout).toContain(`\nExamples:\n`)
-      expect(help.stdout).toMatch(new RegExp(`\\$ .*ostraka ${command}( |$)`, 'm'))
-    },
-  )
+  it.each([
+    ...commands,
+    ...admin.map((name) => `admin ${name}`),
+    ...plans.map((name) => `admin plan ${name}`),
+    ...autos.map((name) => `admin auto-rebalance ${name}`),
+  ])('of %s ends with 0 and shows an example of it', async (command) => {
+    const help = await ostrakaHere([...command.split(' '), '--help'])
+    expect(help).toMatchObject({ code: 0, stderr: '' })
+    expect(help.stdout).toContain(`\nExamples:\n`)
+    expect(help.stdout).toMatch(new RegExp(`\\$ .*ostraka ${command}( |$)`, 'm'))
+  })
 
   it('of the whole names every command', async () => {
     const [help, adminHelp] = await Promise.all([ostrakaHere(['--help']), ostrakaHere(['admin', '--help'])])

@@ -38,6 +38,7 @@ function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'l
         return { configNumber: 1, removedGroups, removedReplicas: [], transfers: beats.length === 1 ? [{ group: 'g1@1', node: 'n3' }] : [] }
       },
     },
+    loads: { busy: () => [{ shard: 1, reads: 2, writes: 3 }] },
     hosted: () => hosts,
     nodeOf: (_group, replica) => `n${replica}`,
     progressOf: (group) => [{ migration: group === 'g1@1' ? 4 : 0 }],
@@ -78,6 +79,8 @@ describe('the heartbeats of a node', () => {
       { group: 'g2@1', term: 7, leader: 'n2' },
     ])
     expect(beats.flatMap(({ groups }, i) => (groups?.[0]?.tellsSizes ? [i] : []))).toEqual([0, 10])
+    expect(beats.flatMap(({ loads }, i) => (loads ? [i] : []))).toEqual([0, 10])
+    expect(beats[0]?.loads).toEqual({ shards: [1], reads: [2], writes: [3] })
     heartbeats.close()
     await world.runFor(2000)
     expect(beats).toHaveLength(20)

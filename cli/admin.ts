@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { addAdminCompact } from './admin-compact.ts'
 import { addAdminJoin } from './admin-join.ts'
 import { addAdminLeave } from './admin-leave.ts'
 import { addAdminMigrations } from './admin-migrations.ts'
@@ -28,4 +29,5 @@ export function addAdmin(program: Command, registry: Registry): void {
   addAdminQuery(admin, registry)
   addAdminStatus(admin, registry)
   addAdminTransfer(admin, registry)
+  addAdminCompact(admin, registry)
 }

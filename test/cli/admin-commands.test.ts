@@ -211,6 +211,7 @@ describe('help', () => {
         'query',
         'status',
         'transfer-leader',
+        'compact',
         'add-replica',
         'remove-replica',
         'replace-node',

@@ -21,9 +21,9 @@ const MiB = 1024 * 1024
 const shardCount = 16
 const tag = 't'
 const deadlineMs = 60_000
-const keysOptions = { tag, keys: 6000, valueBytesMax: 4096, deletes: 0.4 }
+const keysOptions = { tag, keys: 4000, valueBytesMax: 4096, deletes: 0.4 }
 /** Changes at once, and the wait behind them. */
-const changes = { atOnce: 16, thinkMs: 60 }
+const changes = { atOnce: 16, thinkMs: 100 }
 /** A move with one kill, the way of what was killed included. */
 const movedMsMax = 60_000
 /** After the last move: until nothing of it is left, and until what it took is free again. */

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import type { pb } from '../proto/messages.ts'
-import { parseAddress } from './address.ts'
 import { CommandError, exitCode, usageError } from './exit-code.ts'
 import { examples, type Invocation, type Registry } from './invocation.ts'
+import { processAddress } from './process-address.ts'
 
 export function addAdminStatus(admin: Command, registry: Registry): void {
   const command = admin
@@ -49,7 +49,7 @@ async function clusterStatus(invocation: Invocation): Promise<undefined> {
 async function nodeStatus(invocation: Invocation, node: string, request: pb.v1.NodeStatusRequest.$Properties): Promise<undefined> {
   const startMs = performance.now()
   const timeoutMs = invocation.timeoutMs()
-  const address = node.includes(':') ? parseAddress(node) : await addressOf(invocation, node, timeoutMs)
+  const address = await processAddress(invocation, node, 'node or controller', timeoutMs)
   const leftMs = Math.max(1, timeoutMs - (performance.now() - startMs))
   const status = await invocation.world.nodeStatus(address, request, leftMs)
   if (request.group && !status.replicas.some(({ group }) => group === request.group)) {
@@ -63,14 +63,4 @@ async function nodeStatus(invocation: Invocation, node: string, request: pb.v1.N
   const { nodeStatusJson } = await import('./status-json.ts')
   const { nodeText } = await import('./status-text.ts')
   await invocation.printDrawn(nodeStatusJson(status), () => nodeText(status))
-}
-
-/** Through the directory of the controllers. */
-async function addressOf(invocation: Invocation, id: string, timeoutMs: number): Promise<string> {
-  const status = await invocation.withControllers((controllers) => controllers.status({ timeoutMs }))
-  const entries = [...status.nodes, ...status.controllers]
-  const address = entries.find((entry) => entry.id === id)?.address
-  if (address) return address
-  const known = entries.map((entry) => entry.id).join(', ')
-  throw new CommandError(exitCode.failed, 'NOT_FOUND', `no node or controller is called '${id}'; known are ${known || 'none'}`)
 }

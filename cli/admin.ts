@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { addAdminAutoRebalance } from './admin-auto-rebalance.ts'
+import { addAdminCompact } from './admin-compact.ts'
 import { addAdminJoin } from './admin-join.ts'
 import { addAdminLeave } from './admin-leave.ts'
 import { addAdminMigrations } from './admin-migrations.ts'
@@ -32,4 +33,5 @@ export function addAdmin(program: Command, registry: Registry): void {
   addAdminStatus(admin, registry)
   addAdminShards(admin, registry)
   addAdminTransfer(admin, registry)
+  addAdminCompact(admin, registry)
 }

@@ -32,6 +32,10 @@ export function transferLeader(
   return askNode(nodeMethods.transferLeader, address, request as pb.v1.TransferLeaderRequest, timeoutMs)
 }
 
+export function compact(address: string, request: pb.v1.CompactRequest.$Properties, timeoutMs: number): Promise<pb.v1.CompactReply> {
+  return askNode(nodeMethods.compact, address, request as pb.v1.CompactRequest, timeoutMs)
+}
+
 /** One call of the Node service at `address`. Rejects with an OstrakaError. */
 async function askNode<Request, Reply extends { readonly error?: pb.v1.Error.$Properties | null }>(
   method: Method<Request, Reply>,

@@ -50,6 +50,11 @@ export class NodeWorld implements World {
     return await transferLeader(address, request, timeoutMs)
   }
 
+  async compact(address: string, request: pb.v1.CompactRequest.$Properties, timeoutMs: number): Promise<pb.v1.CompactReply> {
+    const { compact } = await import('./cluster-calls.ts')
+    return await compact(address, request, timeoutMs)
+  }
+
   async fileSystem(): Promise<FileSystem> {
     const { NodeFileSystem } = await import('../base/node-file-system.ts')
     return new NodeFileSystem()

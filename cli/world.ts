@@ -75,6 +75,8 @@ export interface World {
   nodeStatus(address: string, request: pb.v1.NodeStatusRequest.$Properties, timeoutMs: number): Promise<pb.v1.NodeStatusReply>
   /** Asks the process at `address` to hand the leadership of a group over. Rejects with an OstrakaError. */
   transferLeader(address: string, request: pb.v1.TransferLeaderRequest.$Properties, timeoutMs: number): Promise<pb.v1.TransferLeaderReply>
+  /** Has the node at `address` write its tables anew. Rejects with an OstrakaError. */
+  compact(address: string, request: pb.v1.CompactRequest.$Properties, timeoutMs: number): Promise<pb.v1.CompactReply>
   /** The files of this machine, for tools that need no server. */
   fileSystem(): Promise<FileSystem>
   /** The seams of a server process. */

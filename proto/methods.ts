@@ -72,6 +72,7 @@ export const raftMethods = {
 export const nodeMethods = {
   status: method('Node/Status', 'unary', v1.NodeStatusRequest, v1.NodeStatusReply),
   transferLeader: method('Node/TransferLeader', 'unary', v1.TransferLeaderRequest, v1.TransferLeaderReply),
+  compact: method('Node/Compact', 'unary', v1.CompactRequest, v1.CompactReply),
 }
 
 export const fileMethods = {

@@ -212,6 +212,13 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     return this.#sealing
   }
 
+  /** Writes all that is applied anew, so that what was deleted or overwritten takes no room. */
+  async compact(): Promise<void> {
+    await this.#whole()
+    await this.flush()
+    await this.#store.compactRange()
+  }
+
   async exportSnapshot(folder: string): Promise<ExportedSnapshot> {
     await this.#whole()
     await this.flush()

@@ -35,6 +35,8 @@ export interface GroupStore extends SnapshotDatabase {
   discardIngest(prepared: PreparedIngest): Promise<void>
   /** As `exciseAll`, and behind that puts the tables in. The files may go when it has resolved. */
   ingest(prepared: PreparedIngest, mark: Uint8Array, options: { readonly excise: readonly KeyRange[] }): Promise<void>
+  /** Writes what is durable anew, so that what was deleted or overwritten takes no room. */
+  compactRange(): Promise<void>
   /** About what all of it takes. */
   readonly bytes: number
   /** About what a range takes. */

@@ -18,6 +18,7 @@ import { Pace } from '../raft/pace.ts'
 import { advertisedAddresses, type ProcessSettings, type RunningProcess } from '../raft/process.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
 import { maybeTransferLeader, transferLeader } from '../raft/transfer-request.ts'
+import { compactReplicas } from './compact.ts'
 import { GroupHost, type HostedReplica } from './group-host.ts'
 import { Heartbeats } from './heartbeats.ts'
 import { KvServer } from './kv-server.ts'
@@ -125,6 +126,7 @@ class ShardServer implements RunningShardServer {
       ...migrations.routes(),
       unaryRoute(nodeMethods.status, (request) => this.status(request)),
       unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),
+      unaryRoute(nodeMethods.compact, (request) => compactReplicas(this.#directory.id, groups, request)),
     ]
     this.#listener = await transport.listen(this.#settings.listen, routes)
     const { config, removedGroups, removedReplicas } = await this.#register()

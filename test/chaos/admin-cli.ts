@@ -1,4 +1,5 @@
 /** The admin's commands as a user types them, and what they print. */
+import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Cluster } from './cluster-under-load.ts'
 
@@ -19,6 +20,15 @@ export interface MigrationJson {
   readonly phase: 'copying' | 'catching-up' | 'releasing' | 'done' | 'aborted'
   readonly pauseMs?: number
   readonly reason?: string
+}
+
+export interface ChangeJson {
+  readonly configNumber: number
+  readonly migrations: readonly number[]
+}
+
+interface ErrorJson {
+  readonly error: { readonly message: string; readonly definite: boolean }
 }
 
 export class AdminFailed extends Error {
@@ -55,6 +65,21 @@ export class AdminCli {
 
   move(shard: number, group: string): Promise<unknown> {
     return this.#insist(['move', String(shard), group, '--wait'])
+  }
+
+  /** Without waiting for its end. Asked for under one id until the answer is known, so it is made once. undefined: it was refused, for sure. */
+  async beginMove(shard: number, group: string): Promise<ChangeJson | undefined> {
+    const words = ['admin', 'move', String(shard), group, '--json', '--request-id', randomUUID()]
+    const end = performance.now() + insistMsMax
+    for (;;) {
+      const { code, stdout, stderr } = await this.#cluster.run(words)
+      if (code === 0) return JSON.parse(stdout) as ChangeJson
+      if ((code !== 1 && code !== 69) || performance.now() > end) throw new AdminFailed(code, words.join(' '), `${stderr} ${stdout}`)
+      // That nobody answered is definite, too, and no refusal.
+      if (code === 1 && (JSON.parse(stdout) as ErrorJson).error.definite) return undefined
+      this.repeated++
+      await delay(againMs)
+    }
   }
 
   unpin(shard: number): Promise<unknown> {

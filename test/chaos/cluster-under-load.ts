@@ -8,6 +8,7 @@ import { HistoryRecorder } from '../linearizability/history.ts'
 import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
 import { UniqueWrites } from '../workload/unique-writes.ts'
 import { Workload } from '../workload/workload.ts'
+import { compareReplicas } from './compare-replicas.ts'
 
 /** What the load needs to know of the cluster that it runs against. */
 export interface Cluster {
@@ -32,12 +33,6 @@ interface ClusterStatus {
   readonly controllers: readonly { readonly id: string; readonly pid: number; readonly role: string; readonly live: boolean }[]
   readonly nodes: readonly { readonly id: string; readonly pid: number; readonly live: boolean }[]
   readonly groups: Readonly<Record<string, { readonly leader: string; readonly shards: number }>>
-}
-
-interface NodeStatus {
-  readonly groups: Readonly<
-    Record<string, { readonly applied: number; readonly commit: number; readonly lastIndex: number; readonly stateHash?: string }>
-  >
 }
 
 export class ClusterUnderLoad {
@@ -126,30 +121,8 @@ export class ClusterUnderLoad {
     }
   }
 
-  /** All replicas of each group at one index hold the same state. Resolves with the number of replicas compared; rejects when they differ, or do not meet. */
-  async compareReplicas(): Promise<number> {
-    const replicasOfGroup = Math.min(3, this.cluster.ready.nodes.length)
-    for (let round = 0; round < 100; round++) {
-      const seen = new Map<string, { applied: number; hash: string }[]>()
-      for (const { id } of this.cluster.ready.nodes) {
-        const { code, stdout } = await this.cluster.run(['admin', 'status', id, '--hash', '--json'])
-        if (code !== 0) continue
-        for (const [group, { applied, stateHash = '' }] of Object.entries((JSON.parse(stdout) as NodeStatus).groups)) {
-          seen.set(group, [...(seen.get(group) ?? []), { applied, hash: stateHash }])
-        }
-      }
-      const groups = [...seen.values()]
-      const met =
-        groups.length > 0 &&
-        groups.every((replicas) => replicas.length === replicasOfGroup && new Set(replicas.map(({ applied }) => applied)).size === 1)
-      if (!met) continue
-      for (const [group, replicas] of seen) {
-        if (new Set(replicas.map(({ hash }) => hash)).size > 1)
-          throw new Error(`the replicas of ${group} differ: ${JSON.stringify(replicas)}`)
-      }
-      return groups.flat().length
-    }
-    throw new Error('the replicas did not come to one index')
+  compareReplicas(): Promise<number> {
+    return compareReplicas(this.cluster)
   }
 
   async #drive(name: string, db: Client): Promise<void> {

@@ -1,4 +1,4 @@
-/** kill -9 of the leader of the source, of the target of a running migration, and of the controllers, in turn, every few seconds. */
+/** kill -9 of the leader of the source, of the target of a running migration, and of the controllers, every few seconds. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { SeededRandom } from '../../base/random.ts'
 import type { ControllerClient } from '../../proto/controller-client.ts'
@@ -16,7 +16,14 @@ const patienceMs = 4000
 /** Moves take less than this: the kill comes somewhere within. */
 const withinMs = 100
 
+export interface KillerOptions {
+  readonly everyMs: number
+  readonly order: 'in turn' | 'at random'
+}
+
 export class Killer {
+  /** When the last kill was, by `performance.now()`; undefined: none yet. */
+  lastKillMs: number | undefined
   readonly #client: ControllerClient
   readonly #random: SeededRandom
   readonly #stopping = new AbortController()
@@ -40,39 +47,50 @@ export class Killer {
     return source + target + controllers === 0 ? {} : { killsOfSources: source, killsOfTargets: target, killsOfControllers: controllers }
   }
 
-  async run(everyMs: number): Promise<void> {
+  async run({ everyMs, order }: KillerOptions): Promise<void> {
     const { signal } = this.#stopping
-    for (let turn = 0; !signal.aborted; turn++) {
-      await this.#pause(everyMs)
+    let dueMs = performance.now()
+    for (let turn = 0; ; turn++) {
+      dueMs = Math.max(dueMs + everyMs, performance.now())
+      await this.#pause(dueMs - performance.now())
       if (signal.aborted) return
+      const victim = victims[order === 'in turn' ? turn % victims.length : this.#random.below(victims.length)] ?? 'controllers'
+      await this.#killBy(dueMs + everyMs, victim)
+    }
+  }
+
+  /** Until somebody was killed, or the next is due: the controllers may just have lost their leader, or a process be dead already. */
+  async #killBy(untilMs: number, victim: Victim): Promise<void> {
+    while (!this.#stopping.signal.aborted && performance.now() < untilMs) {
       try {
-        await this.#kill(victims[turn % victims.length] ?? 'controllers')
+        if (await this.#kill(victim)) return
       } catch (error) {
-        // The controllers have just lost their leader: another turn.
         if (!(error instanceof OstrakaError)) throw error
       }
+      await this.#pause(lookMs)
     }
   }
 
-  async #kill(victim: Victim): Promise<void> {
+  async #kill(victim: Victim): Promise<boolean> {
     const uid = victim === 'controllers' ? undefined : await this.#moving(victim)
     const { controllers, nodes, groups } = await this.#client.status({ timeoutMs: callMs })
-    if (uid === undefined) {
-      this.#end('controllers', controllers.find(({ role, live }) => role === 'leader' && live)?.pid)
-      return
-    }
+    if (uid === undefined) return this.#end('controllers', controllers.find(({ role, live }) => role === 'leader' && live)?.pid)
     const leader = groups.find(({ name }) => name === uid.slice(0, uid.lastIndexOf('@')))?.leader
-    this.#end(victim, nodes.find(({ id, live }) => live && id === leader)?.pid)
+    return this.#end(victim, nodes.find(({ id, live }) => live && id === leader)?.pid)
   }
 
-  #end(victim: Victim, pid: number | null | undefined): void {
-    if (!pid || this.#stopping.signal.aborted) return
+  /** False: there is nobody to kill. */
+  #end(victim: Victim, pid: number | null | undefined): boolean {
+    if (!pid || this.#stopping.signal.aborted) return false
     try {
       process.kill(pid, 'SIGKILL')
+      this.lastKillMs = performance.now()
       this.#killed[victim]++
+      return true
     } catch (error) {
       // It was dead already, and is not known as such yet.
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      return false
     }
   }
 

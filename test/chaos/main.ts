@@ -15,7 +15,7 @@ import { type Run, type Scenario, scenarios } from './scenarios/scenarios.ts'
 interface Options {
   readonly seconds: string
   readonly rounds?: string
-  readonly every: string
+  readonly every?: string
   readonly moves: string
   readonly seed?: string
   readonly scenario: string
@@ -45,8 +45,8 @@ async function main(options: Options): Promise<void> {
   const run: Run = {
     seed: Number(options.seed ?? Math.floor(Math.random() * 2 ** 31)),
     seconds: Number(options.seconds),
-    everyMs: Number(options.every),
     moves: Number(options.moves),
+    ...(options.every === undefined ? {} : { everyMs: Number(options.every) }),
     ...(options.rounds === undefined ? {} : { rounds: Number(options.rounds) }),
   }
   const outcomes: Outcome[] = []
@@ -62,10 +62,10 @@ async function main(options: Options): Promise<void> {
 
 await new Command('chaos')
   .description('does real harm to real processes under load, and checks what clients saw')
-  .option('--seconds <n>', 'how long faults are made or shards moved', '30')
-  .option('--every <ms>', 'leaders, moves-kills: time between two kills', '5000')
+  .option('--seconds <n>', 'how long faults are made or shards moved; source-dies: how long the source is away', '30')
+  .option('--every <ms>', 'leaders, moves-kills: time between two kills (default: 5000); moves-each-second, the same (default: 3000)')
   .option('--moves <n>', 'moves: how many shards each round moves one by one', '20')
-  .option('--rounds <n>', 'everything, transfer, kill-timing, replace: how often')
+  .option('--rounds <n>', 'everything, transfer, kill-timing, replace, a-b-a: how often')
   .option('--scenario <names>', `some of ${Object.keys(scenarios).join(', ')}; with commas between`, 'mixed')
   .option('--seed <n>', 'for the choice of faults and the load')
   .action(main)

@@ -20,7 +20,7 @@ const mover = 'g3'
 export async function moves(load: ClusterUnderLoad, random: SeededRandom, options: MovesOptions): Promise<Record<string, number | string>> {
   const admin = new AdminCli(load.cluster)
   const killer = new Killer(load.cluster.ready.controllers, random)
-  const killing = options.killEveryMs === undefined ? undefined : killer.run(options.killEveryMs)
+  const killing = options.killEveryMs === undefined ? undefined : killer.run({ everyMs: options.killEveryMs, order: 'in turn' })
   const history = new HistoryOfOwners(load.cluster.ready.controllers)
   const end = performance.now() + options.seconds * 1000
   let rounds = 0

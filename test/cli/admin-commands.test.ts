@@ -216,6 +216,7 @@ describe('help', () => {
         'query',
         'status',
         'transfer-leader',
+        'compact',
         'add-replica',
         'remove-replica',
         'replace-node',

@@ -269,6 +269,13 @@ export class FakeWorld implements World {
     return new pb.v1.TransferLeaderReply({ leader: request.node ?? '' })
   }
 
+  readonly compactions: unknown[][] = []
+
+  async compact(address: string, request: object, timeoutMs: number) {
+    this.compactions.push([address, request, timeoutMs])
+    return new pb.v1.CompactReply({ id: 'n1', replicas: [{ group: 'g1', bytesBefore: 3 * 1024 * 1024, bytesAfter: 1024 }] })
+  }
+
   /** The real one, where not set otherwise. */
   files: FileSystem = new NodeFileSystem()
 

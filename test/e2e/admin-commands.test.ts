@@ -128,6 +128,24 @@ describe('admin status', () => {
   })
 })
 
+describe('admin compact', () => {
+  it('writes the tables of a node anew, of all its groups or of one', async () => {
+    const size = { bytesBefore: expect.any(Number), bytesAfter: expect.any(Number) }
+    const value = 'x'.repeat(10_000)
+    for (let i = 0; i < 20; i++) await run(['put', 'compacted', `${value}${i}`])
+    expect(await json('admin', 'compact', 'n1')).toEqual({ id: 'n1', groups: { g1: size, g2: size, g3: size } })
+    const again = (await json('admin', 'compact', 'n1')) as { groups: Record<string, { bytesBefore: number; bytesAfter: number }> }
+    for (const { bytesBefore, bytesAfter } of Object.values(again.groups)) expect(bytesAfter).toBeLessThanOrEqual(bytesBefore)
+    expect(await json('admin', 'compact', up.ready.nodes[1]?.address ?? '', '--group', 'g2')).toEqual({ id: 'n2', groups: { g2: size } })
+    expect((await run(['get', 'compacted'])).stdout).toBe(`${value}19`)
+  })
+
+  it('refuses what is no node, and a group that the node does not hold', async () => {
+    await refused(['admin', 'compact', 'n9'], 1, /no node is called 'n9'; known are n1, n2, n3/)
+    await refused(['admin', 'compact', 'n1', '--group', 'g9'], 1, /no replica of g9 runs here/)
+  })
+})
+
 describe('admin join and plan', () => {
   it('changes nothing where the group is there with the same nodes, or with --once with any', async () => {
     const { number } = (await json('admin', 'query')) as ConfigJson
@@ -261,6 +279,7 @@ describe('help', () => {
     'add-replica',
     'remove-replica',
     'replace-node',
+    'compact',
   ]
   const autos = ['on', 'off', 'status']
   const plans = ['join', 'leave', 'move', 'rebalance', 'weight']

@@ -5,12 +5,15 @@ import { noShimReason } from '../disks/fsync-shim.ts'
 import { noSmallDisksReason } from '../disks/small-disk.ts'
 import { noOwnersReason } from '../links/socket-owner.ts'
 import { moves } from '../moves.ts'
+import { thereAndBack } from './a-b-a.ts'
 import { diskBytes, diskFull, smallFlags } from './disk-full.ts'
 import { type FaultKind, failingSyncs, faults, kills, partitions, pauses, powerCuts, restarts } from './faults.ts'
 import { everything, leaders } from './kills.ts'
+import { movesEachSecond } from './moves-each-second.ts'
 import { onUp } from './on-up.ts'
 import { powerProof } from './power-proof.ts'
 import { replace } from './replace.ts'
+import { sourceDies } from './source-dies.ts'
 import { type Figures, onStage, type StageOptions } from './stage.ts'
 import { killTiming, transfers } from './timing.ts'
 
@@ -18,7 +21,8 @@ import { killTiming, transfers } from './timing.ts'
 export interface Run {
   readonly seed: number
   readonly seconds: number
-  readonly everyMs: number
+  /** Between two kills. */
+  readonly everyMs?: number
   readonly moves: number
   readonly rounds?: number
 }
@@ -101,13 +105,19 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     skipReason: noOwnersReason,
     play: ({ seed, rounds = 30 }) => onStage({ seed, ...quiet }, (stage) => killTiming(stage, rounds)),
   },
-  leaders: { play: ({ seed, seconds, everyMs }) => onUp(seed, (load) => leaders(load, new SeededRandom(seed), seconds, everyMs)) },
+  leaders: { play: ({ seed, seconds, everyMs = 5000 }) => onUp(seed, (load) => leaders(load, new SeededRandom(seed), seconds, everyMs)) },
   everything: { play: ({ seed, rounds = 2 }) => onUp(seed, (_, up) => everything(up, rounds)) },
   moves: {
     play: ({ seed, seconds, moves: count }) => onUp(seed, (load) => moves(load, new SeededRandom(seed), { seconds, moves: count })),
   },
   'moves-kills': {
-    play: ({ seed, seconds, moves: count, everyMs }) =>
+    play: ({ seed, seconds, moves: count, everyMs = 5000 }) =>
       onUp(seed, (load) => moves(load, new SeededRandom(seed), { seconds, moves: count, killEveryMs: everyMs })),
   },
+  'moves-each-second': {
+    play: ({ seed, seconds, everyMs = 3000 }) =>
+      onUp(seed, (load) => movesEachSecond(load, new SeededRandom(seed), { seconds, killEveryMs: everyMs })),
+  },
+  'a-b-a': { skipReason: noOwnersReason, play: ({ seed, rounds = 20 }) => thereAndBack(seed, rounds) },
+  'source-dies': { skipReason: noOwnersReason, play: ({ seed, seconds }) => sourceDies(seed, seconds) },
 }

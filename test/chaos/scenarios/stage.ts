@@ -56,7 +56,17 @@ const deadlineMs = 30_000
  * Plays `act`, then checks what holds in every scenario: the history is linearizable, every acknowledged write of its own kind is read back, no
  * call failed, the replicas are equal, no process ended by itself. Rejects where one does not hold.
  */
-export async function onStage(options: StageOptions, act: (stage: Stage) => Promise<Figures>): Promise<Figures> {
+export function onStage(options: StageOptions, act: (stage: Stage) => Promise<Figures>): Promise<Figures> {
+  return onCluster(options, (cluster, props) => underLoad(cluster, options, props, act))
+}
+
+export type ClusterOptions = Omit<StageOptions, 'clients' | 'thinkMs' | 'probeEveryMs'>
+
+/** Plays `act` on a cluster without load; what holds in the end is its own to check. */
+export async function onCluster(
+  options: ClusterOptions,
+  act: (cluster: ClusterOfProcesses, props: Props) => Promise<Figures>,
+): Promise<Figures> {
   const interrupt = new Interrupt()
   const folder = await mkdtemp(join(tmpdir(), 'ostraka-disks-'))
   const images = new Map<string, DiskImage>()
@@ -76,7 +86,7 @@ export async function onStage(options: StageOptions, act: (stage: Stage) => Prom
       environment: (id) => shim?.environment(id) ?? {},
       ...options.cluster,
     })
-    return await Promise.race([underLoad(cluster, options, { images, disks, shim }, act), interrupt.happened])
+    return await Promise.race([act(cluster, { images, disks, shim }), interrupt.happened])
   } catch (error) {
     if (!(error instanceof Interrupted)) await tellLastWords(cluster)
     throw error

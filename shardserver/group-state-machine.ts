@@ -178,8 +178,9 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       this.#loading.catch(() => undefined)
     } else if (excised.length > 0) durable = this.#pushed(this.#store.exciseAll(excised, mark))
     if (step.kind === 'import') this.#files.imports.end(step.id, step.attempt)
-    if (ingest || ended) this.#files.imports.end(step.id, undefined, durable)
+    if (step.kind === 'ingest' || ended) this.#files.imports.end(step.id, undefined, durable)
     if (ended) this.#files.exports.end(step.id)
+    this.#files.exports.tell()
   }
 
   /** Resolves when what is cut is durable. */
@@ -352,6 +353,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   }
 
   shardBytes(shard: number): Promise<number> {
+    const known = this.#state.shards.get(shard)
+    if (known?.isServing && known.isUntouched) return Promise.resolve(0)
     const { lower, upper } = shardRange(shard)
     return this.#store.approximateBytes(lower, upper)
   }

@@ -13,7 +13,7 @@ import type { MigrationBreak } from './migration-break.ts'
 import type { MigrationStep } from './migration-entry.ts'
 import { planStep } from './migration-plan.ts'
 import { isMigration, type Parsed, parse, type ReplayedEntry, replayedEntries } from './parsed-entry.ts'
-import { type RecordView, type RecordWriter, shardRange } from './record.ts'
+import { encodeKey, KeyKind, type RecordView, type RecordWriter, shardRange } from './record.ts'
 import { isDigestOfNothing } from './record-digest.ts'
 import { RecordSlots } from './record-slots.ts'
 import { clientText, type WriteResult } from './session.ts'
@@ -252,10 +252,10 @@ export class ApplyRun implements ShardView {
     // A cut of nothing has no files: the target's shards become what shards are at birth, and the log alone brings it to each replica.
     const hasFiles = plan.moves.some(({ next }) => !isDigestOfNothing(next.digest))
     for (const { shard, next, effect } of plan.moves) {
-      const recut = effect === 'cut' && this.#state.shards.get(shard)?.record.state === 'exporting'
       effects.add(effect)
-      if (effect === 'excise' || (effect === 'ingest' && hasFiles)) excised.push(shardRange(shard))
-      else if (effect === 'end-export' || recut) excised.push(deltaRange(shard))
+      if (effect === 'excise') this.#empty(shard, excised)
+      else if (effect === 'ingest' && hasFiles) excised.push(shardRange(shard))
+      else if ((effect === 'end-export' || effect === 'cut') && this.#hasDelta(shard)) excised.push(deltaRange(shard))
       this.#state.become(shard, next)
       if (effect === 'ingest' && !hasFiles) this.#state.makeUntouched(shard)
     }
@@ -263,6 +263,17 @@ export class ApplyRun implements ShardView {
     const ended = effects.has('excise') || effects.has('end-export')
     this.#effect = { step, index, excised, cut: effects.has('cut') && hasFiles, ingest: effects.has('ingest') && hasFiles, ended }
     return { kind: 'migrated', index }
+  }
+
+  /** Each range that is excised cuts tables in two, so one with nothing in it but the shard's small state is not: there may be thousands in one entry. */
+  #empty(shard: number, excised: KeyRange[]): void {
+    if (this.#state.shards.get(shard)?.isUntouched && !this.#hasDelta(shard)) this.batch.delete(encodeKey(shard, KeyKind.ShardState))
+    else excised.push(shardRange(shard))
+  }
+
+  /** Of its newest cut: what was kept since an older one went with that. */
+  #hasDelta(shard: number): boolean {
+    return (this.#state.shards.get(shard)?.record.count ?? 0) > 0
   }
 
   /** Executes what was fetched: the source's commands, at the times that they had there. */

@@ -169,7 +169,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** What a step asks of the store and the files, in the turn in which it was applied. */
   #perform({ step, index, excised, cut, ingest, ended }: StepEffect): void {
     const mark = encodeMark(this.#applied)
-    let durable: Promise<void> = Promise.resolve()
+    // Where it asks nothing of the store: an ingest before it may still be on its way.
+    let durable = this.#sealing
     if (excised.length > 0 || cut || ingest) this.#writeDirty()
     if (cut && step.kind === 'export') durable = this.#cut(step, index, excised, mark)
     else if (ingest && step.kind === 'ingest') {

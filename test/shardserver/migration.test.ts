@@ -7,6 +7,7 @@ import { deltaRange } from '../../shardserver/delta.ts'
 import { encodeMigration, encodeRebirth } from '../../shardserver/entry.ts'
 import { decodeExportList, encodeExportList } from '../../shardserver/export-list.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
+import { encodeKey, groupPrefix, KeyKind } from '../../shardserver/record.ts'
 import { digestOfNothing } from '../../shardserver/record-digest.ts'
 import { HastyClock } from '../lsm/hasty-clock.ts'
 import { Caller, keyOf, openMachine, written } from './builders.ts'
@@ -521,6 +522,8 @@ describe('shards that were never written to', () => {
     expect(await mover.replay()).toMatchObject({ kind: 'migrated' })
     expect([a.replica.store.seals, b.replica.store.seals]).toEqual(seals)
     expect(await mover.finish(5)).toMatchObject({ kind: 'migrated' })
+    // Shard 3 has a delta, and its range is emptied.
+    expect(a.replica.store.seals).toBe((seals[0] ?? 0) + 1)
     expect(await textAt(b, 3, 1)).toBe('ab')
     await append(b, 'c')
     expect(b.machine.status().shards).toMatchObject([
@@ -530,6 +533,39 @@ describe('shards that were never written to', () => {
     for (const { machine, replica } of [a, b]) {
       for (const folder of [machine.importFolder(7, 1), 'g/exports/7.1']) expect(await replica.store.fileSystem.exists(folder)).toBe(false)
     }
+  })
+
+  it('leave nothing in the store, without its being cut up range by range, whether they move or stay', async () => {
+    const { a, b, mover } = await emptyPair()
+    for (const group of [a, b]) await group.machine.flush()
+    const shardKeys = async (group: TestGroup) => {
+      const iterator = group.replica.store.iterate({ upper: encodeKey(groupPrefix, KeyKind.ShardState) })
+      let keys = 0
+      while (await iterator.next()) keys++
+      iterator.close()
+      return keys
+    }
+    expect(await shardKeys(a)).toBe(2)
+    await mover.import()
+    await b.machine.flush()
+    await mover.export()
+    await nothing(mover)
+    const seals = [a.replica.store.seals, b.replica.store.seals]
+    await mover.outcome(a, 'aborted')
+    await mover.outcome(b, 'aborted')
+    expect([a.stateOf(3), b.stateOf(3), await shardKeys(a), await shardKeys(b)]).toEqual(['serving', 'absent', 2, 0])
+    const again = new Mover(8, [3, 4], a, b)
+    await again.import()
+    await again.export()
+    await nothing(again)
+    await again.finish()
+    expect([a.stateOf(3), b.stateOf(3), await shardKeys(a)]).toEqual(['absent', 'serving', 0])
+    expect([a.replica.store.seals, b.replica.store.seals]).toEqual(seals)
+    for (const group of [a, b]) {
+      await group.machine.flush()
+      await group.restart()
+    }
+    expect([await shardKeys(a), await shardKeys(b)]).toEqual([0, 2])
   })
 
   it('come to the same state where a replica falls behind at any step and applies it again', async () => {

@@ -24,9 +24,9 @@ const setBytesMax = 256 * 1024 * 1024
 const unknownBytes = setBytesMax / 4
 
 /**
- * Shards that go the same way, in sets of at most 64 shards, 256 where all are empty, and 256 MiB: what is small costs no rounds of its own. A
- * shard as big as that goes alone; of those whose size is not known at most four go together. `sizeOf`: bytes. Sets come in the order of their first
- * shards.
+ * Shards that go the same way, in sets of at most 64 shards and 256 MiB: what is small costs no rounds of its own. A shard as big as that goes alone; of those
+ * whose size is not known at most four go together. Empty ones go apart from those that hold something, so that their sets need no files. `sizeOf`: bytes. Sets come in the
+ * order of their first shards.
  */
 export function* packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number | undefined): Slices<ShardSet[]> {
   const work = new Work()
@@ -35,10 +35,10 @@ export function* packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) 
   for (const { shard, from, to } of [...moves].sort((a, b) => a.shard - b.shard)) {
     if (work.add(1)) yield work.take()
     const bytes = sizeOf(shard) ?? unknownBytes
-    const way = `${from} ${to}`
+    const isEmpty = bytes === 0
+    const way = `${from} ${to} ${isEmpty}`
     const open = filling.get(way)
-    const shardsMax = open?.bytes === 0 && bytes === 0 ? emptyShardsMax : setShardsMax
-    if (open !== undefined && open.shards.length < shardsMax && open.bytes + bytes <= setBytesMax) {
+    if (open !== undefined && open.shards.length < (isEmpty ? emptyShardsMax : setShardsMax) && open.bytes + bytes <= setBytesMax) {
       open.shards.push(shard)
       open.bytes += bytes
       continue

@@ -10,6 +10,8 @@ import type { Pace } from './pace.ts'
 /** Making a snapshot waits for a flush. */
 const openTimeoutMs = 60_000
 const readTimeoutMs = 10_000
+/** Who has been silent for so long is asked no more: another peer has the files too. */
+const patienceMs = 10_000
 const pieceBytesMax = 1024 * 1024
 /** A call that failed on its way, or whose bytes came damaged, is made again after these waits. */
 const retryWaitsMs = [50, 200, 800, 2000] as const
@@ -33,8 +35,12 @@ export class ChunkReader {
   }
 
   /** Rejects with OstrakaError. */
-  static async open(channel: Channel, request: pb.v1.OpenFilesRequest, signal: AbortSignal | undefined): Promise<pb.v1.OpenFilesReply> {
-    const reply = await call(signal, () => channel.unary(fileMethods.open, request, { timeoutMs: openTimeoutMs, ...signalOf(signal) }))
+  static async open(
+    channel: Channel,
+    request: pb.v1.OpenFilesRequest,
+    { signal, openTimeoutMs: timeoutMs = openTimeoutMs }: { readonly signal?: AbortSignal; readonly openTimeoutMs?: number },
+  ): Promise<pb.v1.OpenFilesReply> {
+    const reply = await call(signal, () => channel.unary(fileMethods.open, request, { timeoutMs, ...signalOf(signal) }))
     if (reply.error) throw decodeError(reply.error)
     return reply
   }
@@ -62,6 +68,7 @@ export class ChunkReader {
   /** At least one byte. */
   async #readSome(file: string, offset: number, length: number): Promise<Uint8Array> {
     const { channel, clock, set, signal } = this.#options
+    const beganMs = clock.monotonicMs()
     for (let attempt = 0; ; attempt++) {
       try {
         const request = new pb.v1.ReadFileRequest({ clusterId: this.#options.clusterId(), set, file, offset, length })
@@ -76,6 +83,7 @@ export class ChunkReader {
       } catch (error) {
         const waitMs = retryWaitsMs[attempt]
         if (waitMs === undefined || !(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
+        if (clock.monotonicMs() - beganMs >= patienceMs) throw error
         await sleepUnless(clock, waitMs, signal)
       }
     }

@@ -17,6 +17,8 @@ export interface FetchOptions {
   readonly transport: Transport
   /** The peer's, HOST:PORT. */
   readonly address: string
+  /** Another connection to the peer, on which it is asked what there is; stays open. One's own is then dialled only where something is to be pulled. */
+  readonly calls?: Channel
   readonly fileSystem: FileSystem
   readonly clock: Clock
   /** This process's cluster; empty: none yet. */
@@ -31,6 +33,8 @@ export interface FetchOptions {
   /** May be shared by several fetches. Undefined: as fast as it goes. */
   readonly pace?: Pace
   readonly signal?: AbortSignal
+  /** For the peer to answer what there is; undefined: long enough for it to make a snapshot. */
+  readonly openTimeoutMs?: number
   /** Before anything is pulled: so many bytes are still to come, of how many. What it throws ends the fetch. */
   admit?(bytes: number, total: number): void
   /** Bytes that are here, those of an earlier attempt included, of how many. */
@@ -48,9 +52,8 @@ export interface FetchOptions {
 export async function fetchFiles(options: FetchOptions): Promise<FileSet> {
   const channel = options.transport.connect(options.address)
   try {
-    await makeFolderDurably(options.fileSystem, options.folder)
     for (let reopened = 0; ; reopened++) {
-      const { set, token } = await openSet(options, channel)
+      const { set, token } = await openSet(options, options.calls ?? channel)
       try {
         await copySet(options, new ChunkReader({ ...options, channel, set: token }), set)
         return set
@@ -65,7 +68,7 @@ export async function fetchFiles(options: FetchOptions): Promise<FileSet> {
 
 async function openSet(options: FetchOptions, channel: Channel): Promise<{ set: FileSet; token: string }> {
   const request = new pb.v1.OpenFilesRequest({ ...options.request, clusterId: options.clusterId() })
-  const reply = await ChunkReader.open(channel, request, options.signal)
+  const reply = await ChunkReader.open(channel, request, options)
   const files = reply.files.map((file) => ({ name: file.name ?? '', size: file.size ?? 0, checksum: file.checksum ?? 0 }))
   const names = new Set(files.map(({ name }) => name))
   if (names.size !== files.length || !files.every(isSound)) {
@@ -83,6 +86,7 @@ async function copySet(options: FetchOptions, chunks: ChunkReader, set: FileSet)
   const { fileSystem, folder } = options
   const total = set.files.reduce((sum, { size }) => sum + size, 0)
   let done = 0
+  await makeFolderDurably(fileSystem, folder)
   await removeOthers(fileSystem, folder, set.files)
   if (options.admit !== undefined) options.admit(Math.max(0, total - (await bytesIn(fileSystem, folder))), total)
   options.onProgress?.(0, total)

@@ -21,6 +21,8 @@ const setsMax = 16
 const idleMsMin = 10_000
 /** A piece that would have to wait longer for its source's pace is refused, before who asks gives it up. */
 const paceMsMax = 5000
+/** After which it is worth asking again where there was no room. */
+const busyWaitMs = 500
 /** Bytes of one reply. */
 export const chunkBytesMax = 1024 * 1024
 
@@ -118,7 +120,7 @@ export class FileServer {
     const source = this.#source(request)
     if (source === undefined) throw refused('NOT_FOUND', `group ${request.group} has no such files here`)
     // A set that is held already is found by its source: only new ones need room, and whether it is new is known afterwards.
-    if (this.#opening.size >= setsMax) throw refused('UNAVAILABLE', 'too many sets of files are being made: ask again later')
+    if (this.#opening.size >= setsMax) throw busy('too many sets of files are being made')
     const set = await source.open(request)
     const known = [...this.#held.values()].find((held) => held.set === set)
     if (known !== undefined) {
@@ -127,7 +129,7 @@ export class FileServer {
     }
     if (this.#closed || (this.#held.size >= setsMax && !this.#maybeMakeRoom())) {
       source.release(set)
-      throw refused('UNAVAILABLE', 'too many sets of files are held: ask again later')
+      throw busy('too many sets of files are held')
     }
     return this.#hold(source, set)
   }
@@ -201,6 +203,10 @@ export class FileServer {
     this.#options.logger.warn({ what, error: text }, isDisk ? 'files could not be read for a peer' : 'files could not be given to a peer')
     return encodeError(refused('UNAVAILABLE', `${what} cannot be had here: ${text}`))
   }
+}
+
+function busy(what: string): OstrakaError {
+  return new OstrakaError('UNAVAILABLE', `${what}: ask again later`, true, { waitMs: busyWaitMs })
 }
 
 function refused(code: ErrorCode, message: string): OstrakaError {

@@ -13,7 +13,8 @@ import type { MigrationBreak } from './migration-break.ts'
 import type { MigrationStep } from './migration-entry.ts'
 import { planStep } from './migration-plan.ts'
 import { isMigration, type Parsed, parse, type ReplayedEntry, replayedEntries } from './parsed-entry.ts'
-import { type RecordView, type RecordWriter, shardRange } from './record.ts'
+import { encodeKey, KeyKind, type RecordView, type RecordWriter, shardRange } from './record.ts'
+import { isDigestOfNothing } from './record-digest.ts'
 import { RecordSlots } from './record-slots.ts'
 import { clientText, type WriteResult } from './session.ts'
 import type { ShardEffect } from './shard-state.ts'
@@ -55,7 +56,9 @@ export interface StepEffect {
   readonly index: number
   /** To be emptied. */
   readonly excised: readonly KeyRange[]
+  /** Files are to be made. */
   readonly cut: boolean
+  /** Files are to be taken in. */
   readonly ingest: boolean
   /** The migration is over here. */
   readonly ended: boolean
@@ -147,6 +150,7 @@ export class ApplyRun implements ShardView {
     const plan = planStep(this.#state, step, index, this.#options.breaks)
     if (plan.kind === 'refused') return
     if (step.kind === 'ingest') {
+      if (isDigestOfNothing(step.digest)) return
       const held = this.#options.prepareIngest(step)
       return held instanceof Promise ? held.then((isHeld) => mustHold(isHeld, step, index)) : mustHold(held, step, index)
     }
@@ -245,18 +249,31 @@ export class ApplyRun implements ShardView {
     if (plan.kind === 'refused') return { kind: 'not-migrated', reason: plan.reason }
     const effects = new Set<ShardEffect>()
     const excised: KeyRange[] = []
+    // A cut of nothing has no files: the target's shards become what shards are at birth, and the log alone brings it to each replica.
+    const hasFiles = plan.moves.some(({ next }) => !isDigestOfNothing(next.digest))
     for (const { shard, next, effect } of plan.moves) {
-      const recut = effect === 'cut' && this.#state.shards.get(shard)?.record.state === 'exporting'
       effects.add(effect)
-      if (effect === 'excise') excised.push(shardRange(shard))
-      else if (effect === 'ingest') excised.push(shardRange(shard))
-      else if (effect === 'end-export' || recut) excised.push(deltaRange(shard))
+      if (effect === 'excise') this.#empty(shard, excised)
+      else if (effect === 'ingest' && hasFiles) excised.push(shardRange(shard))
+      else if ((effect === 'end-export' || effect === 'cut') && this.#hasDelta(shard)) excised.push(deltaRange(shard))
       this.#state.become(shard, next)
+      if (effect === 'ingest' && !hasFiles) this.#state.makeUntouched(shard)
     }
     this.hasMoved = true
     const ended = effects.has('excise') || effects.has('end-export')
-    this.#effect = { step, index, excised, cut: effects.has('cut'), ingest: effects.has('ingest'), ended }
+    this.#effect = { step, index, excised, cut: effects.has('cut') && hasFiles, ingest: effects.has('ingest') && hasFiles, ended }
     return { kind: 'migrated', index }
+  }
+
+  /** Each range that is excised cuts tables in two, so one with nothing in it but the shard's small state is not: there may be thousands in one entry. */
+  #empty(shard: number, excised: KeyRange[]): void {
+    if (this.#state.shards.get(shard)?.isUntouched && !this.#hasDelta(shard)) this.batch.delete(encodeKey(shard, KeyKind.ShardState))
+    else excised.push(shardRange(shard))
+  }
+
+  /** Of its newest cut: what was kept since an older one went with that. */
+  #hasDelta(shard: number): boolean {
+    return (this.#state.shards.get(shard)?.record.count ?? 0) > 0
   }
 
   /** Executes what was fetched: the source's commands, at the times that they had there. */

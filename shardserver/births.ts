@@ -24,6 +24,8 @@ export interface BirthsOptions {
 export class Births {
   readonly #options: BirthsOptions
   #underWay = false
+  /** Has nothing that is to be made here: what is born stays known. */
+  #fulfilled: Config | undefined
   #timer: Timer | undefined
   #closed = false
 
@@ -37,8 +39,9 @@ export class Births {
     const { replica, clock } = this.#options
     if (this.#closed || this.#underWay || replica.role !== 'leader') return
     const config = this.#options.config()
-    if (config === undefined) return
+    if (config === undefined || config === this.#fulfilled) return
     const unborn = this.#unborn(config)
+    if (unborn.length === 0) this.#fulfilled = config
     if (unborn.length === 0) return
     this.#underWay = true
     replica.propose(encodeBirth(replica.groupTimeMs(), config.number, unborn), (outcome) => {

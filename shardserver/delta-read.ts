@@ -73,6 +73,7 @@ async function readTails(
 ): Promise<number> {
   let upTo = end
   for (const tail of tails) {
+    if (tail.record.count === 0) continue
     const { upper } = deltaRange(tail.shard.shard)
     const iterator = store.iterate({ lower: deltaKey(tail.shard.shard, after + 1), upper, snapshot })
     upTo = Math.min(upTo, await readTail(iterator, tail, upTo, maxBytes, pause))
@@ -147,9 +148,10 @@ async function lastUpTo(
   store: GroupStore,
   snapshot: StoreSnapshot,
   shard: number,
-  { cut }: ShardRecord,
+  { cut, count }: ShardRecord,
   upTo: number,
 ): Promise<{ readonly count: number; readonly checksum: number }> {
+  if (count === 0) return { count: 0, checksum: 0 }
   const iterator = store.iterate({ lower: deltaKey(shard, cut + 1), upper: deltaKey(shard, upTo + 1), reverse: true, snapshot })
   try {
     const step = iterator.next()

@@ -169,7 +169,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** What a step asks of the store and the files, in the turn in which it was applied. */
   #perform({ step, index, excised, cut, ingest, ended }: StepEffect): void {
     const mark = encodeMark(this.#applied)
-    let durable: Promise<void> = Promise.resolve()
+    // Where it asks nothing of the store: an ingest before it may still be on its way.
+    let durable = this.#sealing
     if (excised.length > 0 || cut || ingest) this.#writeDirty()
     if (cut && step.kind === 'export') durable = this.#cut(step, index, excised, mark)
     else if (ingest && step.kind === 'ingest') {
@@ -178,8 +179,9 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       this.#loading.catch(() => undefined)
     } else if (excised.length > 0) durable = this.#pushed(this.#store.exciseAll(excised, mark))
     if (step.kind === 'import') this.#files.imports.end(step.id, step.attempt)
-    if (ingest || ended) this.#files.imports.end(step.id, undefined, durable)
+    if (step.kind === 'ingest' || ended) this.#files.imports.end(step.id, undefined, durable)
     if (ended) this.#files.exports.end(step.id)
+    this.#files.exports.tell()
   }
 
   /** Resolves when what is cut is durable. */
@@ -359,6 +361,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   }
 
   shardBytes(shard: number): Promise<number> {
+    const known = this.#state.shards.get(shard)
+    if (known?.isServing && known.isUntouched) return Promise.resolve(0)
     const { lower, upper } = shardRange(shard)
     return this.#store.approximateBytes(lower, upper)
   }

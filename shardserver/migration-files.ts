@@ -2,10 +2,16 @@ import { OstrakaError } from '../proto/errors.ts'
 import type { FileSource } from '../raft/file-set.ts'
 import type { GroupStore } from './group-store.ts'
 import type { FoundAttempt } from './migration-folder.ts'
+import { isDigestOfNothing } from './record-digest.ts'
 import { type MigrationFilesOptions, ShardExports } from './shard-exports.ts'
 import { ShardImports } from './shard-imports.ts'
-import { unbornShard } from './shard-state.ts'
+import { type ShardRecord, unbornShard } from './shard-state.ts'
 import type { GroupSmallState } from './small-state.ts'
+
+/** Well below the time that those who ask give a call. */
+const onItsWayMs = 2000
+/** Who asks for files that will never be hears of the ingest by its own log. */
+const noFilesWaitMs = 1000
 
 /** The files of a replica's migrations: cut here, and on their way in. They lie in its folder, which is also its store's. */
 export class MigrationFiles {
@@ -17,13 +23,18 @@ export class MigrationFiles {
     this.imports = new ShardImports(options, store)
   }
 
-  /** Gives out the cuts. One that this replica's records have not come to yet is on its way, not lost. */
+  /** Gives out the cuts. Who asks for one that is on its way, made or yet to be applied here, waits a little: it hears at once when it is there. */
   exportsFor(state: () => GroupSmallState): FileSource {
     return {
-      open: (request) => {
-        const { migration = 0, attempt = 0 } = request.export ?? {}
-        if (isCut(state(), migration ?? 0, attempt ?? 0)) return this.exports.open(request)
-        return Promise.reject(new OstrakaError('UNAVAILABLE', 'this replica has not come to that export yet', true, { waitMs: 50 }))
+      open: async (request) => {
+        const id = request.export?.migration ?? 0
+        const attempt = request.export?.attempt ?? 0
+        const isThere = () => isCut(recordOf(state(), id), attempt) && !this.exports.isMaking(id, attempt)
+        await this.exports.until(isThere, onItsWayMs)
+        const record = recordOf(state(), id)
+        if (!isCut(record, attempt)) throw later('this replica has not come to that export yet', 50)
+        if (isDigestOfNothing(record.digest)) throw later('the cut has no files: it comes in without', noFilesWaitMs)
+        return await this.exports.open(request)
       },
       release: () => this.exports.release(),
     }
@@ -48,10 +59,19 @@ export class MigrationFiles {
   }
 }
 
+function later(why: string, waitMs: number): OstrakaError {
+  return new OstrakaError('UNAVAILABLE', why, true, { waitMs })
+}
+
+/** Of the migration's shards, which move together. */
+function recordOf({ shards }: GroupSmallState, id: number): ShardRecord | undefined {
+  for (const { record } of shards.values()) if (record.newestId === id) return record
+  return undefined
+}
+
 /** The group's log, as far as it is applied, has asked for this cut. */
-function isCut({ shards }: GroupSmallState, id: number, attempt: number): boolean {
-  for (const { record } of shards.values()) if (record.newestId === id) return !isExport(record.state) || record.attempt >= attempt
-  return false
+function isCut(record: ShardRecord | undefined, attempt: number): record is ShardRecord {
+  return record !== undefined && (!isExport(record.state) || record.attempt >= attempt)
 }
 
 function isExport(state: string): boolean {

@@ -1,6 +1,8 @@
+import { emptyBytes } from '../base/bytes.ts'
 import { continues } from './delta.ts'
 import type { MigrationBreak } from './migration-break.ts'
 import type { MigrationStep } from './migration-entry.ts'
+import { digestOfNothing } from './record-digest.ts'
 import { calm, type ShardEffect, type ShardEvent, type ShardRecord, type Transition, transition, unbornShard } from './shard-state.ts'
 import type { GroupSmallState } from './small-state.ts'
 
@@ -27,16 +29,22 @@ export function planStep(
   disagrees = false,
 ): StepPlan {
   const agrees = !disagrees && agreesWith(state, step, breaks)
+  const digest = step.kind === 'export' && isOfNothing(state, step.shards) ? digestOfNothing : emptyBytes
   const moves: ShardMove[] = []
   for (let i = 0; i < step.shards.length; i++) {
     const shard = step.shards[i] as number
     const record = state.shards.get(shard)?.record ?? unbornShard
-    const result = lateExcise(record, step, breaks) ?? transition(record, eventOf(step, i, record, index, agrees, breaks))
+    const result = lateExcise(record, step, breaks) ?? transition(record, eventOf(step, i, record, { index, agrees, digest }, breaks))
     if (result.kind === 'refused') return { kind: 'refused', reason: `shard ${shard} is ${result.reason}` }
     const next = result.effect === 'excise' && breaks.has('fence-forgotten') ? { ...result.next, newestId: 0 } : result.next
     moves.push({ shard, next, effect: result.effect })
   }
   return { kind: 'planned', moves }
+}
+
+/** Whether a cut of these shards holds nothing but what every shard has at birth: then it has no files. */
+export function isOfNothing({ shards }: GroupSmallState, wanted: readonly number[]): boolean {
+  return wanted.every((shard) => shards.get(shard)?.isUntouched === true)
 }
 
 /** Whether what a replay or an activation brings goes on where each shard stands, and ends where the source says. */
@@ -54,11 +62,11 @@ function eventOf(
   step: MigrationStep,
   place: number,
   record: ShardRecord,
-  index: number,
-  agrees: boolean,
+  { index, agrees, digest }: { readonly index: number; readonly agrees: boolean; readonly digest: Uint8Array },
   breaks: ReadonlySet<MigrationBreak>,
 ): ShardEvent {
-  if (step.kind === 'export' || step.kind === 'release') return { ...step, index }
+  if (step.kind === 'export') return { ...step, index, digest }
+  if (step.kind === 'release') return { ...step, index }
   if (step.kind === 'outcome') return { ...step, epoch: step.epochs[place] ?? 0 }
   if (step.kind !== 'replay' && step.kind !== 'activate') return step
   const delta = step.deltas[place]

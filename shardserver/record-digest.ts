@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto'
-import { writeU32 } from '../base/bytes.ts'
+import { equalBytes, writeU32 } from '../base/bytes.ts'
 
 export const digestBytes = 16
 
@@ -58,4 +58,11 @@ export class RecordDigest {
 
 function wordAt(text: string, at: number): number {
   return (text.charCodeAt(at) | (text.charCodeAt(at + 1) << 8) | (text.charCodeAt(at + 2) << 16) | (text.charCodeAt(at + 3) << 24)) >>> 0
+}
+
+/** Of a cut of shards that were never written to. No cut with files has it: the small states are among its records. */
+export const digestOfNothing: Uint8Array = new RecordDigest().value()
+
+export function isDigestOfNothing(digest: Uint8Array): boolean {
+  return equalBytes(digest, digestOfNothing)
 }

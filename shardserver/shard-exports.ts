@@ -43,6 +43,9 @@ export class ShardExports implements FileSource {
   readonly #folder: string
   readonly #exports = new Map<string, Export>()
   readonly #work = new Set<Promise<void>>()
+  /** They wait for what is made. */
+  readonly #waiting = new Set<() => void>()
+  #closed = false
 
   constructor(options: MigrationFilesOptions, store: GroupStore) {
     this.#options = options
@@ -85,6 +88,33 @@ export class ShardExports implements FileSource {
     for (const [name, each] of this.#exports) if (!isWanted(each.id, each.attempt)) this.#drop(name, each)
   }
 
+  isMaking(id: number, attempt: number): boolean {
+    const made = this.#exports.get(attemptName(id, attempt))
+    return made !== undefined && made.list === undefined
+  }
+
+  /** An export was made, ended or lost, or the log has asked for one: who waits looks again. */
+  tell(): void {
+    for (const look of [...this.#waiting]) look()
+  }
+
+  /** Resolves once `isSo`, which is asked whenever something changes here, or after `timeoutMs`. */
+  until(isSo: () => boolean, timeoutMs: number): Promise<void> {
+    if (isSo()) return Promise.resolve()
+    return new Promise((resolve) => {
+      const end = () => {
+        timer.cancel()
+        this.#waiting.delete(look)
+        resolve()
+      }
+      const look = () => {
+        if (this.#closed || isSo()) end()
+      }
+      const timer = this.#options.clock.setTimer(timeoutMs, end)
+      this.#waiting.add(look)
+    })
+  }
+
   open({ export: wanted }: pb.v1.OpenFilesRequest): Promise<FileSet> {
     const made = this.#exports.get(attemptName(wanted?.migration ?? 0, wanted?.attempt ?? 0))
     if (made === undefined) {
@@ -100,6 +130,8 @@ export class ShardExports implements FileSource {
   release(): void {}
 
   async close(): Promise<void> {
+    this.#closed = true
+    this.tell()
     for (const each of this.#exports.values()) if (each.list === undefined) each.ending.abort()
     while (this.#work.size > 0) await Promise.all(this.#work)
   }
@@ -112,11 +144,13 @@ export class ShardExports implements FileSource {
       const list = await writeExport({ fileSystem, executor, store: this.#store }, made.folder, cut, signal)
       signal.throwIfAborted()
       made.list = list
+      this.tell()
       const bytes = list.files.reduce((sum, { size }) => sum + size, 0)
       logger.info({ migration: id, attempt, shards: list.shards, records: list.records, bytes }, 'shards are cut for a migration')
     } catch (error) {
       const name = attemptName(id, attempt)
       if (this.#exports.get(name) === made) this.#exports.delete(name)
+      this.tell()
       if (!signal.aborted) logger.error({ error, migration: id, attempt }, 'an export could not be made: it is lost')
       if (error instanceof DiskError || error instanceof CorruptionError) this.#options.onFailure?.(error)
       await removeAttempt(fileSystem, made.folder, logger)
@@ -132,6 +166,7 @@ export class ShardExports implements FileSource {
   #drop(name: string, each: Export): void {
     this.#exports.delete(name)
     each.ending.abort()
+    this.tell()
     // One that is being made removes itself.
     if (each.list !== undefined) this.#track(removeAttempt(this.#options.fileSystem, each.folder, this.#options.logger))
   }

@@ -13,6 +13,8 @@ export interface LocalMigration {
   readonly cursor: number
   readonly cut: number
   readonly releasedAt: number
+  /** As in the record. */
+  readonly digest: Uint8Array
 }
 
 export interface DeltaWanted {

@@ -32,7 +32,10 @@ export interface ShardRecord {
   readonly count: number
   /** Their chained checksum. */
   readonly checksum: number
-  /** importing, with its files: the digest of the cut that they are, for the history; else empty. */
+  /**
+   * importing, with its files: the digest of the cut that they are, for the history. exporting, released: `digestOfNothing` where the newest cut has no
+   * files. Else empty.
+   */
   readonly digest: Uint8Array
   /** Newest epoch under which the group held the shard; 0: never. Only rises. */
   readonly epoch: number
@@ -58,8 +61,8 @@ export type ShardEvent =
   | { readonly kind: 'rebirth'; readonly epoch: number }
   /** Target: the migration begins, or (without files) takes its next attempt. */
   | { readonly kind: 'import'; readonly id: number; readonly attempt: number }
-  /** Source: a cut; `index` is this entry's. */
-  | { readonly kind: 'export'; readonly id: number; readonly attempt: number; readonly index: number }
+  /** Source: a cut; `index` is this entry's. `digest`: `digestOfNothing`, or empty where only the files will tell. */
+  | { readonly kind: 'export'; readonly id: number; readonly attempt: number; readonly index: number; readonly digest: Uint8Array }
   /** Target: a majority of voters hold the files of `attempt`, cut at index `cut` of the source; `digest`: of their records. */
   | { readonly kind: 'ingest'; readonly id: number; readonly attempt: number; readonly cut: number; readonly digest: Uint8Array }
   /** Target: the source's commands behind `after` up to `upTo`. `agrees`: with them `count` and `checksum` are the source's. */
@@ -106,7 +109,7 @@ export function transition(record: ShardRecord, event: ShardEvent): Transition {
     case 'import':
       return beginImport(record, event.id, event.attempt)
     case 'export':
-      return beginExport(record, event.id, event.attempt, event.index)
+      return beginExport(record, event.id, event)
     case 'ingest':
       return ingest(record, event.id, event)
     case 'replay':
@@ -149,17 +152,17 @@ function beginImport(record: ShardRecord, id: number, attempt: number): Transiti
   return moved({ ...record, attempt }, 'begin-import')
 }
 
-function beginExport(record: ShardRecord, id: number, attempt: number, index: number): Transition {
+function beginExport(record: ShardRecord, id: number, { attempt, index, digest }: Extract<ShardEvent, { kind: 'export' }>): Transition {
   if (attempt < 1) return refused(record, 'attempts count from 1')
   if (record.state === 'serving') {
     if (id <= record.newestId) return refused(record, `migration ${id} is not newer than ${record.newestId}`)
-    return moved({ ...calm(record, 'exporting'), newestId: id, attempt, cut: index }, 'cut')
+    return moved({ ...calm(record, 'exporting'), newestId: id, attempt, cut: index, digest }, 'cut')
   }
   if (record.state !== 'exporting') return refused(record, 'nothing to export')
   const other = otherId(record, id)
   if (other !== undefined) return other
   if (attempt <= record.attempt) return refused(record, `attempt ${attempt} is not above ${record.attempt}`)
-  return moved({ ...record, attempt, cut: index, count: 0, checksum: 0 }, 'cut')
+  return moved({ ...record, attempt, cut: index, count: 0, checksum: 0, digest }, 'cut')
 }
 
 function ingest(record: ShardRecord, id: number, { attempt, cut, digest }: Extract<ShardEvent, { kind: 'ingest' }>): Transition {

@@ -1,3 +1,4 @@
+import { must } from '../base/assert.ts'
 import { ByteReader, ByteWriter } from '../base/bytes.ts'
 import type { WriteBatch } from '../lsm/index.ts'
 import { encodeKey, groupStateKey, KeyKind, migrationKey } from './record.ts'
@@ -41,6 +42,11 @@ export class ShardSmallState {
   get isServing(): boolean {
     return serves(this.record.state)
   }
+
+  /** As at birth, but for its time: it was never written to, so its range holds no record and no session. Follows from the entries, on every replica alike. */
+  get isUntouched(): boolean {
+    return this.revision === 0 && this.sessions.size === 0 && this.sessions.sweptAtMs === 0
+  }
 }
 
 export class GroupSmallState {
@@ -66,11 +72,11 @@ export class GroupSmallState {
     const found = new Map<number, LocalMigration & { shards: number[] }>()
     const moving = [...this.shards.values()].filter(({ record }) => movingState(record.state) !== undefined)
     for (const { shard, record } of moving.sort((a, b) => a.shard - b.shard)) {
-      const { newestId: id, attempt, ingested, cursor, cut, releasedAt } = record
+      const { newestId: id, attempt, ingested, cursor, cut, releasedAt, digest } = record
       const state = movingState(record.state)
       if (state === undefined) continue
       const known = found.get(id)
-      if (known === undefined) found.set(id, { id, attempt, state, shards: [shard], ingested, cursor, cut, releasedAt })
+      if (known === undefined) found.set(id, { id, attempt, state, shards: [shard], ingested, cursor, cut, releasedAt, digest })
       else known.shards.push(shard)
     }
     return [...found.values()].sort((a, b) => a.id - b.id)
@@ -124,6 +130,15 @@ export class GroupSmallState {
     } else shard.timeOffsetMs = timeStands(next.state) ? timeMs : timeMs - this.timeMs
     this.touch(shard)
     return shard
+  }
+
+  /** A shard that is being filled becomes what the source's was at a cut of nothing. Its time begins at 0: what is replayed, and the activation, bring the source's. */
+  makeUntouched(number: number): void {
+    const shard = must(this.shards.get(number), 'a shard that is being filled')
+    shard.revision = 0
+    shard.timeOffsetMs = 0
+    shard.sessions = new SessionTable()
+    this.touch(shard)
   }
 
   /** Puts into `batch` all that differs from what was written last. */

@@ -4,6 +4,8 @@ import { OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
 import { migrationMethods } from '../../proto/methods.ts'
 import type { Migration } from '../../proto/migration.ts'
+import { digestOfNothing, isDigestOfNothing } from '../record-digest.ts'
+import type { ShardRecord } from '../shard-state.ts'
 import { CatchUp } from './catch-up.ts'
 import { FileWait } from './file-wait.ts'
 import { GroupLink, isRefusal } from './group-link.ts'
@@ -40,12 +42,16 @@ export class ImportDriver {
   readonly #files: FileWait
   readonly #catchUp: CatchUp
   #exportedAttempt = 0
+  /** Index of the cut of that attempt where it has no files. */
+  #cutOfNothing: number | undefined
   #releaseAskedMs: number | undefined
   #pauseUs = 0
   #failures = 0
   #lastFailure = ''
   #progressAtMs: number
   #isSourceAway = false
+  #waitsForPlace = false
+  #seen: Seen = {}
   #wake: (() => void) | undefined
   #closed = false
 
@@ -65,9 +71,14 @@ export class ImportDriver {
     })
   }
 
-  /** Something that it looks at changed. */
+  /** It has nothing to do before it may begin. */
+  get waitsForPlace(): boolean {
+    return this.#waitsForPlace
+  }
+
+  /** Something changed, maybe of another migration: what it waits for is not disturbed by that. */
   wake(): void {
-    this.#wake?.()
+    if (this.#waitsForPlace || !isSame(this.#seen, this.#look())) this.#wake?.()
   }
 
   close(): void {
@@ -92,7 +103,8 @@ export class ImportDriver {
 
   async #run(): Promise<void> {
     while (!this.#closed) {
-      const migration = this.#node.book.get(this.#options.id)
+      this.#seen = this.#look()
+      const { migration } = this.#seen
       if (migration === undefined) break
       const records = migration.shards.map((shard) => this.#hosted.stateMachine.shardRecord(shard))
       const step = nextImportStep(migration, records)
@@ -107,6 +119,16 @@ export class ImportDriver {
       }
     }
     this.close()
+  }
+
+  /** What may bring its next step about. The migration's shards move together, so the first one's record tells of all; where they do not, it looks again by itself. */
+  #look(): Seen {
+    const { stateMachine } = this.#hosted
+    const migration = this.#node.book.get(this.#options.id)
+    if (migration === undefined) return {}
+    const record = stateMachine.shardRecord(migration.shards[0] ?? 0)
+    const held = record.ingested ? undefined : stateMachine.holdsImport(migration.id, record.attempt)
+    return { migration, record, held: held !== undefined }
   }
 
   #perform(migration: Migration, step: Exclude<ImportStep, { kind: 'none' }>): Promise<void> {
@@ -138,7 +160,10 @@ export class ImportDriver {
     const leave = this.#options.maybeBegin()
     if (leave === undefined) {
       this.#progress()
-      return this.#pause(lookMs)
+      this.#waitsForPlace = true
+      await this.#pause(lookMs)
+      this.#waitsForPlace = false
+      return
     }
     await proposeStep(this.#node, this.#hosted, { kind: 'import', id, shards, attempt: 1, from }).finally(leave)
     this.#logger.info({ shards, from }, 'the import begins')
@@ -151,6 +176,7 @@ export class ImportDriver {
       const request = new pb.v1.ExportRequest({ ...this.#naming(id, from), attempt, shards: [...shards] })
       const reply = await this.#link.call(migrationMethods.export, request, exportTimeoutMs, isRefusal)
       this.#exportedAttempt = reply.attempt
+      this.#cutOfNothing = isDigestOfNothing(reply.digest) ? reply.cut : undefined
       this.#sawSource(true)
       this.#logger.info({ attempt: reply.attempt, cut: reply.cut }, 'the source has cut')
       this.#progress()
@@ -158,6 +184,7 @@ export class ImportDriver {
     const next = { kind: 'import', id, shards, attempt: attempt + 1, from } as const
     // The source stands at a later attempt, that of a leader whose entry has not come here yet or never will.
     if (this.#exportedAttempt > attempt) return proposeStep(this.#node, this.#hosted, next)
+    if (this.#cutOfNothing !== undefined) return this.#ingest({ id, shards }, attempt, this.#cutOfNothing, digestOfNothing)
     const verdict = await this.#files.look(attempt)
     if (this.#files.moved) this.#progress()
     this.#sawSource(!this.#files.isSourceAway)
@@ -168,8 +195,12 @@ export class ImportDriver {
     }
     if (verdict.kind === 'differ') return this.#refuse({ id, shards }, 'the digests of the copies differ')
     if (verdict.kind === 'no-room') return this.#refuse({ id, shards }, verdict.why)
-    await proposeStep(this.#node, this.#hosted, { kind: 'ingest', id, shards, attempt, cut: verdict.cut, digest: verdict.digest })
-    this.#logger.info({ attempt, bytes: this.#files.bytes.total, cut: verdict.cut }, 'the files are ingested')
+    return this.#ingest({ id, shards }, attempt, verdict.cut, verdict.digest)
+  }
+
+  async #ingest({ id, shards }: Pick<Migration, 'id' | 'shards'>, attempt: number, cut: number, digest: Uint8Array): Promise<void> {
+    await proposeStep(this.#node, this.#hosted, { kind: 'ingest', id, shards, attempt, cut, digest })
+    this.#logger.info({ attempt, bytes: this.#files.bytes.total, cut }, 'the files are ingested')
     this.#progress()
   }
 
@@ -252,16 +283,29 @@ export class ImportDriver {
     else this.#lastFailure = error.message
     this.#logger.debug({ step: step.kind, error: error.message }, 'a step failed')
     if (this.#catchUp.isHopeless) await this.#refuse(migration, error.message).catch(ignoreRefusal)
-    const backoffMs = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(this.#failures++, 10))
+    const most = error.code === 'OVERLOADED' ? (error.details.waitMs ?? backoffMsMax) : backoffMsMax
+    const backoffMs = Math.min(most, backoffMsMax, backoffMsMin * 2 ** Math.min(this.#failures++, 10))
     await this.#pause(backoffMs * (0.5 + this.#node.random.next()))
   }
 
-  /** Ends early at `wake`. */
+  /** Ends early at `wake`, and at once where something has changed since it looked. */
   #pause(delayMs: number): Promise<void> {
+    if (!isSame(this.#seen, this.#look())) return Promise.resolve()
     return pauseUntil(this.#node.clock, delayMs, this.#closed, (wake) => {
       this.#wake = wake
     })
   }
+}
+
+interface Seen {
+  readonly migration?: Migration
+  readonly record?: ShardRecord
+  /** The files are on this node. */
+  readonly held?: boolean
+}
+
+function isSame(a: Seen, b: Seen): boolean {
+  return a.migration === b.migration && a.record === b.record && a.held === b.held
 }
 
 function ignoreRefusal(error: unknown): void {

@@ -4,7 +4,7 @@ import { isOutOfSpace, type Space } from '../../base/disk-space.ts'
 import { CorruptionError, DiskError } from '../../base/errors.ts'
 import type { FileSystem } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
-import type { Transport } from '../../base/transport.ts'
+import type { Channel, Transport } from '../../base/transport.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { fetchFiles } from '../../raft/file-fetch.ts'
 import type { FileSet } from '../../raft/file-set.ts'
@@ -13,6 +13,8 @@ import type { MigrationNode, MovingReplica } from './node.ts'
 
 const backoffMsMin = 50
 const backoffMsMax = 2000
+/** A source replica has its cut waited for less long than that before it answers: one that is silent for longer is asleep, and the next one is asked. */
+const openTimeoutMs = 5000
 /** A source replica that cannot be reached for so long counts as one without the cut, once another one has said that it lost it. */
 const unreachableMs = 10_000
 
@@ -121,44 +123,52 @@ export class ImportFetcher {
   }
 
   async #run(): Promise<void> {
-    for (let round = 0; !this.#ending.signal.aborted; round++) {
-      for (const source of this.#sources) if (await this.#maybeTake(source)) return
-      const backoffMs = Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(round, 10))
-      await sleepUnless(this.#node.clock, backoffMs * (0.5 + this.#node.random.next()), this.#ending.signal)
+    for (let vain = 0; !this.#ending.signal.aborted; vain++) {
+      for (const source of this.#sources) {
+        const next = await this.#maybeTake(source)
+        if (next === 'ended') return
+        if (next.waitMs === 0) continue
+        vain = -1
+        await this.#sleep(next.waitMs)
+      }
+      if (vain >= 0) await this.#sleep(Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(vain, 10)) * (0.5 + this.#node.random.next()))
       if (this.#sources.length === 0) this.#sources.push(...this.#order().map((node) => ({ node, lost: false, unreachableMs: undefined })))
     }
   }
 
-  /** True: nothing is left to do. */
-  async #maybeTake(source: SourceReplica): Promise<boolean> {
-    if (this.#ending.signal.aborted) return true
-    const address = this.#node.peers.addressOf(source.node)
+  #sleep(delayMs: number): Promise<void> {
+    return sleepUnless(this.#node.clock, delayMs, this.#ending.signal)
+  }
+
+  async #maybeTake(source: SourceReplica): Promise<NextTry> {
+    if (this.#ending.signal.aborted) return 'ended'
     const startedMs = this.#node.clock.monotonicMs()
     try {
-      if (address === undefined) throw new OstrakaError('UNAVAILABLE', `the address of node ${source.node} is not known`, true)
-      const set = await this.#fetch(address)
+      const set = await this.#fetch(this.#node.peers.channelTo(source.node))
       source.unreachableMs = undefined
       this.#noRoom = ''
       const held = await this.#hosted.stateMachine.stageImport(this.id, this.attempt, set)
       const ms = Math.round(this.#node.clock.monotonicMs() - startedMs)
       this.#logger.info({ from: source.node, bytes: held.bytes, ms }, 'the files of an import are here')
-      return true
+      return 'ended'
     } catch (error) {
       return this.#failed(source, error)
     }
   }
 
-  #fetch(address: string): Promise<FileSet> {
+  #fetch(calls: Channel): Promise<FileSet> {
     const { fileSystem, transport, pace, space } = this.#world
     return fetchFiles({
       transport,
-      address,
+      address: calls.address,
+      calls,
       fileSystem,
       clock: this.#node.clock,
       clusterId: () => this.#node.clusterId(),
       request: { group: this.#from, export: { migration: this.id, attempt: this.attempt } },
       folder: this.#hosted.stateMachine.importFolder(this.id, this.attempt),
       signal: this.#ending.signal,
+      openTimeoutMs,
       admit: (bytes, total) => {
         if (space === undefined || space.fits(bytes)) return
         throw this.#refusal(`${this.#node.self} has no room for the ${total} bytes of the copy`)
@@ -177,30 +187,33 @@ export class ImportFetcher {
     return new OstrakaError('OVERLOADED', noRoom, true)
   }
 
-  #failed(source: SourceReplica, error: unknown): boolean {
+  #failed(source: SourceReplica, error: unknown): NextTry {
     // Not tried again, also where nobody wants the files any more: nothing may be assumed of what the sync covered.
     if (error instanceof DiskError) {
       this.#world.onFailure(error)
-      return true
+      return 'ended'
     }
-    if (this.#ending.signal.aborted) return true
+    if (this.#ending.signal.aborted) return 'ended'
     if (error instanceof AssertionError) throw error
     if (isOutOfSpace(error)) this.#refusal(`the disk of ${this.#node.self} is full`)
     if (error instanceof OstrakaError) {
-      if (error.code === 'FAILED_PRECONDITION') return true
+      if (error.code === 'FAILED_PRECONDITION') return 'ended'
       source.lost = error.code === 'NOT_FOUND'
       // Who says how long to wait is there: it is making the export, or has not come to it yet.
-      const isThere = (error.details.waitMs ?? 0) > 0
-      if (source.lost || isThere || this.#noRoom !== '') source.unreachableMs = undefined
+      const waitMs = Math.min(Math.max(error.details.waitMs ?? 0, 0), backoffMsMax)
+      if (source.lost || waitMs > 0 || this.#noRoom !== '') source.unreachableMs = undefined
       else source.unreachableMs ??= this.#node.clock.monotonicMs()
       this.#logger.debug({ from: source.node, error: error.message }, 'an import could not be fetched')
-      return false
+      return { waitMs }
     }
     const what = error instanceof CorruptionError ? 'an import came damaged' : 'an import cannot be stored'
     this.#logger.warn({ from: source.node, error: text(error) }, what)
-    return false
+    return { waitMs: 0 }
   }
 }
+
+/** Nothing is left to do, or the next source replica is to be tried after so long; 0: at once, and a whole round of them is followed by a pause that grows. */
+type NextTry = 'ended' | { readonly waitMs: number }
 
 function text(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

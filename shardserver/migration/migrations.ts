@@ -151,12 +151,14 @@ export class Migrations {
   #drive({ hosted, lead }: GroupWork): void {
     if (lead === undefined) return
     const { group } = hosted.replica
+    let free = this.#node.maxMigrations - this.#running().size
     for (const migration of this.#node.book.all()) {
       if (migration.to !== group) continue
       const { id } = migration
       const driver = lead.drivers.get(id)
       if (driver !== undefined) {
-        driver.wake()
+        // There may be thousands that wait: only as many look as can begin.
+        if (!driver.waitsForPlace || free-- > 0) driver.wake()
         continue
       }
       const records = migration.shards.map((shard) => hosted.stateMachine.shardRecord(shard))
@@ -168,6 +170,13 @@ export class Migrations {
 
   /** Those that have begun always go on, so that none waits for another one for ever. */
   #maybeBegin(id: number): (() => void) | undefined {
+    if (this.#running().size >= this.#node.maxMigrations) return undefined
+    this.#beginning.add(id)
+    return () => this.#beginning.delete(id)
+  }
+
+  /** Imports into groups that this node leads, but for those that are paused. */
+  #running(): ReadonlySet<number> {
     const running = new Set(this.#beginning)
     for (const { hosted, lead } of this.#work.values()) {
       if (lead === undefined) continue
@@ -175,9 +184,7 @@ export class Migrations {
         if (local.state === 'importing' && this.#node.book.get(local.id)?.paused !== true) running.add(local.id)
       }
     }
-    if (running.size >= this.#node.maxMigrations) return undefined
-    this.#beginning.add(id)
-    return () => this.#beginning.delete(id)
+    return running
   }
 
   #fetch({ hosted, fetchers }: GroupWork): void {

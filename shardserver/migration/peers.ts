@@ -23,10 +23,6 @@ export class Peers {
     this.#parts = parts
   }
 
-  addressOf(node: string): string | undefined {
-    return this.#parts.resolve(node)
-  }
-
   /** Rejects with OstrakaError: a typed refusal as it came, UNAVAILABLE (indefinite) for what failed on the way. */
   async call<Request, Response extends Reply>(
     node: string,
@@ -34,7 +30,7 @@ export class Peers {
     request: NoInfer<Request>,
     timeoutMs: number,
   ): Promise<Response> {
-    const channel = this.#channel(node)
+    const channel = this.channelTo(node)
     let reply: Response
     try {
       reply = await channel.unary(method, request, { timeoutMs })
@@ -46,14 +42,8 @@ export class Peers {
     return reply
   }
 
-  /** Running calls end with UNAVAILABLE. */
-  close(): void {
-    this.#closed = true
-    for (const channel of this.#channels.values()) channel.close()
-    this.#channels.clear()
-  }
-
-  #channel(node: string): Channel {
+  /** Not the caller's to close. Throws OstrakaError where the address is not known. */
+  channelTo(node: string): Channel {
     if (this.#closed) throw new OstrakaError('CANCELLED', 'this node is being closed', true)
     const address = this.#parts.resolve(node)
     if (address === undefined) throw new OstrakaError('UNAVAILABLE', `the address of node ${node} is not known`, true)
@@ -63,5 +53,12 @@ export class Peers {
     const channel = this.#parts.transport.connect(address)
     this.#channels.set(node, channel)
     return channel
+  }
+
+  /** Running calls end with UNAVAILABLE. */
+  close(): void {
+    this.#closed = true
+    for (const channel of this.#channels.values()) channel.close()
+    this.#channels.clear()
   }
 }

@@ -87,7 +87,7 @@ export class MigrationServer {
     }
     const local = localOf(hosted, id)
     if (local === undefined || local.state !== 'exporting') throw refused(`migration ${id} exports nothing here`)
-    return new pb.v1.ExportReply({ attempt: local.attempt, cut: local.cut })
+    return new pb.v1.ExportReply({ attempt: local.attempt, cut: local.cut, digest: local.digest })
   }
 
   /** Copies out of groups that this node leads, at once. */

@@ -16,11 +16,12 @@ describe('packing moves into migrations', () => {
     expect(sets.flatMap((set) => set.shards)).toEqual(Array.from({ length: 130 }, (_, shard) => shard))
   })
 
-  it('puts empty ones together by 256, and none with more than 63 others once one of them holds something', () => {
+  it('puts empty ones together by 256, apart from those that hold something', () => {
     const moves = Array.from({ length: 600 }, (_, shard) => move(shard))
     expect(packed(moves, () => 0).map((set) => set.shards.length)).toEqual([256, 256, 88])
-    const sets = packed(moves, (shard) => (shard === 100 ? 1 : 0))
-    expect(sets.map((set) => set.shards.length)).toEqual([100, 64, 256, 180])
+    const sets = packed(moves, (shard) => (shard % 100 === 50 ? 1 : 0))
+    expect(sets.map((set) => set.shards.length)).toEqual([256, 6, 256, 82])
+    expect(sets[1]?.shards).toEqual([50, 150, 250, 350, 450, 550])
   })
 
   it('puts no more than four together of which it does not know how big they are', () => {

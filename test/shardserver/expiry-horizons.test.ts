@@ -28,7 +28,7 @@ function bornState(...shards: number[]): GroupSmallState {
 
 /** By a migration of the given id to another group. */
 function leave(state: GroupSmallState, shard: number, id: number): void {
-  state.move(shard, { kind: 'export', id, attempt: 1, index: 10 })
+  state.move(shard, { kind: 'export', id, attempt: 1, index: 10, digest: new Uint8Array(0) })
   state.move(shard, { kind: 'release', id, index: 11 })
   state.move(shard, { kind: 'outcome', id, outcome: 'done', epoch: 2 })
 }

@@ -43,6 +43,8 @@ export class MemoryStore implements GroupStore {
   #durable: Image
   durableMark: Uint8Array | undefined
   wantsSeal = false
+  /** Begun so far, those for an excise or an ingest included. */
+  seals = 0
   writeDelayMs = 0
   /** Reads answer with promises: nothing is in memory. */
   cold = false
@@ -155,6 +157,7 @@ export class MemoryStore implements GroupStore {
   }
 
   async seal(mark: Uint8Array): Promise<void> {
+    this.seals++
     const image = new Map(this.#entries)
     this.wantsSeal = false
     await Promise.resolve()

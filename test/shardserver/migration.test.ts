@@ -1,11 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import { utf8, utf8Text } from '../../base/bytes.ts'
+import type { Clock } from '../../base/clock.ts'
 import { pb } from '../../proto/messages.ts'
 import { SnapshotNeeded } from '../../raft/state-machine.ts'
 import { deltaRange } from '../../shardserver/delta.ts'
 import { encodeMigration, encodeRebirth } from '../../shardserver/entry.ts'
 import { decodeExportList, encodeExportList } from '../../shardserver/export-list.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
+import { encodeKey, groupPrefix, KeyKind } from '../../shardserver/record.ts'
+import { digestOfNothing } from '../../shardserver/record-digest.ts'
+import { HastyClock } from '../lsm/hasty-clock.ts'
 import { Caller, keyOf, openMachine, written } from './builders.ts'
 import { Mover, openExport, TestGroup } from './movers.ts'
 
@@ -23,8 +27,8 @@ interface Pair {
 }
 
 /** Group a serves shards 1 and 2, each with a record under number 1; b serves none. */
-async function pair(breaks: readonly MigrationBreak[] = [], shards: readonly number[] = [1]): Promise<Pair> {
-  const options = { breaks: new Set(breaks) }
+async function pair(breaks: readonly MigrationBreak[] = [], shards: readonly number[] = [1], clock?: Clock): Promise<Pair> {
+  const options = { breaks: new Set(breaks), ...(clock === undefined ? {} : { clock }) }
   const a = await TestGroup.open('a@1', 1000, options)
   const b = await TestGroup.open('b@1', 500_000, options)
   a.log.birth(a.timeMs, [1, 2])
@@ -221,8 +225,16 @@ describe('a shard on its way', () => {
     }
   })
 
-  it('says of a cut that its log has not come to that it is to be asked for again, not that it is lost', async () => {
+  it('has who asks for a cut that is on its way wait until it is there', async () => {
     const { a, mover } = await pair()
+    const asked = a.machine.exports.open(new pb.v1.OpenFilesRequest({ export: { migration: 7, attempt: 1 } }))
+    await mover.import()
+    await mover.export()
+    expect((await asked).files.length).toBeGreaterThan(0)
+  })
+
+  it('says of a cut that its log has not come to that it is to be asked for again, not that it is lost', async () => {
+    const { a, mover } = await pair([], [1], new HastyClock())
     const ask = (attempt: number) => a.machine.exports.open(new pb.v1.OpenFilesRequest({ export: { migration: 7, attempt } }))
     await expect(ask(1)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     await mover.import()
@@ -306,7 +318,7 @@ describe('a shard on its way', () => {
     await mover.import()
     await mover.export()
     const { cut } = await mover.copy()
-    const lost = { kind: 'ingest', ...mover.names, attempt: 1, cut, digest: new Uint8Array(16) } as const
+    const lost = { kind: 'ingest', ...mover.names, attempt: 1, cut, digest: new Uint8Array(16).fill(1) } as const
     b.log.mark(b.timeMs)
     await expect(b.step(lost)).rejects.toThrow(SnapshotNeeded)
     expect(b.machine.applied).toBe(2)
@@ -494,5 +506,179 @@ describe('a deliberate break', () => {
       await b.run()
       expect(await textAt(b, 1, 5)).toBe(breaks.length === 0 ? 'absent' : 'x')
     }
+  })
+})
+
+describe('shards that were never written to', () => {
+  /** Group a serves shards 3 and 4, which nobody has written to, at another time than that of b. */
+  async function emptyPair(aTimeMs = 1000) {
+    const a = await TestGroup.open('a@1', aTimeMs)
+    const b = await TestGroup.open('b@1', 500_000)
+    a.log.birth(0, [3, 4])
+    await a.run()
+    const caller = new Caller(1, 3)
+    const append = async (group: TestGroup, text: string) => {
+      group.log.write(group.timeMs, 1, caller.next({ append: { key: keyOf(3, 1), value: utf8(text) } }))
+      return written(await group.run())
+    }
+    return { a, b, caller, append, mover: new Mover(7, [3, 4], a, b) }
+  }
+
+  const nothing = (mover: Mover) => mover.ingest({ cut: mover.source.machine.shardRecord(3).cut, digest: digestOfNothing, bytes: 0 })
+
+  it('move without a file, and what is written on their way comes along', async () => {
+    const { a, b, mover, append } = await emptyPair()
+    const seals = [a.replica.store.seals, b.replica.store.seals]
+    await mover.import()
+    await mover.export()
+    expect(a.machine.migrations()).toMatchObject([{ id: 7, state: 'exporting', digest: digestOfNothing }])
+    await append(a, 'a')
+    expect(await nothing(mover)).toMatchObject({ kind: 'migrated' })
+    expect(b.machine.migrations()).toMatchObject([{ id: 7, ingested: true, cursor: 2, digest: digestOfNothing }])
+    await append(a, 'b')
+    expect(await mover.replay()).toMatchObject({ kind: 'migrated' })
+    expect([a.replica.store.seals, b.replica.store.seals]).toEqual(seals)
+    expect(await mover.finish(5)).toMatchObject({ kind: 'migrated' })
+    // Shard 3 has a delta, and its range is emptied.
+    expect(a.replica.store.seals).toBe((seals[0] ?? 0) + 1)
+    expect(await textAt(b, 3, 1)).toBe('ab')
+    await append(b, 'c')
+    expect(b.machine.status().shards).toMatchObject([
+      { shard: 3, state: 'serving', epoch: 5, revision: 3 },
+      { shard: 4, state: 'serving', epoch: 5, revision: 0 },
+    ])
+    for (const { machine, replica } of [a, b]) {
+      for (const folder of [machine.importFolder(7, 1), 'g/exports/7.1']) expect(await replica.store.fileSystem.exists(folder)).toBe(false)
+    }
+  })
+
+  it('leave nothing in the store, without its being cut up range by range, whether they move or stay', async () => {
+    const { a, b, mover } = await emptyPair()
+    for (const group of [a, b]) await group.machine.flush()
+    const shardKeys = async (group: TestGroup) => {
+      const iterator = group.replica.store.iterate({ upper: encodeKey(groupPrefix, KeyKind.ShardState) })
+      let keys = 0
+      while (await iterator.next()) keys++
+      iterator.close()
+      return keys
+    }
+    expect(await shardKeys(a)).toBe(2)
+    await mover.import()
+    await b.machine.flush()
+    await mover.export()
+    await nothing(mover)
+    const seals = [a.replica.store.seals, b.replica.store.seals]
+    await mover.outcome(a, 'aborted')
+    await mover.outcome(b, 'aborted')
+    expect([a.stateOf(3), b.stateOf(3), await shardKeys(a), await shardKeys(b)]).toEqual(['serving', 'absent', 2, 0])
+    const again = new Mover(8, [3, 4], a, b)
+    await again.import()
+    await again.export()
+    await nothing(again)
+    await again.finish()
+    expect([a.stateOf(3), b.stateOf(3), await shardKeys(a)]).toEqual(['absent', 'serving', 0])
+    expect([a.replica.store.seals, b.replica.store.seals]).toEqual(seals)
+    for (const group of [a, b]) {
+      await group.machine.flush()
+      await group.restart()
+    }
+    expect([await shardKeys(a), await shardKeys(b)]).toEqual([0, 2])
+  })
+
+  it('come to the same state where a replica falls behind at any step and applies it again', async () => {
+    const hashes = new Set<string>()
+    for (const at of ['never', 'import', 'export', 'ingest', 'replay', 'end']) {
+      const { a, b, mover, append } = await emptyPair()
+      const maybeRestart = async (step: string) => {
+        if (step === at) for (const group of [a, b]) await group.restart()
+      }
+      await mover.import()
+      await maybeRestart('import')
+      await mover.export()
+      await maybeRestart('export')
+      await append(a, 'a')
+      await nothing(mover)
+      await maybeRestart('ingest')
+      await mover.replay()
+      await maybeRestart('replay')
+      await append(a, 'b')
+      await mover.finish()
+      await maybeRestart('end')
+      hashes.add(`${(await a.machine.stateHash()).hash} ${(await b.machine.stateHash()).hash}`)
+    }
+    expect(hashes.size).toBe(1)
+  })
+
+  it('tell so after a seal and a restart too, and have no files to ask for', async () => {
+    const { a, mover } = await emptyPair()
+    await mover.import()
+    await mover.export()
+    await a.machine.flush()
+    await a.restart()
+    expect(a.machine.migrations()).toMatchObject([{ digest: digestOfNothing, cut: 2 }])
+    const asked = a.machine.exports.open(new pb.v1.OpenFilesRequest({ export: { migration: 7, attempt: 1 } }))
+    await expect(asked).rejects.toMatchObject({ code: 'UNAVAILABLE', details: { waitMs: 1000 } })
+  })
+
+  it('go on with the time of the source, whatever the time of the target is', async () => {
+    const { a, b, caller, mover } = await emptyPair()
+    await mover.import()
+    await mover.export()
+    await nothing(mover)
+    a.log.write(a.timeMs, 1, caller.next({ put: { key: keyOf(3, 1), value: utf8('v'), ttlMs: 100 } }))
+    a.timeMs += 90
+    await a.run()
+    b.timeMs += 10_000
+    await mover.finish()
+    expect(await textAt(b, 3, 1)).toBe('v')
+    b.log.mark(b.timeMs + 10)
+    await b.run()
+    expect(await textAt(b, 3, 1)).toBe('absent')
+  })
+
+  it('are cut as files again once one of them holds something, and the attempt without files is refused from then on', async () => {
+    const { a, b, mover, append } = await emptyPair()
+    await mover.import()
+    await mover.export()
+    await append(a, 'a')
+    mover.attempt = 2
+    await mover.import()
+    await mover.export()
+    expect(a.machine.shardRecord(3)).toMatchObject({ attempt: 2, count: 0, digest: new Uint8Array(0) })
+    expect(await b.step({ kind: 'ingest', ...mover.names, attempt: 1, cut: 2, digest: digestOfNothing })).toMatchObject({ kind: 'not-migrated' })
+    expect(await mover.ingest(await mover.copy())).toMatchObject({ kind: 'migrated' })
+    await mover.finish()
+    expect(await textAt(b, 3, 1)).toBe('a')
+  })
+
+  it('are none any more where only refusals came: their sessions move', async () => {
+    for (const [first, aTimeMs] of [
+      [true, 1000],
+      [false, 700_000],
+    ] as const) {
+      const { a, mover } = await emptyPair(aTimeMs)
+      const command = { ...new Caller(9, 3).next({ compareAndSet: { key: keyOf(3, 1), expectRevision: 9, value: utf8('v') } }), first }
+      a.log.write(a.timeMs, 9, command)
+      expect(written(await a.run())[0]?.revision ?? 0).toBe(0)
+      expect(a.machine.status().shards[0]).toMatchObject({ shard: 3, revision: 0 })
+      await mover.import()
+      await mover.export()
+      expect(a.machine.migrations()).toMatchObject([{ digest: new Uint8Array(0) }])
+      expect((await mover.copy()).bytes).toBeGreaterThan(0)
+    }
+  })
+
+  it('take nothing along of what the target knew of them before: there and back, and there again', async () => {
+    const { a, b, mover, append } = await emptyPair()
+    await mover.import()
+    await mover.export()
+    await nothing(mover)
+    await mover.finish()
+    await append(b, 'b')
+    const back = new Mover(8, [3, 4], b, a)
+    await back.begin()
+    await back.finish(3)
+    expect(await textAt(a, 3, 1)).toBe('b')
+    expect(await append(a, 'a')).toMatchObject([{ revision: 2 }])
   })
 })

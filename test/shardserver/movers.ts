@@ -1,3 +1,4 @@
+import { must } from '../../base/assert.ts'
 import { joinPath, readFile } from '../../base/file-system.ts'
 import { pb } from '../../proto/messages.ts'
 import type { FileSet } from '../../raft/file-set.ts'
@@ -5,6 +6,7 @@ import type { GroupResult } from '../../shardserver/apply-run.ts'
 import { encodeMigration } from '../../shardserver/entry.ts'
 import type { GroupStateMachine, LoadOptions } from '../../shardserver/group-state-machine.ts'
 import type { MigrationStep } from '../../shardserver/migration-entry.ts'
+import { isDigestOfNothing } from '../../shardserver/record-digest.ts'
 import type { DeltaOutcome, HeldImport } from '../../shardserver/shard-migrations.ts'
 import { LogBuilder, type Machine, openMachine } from './builders.ts'
 
@@ -139,8 +141,13 @@ export class Mover {
   }
 }
 
-/** Brings the files of a cut from one replica to another, which holds them then. */
+/** Brings the files of a cut, if it has any, from one replica to another, which holds them then. */
 export async function copyExport(from: Machine, to: Machine, id: number, attempt: number): Promise<HeldImport> {
+  const { digest, cut } = must(
+    from.machine.migrations().find((each) => each.id === id && each.attempt === attempt),
+    'a cut',
+  )
+  if (isDigestOfNothing(digest)) return { digest, cut, bytes: 0 }
   const set = await openExport(from.machine, id, attempt)
   const folder = to.machine.importFolder(id, attempt)
   await to.store.fileSystem.makeFolder(folder)

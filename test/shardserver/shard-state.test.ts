@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { digestOfNothing } from '../../shardserver/record-digest.ts'
 import {
   decodeShardRecord,
   encodeShardRecord,
@@ -11,6 +12,7 @@ import {
 } from '../../shardserver/shard-state.ts'
 
 const digest = new Uint8Array(16).fill(5)
+const none = new Uint8Array(0)
 const calm = { attempt: 0, ingested: false, cursor: 0, releasedAt: 0, cut: 0, count: 0, checksum: 0, digest: new Uint8Array(0), epoch: 3 }
 const id = 7
 const agreed = { agrees: true, count: 6, checksum: 7 }
@@ -36,10 +38,10 @@ const events: Readonly<Record<string, ShardEvent>> = {
   'import same, next attempt': { kind: 'import', id, attempt: 3 },
   'import same, same attempt': { kind: 'import', id, attempt: 2 },
   'import older': { kind: 'import', id: 6, attempt: 1 },
-  'export newer': { kind: 'export', id: 8, attempt: 1, index: 21 },
-  'export same, higher attempt': { kind: 'export', id, attempt: 4, index: 21 },
-  'export same, same attempt': { kind: 'export', id, attempt: 2, index: 21 },
-  'export older': { kind: 'export', id: 6, attempt: 9, index: 21 },
+  'export newer': { kind: 'export', id: 8, attempt: 1, index: 21, digest: none },
+  'export same, higher attempt': { kind: 'export', id, attempt: 4, index: 21, digest: none },
+  'export same, same attempt': { kind: 'export', id, attempt: 2, index: 21, digest: none },
+  'export older': { kind: 'export', id: 6, attempt: 9, index: 21, digest: none },
   ingest: { kind: 'ingest', id, attempt: 2, cut: 30, digest },
   'ingest, other attempt': { kind: 'ingest', id, attempt: 1, cut: 30, digest },
   'ingest, other id': { kind: 'ingest', id: 8, attempt: 2, cut: 30, digest },
@@ -115,7 +117,7 @@ describe('the states of a shard', () => {
       fc.constant<ShardEvent>({ kind: 'birth' }),
       fc.record({ kind: fc.constant('rebirth'), epoch: small }),
       fc.record({ kind: fc.constant('import'), id: anId, attempt: small }),
-      fc.record({ kind: fc.constant('export'), id: anId, attempt: small, index: small }),
+      fc.record({ kind: fc.constant('export'), id: anId, attempt: small, index: small, digest: fc.constantFrom(none, digestOfNothing) }),
       fc.record({ kind: fc.constant('ingest'), id: anId, attempt: small, cut: small, digest: fc.constant(digest) }),
       fc.record({ kind: fc.constant('replay'), id: anId, after: small, upTo: small, agrees: fc.boolean(), count: small, checksum: small }),
       fc.record({ kind: fc.constant('release'), id: anId, index: small }),
@@ -164,8 +166,8 @@ describe('the states of a shard', () => {
     const exported = walk(
       unbornShard,
       { kind: 'birth' },
-      { kind: 'export', id: 3, attempt: 1, index: 21 },
-      { kind: 'export', id: 3, attempt: 2, index: 21 },
+      { kind: 'export', id: 3, attempt: 1, index: 21, digest: none },
+      { kind: 'export', id: 3, attempt: 2, index: 21, digest: none },
     )
     const left = walk(exported, { kind: 'release', id: 3, index: 90 }, { kind: 'outcome', id: 3, outcome: 'done', epoch: 4 })
     expect(left).toEqual({ state: 'absent', newestId: 3, ...calm, epoch: 1 })
@@ -181,7 +183,7 @@ describe('the states of a shard', () => {
   })
 
   it('counts commands from the newest cut on', () => {
-    const recut = transition(samples.exporting as ShardRecord, { kind: 'export', id, attempt: 3, index: 40 })
+    const recut = transition(samples.exporting as ShardRecord, { kind: 'export', id, attempt: 3, index: 40, digest: none })
     expect(recut).toMatchObject({ next: { attempt: 3, cut: 40, count: 0, checksum: 0 } })
     const replayed = transition(samples.ingested as ShardRecord, { kind: 'replay', id, after: 30, upTo: 40, ...agreed })
     expect(replayed).toMatchObject({ next: { cursor: 40, count: 6, checksum: 7 } })
@@ -195,6 +197,16 @@ describe('the states of a shard', () => {
     const replayed = transition(record, { kind: 'replay', id, after: 30, upTo: 40, ...agreed })
     expect(replayed).toMatchObject({ next: { digest } })
     expect(transition(record, { kind: 'refuse', id })).toMatchObject({ next: { digest: new Uint8Array(0) } })
+  })
+
+  it('keeps that a cut has no files until the export ends, or cuts again', () => {
+    const cut = transition(samples.serving as ShardRecord, { kind: 'export', id: 8, attempt: 1, index: 21, digest: digestOfNothing })
+    const exporting = cut.kind === 'moved' ? cut.next : unbornShard
+    expect(exporting.digest).toEqual(digestOfNothing)
+    expect(decodeShardRecord(encodeShardRecord(exporting))).toEqual(exporting)
+    expect(transition(exporting, { kind: 'release', id: 8, index: 50 })).toMatchObject({ next: { digest: digestOfNothing } })
+    expect(transition(exporting, { kind: 'export', id: 8, attempt: 2, index: 40, digest: none })).toMatchObject({ next: { digest: none } })
+    expect(transition(exporting, { kind: 'outcome', id: 8, outcome: 'aborted', epoch: 4 })).toMatchObject({ next: { digest: none } })
   })
 
   it('reads the records that earlier versions wrote', () => {

@@ -1,6 +1,6 @@
 /** Groups whose replicas share one state in memory and apply at once: what an entry does is the pure function of production, records are numbers. */
 import { must } from '../../../base/assert.ts'
-import { utf8, utf8Text } from '../../../base/bytes.ts'
+import { emptyBytes, utf8, utf8Text } from '../../../base/bytes.ts'
 import { crc32 } from '../../../base/checksum.ts'
 import { joinPath, makeFolderDurably, readFile, replaceFile } from '../../../base/file-system.ts'
 import { OstrakaError } from '../../../proto/errors.ts'
@@ -12,6 +12,7 @@ import type { GroupResult } from '../../../shardserver/apply-run.ts'
 import { decodeEntry } from '../../../shardserver/entry.ts'
 import type { MovingReplica } from '../../../shardserver/migration/node.ts'
 import type { MigrationStep } from '../../../shardserver/migration-entry.ts'
+import { digestOfNothing, isDigestOfNothing } from '../../../shardserver/record-digest.ts'
 import type { DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from '../../../shardserver/shard-migrations.ts'
 import { calm, type ShardEvent, type ShardRecord, serves, transition, unbornShard } from '../../../shardserver/shard-state.ts'
 import type { SimProcess } from '../../sim/sim-process.ts'
@@ -37,6 +38,8 @@ export class FakeGroup {
   fate: (kind: string) => ProposalFate = () => 'applied'
   /** Values that a replay brings other than they were. */
   damage = false
+  /** A cut of shards without records has no files. */
+  knowsNothing = false
   index = 0
   readonly deltas = new Map<number, Command[]>()
   #cuts = new Map<string, ReadonlyMap<number, readonly number[]>>()
@@ -123,6 +126,7 @@ export class FakeGroup {
     const { id } = step
     switch (step.kind) {
       case 'export':
+        return { ...step, index: this.index, digest: this.#isOfNothing(step.shards) ? digestOfNothing : emptyBytes }
       case 'release':
         return { ...step, index: this.index }
       case 'replay':
@@ -146,9 +150,12 @@ export class FakeGroup {
     const { id, shards } = step
     if (step.kind === 'export') {
       for (const shard of shards) this.deltas.set(shard, [])
+      if (isDigestOfNothing(this.record(shards[0] ?? 0).digest)) return this.#tell()
       const cut = new Map(shards.map((shard) => [shard, [...(this.data.get(shard) ?? [])]]))
       this.#cuts.set(`${id}.${step.attempt}`, cut)
       for (const replica of this.replicas) replica.cuts.add(`${id}.${step.attempt}`)
+    } else if (step.kind === 'ingest' && isDigestOfNothing(step.digest)) {
+      for (const shard of shards) this.data.set(shard, [])
     } else if (step.kind === 'ingest') {
       const held = must(
         this.replicas.map((replica) => replica.held.get(`${id}.${step.attempt}`)).find((copy) => copy !== undefined),
@@ -159,7 +166,15 @@ export class FakeGroup {
       for (const { shard, records } of step.deltas) this.data.get(shard ?? 0)?.push(...(records ?? []).map(commandValue))
     }
     for (const shard of shards) if (this.record(shard).state === 'absent') this.data.delete(shard)
+    this.#tell()
+  }
+
+  #tell(): void {
     for (const replica of this.replicas) replica.onMigration?.()
+  }
+
+  #isOfNothing(shards: readonly number[]): boolean {
+    return this.knowsNothing && shards.every((shard) => this.data.get(shard)?.length === 0)
   }
 
   #delta(shard: number): Command[] {
@@ -186,7 +201,11 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   wrongDigest = false
   /** Its exports are never made. */
   isMaking = false
+  /** What who asks for one meanwhile is told to wait. */
+  waitMs = 50
   released = 0
+  /** For files of an export. */
+  asked = 0
 
   constructor(group: FakeGroup, process: SimProcess, replica: number, voters: readonly number[]) {
     this.#group = group
@@ -240,7 +259,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   readonly exports: FileSource = {
     open: async ({ export: wanted }): Promise<FileSet> => {
       const name = `${wanted?.migration}.${wanted?.attempt}`
-      if (this.isMaking) throw new OstrakaError('UNAVAILABLE', `export ${name} is being made`, true, { waitMs: 50 })
+      this.asked++
+      if (this.isMaking) throw new OstrakaError('UNAVAILABLE', `export ${name} is being made`, true, { waitMs: this.waitMs })
       if (!this.cuts.has(name)) throw new OstrakaError('NOT_FOUND', `export ${name} is lost`, true)
       const cut = must(this.#group.cut(wanted?.migration ?? 0, wanted?.attempt ?? 0), 'a cut')
       const bytes = utf8(JSON.stringify([...cut]))

@@ -1,5 +1,6 @@
 /** Six machines, two groups of three, and controllers in memory: everything between them is what runs on nodes. */
 import { must } from '../../../base/assert.ts'
+import type { Method } from '../../../base/transport.ts'
 import { Config } from '../../../proto/config.ts'
 import { decodeError } from '../../../proto/error-codec.ts'
 import { OstrakaError } from '../../../proto/errors.ts'
@@ -129,10 +130,26 @@ function after(migration: Migration, kind: pb.v1.ReportKind, group: string): Mig
   }
 }
 
+/** Counts what is asked. */
+class CountingPeers extends Peers {
+  readonly asked = new Map<string, number>()
+
+  override call<Request, Response extends { error?: pb.v1.Error.$Properties | null }>(
+    node: string,
+    method: Method<Request, Response>,
+    request: NoInfer<Request>,
+    timeoutMs: number,
+  ): Promise<Response> {
+    this.asked.set(method.path, (this.asked.get(method.path) ?? 0) + 1)
+    return super.call(node, method, request, timeoutMs)
+  }
+}
+
 interface Machine {
   process: SimProcess
   replica: FakeReplica
   migrations: Migrations
+  peers: CountingPeers
 }
 
 export class MoveRig {
@@ -170,6 +187,11 @@ export class MoveRig {
 
   machine(node: string): Machine {
     return must(this.#machines.get(node), `machine ${node}`)
+  }
+
+  /** How often `node` has asked others, since it was started. */
+  asked(node: string, method: { readonly path: string }): number {
+    return this.machine(node).peers.asked.get(method.path) ?? 0
   }
 
   checkAll(): void {
@@ -220,13 +242,15 @@ export class MoveRig {
     const process = new SimProcess(this.world, { name: node, network: this.network })
     const replica = new FakeReplica(must(this.groups[group], 'a group'), process, i + 1, [1, 2, 3])
     this.groups[group]?.replicas.push(replica)
-    this.#open(process, { process, replica, migrations: undefined as unknown as Migrations })
+    this.#open(process, { process, replica, migrations: undefined as unknown as Migrations, peers: undefined as unknown as CountingPeers })
   }
 
   #open(process: SimProcess, machine: Machine): void {
     const { clock, random, logger, fileSystem, transport } = process
     const { replica } = machine
     replica.on(process)
+    const peers = new CountingPeers({ transport, resolve: (peer) => `${peer}:1` })
+    machine.peers = peers
     const node = {
       self: process.name,
       clock,
@@ -235,7 +259,7 @@ export class MoveRig {
       hosts: { get: (group: string) => (group === replica.group ? replica.hosted : undefined), all: () => [replica.hosted] },
       controllers: this.controllers,
       book: new MigrationBook({ clock, list: () => this.#listOf(process.name) }),
-      peers: new Peers({ transport, resolve: (peer) => `${peer}:1` }),
+      peers,
       maxMigrations: 2,
       breaks: this.#breaks,
       clusterId: () => cluster,

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { DiskError } from '../../../base/errors.ts'
 import { pb } from '../../../proto/messages.ts'
+import { migrationMethods } from '../../../proto/methods.ts'
+import { digestOfNothing } from '../../../shardserver/record-digest.ts'
 import { MoveRig } from './move-rig.ts'
 
 const { REPORT_ACTIVE, REPORT_CANNOT, REPORT_CLEAN, REPORT_READY, REPORT_REFUSED } = pb.v1.ReportKind
@@ -68,6 +70,85 @@ describe('moving shards between two groups', () => {
     expect(active[0]?.pauseUs).toBeGreaterThan(0)
     expect(active[0]?.pauseUs).toBeLessThan(100_000)
     expect(reportsOf(rig, REPORT_CLEAN)).toBe(2)
+  })
+
+  it('moves shards that nobody has written to without a copy of anything', async () => {
+    const rig = new MoveRig(23)
+    rig.source.knowsNothing = true
+    rig.controllers.plan(1, [3, 5])
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3, 5], [])
+    expect(rig.target.steps).toEqual(['import', 'ingest', 'activate'])
+    expect(rig.target.replicas.map(({ held }) => held.size)).toEqual([0, 0, 0])
+    const ready = rig.controllers.reports.find(({ kind }) => kind === REPORT_READY)
+    expect(ready?.digest).toEqual(digestOfNothing)
+  })
+
+  for (const kind of ['import', 'export', 'ingest', 'activate']) {
+    it(`goes on without a copy where the target's leader changes at ${kind}, and brings what is written meanwhile`, async () => {
+      const rig = new MoveRig(24)
+      rig.source.knowsNothing = true
+      const acknowledged: number[] = []
+      const write = () => {
+        if (rig.source.write(3, acknowledged.length)) acknowledged.push(acknowledged.length)
+      }
+      let hits = 0
+      for (const group of [rig.source, rig.target]) {
+        group.fate = (step) => {
+          if (step === kind && hits++ === 0) rig.world.schedule(0, undefined, 'elect', () => rig.lead(rig.target, 't2'))
+          if (step === 'export') rig.world.schedule(1, undefined, 'write', write)
+          return 'applied'
+        }
+      }
+      rig.controllers.plan(1, [3, 5])
+      await rig.runUntilSettled(1)
+      expect(hits).toBeGreaterThan(0)
+      expectMoved(rig, [3, 5], acknowledged)
+      expect(acknowledged.length).toBeGreaterThan(0)
+      expect(rig.target.replicas.map(({ held }) => held.size)).toEqual([0, 0, 0])
+    })
+  }
+
+  it('is not disturbed by what happens to other migrations while it waits for its files', async () => {
+    const rig = new MoveRig(25)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    rig.controllers.plan(1, [3])
+    await rig.world.runFor(5000)
+    const asked = () => rig.asked('t1', migrationMethods.holds)
+    const first = asked()
+    await rig.world.runFor(2000)
+    const alone = asked() - first
+    for (let i = 0; i < 200; i++) {
+      rig.controllers.plan(100 + i, [6])
+      rig.controllers.change(100 + i, { phase: 'aborted', fromConfirmed: true, toConfirmed: true })
+      await rig.world.runFor(10)
+    }
+    expect(alone).toBeGreaterThan(0)
+    expect(asked() - first - alone).toBeLessThanOrEqual(alone + 3)
+  })
+
+  it('asks for an export that is being made no sooner than its source says', async () => {
+    const rig = new MoveRig(26)
+    for (const replica of rig.source.replicas) {
+      replica.isMaking = true
+      replica.waitMs = 1500
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runFor(15_500)
+    // Three replicas of the target, each about ten times.
+    const asked = rig.source.replicas.reduce((sum, replica) => sum + replica.asked, 0)
+    expect(asked).toBeGreaterThanOrEqual(27)
+    expect(asked).toBeLessThanOrEqual(36)
+  })
+
+  it('copies from another replica of the source within seconds where one is asleep', async () => {
+    const rig = new MoveRig(27)
+    for (const node of ['t1', 't2', 't3']) for (const asleep of ['s2', 's3']) rig.network.cutBoth(node, asleep, 'stall')
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+    // t2 and t3 begin with those that sleep, t3 comes to s1 at last.
+    expect(rig.world.nowMs).toBeLessThan(15_000)
   })
 
   it('moves several sets at a time, and no more than it may', async () => {
@@ -346,6 +427,43 @@ describe('a move that cannot be', () => {
     expect(rig.world.nowMs).toBeGreaterThan(60_000)
     expect(rig.world.nowMs).toBeLessThan(70_000)
     await rig.runUntilSettled(1)
+    expectStayed(rig, [3])
+  })
+
+  it('is aborted after a minute also where one replica of the source is away: the others are there', async () => {
+    const rig = new MoveRig(28)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    rig.kill('s3')
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 120_000)
+    expect(rig.world.nowMs).toBeGreaterThan(60_000)
+    expect(rig.world.nowMs).toBeLessThan(70_000)
+  })
+
+  it('waits where two of three replicas of the source are away, though the third one answers', async () => {
+    const rig = new MoveRig(29)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
+    for (const node of ['s2', 's3']) rig.kill(node)
+    await rig.world.runFor(300_000)
+    expect(rig.controllers.phase(1)).toBe('copying')
+    for (const replica of rig.source.replicas) replica.isMaking = false
+    for (const node of ['s2', 's3']) rig.restart(node)
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+  })
+
+  it('is refused where the disk of a replica of the target is full while it copies, and says which', async () => {
+    const rig = new MoveRig(30)
+    rig.machine('t2').process.disk.inject = ({ kind, path }) => (kind === 'write' && path.includes('records') ? 'ENOSPC' : undefined)
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1)
+    expect(rig.controllers.phase(1)).toBe('aborted')
+    const refused = rig.controllers.reports.filter(({ kind }) => kind === REPORT_REFUSED)
+    expect(refused.map(({ reason }) => reason)).toEqual(['the disk of t2 is full'])
+    expect(rig.target.steps).not.toContain('ingest')
+    expect(rig.failures).toEqual([])
     expectStayed(rig, [3])
   })
 

@@ -83,8 +83,9 @@ describe(`appends to lists (seed ${seed})`, { timeout: 120_000 }, () => {
       await answers(50)
     }
     for (const { id } of cluster.ready.nodes) {
-      const { groups } = (await admin('status', id)) as { groups: Record<string, { shards: Record<string, { state: string }> }> }
-      expect(groups.g1?.shards[shard]?.state ?? 'absent').toBe('absent')
+      const { groups } = (await admin('status', id)) as { groups: Record<string, { shards: Record<string, string> }> }
+      expect(groups.g2?.shards[shard]).toBe('serving')
+      expect(groups.g1?.shards[shard] ?? 'absent').toBe('absent')
     }
   })
 

@@ -5,6 +5,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { pb } from '../../proto/messages.ts'
+import { migrationFiles, recordsLeft } from './left-behind.ts'
 import type { MigrationStep } from './migration-steps.ts'
 import { ScriptStage, type StageOptions } from './script-stage.ts'
 import { World } from './world.ts'
@@ -34,25 +35,15 @@ async function fillShard(shard: number, records: number): Promise<void> {
   for (let i = 0; i < records; i++) await stage.put(stage.keyIn(shard, 100 + i), `${i}`.padEnd(1000, '.'))
 }
 
-/** What nodes of a group have of a shard, bytes, and files of its migrations. */
-async function leftAt(nodes: readonly string[], shard: number): Promise<{ bytes: number; files: readonly string[] }> {
-  let bytes = 0
-  const files: string[] = []
-  for (const name of nodes) {
-    for (const { stateMachine } of stage.cluster.hosted(name)) bytes += await call(stateMachine.shardBytes(shard))
-    const paths = stage.cluster.disk(name).paths()
-    files.push(...paths.filter((path) => path.includes('/exports/') || path.includes('/imports/')))
-  }
-  return { bytes, files }
+function filesAt(nodes: readonly string[]): string[] {
+  return nodes.flatMap((name) => migrationFiles(stage.cluster, name))
 }
 
+/** Soon nothing of the shard is on these nodes, and nothing of a migration. */
 async function hasNothing(nodes: readonly string[], shard: number): Promise<void> {
-  for (let round = 0; round < 50; round++) {
-    const { bytes, files } = await leftAt(nodes, shard)
-    if (bytes === 0 && files.length === 0) return
-    await world.runFor(200)
-  }
-  expect(await leftAt(nodes, shard)).toEqual({ bytes: 0, files: [] })
+  const isAbsent = (name: string) => stage.cluster.hosted(name).every(({ stateMachine }) => stateMachine.shardState(shard) === 'absent')
+  await world.runUntil(() => nodes.every(isAbsent) && filesAt(nodes).length === 0, 20_000)
+  for (const name of nodes) expect(await recordsLeft(world, stage.cluster, name, [shard])).toEqual([0])
 }
 
 describe('a migration that cannot be', () => {
@@ -106,7 +97,7 @@ describe('a target that is not there', () => {
     const id = await stage.ask(shard, 'g2')
     await world.runUntil(() => stage.stateIn(stage.uid('g2'), shard) === 'importing', 20_000)
     await world.runFor(1000)
-    expect((await leftAt(stage.targetNodes, shard)).files.length).toBeGreaterThan(0)
+    expect(filesAt(stage.targetNodes).length).toBeGreaterThan(0)
     for (const name of stage.targetNodes) stage.cluster.powerLoss(name)
     await stage.put(stage.keyIn(shard, 100), 'written while the target is dead')
     expect(await stage.ended(id, 180_000)).toBe('aborted')

@@ -90,7 +90,7 @@ export class ScriptStage {
   keyIn(shard: number, number: number): string {
     let found = 0
     for (let i = 0; ; i++) {
-      const key = `key-${i}`
+      const key = `record-${i}`
       if (shardOf(slotOf(utf8(key)), shards) === shard && found++ === number) return key
     }
   }

@@ -164,7 +164,9 @@ describe('what a shard holds', () => {
     const suffixes = [[0], [255], [0, 0], [13, 10, 0], [195, 40], Array.from({ length: 256 }, (_, i) => i)]
     // A tag in braces says which shard it is; what follows it may be any bytes.
     const tag = `{${stage.keyIn(shard, 0)}}`
-    const records = suffixes.map((suffix, i) => [Buffer.concat([utf8(tag), Uint8Array.from(suffix)]), Buffer.from(i === 0 ? [] : suffix)] as const)
+    const records = suffixes.map(
+      (suffix, i) => [Buffer.concat([utf8(tag), Uint8Array.from(suffix)]), Buffer.from(i === 0 ? [] : suffix)] as const,
+    )
     for (const [key, value] of records) await call(stage.client.put(key, value))
     await stage.move(shard, 'g2')
     for (const [key, value] of records) expect((await call(stage.client.get(key)))?.value).toEqual(value)

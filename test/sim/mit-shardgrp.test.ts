@@ -340,7 +340,10 @@ describe('controllers that compete (5C)', { timeout }, () => {
     const { number } = lab.config
     const leader = must(lab.cluster.controllerLeader(), 'a leader')
     const insider = lab.cluster.admin('insider')
-    network.partition([[leader, 'insider'], [...controllerNames.filter((name) => name !== leader), ...lab.cluster.nodeNames, 'admin']])
+    network.partition([
+      [leader, 'insider'],
+      [...controllerNames.filter((name) => name !== leader), ...lab.cluster.nodeNames, 'admin'],
+    ])
     const late = await lab.world.settle(
       lab.joining(insider, [3], { ...brief, requestId: 'late join' }).then(
         () => 'answered',
@@ -372,31 +375,34 @@ describe('controllers that compete (5C)', { timeout }, () => {
     [true, 0],
     [false, 5],
     [true, 5],
-  ] as const)('controllers cut off one after the other in the middle of moves; a bad network: %s, %i clerks (PartitionRecovery)', async (bad, count) => {
-    const lab = open(534 + count, bad ? { snapshotLogBytes: 16 * 1024 } : {})
-    const { network } = lab.cluster
-    if (bad) network.setAllConditions(unreliable)
-    await lab.join(1)
-    // What clerks see begins with nothing there.
-    if (count === 0) await fill(lab)
-    const clerks = count > 0 ? new Clerks(lab, count) : undefined
-    for (let round = 0; round < rounds; round++) {
-      for (const change of [() => lab.join(2, 3), () => lab.leave(2, 3)]) {
-        const begun = lab.config.number
-        const leader = must(lab.cluster.controllerLeader(), 'a leader')
-        await change()
-        await lab.world.runUntil(() => lab.config.number > begun + 1, 20_000)
-        network.isolate(leader, (round + count) % 2 === 0 ? 'stall' : 'refuse')
-        await lab.world.runFor(500 + 1000 * lab.world.random.next())
-        network.heal()
-        await lab.settled()
+  ] as const)(
+    'controllers cut off one after the other in the middle of moves; a bad network: %s, %i clerks (PartitionRecovery)',
+    async (bad, count) => {
+      const lab = open(534 + count, bad ? { snapshotLogBytes: 16 * 1024 } : {})
+      const { network } = lab.cluster
+      if (bad) network.setAllConditions(unreliable)
+      await lab.join(1)
+      // What clerks see begins with nothing there.
+      if (count === 0) await fill(lab)
+      const clerks = count > 0 ? new Clerks(lab, count) : undefined
+      for (let round = 0; round < rounds; round++) {
+        for (const change of [() => lab.join(2, 3), () => lab.leave(2, 3)]) {
+          const begun = lab.config.number
+          const leader = must(lab.cluster.controllerLeader(), 'a leader')
+          await change()
+          await lab.world.runUntil(() => lab.config.number > begun + 1, 20_000)
+          network.isolate(leader, (round + count) % 2 === 0 ? 'stall' : 'refuse')
+          await lab.world.runFor(500 + 1000 * lab.world.random.next())
+          network.heal()
+          await lab.settled()
+        }
+        lab.check(1)
       }
-      lab.check(1)
-    }
-    await clerks?.stopAndCheck()
-    if (clerks === undefined) await checkAll(lab)
-    await lab.finish()
-  })
+      await clerks?.stopAndCheck()
+      if (clerks === undefined) await checkAll(lab)
+      await lab.finish()
+    },
+  )
 })
 
 function stateOf(lab: ShardLab, gid: number, shard: number): string | undefined {

@@ -27,7 +27,8 @@ const settleMsMax = 60_000
  */
 export type LabForm = 'own' | 'shared' | 'single'
 
-export interface ShardLabOptions extends Partial<Pick<SimClusterOptions, 'memtableBytes' | 'snapshotLogBytes' | 'migrationBytesPerSecond'>> {
+export interface ShardLabOptions
+  extends Partial<Pick<SimClusterOptions, 'memtableBytes' | 'snapshotLogBytes' | 'migrationBytesPerSecond'>> {
   readonly gids: readonly number[]
   readonly form: LabForm
 }
@@ -79,7 +80,8 @@ export class ShardLab {
   /** Asks for one join of all of them; returns the number of the config after it. Who leaves yet may join again only when it is gone. */
   async join(...gids: readonly number[]): Promise<number> {
     const isLeaving = (gid: number) => this.config.groupByName(nameOf(gid))?.state === 'draining'
-    if (this.cluster.controllerLeader() !== undefined) await this.world.runUntil(() => !gids.some(isLeaving), settleMsMax, `${gids} have left`)
+    if (this.cluster.controllerLeader() !== undefined)
+      await this.world.runUntil(() => !gids.some(isLeaving), settleMsMax, `${gids} have left`)
     return (await this.world.settle(this.joining(this.admin, gids), settleMsMax)).configNumber
   }
 

@@ -141,14 +141,14 @@ export class Mover {
   }
 }
 
-/** Brings the files of a cut, if it has any, from one replica to another, which holds them then. */
-export async function copyExport(from: Machine, to: Machine, id: number, attempt: number): Promise<HeldImport> {
+/** Brings the files of a cut, if it has any, from one replica to another, which holds them then; `given`: what it is told that they are. */
+export async function copyExport(from: Machine, to: Machine, id: number, attempt: number, given?: FileSet): Promise<HeldImport> {
   const { digest, cut } = must(
     from.machine.migrations().find((each) => each.id === id && each.attempt === attempt),
     'a cut',
   )
   if (isDigestOfNothing(digest)) return { digest, cut, bytes: 0 }
-  const set = await openExport(from.machine, id, attempt)
+  const set = given ?? (await openExport(from.machine, id, attempt))
   const folder = to.machine.importFolder(id, attempt)
   await to.store.fileSystem.makeFolder(folder)
   for (const { name } of set.files) {

@@ -10,6 +10,7 @@ import { diskBytes, diskFull, smallFlags } from './disk-full.ts'
 import { type FaultKind, failingSyncs, faults, kills, partitions, pauses, powerCuts, restarts } from './faults.ts'
 import { everything, leaders } from './kills.ts'
 import { movesEachSecond } from './moves-each-second.ts'
+import { noControllers } from './no-controllers.ts'
 import { onUp } from './on-up.ts'
 import { powerProof } from './power-proof.ts'
 import { replace } from './replace.ts'
@@ -107,6 +108,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   },
   leaders: { play: ({ seed, seconds, everyMs = 5000 }) => onUp(seed, (load) => leaders(load, new SeededRandom(seed), seconds, everyMs)) },
   everything: { play: ({ seed, rounds = 2 }) => onUp(seed, (_, up) => everything(up, rounds)) },
+  'no-controllers': { play: ({ seed, seconds }) => onStage({ seed, ...quiet }, (stage) => noControllers(stage, seconds)) },
   moves: {
     play: ({ seed, seconds, moves: count }) => onUp(seed, (load) => moves(load, new SeededRandom(seed), { seconds, moves: count })),
   },

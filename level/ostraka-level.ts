@@ -20,6 +20,7 @@ type EngineOptions = Pick<
   OpenOptions,
   | 'memtableBytes'
   | 'cacheBytes'
+  | 'maxOpenTables'
   | 'blockBytes'
   | 'bloomBitsPerKey'
   | 'compression'
@@ -112,12 +113,13 @@ export class OstrakaLevel<KDefault = string, VDefault = string> extends Abstract
 
   async _open(options: AbstractOpenOptions & EngineOptions): Promise<void> {
     const { createIfMissing, errorIfExists, memtableBytes, cacheBytes, blockBytes, bloomBitsPerKey, compression } = options
-    const { maxCompactions, compactionBytesPerSecond, logger, onFailure } = options
+    const { maxOpenTables, maxCompactions, compactionBytesPerSecond, logger, onFailure } = options
     this.#engine = await openDatabase(this.location, {
       createIfMissing,
       errorIfExists,
       memtableBytes,
       cacheBytes,
+      maxOpenTables,
       blockBytes,
       bloomBitsPerKey,
       // A boolean is classic-level's option of that name: passed over.

@@ -71,13 +71,56 @@ export function planRewrite(table: TableMetadata): CompactionPlan {
   return { inputs: [[table]], outputLevel: table.level, move: false }
 }
 
-/** Ranges of tables in levels below `level`, in key order: a tombstone of any other key has nothing left to hide. */
-export function deeperRanges(version: Version, level: number): { lower: Uint8Array; upper: Uint8Array }[] {
-  return version.levels
-    .slice(level + 1)
-    .flat()
-    .map(({ lower, upper }) => ({ lower, upper }))
-    .sort((a, b) => compareBytes(a.lower, b.lower))
+/** Of a file as much may be dead before what counts of it is written anew. */
+const deadShareMax = 1 / 3
+
+/**
+ * Pure: what to rewrite so that a file goes of which too much was clipped off; undefined where there is none, or compactions have taken it. `live`: by
+ * id what counts of each clipped table; one that it lacks keeps its file as it is.
+ *
+ * So files take at most 1.5 times what counts of them, and for each byte that an excise or an ingest leaves dead at most two are ever written: what
+ * was rewritten is whole, and the file's dead bytes went with it.
+ */
+export function pickReclaim(version: Version, busy: ReadonlySet<number>, live: ReadonlyMap<number, number>): CompactionPlan | undefined {
+  let picked: TableMetadata | undefined
+  let leastShare = 1 - deadShareMax
+  for (const parts of partsByFile(version.clipped())) {
+    const first = parts[0] as TableMetadata
+    const share = parts.reduce((sum, { id }) => sum + (live.get(id) ?? Number.POSITIVE_INFINITY), 0) / first.size
+    const free = share < leastShare ? parts.find(({ id }) => !busy.has(id)) : undefined
+    if (free === undefined) continue
+    picked = free
+    leastShare = share
+  }
+  return picked && planRewrite(picked)
+}
+
+/** A file may have been cut in several parts, which may lie in several levels. */
+function partsByFile(tables: readonly TableMetadata[]): Iterable<readonly TableMetadata[]> {
+  const files = new Map<number, TableMetadata[]>()
+  for (const table of tables) {
+    const parts = files.get(table.file)
+    if (parts === undefined) files.set(table.file, [table])
+    else parts.push(table)
+  }
+  return files.values()
+}
+
+/**
+ * Ranges of tables that are older than what `plan` writes, as far as they overlap it, in key order: a tombstone of any other key has nothing left
+ * to hide.
+ */
+export function olderRanges(version: Version, plan: CompactionPlan): { lower: Uint8Array; upper: Uint8Array }[] {
+  const hull = hullOf(plan.inputs.flat())
+  if (hull === undefined) return []
+  const older = version.levels.flatMap((_, level) => (level > plan.outputLevel ? version.overlapping(level, hull) : []))
+  if (plan.outputLevel === 0) older.push(...version.overlapping(0, hull).filter((table) => table.order < orderOf(plan)))
+  return older.map(({ lower, upper }) => ({ lower, upper })).sort((a, b) => compareBytes(a.lower, b.lower))
+}
+
+/** Rank of age of what `plan` writes: below level 0 there is none. */
+export function orderOf(plan: CompactionPlan): number {
+  return plan.outputLevel === 0 ? (plan.inputs[0]?.[0]?.order ?? 0) : 0
 }
 
 function planLevel0(version: Version, tables: readonly TableMetadata[]): CompactionPlan | undefined {
@@ -98,24 +141,33 @@ function planDown(version: Version, level: number, tables: readonly TableMetadat
   return { inputs: below.length > 0 ? [tables, below] : [tables], outputLevel: level + 1, move: tables.length === 1 && below.length === 0 }
 }
 
-/** The table with the least to rewrite below it for its size; one that is busy only where all are. */
+/**
+ * The table with the least to rewrite below it for its size; one that is busy only where all are. Tables of both levels are passed once, in the order
+ * of their keys: of thousands, a look at each pair would take the thread for too long.
+ */
 function pickFromLevel(version: Version, level: number, busy: ReadonlySet<number>): CompactionPlan | undefined {
-  let best: CompactionPlan | undefined
+  const below = version.levels[level + 1] ?? []
+  let best: TableMetadata | undefined
   let bestRatio = Number.POSITIVE_INFINITY
   let isBestBusy = true
+  let at = 0
   for (const table of version.levels[level] ?? []) {
-    const plan = planDown(version, level, [table])
-    if (plan === undefined) continue
-    const isThisBusy = isBusy(plan, busy)
+    while (at < below.length && compareBytes((below[at] as TableMetadata).upper, table.lower) <= 0) at++
+    let bytes = 0
+    let isThisBusy = busy.has(table.id)
+    for (let i = at; i < below.length && compareBytes((below[i] as TableMetadata).lower, table.upper) < 0; i++) {
+      const { size, id } = below[i] as TableMetadata
+      bytes += size
+      isThisBusy ||= busy.has(id)
+    }
     if (isThisBusy && !isBestBusy) continue
-    const below = plan.inputs[1]?.reduce((sum, other) => sum + other.size, 0) ?? 0
-    if (below / table.size < bestRatio || isThisBusy !== isBestBusy) {
-      best = plan
-      bestRatio = below / table.size
+    if (bytes / table.size < bestRatio || isThisBusy !== isBestBusy) {
+      best = table
+      bestRatio = bytes / table.size
       isBestBusy = isThisBusy
     }
   }
-  return best
+  return best && planDown(version, level, [best])
 }
 
 function isBusy(plan: CompactionPlan, busy: ReadonlySet<number>): boolean {

@@ -1,10 +1,20 @@
 import { isOutOfSpace } from '../base/disk-space.ts'
 import { CompactionPace } from './compaction-pace.ts'
-import { type CompactionPlan, deeperRanges, pickCompaction, planRewrite, planTables, scores } from './compaction-picker.ts'
+import {
+  type CompactionPlan,
+  olderRanges,
+  orderOf,
+  pickCompaction,
+  pickReclaim,
+  planRewrite,
+  planTables,
+  scores,
+} from './compaction-picker.ts'
 import type { Engine } from './engine.ts'
 import { expiryInput } from './expiry.ts'
 import { type CompactionInput, compactionJobName } from './jobs.ts'
 import type { KeyRange } from './kind.ts'
+import { LiveBytes } from './live-bytes.ts'
 import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import { tablePath } from './table-writer.ts'
@@ -28,6 +38,8 @@ export class Compactor {
   #isForRange = false
   /** The last `compactRange`. */
   #ranges: Promise<void> = Promise.resolve()
+  readonly #live: LiveBytes
+  #measuring: Promise<void> | undefined
   /** What is due finds no room on the disk. */
   #waitsForRoom = false
   #stopped = false
@@ -35,13 +47,14 @@ export class Compactor {
   constructor(engine: Engine) {
     this.#engine = engine
     this.#pace = new CompactionPace(engine.options.compactionBytesPerSecond)
+    this.#live = new LiveBytes(engine)
   }
 
   /** Begins what is due, in the background. */
   maybeStart(): void {
-    const { options, view } = this.#engine
+    const { options } = this.#engine
     while (!this.#waitsForRoom && !this.#isForRange && !this.#isOver() && this.#running.size < options.maxCompactions) {
-      const plan = pickCompaction(view.version, this.#busy, options)
+      const plan = this.#pick()
       if (plan === undefined) break
       if (!this.#fits(plan)) {
         // The end of one that runs comes here again.
@@ -51,6 +64,24 @@ export class Compactor {
       this.#start(plan)
     }
     this.#setPace()
+    this.#measure()
+  }
+
+  /** To give space back is for when nothing else is due: it must not take tables for which something more pressing waits. */
+  #pick(): CompactionPlan | undefined {
+    const { options, view } = this.#engine
+    const isPressed = scores(view.version, options).some((score) => score >= 1)
+    if (isPressed) return pickCompaction(view.version, this.#busy, options)
+    return pickReclaim(view.version, this.#busy, this.#live.known)
+  }
+
+  /** Finds out, in the background, whether a table that was clipped is worth rewriting. */
+  #measure(): void {
+    if (this.#measuring !== undefined || this.#isOver() || !this.#live.isBehind) return
+    this.#measuring = this.#live.measure().finally(() => {
+      this.#measuring = undefined
+      this.maybeStart()
+    })
   }
 
   #start(plan: CompactionPlan): void {
@@ -201,7 +232,7 @@ export class Compactor {
 
   /** Resolves when nothing of the picker's runs. */
   async #idle(): Promise<void> {
-    while (this.#running.size > 0) await Promise.all(this.#running.keys())
+    while (this.#running.size > 0 || this.#measuring !== undefined) await Promise.all([...this.#running.keys(), this.#measuring])
   }
 
   #isOver(): boolean {
@@ -241,9 +272,10 @@ export class Compactor {
       inputs: plan.inputs,
       firstFile: manifest.reserveNumbers(fileCount),
       fileCount,
-      targetTableBytes: options.targetTableBytes,
-      boundaryPrefixBytes: options.boundaryOf === 'none' ? 0 : options.boundaryOf.prefixBytes,
-      deeper: deeperRanges(version, plan.outputLevel),
+      // In level 0 one table stays one: their number is what calls for compactions, and slows writers.
+      targetTableBytes: plan.outputLevel === 0 ? Number.POSITIVE_INFINITY : options.targetTableBytes,
+      boundaryPrefixBytes: options.boundaryOf === 'none' || plan.outputLevel === 0 ? 0 : options.boundaryOf.prefixBytes,
+      deeper: olderRanges(version, plan),
       pace: this.#pace.cell,
       // Asked in the turn in which the inputs were taken: what comes into tables later is no matter of these horizons.
       expiry: expiryInput(options.expiry, hullOf(plan.inputs.flat())),
@@ -251,7 +283,7 @@ export class Compactor {
     })
     if (written.length > 0) await options.fileSystem.syncFolder(options.folder)
     const installed = await this.#install(plan, () =>
-      written.map((table) => ({ ...table, id: manifest.newNumber(), level: plan.outputLevel, order: 0, clipped: false })),
+      written.map((table) => ({ ...table, id: manifest.newNumber(), level: plan.outputLevel, order: orderOf(plan), clipped: false })),
     )
     if (!installed) for (const { file } of written) await removeUnused(options.fileSystem, tablePath(options.folder, file), options.logger)
     counters.compactions++
@@ -276,7 +308,7 @@ export class Compactor {
   /** Whether an output overlaps a table of the output level that is no input: one that was ingested meanwhile. */
   #isCrossed(version: Version, plan: CompactionPlan, outputs: readonly TableMetadata[]): boolean {
     const hull = hullOf(outputs)
-    if (hull === undefined) return false
+    if (hull === undefined || plan.outputLevel === 0) return false
     const inputs = new Set(plan.inputs.flat().map((table) => table.id))
     const others = version.overlapping(plan.outputLevel, hull).filter((table) => !inputs.has(table.id))
     return others.some((other) => outputs.some((table) => rangeOverlaps(other, table.lower, table.upper)))

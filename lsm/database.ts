@@ -34,6 +34,8 @@ export interface DatabaseStats {
   /** By level. */
   readonly levels: readonly { readonly tables: number; readonly bytes: number }[]
   readonly blockCacheBytes: number
+  /** Files of tables; where databases share them: of all. */
+  readonly openTables: number
   readonly flushes: number
   readonly flushedBytes: number
   readonly compactions: number
@@ -64,7 +66,7 @@ export class Database {
   /** Throws RangeError on an option that cannot be, CorruptionError on damage, the file system's error where it refuses. */
   static async open(options: DatabaseOptions): Promise<Database> {
     const resolved = resolveOptions(options)
-    const { fileSystem, folder, blockCache: cache, logger } = resolved
+    const { fileSystem, folder, blockCache: cache, tableFiles: files, logger } = resolved
     const { manifest, logNumber } = await recover(resolved)
     try {
       const log = resolved.wal ? await WriteAheadLog.create(fileSystem, folder, logNumber) : undefined
@@ -72,7 +74,7 @@ export class Database {
         await log.close()
         throw error
       })
-      const store = new TableStore({ fileSystem, folder, cache, logger })
+      const store = new TableStore({ fileSystem, folder, cache, files, logger })
       const database = new Database(new Engine(resolved, manifest, store), log)
       database.#compactor.maybeStart()
       return database
@@ -172,9 +174,9 @@ export class Database {
   /** The records of [lower, upper) as they are now, or were at the snapshot. */
   iterate(options: IterateOptions = {}): DatabaseIterator {
     this.#mustBeOpen()
-    const { snapshot } = options
-    if (snapshot !== undefined) return new DatabaseIterator(snapshot.mustBeHeld().view.retain(), snapshot.sequence, options)
-    return new DatabaseIterator(this.#engine.view.retain(), this.#engine.sequence, options)
+    const engine = this.#engine
+    const { view, sequence } = options.snapshot?.mustBeHeld() ?? engine
+    return new DatabaseIterator(view.retain(), sequence, engine.pause, options)
   }
 
   /** Must be released: until then it holds memory and files. */
@@ -346,8 +348,11 @@ export class Database {
 
   /** About what all of it takes, on disk and in memory. */
   get bytes(): number {
-    const { view } = this.#engine
-    return view.version.tables().reduce((sum, table) => sum + table.size, this.#engine.memtableBytes)
+    // A file of which two parts are left takes its bytes once.
+    const files = new Map(this.#engine.view.version.tables().map(({ file, size }) => [file, size]))
+    let bytes = this.#engine.memtableBytes
+    for (const size of files.values()) bytes += size
+    return bytes
   }
 
   stats(): DatabaseStats {
@@ -360,6 +365,7 @@ export class Database {
       immutableMemtables: view.queue.filter((element) => element.memtable !== undefined).length,
       levels: view.version.levels.map((tables, level) => ({ tables: tables.length, bytes: view.version.bytes(level) })),
       blockCacheBytes: options.blockCache.bytes,
+      openTables: options.tableFiles.count,
       flushes: counters.flushes,
       flushedBytes: counters.flushedBytes,
       compactions: counters.compactions,

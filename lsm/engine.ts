@@ -23,6 +23,8 @@ export class Engine implements MemtableHolder {
   failed: Error | undefined
   closed = false
   readonly counters = { flushes: 0, flushedBytes: 0, compactions: 0, compactedBytes: 0, moves: 0 }
+  /** Lets other work of this thread run. */
+  readonly pause = (): Promise<void> => new Promise((resolve) => this.options.clock.soon(resolve))
   #waiters: (() => void)[] = []
 
   constructor(options: ResolvedOptions, manifest: Manifest, store: TableStore) {

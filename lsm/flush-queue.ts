@@ -6,7 +6,7 @@ import { DatabaseIterator } from './iterator.ts'
 import { type FlushInput, flushJobName } from './jobs.ts'
 import type { Memtable } from './memtable.ts'
 import { removeUnused } from './remove-unused.ts'
-import { hullOf, levelCount, logName, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
+import { hullOf, levelCount, logName, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import type { Version } from './version.ts'
 import { applyEdit, type DurableState, exciseTables, type VersionEdit } from './version-edit.ts'
 import { QueueElement, View } from './view.ts'
@@ -112,7 +112,7 @@ export class FlushQueue {
     }
     for (const table of flushed) step([], [{ ...table, order: manifest.newNumber() }])
     for (const range of element.excised) {
-      const { dropped, added } = exciseTables(after.version.tables(), range, () => manifest.newNumber())
+      const { dropped, added } = exciseTables(after.version, range, () => manifest.newNumber())
       step(dropped, added)
     }
     if (element.tables !== undefined) await this.#placeTables(element, () => after.version, step)
@@ -138,10 +138,13 @@ export class FlushQueue {
     if (hull !== undefined) {
       assert(await this.#isEmpty(version(), hull), 'tables with levels are ingested into an empty span')
       // What overlaps the span holds nothing in it: it gives way.
-      const { dropped, added } = exciseTables(version().tables(), hull, () => manifest.newNumber())
+      const { dropped, added } = exciseTables(version(), hull, () => manifest.newNumber())
       step(dropped, added)
     }
-    for (const table of placed) step([], [{ ...table, order: manifest.newNumber() }])
+    step(
+      [],
+      placed.map((table) => ({ ...table, order: manifest.newNumber() })),
+    )
     for (const table of tables) {
       if (element.foreign.has(table.id)) step([], [{ ...table, level: lowestLevelFor(version(), table), order: manifest.newNumber() }])
     }
@@ -149,7 +152,7 @@ export class FlushQueue {
 
   async #isEmpty(version: Version, range: { lower: Uint8Array; upper: Uint8Array }): Promise<boolean> {
     const view = View.ofTables(this.#engine.store, version)
-    const iterator = new DatabaseIterator(view, 0, range)
+    const iterator = new DatabaseIterator(view, 0, this.#engine.pause, range)
     try {
       return !(await iterator.next())
     } finally {
@@ -166,16 +169,17 @@ function newTable(written: WrittenTable, id: number): TableMetadata {
 function lowestLevelFor(version: Version, table: TableMetadata): number {
   let level = 0
   for (let candidate = 0; candidate < levelCount; candidate++) {
-    const tables = version.levels[candidate] ?? []
-    if (tables.some((other) => rangeOverlaps(other, table.lower, table.upper))) break
+    if (version.overlapping(candidate, table).length > 0) break
     level = candidate
   }
   return level
 }
 
 function difference(from: Version, to: Version): { dropped: number[]; added: TableMetadata[] } {
-  const before = new Set(from.tables())
-  const after = new Set(to.tables())
+  const changed = to.levels.flatMap((tables, level) => (tables === from.levels[level] ? [] : [level]))
+  const tablesOf = (version: Version) => new Set(changed.flatMap((level) => version.levels[level] ?? []))
+  const before = tablesOf(from)
+  const after = tablesOf(to)
   return {
     dropped: [...before].filter((table) => !after.has(table)).map((table) => table.id),
     added: [...after].filter((table) => !before.has(table)),

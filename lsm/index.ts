@@ -27,6 +27,7 @@ export { DatabaseExistsError, DatabaseMissingError, type OpenOptions, openDataba
 export type { DatabaseOptions } from './options.ts'
 export type { ExportedTable, ExportRange } from './range-export.ts'
 export { readTables } from './read-tables.ts'
+export { TableFiles } from './table-files.ts'
 export type { WrittenTable } from './table-metadata.ts'
 export { defaultTableWriterOptions, type TableEntry, type TableWriterOptions, writeTable } from './table-writer.ts'
 export { type VerifiedDatabase, type VerifyOptions, verifyDatabase } from './verify.ts'

@@ -97,7 +97,10 @@ function impossibilities({ levels, nextNumber, logNumber }: ManifestState): stri
     tables.forEach((table, i) => {
       const before = tables[i - 1]
       if (before === undefined) return
-      if (level === 0 && before.order === table.order) wrong.push(`tables ${before.id} and ${table.id} of level 0 have the same order`)
+      // Two parts of one table have the same.
+      const isOverlapping = compareBytes(before.lower, table.upper) < 0 && compareBytes(table.lower, before.upper) < 0
+      if (level === 0 && before.order === table.order && isOverlapping)
+        wrong.push(`tables ${before.id} and ${table.id} of level 0 have the same order`)
       if (level > 0 && compareBytes(before.upper, table.lower) > 0) {
         wrong.push(`tables ${before.id} and ${table.id} of level ${level} overlap`)
       }

@@ -15,6 +15,9 @@ export interface IterateOptions extends Abortable {
   readonly snapshot?: Snapshot
 }
 
+/** So many tombstones are passed over in one turn: about a millisecond. */
+const tombstonesAtOnce = 2048
+
 /** What the database held at one moment, until `release`. */
 export class Snapshot {
   readonly view: View
@@ -51,15 +54,22 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
   readonly #range: KeyRange
   readonly #reverse: boolean
   readonly #signal: AbortSignal | undefined
+  readonly #pause: () => Promise<void>
   #merge: Merge | undefined
   #standing = false
   #closed = false
   #failure: { readonly error: unknown } | undefined
 
-  /** Takes over one use of `view`. */
-  constructor(view: View, limit: number, options: Omit<IterateOptions, 'snapshot' | keyof KeyRange> & Partial<KeyRange>) {
+  /** Takes over one use of `view`. `pause`: waited for in the midst of many tombstones, lets other work of the thread run. */
+  constructor(
+    view: View,
+    limit: number,
+    pause: () => Promise<void>,
+    options: Omit<IterateOptions, 'snapshot' | keyof KeyRange> & Partial<KeyRange>,
+  ) {
     this.#view = view
     this.#limit = limit
+    this.#pause = pause
     this.#range = rangeOf(options)
     this.#reverse = options.reverse ?? false
     this.#signal = options.signal
@@ -145,7 +155,7 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
   /** Passes tombstones over; ends at the far bound. */
   #settle(merge: Merge): MaybePromise<boolean> {
     if (this.#signal?.aborted) this.#abort(this.#signal)
-    for (;;) {
+    for (let passed = 0; ; passed++) {
       const top = merge.top
       if (top === undefined) return this.#end()
       const bound = this.#reverse ? this.#range.lower : this.#range.upper
@@ -154,6 +164,7 @@ export class DatabaseIterator implements AsyncIterable<{ key: Uint8Array; value:
         this.#standing = true
         return true
       }
+      if (passed === tombstonesAtOnce) return this.#pause().then(() => this.#settle(merge))
       const moved = merge.advance()
       if (moved instanceof Promise) return moved.then(() => this.#settle(merge))
     }

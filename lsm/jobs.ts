@@ -4,6 +4,7 @@ import type { Job, JobContext, JobRegistry } from '../base/executor.ts'
 import { type PaceCell, Throttle } from './compaction-pace.ts'
 import { type Damage, errorOf } from './damage.ts'
 import { ExpiredValues, type ExpiryInput } from './expiry.ts'
+import { InputTables } from './input-tables.ts'
 import { kindTombstone } from './kind.ts'
 import type { MemtableImage } from './memtable.ts'
 import { ImageReader } from './memtable-source.ts'
@@ -32,10 +33,11 @@ export interface CompactionInput {
   /** Numbers that the job may give its files. */
   readonly firstFile: number
   readonly fileCount: number
+  /** Infinity: all in one. */
   readonly targetTableBytes: number
   /** 0: tables end nowhere in particular. */
   readonly boundaryPrefixBytes: number
-  /** `deeperRanges` of the output level. */
+  /** `olderRanges` of its plan. */
   readonly deeper: readonly { readonly lower: Uint8Array; readonly upper: Uint8Array }[]
   readonly pace: PaceCell
   /** Which values have expired; undefined: none. */
@@ -83,18 +85,10 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
 /** Merges the inputs into tables of the output level. Rejects without leaving files behind, as far as the disk lets it. */
 const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, context) => {
   const outputs = new CompactionOutputs(input, context)
-  // By file: of one there may be several parts.
-  const readers = new Map<number, Promise<TableReader>>()
+  const tables = new InputTables(context.fileSystem, input.folder)
   try {
-    const open = (table: TableMetadata) => {
-      const known = readers.get(table.file)
-      if (known !== undefined) return known
-      const reader = TableReader.open(context.fileSystem, tablePath(input.folder, table.file), undefined, table)
-      readers.set(table.file, reader)
-      return reader
-    }
     const merge = new Merge(
-      input.inputs.map((run) => new RunSource(run, open, false)),
+      input.inputs.map((run) => new RunSource(run, tables.newRun(), false)),
       false,
     )
     const moved = merge.seek(undefined)
@@ -105,7 +99,7 @@ const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, contex
     await outputs.discard()
     throw error
   } finally {
-    for (const opened of await Promise.allSettled(readers.values())) if (opened.status === 'fulfilled') await opened.value.close()
+    await tables.close()
   }
 }
 

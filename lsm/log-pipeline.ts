@@ -23,10 +23,13 @@ interface BarrierItem {
 }
 
 const groupBytes = 4 * 1024 * 1024
+/** So many operations, or bytes of them, go into the memtable in one turn: about two milliseconds. */
+const insertsAtOnce = 1024
+const copiedAtOnce = 1024 * 1024
 
 /**
  * Writes through the database's own log: what queued while one group was written and synced is the next group. A group becomes visible, in
- * one turn, when it is in the log. Memtables are changed only between groups, so each log holds exactly what its memtable holds.
+ * one turn, when it is in the log and in the memtable. Memtables are changed only between groups, so each log holds exactly what its memtable holds.
  */
 export class LogPipeline {
   readonly #engine: Engine
@@ -154,9 +157,30 @@ export class LogPipeline {
     const batches = group.map(({ operations }) => ({ operations, sequence: ++sequence }))
     await this.#log.append(batches)
     if (group.some((item) => item.sync)) await this.#sync()
-    for (const batch of batches) engine.view.memtable.add(batch.operations, batch.sequence)
+    await this.#insert(batches)
     engine.sequence = sequence
     if (2 * engine.activeBytes >= engine.options.memtableBudget.bytes) this.#spare ??= this.#createAhead()
+  }
+
+  /** In turns of a few milliseconds: nobody sees any of it yet, since readers look no higher than the engine's sequence number. */
+  async #insert(batches: readonly { readonly operations: Uint8Array; readonly sequence: number }[]): Promise<void> {
+    const { view, pause } = this.#engine
+    let left = insertsAtOnce
+    let copied = 0
+    for (const { operations, sequence } of batches) {
+      copied += operations.length
+      if (copied > copiedAtOnce) {
+        await pause()
+        copied = operations.length
+        left = insertsAtOnce
+      }
+      view.memtable.begin(operations, sequence)
+      left = view.memtable.insertSome(left)
+      while (left === 0) {
+        await pause()
+        left = view.memtable.insertSome(insertsAtOnce)
+      }
+    }
   }
 
   async #seal(): Promise<void> {

@@ -43,6 +43,10 @@ export class Memtable {
   #arenaEnd = 0
   #entries = 0
   #maxSequence: number
+  // The batch that is being inserted: the pointer of its next operation, its end, and the pointer of its buffer's first byte.
+  #insertAt = 0
+  #insertEnd = 0
+  #insertBase = 0
   /** Moves with each insert: a cursor that finds it changed looks for its place again. */
   #changes = 0
 
@@ -130,22 +134,40 @@ export class Memtable {
 
   /** Copies the operations of a batch (`WriteBatch.encoded`) in and makes them visible under `sequence`, which must rise from batch to batch. */
   add(operations: Uint8Array, sequence: number): void {
+    this.begin(operations, sequence)
+    this.insertSome(Number.POSITIVE_INFINITY)
+  }
+
+  /** `add` in steps: nobody may read up to `sequence`, and no other batch may begin, before all of it was inserted by `insertSome`. */
+  begin(operations: Uint8Array, sequence: number): void {
     assert(sequence > this.#maxSequence && sequence - this.baseSequence < 2 ** 32, 'sequence number rises within the memtable')
+    assert(this.#insertAt === this.#insertEnd, 'one batch comes after the other')
     this.#maxSequence = sequence
     if (operations.length === 0) return
     const start = this.#allocate(operations.length)
     const unit = this.#units[start >>> this.#unitShift] as Uint8Array
-    const base = this.#bases[start >>> this.#unitShift] as number
-    unit.set(operations, start - base)
-    const end = start + operations.length
-    let pointer = start
-    while (pointer < end) {
+    this.#insertBase = this.#bases[start >>> this.#unitShift] as number
+    unit.set(operations, start - this.#insertBase)
+    this.#insertAt = start
+    this.#insertEnd = start + operations.length
+  }
+
+  /** Inserts up to `count` operations of the batch that was begun. Returns by how many there were fewer: 0 where more may be left. */
+  insertSome(count: number): number {
+    const base = this.#insertBase
+    const end = this.#insertEnd
+    const sequence = this.#maxSequence - this.baseSequence
+    let pointer = this.#insertAt
+    let left = count
+    for (; pointer < end && left > 0; left--) {
       this.decode(pointer)
       const next = base + this.valueEnd
-      this.#insert(pointer, sequence - this.baseSequence)
+      this.#insert(pointer, sequence)
       pointer = next
     }
-    assert(pointer === end, 'operations fill their batch')
+    assert(pointer <= end, 'operations fill their batch')
+    this.#insertAt = pointer
+    return left
   }
 
   /** Decodes the entry at `pointer` into buffer, kind, keyStart, keyEnd, valueEnd (the value begins at keyEnd). */

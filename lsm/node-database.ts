@@ -11,6 +11,7 @@ import { JobLanes } from './job-lanes.ts'
 import type { Abortable } from './kind.ts'
 import { MemtableBudget } from './memtable-budget.ts'
 import { mustBeARate, mustBeInBounds, mustBeWithin, placesMustBeInBounds } from './options.ts'
+import { TableFiles } from './table-files.ts'
 import { currentName } from './table-metadata.ts'
 
 /** Of `openDatabase`; what is undefined has its default. `signal`: aborts the opening, nothing else. */
@@ -23,6 +24,8 @@ export interface OpenOptions extends Abortable {
   readonly memtableBytes?: number | undefined
   /** Of blocks that were read; default 64 MiB, 0: none. */
   readonly cacheBytes?: number | undefined
+  /** Files of tables that are open at once, 1 to 1,000,000; default 1,000. What a compaction or a flush opens is not counted: as many as there are tables in level 0, and a few. */
+  readonly maxOpenTables?: number | undefined
   /** Payload at which a data block ends, 64 bytes to 16 MiB; default 4 KiB. */
   readonly blockBytes?: number | undefined
   /** 1 to 40; default 10. */
@@ -81,6 +84,7 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
   check(folder, options)
   const { signal } = options
   const budget = new MemtableBudget(options.memtableBytes ?? 64 * MiB)
+  const tableFiles = new TableFiles(options.maxOpenTables ?? 1000)
   signal?.throwIfAborted()
   const fileSystem = new NodeFileSystem()
   const exists = () => fileSystem.exists(joinPath(folder, currentName))
@@ -101,6 +105,7 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
       folder,
       memtableBudget: budget,
       blockCache: new BlockCache(options.cacheBytes ?? 64 * MiB),
+      tableFiles,
       maxCompactions,
       ...(options.blockBytes === undefined ? {} : { blockBytes: options.blockBytes }),
       ...(options.bloomBitsPerKey === undefined ? {} : { bloomBitsPerKey: options.bloomBitsPerKey }),
@@ -138,6 +143,8 @@ const checks: { readonly [Name in keyof OpenOptions]-?: (value: unknown) => void
     mustBeA('number', 'cacheBytes', value)
     mustBeWithin('cacheBytes', value, 0, maxCacheBytes)
   },
+  // In bounds or not: the class says.
+  maxOpenTables: (value) => mustBeA('number', 'maxOpenTables', value),
   blockBytes: (value) => {
     mustBeA('number', 'blockBytes', value)
     mustBeInBounds('blockBytes', value)

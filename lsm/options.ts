@@ -7,6 +7,7 @@ import { BlockCache } from './block-cache.ts'
 import { type Compression, compressionNumber } from './compression.ts'
 import { type Expiry, maxExpiryPlaces } from './expiry.ts'
 import { MemtableBudget } from './memtable-budget.ts'
+import { TableFiles } from './table-files.ts'
 import type { TableWriterOptions } from './table-writer.ts'
 
 export interface DatabaseOptions {
@@ -27,6 +28,8 @@ export interface DatabaseOptions {
   readonly memtableBudget?: MemtableBudget
   /** May be shared by many databases; default one of 64 MiB. */
   readonly blockCache?: BlockCache
+  /** Bounds the open files; may be shared by many databases. Default one of 1,000. */
+  readonly tableFiles?: TableFiles
   /** From level 1 down a table ends where the first `prefixBytes` bytes of the key change, once it has a quarter of the target size. */
   readonly boundaryOf?: 'none' | { readonly prefixBytes: number }
   /** Default 16 MiB. */
@@ -103,6 +106,7 @@ export function resolveOptions(options: DatabaseOptions): ResolvedOptions {
     ...options,
     memtableBudget: options.memtableBudget ?? new MemtableBudget(options.memtableBytes ?? 64 * MiB),
     blockCache: options.blockCache ?? new BlockCache(64 * MiB),
+    tableFiles: options.tableFiles ?? new TableFiles(1000),
   }
   for (const name of Object.keys(optionBounds) as BoundedOption[]) mustBeInBounds(name, resolved[name])
   compressionNumber(resolved.compression)

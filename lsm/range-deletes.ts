@@ -18,7 +18,7 @@ export async function deletesOf(engine: Engine, range: KeyRange): Promise<WriteB
   const deletes = new WriteBatch()
   try {
     if ((await approximateBytes(engine, range)) > maxTableBytes) return undefined
-    const iterator = new DatabaseIterator(engine.view.retain(), engine.sequence, range)
+    const iterator = new DatabaseIterator(engine.view.retain(), engine.sequence, engine.pause, range)
     try {
       while (await iterator.next()) {
         if (deletes.count === maxRecords || deletes.bytes > maxBatchBytes) return undefined

@@ -6,6 +6,7 @@ import { type BlockCache, notCached } from './block-cache.ts'
 import { BlockLookup } from './block-lookup.ts'
 import { bloomMayHold, isBloom } from './bloom.ts'
 import { kindTombstone, kindValue, tombstone } from './kind.ts'
+import type { TableFiles } from './table-files.ts'
 import {
   type BlockHandle,
   blockTrailerBytes,
@@ -71,16 +72,17 @@ export class TableReader {
   }
 
   /**
-   * Without a cache the reader is for one pass over the table. Throws CorruptionError, also where the file is a table but not the one
-   * `expected`.
+   * Without a cache the reader is for one pass over the table; with `files` its file is one of these. Throws CorruptionError, also where the file is
+   * a table but not the one `expected`.
    */
   static async open(
     fileSystem: FileSystem,
     path: string,
     cache: BlockCache | undefined,
     expected: ExpectedTable | undefined,
+    files?: TableFiles,
   ): Promise<TableReader> {
-    const file = await fileSystem.open(path, 'read')
+    const file = await (files?.open(fileSystem, path) ?? fileSystem.open(path, 'read'))
     try {
       const size = await file.size()
       if (size < footerBytes) throw new CorruptionError(path, 0, `a table of ${size} bytes`)
@@ -96,8 +98,8 @@ export class TableReader {
   }
 
   /** `open` at once, of a table that the manifest knows. */
-  static openSync(fileSystem: FileSystem, path: string, cache: BlockCache, expected: ExpectedTable): TableReader {
-    const file = fileSystem.openSync(path)
+  static openSync(fileSystem: FileSystem, path: string, cache: BlockCache, expected: ExpectedTable, files: TableFiles): TableReader {
+    const file = files.openSync(fileSystem, path)
     try {
       const start = expected.size - footerBytes
       // One byte more: a longer file is another table.

@@ -1,5 +1,6 @@
 import { compareBytes, compareRanges } from '../base/bytes.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
+import { firstFrom } from './binary-search.ts'
 import { BlockCursor } from './block.ts'
 import { BlockLoader } from './block-loader.ts'
 import { compareToKey, Source } from './source.ts'
@@ -216,16 +217,4 @@ export class RunSource<Table extends TablePart = TableMetadata> extends Source {
     if (!current.valid) return this.#enter(this.#at + (this.#reverse ? -1 : 1), undefined)
     this.take(current)
   }
-}
-
-/** Index of the first element for which `test` holds (it must hold for all behind it), or the length. */
-export function firstFrom<T>(items: readonly T[], test: (item: T) => boolean): number {
-  let from = 0
-  let to = items.length
-  while (from < to) {
-    const middle = (from + to) >>> 1
-    if (test(items[middle] as T)) to = middle
-    else from = middle + 1
-  }
-  return from
 }

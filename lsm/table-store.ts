@@ -4,29 +4,35 @@ import type { Logger } from '../base/logger.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { BlockCache } from './block-cache.ts'
 import { removeUnused } from './remove-unused.ts'
+import type { TableFiles } from './table-files.ts'
 import type { TableMetadata } from './table-metadata.ts'
 import { TableReader } from './table-reader.ts'
 import { tablePath } from './table-writer.ts'
+import type { Version } from './version.ts'
 
 /** The tables' files of one database: open readers, and how many views use each. A file that none uses any more is unlinked. */
 export class TableStore {
   readonly #fileSystem: FileSystem
   readonly #folder: string
   readonly #cache: BlockCache
+  readonly #files: TableFiles
   readonly #logger: Logger
   readonly #readers = new Map<number, TableReader>()
   readonly #opening = new Map<number, Promise<TableReader>>()
   readonly #uses = new Map<number, number>()
+  /** How many views use each version: one comes with each change of memtable or queue, and few of them with another version. */
+  readonly #versions = new Map<Version, number>()
   /** Ends with the last removal. One after the other: on ext4 several at once make appends to other files wait for as long as all of them take. */
   #removals: Promise<void> = Promise.resolve()
   /** After a failure no table is given up any more: what the manifest says is not known. */
   frozen = false
   #closed = false
 
-  constructor(options: { fileSystem: FileSystem; folder: string; cache: BlockCache; logger: Logger }) {
+  constructor(options: { fileSystem: FileSystem; folder: string; cache: BlockCache; files: TableFiles; logger: Logger }) {
     this.#fileSystem = options.fileSystem
     this.#folder = options.folder
     this.#cache = options.cache
+    this.#files = options.files
     this.#logger = options.logger
   }
 
@@ -39,7 +45,7 @@ export class TableStore {
     const { file } = table
     const open = this.#readers.get(file)
     if (open !== undefined) return open
-    const reader = TableReader.openSync(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table)
+    const reader = TableReader.openSync(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table, this.#files)
     this.#readers.set(file, reader)
     return reader
   }
@@ -60,6 +66,23 @@ export class TableStore {
         this.#uses.delete(file)
         if (!this.frozen) this.#removals = this.#removals.then(() => this.#remove(file)).catch(() => undefined)
       }
+    }
+  }
+
+  /** `use` of all its tables. */
+  useVersion(version: Version): void {
+    const uses = this.#versions.get(version) ?? 0
+    this.#versions.set(version, uses + 1)
+    if (uses === 0) this.use(version.tables())
+  }
+
+  releaseVersion(version: Version): void {
+    const uses = this.#versions.get(version) ?? 0
+    assert(uses > 0, 'a version is released as often as it was taken')
+    if (uses > 1) this.#versions.set(version, uses - 1)
+    else {
+      this.#versions.delete(version)
+      this.release(version.tables())
     }
   }
 
@@ -92,7 +115,7 @@ export class TableStore {
   async #openUnlessOpen(table: TableMetadata): Promise<TableReader> {
     if (this.#closed) throw new Error('the database is closed')
     const { file } = table
-    const reader = await TableReader.open(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table)
+    const reader = await TableReader.open(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table, this.#files)
     const open = this.#readers.get(file)
     if (open === undefined) {
       this.#readers.set(file, reader)

@@ -1,7 +1,7 @@
 import { ByteReader, ByteWriter, compareBytes, copyBytes } from '../base/bytes.ts'
 import { CorruptionError, NewerFormatError } from '../base/errors.ts'
 import type { KeyRange } from './kind.ts'
-import { levelCount, rangeOverlaps, type TableMetadata } from './table-metadata.ts'
+import { levelCount, type TableMetadata } from './table-metadata.ts'
 import { Version } from './version.ts'
 
 /**
@@ -125,13 +125,9 @@ function decodeTable(reader: ByteReader): TableMetadata {
 }
 
 export function applyEdit(state: DurableState, edit: VersionEdit): DurableState {
-  const dropped = new Set(edit.dropped)
-  const version =
-    dropped.size === 0 && edit.added.length === 0
-      ? state.version
-      : Version.of([...state.version.tables().filter((table) => !dropped.has(table.id)), ...edit.added])
+  const isOfTables = edit.dropped.length > 0 || edit.added.length > 0
   return {
-    version,
+    version: isOfTables ? state.version.edited(new Set(edit.dropped), edit.added) : state.version,
     nextNumber: Math.max(state.nextNumber, edit.nextNumber ?? 0),
     lastSequence: Math.max(state.lastSequence, edit.lastSequence ?? 0),
     logNumber: Math.max(state.logNumber, edit.logNumber ?? 0),
@@ -151,16 +147,11 @@ export function wholeState(state: DurableState): VersionEdit {
   }
 }
 
-/** What an excise of `range` does to `tables`: those inside are dropped, those across an edge are clipped, in up to two parts. */
-export function exciseTables(
-  tables: readonly TableMetadata[],
-  range: KeyRange,
-  newId: () => number,
-): { dropped: TableMetadata[]; added: TableMetadata[] } {
+/** What an excise of `range` does to `version`: tables inside are dropped, those across an edge are clipped, in up to two parts. */
+export function exciseTables(version: Version, range: KeyRange, newId: () => number): { dropped: TableMetadata[]; added: TableMetadata[] } {
   const dropped: TableMetadata[] = []
   const added: TableMetadata[] = []
-  for (const table of tables) {
-    if (!rangeOverlaps(range, table.lower, table.upper)) continue
+  for (const table of version.levels.flatMap((_, level) => version.overlapping(level, range))) {
     dropped.push(table)
     if (range.lower !== undefined && compareBytes(table.lower, range.lower) < 0) {
       added.push({ ...table, id: newId(), upper: range.lower, clipped: true })

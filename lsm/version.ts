@@ -1,11 +1,16 @@
 import { assert } from '../base/assert.ts'
 import { compareBytes } from '../base/bytes.ts'
+import { firstFrom } from './binary-search.ts'
 import type { KeyRange } from './kind.ts'
 import { levelCount, rangeOverlaps, type TableMetadata } from './table-metadata.ts'
 
 /** The tables that make up the durable state. Immutable. Level 0: newest first; the others: by key, without overlap. */
 export class Version {
   readonly levels: readonly (readonly TableMetadata[])[]
+  // What is asked again and again, by whoever plans: found out once.
+  #ids: ReadonlySet<number> | undefined
+  #bytes: readonly number[] | undefined
+  #clipped: readonly TableMetadata[] | undefined
 
   constructor(levels: readonly (readonly TableMetadata[])[]) {
     assert(levels.length === levelCount, 'a version has all levels')
@@ -15,20 +20,25 @@ export class Version {
   static readonly empty = new Version(Array.from({ length: levelCount }, () => []))
 
   /** Sorts `tables` into their levels. Asserts that no level below 0 overlaps itself. */
-  static of(tables: Iterable<TableMetadata>): Version {
-    const levels: TableMetadata[][] = Array.from({ length: levelCount }, () => [])
-    for (const table of tables) {
-      const level = levels[table.level]
+  static of(tables: readonly TableMetadata[]): Version {
+    return Version.empty.edited(new Set(), tables)
+  }
+
+  /** Without the tables `dropped` (ids), and with `added`. A level that has none of either stays as it is: most edits are small. */
+  edited(dropped: ReadonlySet<number>, added: readonly TableMetadata[]): Version {
+    const additions: TableMetadata[][] = Array.from({ length: levelCount }, () => [])
+    for (const table of added) {
+      const level = additions[table.level]
       assert(level !== undefined, 'a table lies in a level')
       level.push(table)
     }
-    levels.forEach((level, i) => {
-      level.sort(i === 0 ? (a, b) => b.order - a.order : (a, b) => compareBytes(a.lower, b.lower))
-      for (let j = 1; i > 0 && j < level.length; j++) {
-        assert(compareBytes((level[j - 1] as TableMetadata).upper, (level[j] as TableMetadata).lower) <= 0, `level ${i} does not overlap`)
-      }
-    })
-    return new Version(levels)
+    return new Version(
+      this.levels.map((tables, level) => {
+        const kept = dropped.size > 0 && tables.some(({ id }) => dropped.has(id)) ? tables.filter(({ id }) => !dropped.has(id)) : tables
+        const more = additions[level] as TableMetadata[]
+        return more.length === 0 ? kept : joinLevel(level, kept, more)
+      }),
+    )
   }
 
   /** All tables of all levels. */
@@ -37,12 +47,24 @@ export class Version {
   }
 
   holds(id: number): boolean {
-    return this.levels.some((level) => level.some((table) => table.id === id))
+    this.#ids ??= new Set(this.tables().map((table) => table.id))
+    return this.#ids.has(id)
+  }
+
+  /** The tables of which not all that is in their file counts. */
+  clipped(): readonly TableMetadata[] {
+    this.#clipped ??= this.tables().filter((table) => table.clipped)
+    return this.#clipped
   }
 
   /** The tables of `level` that may hold keys of `range`, in the level's order. */
   overlapping(level: number, range: KeyRange): TableMetadata[] {
-    return (this.levels[level] ?? []).filter((table) => rangeOverlaps(range, table.lower, table.upper))
+    const tables = this.levels[level] ?? []
+    if (level === 0) return tables.filter((table) => rangeOverlaps(range, table.lower, table.upper))
+    const { lower, upper } = range
+    const from = lower === undefined ? 0 : firstFrom(tables, (table) => compareBytes(table.upper, lower) > 0)
+    const to = upper === undefined ? tables.length : firstFrom(tables, (table) => compareBytes(table.lower, upper) >= 0)
+    return tables.slice(from, to)
   }
 
   /** The table of `level` >= 1 that may hold `key`. */
@@ -61,6 +83,27 @@ export class Version {
   }
 
   bytes(level: number): number {
-    return (this.levels[level] ?? []).reduce((sum, table) => sum + table.size, 0)
+    this.#bytes ??= this.levels.map((tables) => tables.reduce((sum, table) => sum + table.size, 0))
+    return this.#bytes[level] ?? 0
   }
+}
+
+/** Both in the level's order. Asserts that none of `added` overlaps what it comes to lie beside. */
+function joinLevel(level: number, tables: readonly TableMetadata[], added: readonly TableMetadata[]): readonly TableMetadata[] {
+  if (level === 0) return [...tables, ...added].sort((a, b) => b.order - a.order)
+  const joined: TableMetadata[] = []
+  const mustEndBefore = (table: TableMetadata | undefined, next: TableMetadata | undefined) => {
+    const isApart = table === undefined || next === undefined || compareBytes(table.upper, next.lower) <= 0
+    assert(isApart, `level ${level} does not overlap`)
+  }
+  let at = 0
+  for (const table of [...added].sort((a, b) => compareBytes(a.lower, b.lower))) {
+    const to = firstFrom(tables, (other) => compareBytes(other.lower, table.lower) > 0, at)
+    while (at < to) joined.push(tables[at++] as TableMetadata)
+    mustEndBefore(joined.at(-1), table)
+    mustEndBefore(table, tables[at])
+    joined.push(table)
+  }
+  while (at < tables.length) joined.push(tables[at++] as TableMetadata)
+  return joined
 }

@@ -6,7 +6,7 @@ import { type KeyRange, tombstone } from './kind.ts'
 import { Memtable } from './memtable.ts'
 import { MemtableSource } from './memtable-source.ts'
 import { MaskedSource, type Source } from './source.ts'
-import { rangeHolds, rangeOverlaps, type TableMetadata } from './table-metadata.ts'
+import { rangeHolds, type TableMetadata } from './table-metadata.ts'
 import { RunSource } from './table-source.ts'
 import type { TableStore } from './table-store.ts'
 import { Version } from './version.ts'
@@ -119,7 +119,7 @@ export class View {
     this.version = version
     memtable.retain()
     for (const element of queue) element.retain()
-    store.use(version.tables())
+    store.useVersion(version)
   }
 
   /** What is durable, alone. */
@@ -138,7 +138,7 @@ export class View {
     if (--this.#uses > 0) return
     this.memtable.release()
     for (const element of this.queue) element.release()
-    this.#store.release(this.version.tables())
+    this.#store.releaseVersion(this.version)
   }
 
   /** A copy of the value of `key`, undefined where there is none. No promise where all that is needed is in memory. */
@@ -205,8 +205,8 @@ export class View {
   }
 
   #addVersion(version: Version, range: KeyRange, reverse: boolean, add: (source: Source) => void): void {
-    version.levels.forEach((level, i) => {
-      const tables = level.filter((table) => rangeOverlaps(range, table.lower, table.upper))
+    version.levels.forEach((_, i) => {
+      const tables = version.overlapping(i, range)
       if (i === 0) for (const table of tables) add(new RunSource([table], this.#store.open, reverse))
       else if (tables.length > 0) add(new RunSource(tables, this.#store.open, reverse))
     })

@@ -4,7 +4,7 @@ import type { Space } from '../base/disk-space.ts'
 import { CorruptionError, NewerFormatError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Seams } from '../base/seams.ts'
-import type { BlockCache, MemtableBudget } from '../lsm/index.ts'
+import type { BlockCache, MemtableBudget, TableFiles } from '../lsm/index.ts'
 import type { Config, Group, Member } from '../proto/config.ts'
 import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -29,6 +29,7 @@ export interface GroupHostOptions {
   readonly host: RaftHost
   readonly client: Pick<ControllerClient, 'claimReplica' | 'query'>
   readonly blockCache: BlockCache
+  readonly tableFiles: TableFiles
   /** Shared by the groups, as the cache is. */
   readonly memtableBudget: MemtableBudget
   readonly space: Space
@@ -257,7 +258,7 @@ export class GroupHost {
   }
 
   #open(uid: string, number: number): Promise<GroupStateMachine> {
-    const { seams, directory, blockCache, memtableBudget, space, breaks } = this.#options
+    const { seams, directory, blockCache, tableFiles, memtableBudget, space, breaks } = this.#options
     return openGroupStateMachine({
       fileSystem: seams.fileSystem,
       executor: seams.executor,
@@ -266,6 +267,7 @@ export class GroupHost {
       folder: directory.replicaFolder(uid, number),
       first: () => this.#first(uid),
       blockCache,
+      tableFiles,
       memtableBudget,
       space,
       breaks,

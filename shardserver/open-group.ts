@@ -1,7 +1,7 @@
 import { assert } from '../base/assert.ts'
 import type { Space } from '../base/disk-space.ts'
 import { isShardCount } from '../base/slot.ts'
-import { type BlockCache, Database, type MemtableBudget } from '../lsm/index.ts'
+import { type BlockCache, Database, type MemtableBudget, type TableFiles } from '../lsm/index.ts'
 import { ExpiryHorizons } from './expiry-horizons.ts'
 import { type GroupStateMachine, type LoadOptions, loadGroupStateMachine } from './group-state-machine.ts'
 
@@ -10,6 +10,8 @@ export interface GroupStateMachineOptions extends Omit<LoadOptions, 'horizons'> 
   readonly folder: string
   /** May be shared. */
   readonly blockCache: BlockCache
+  /** May be shared. */
+  readonly tableFiles?: TableFiles
   /** May be shared. */
   readonly memtableBudget: MemtableBudget
   /** A full disk is waited for. Not given: it is a failed one. */
@@ -21,7 +23,7 @@ export interface GroupStateMachineOptions extends Omit<LoadOptions, 'horizons'> 
 
 /** Opens or makes a replica's state. CorruptionError where its files are damaged. */
 export async function openGroupStateMachine(options: GroupStateMachineOptions): Promise<GroupStateMachine> {
-  const { fileSystem, executor, clock, logger, folder, blockCache, memtableBudget, space, onFailure } = options
+  const { fileSystem, executor, clock, logger, folder, blockCache, tableFiles, memtableBudget, space, onFailure } = options
   assert(isShardCount(options.shardCount), `shard count ${options.shardCount}`)
   const horizons = new ExpiryHorizons()
   const database = await Database.open({
@@ -35,6 +37,7 @@ export async function openGroupStateMachine(options: GroupStateMachineOptions): 
     blockCache,
     boundaryOf: { prefixBytes: 2 },
     expiry: horizons,
+    ...(tableFiles === undefined ? {} : { tableFiles }),
     ...(space === undefined ? {} : { space }),
     ...(onFailure === undefined ? {} : { onFailure }),
   })

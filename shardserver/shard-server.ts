@@ -3,7 +3,7 @@ import type { DiskSpace } from '../base/disk-space.ts'
 import { DataDirectoryMismatch } from '../base/errors.ts'
 import type { Seams } from '../base/seams.ts'
 import { type Listener, unaryRoute } from '../base/transport.ts'
-import { BlockCache, MemtableBudget } from '../lsm/index.ts'
+import { BlockCache, MemtableBudget, TableFiles } from '../lsm/index.ts'
 import { ConfigWatcher } from '../proto/config-watcher.ts'
 import { ControllerClient, type RegisterOutcome } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -39,6 +39,8 @@ const answerMs = 500
 const closeGraceMs = 1500
 /** New leaders do not get all the first calls and, at the same moment, the end of this node's connections and what it writes while closing. */
 const lingerMs = 200
+/** Of all groups together. */
+const openTablesMax = 1000
 const noBreaks: ReadonlySet<MigrationBreak> = new Set()
 
 export interface ShardServerSettings extends ProcessSettings {
@@ -191,6 +193,7 @@ class ShardServer implements RunningShardServer {
       host,
       client: this.#client,
       blockCache: new BlockCache(this.#settings.blockCacheBytes),
+      tableFiles: new TableFiles(openTablesMax),
       memtableBudget: new MemtableBudget(this.#settings.memtableBytes),
       space,
       exportPace: this.#newPace(),

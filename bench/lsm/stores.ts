@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ClassicLevel } from 'classic-level'
-import { type Database, openDatabase, WriteBatch } from '../../lsm/index.ts'
+import { silentLogger } from '../../base/logger.ts'
+import { BlockCache, Database, MemtableBudget, NodeClock, NodeFileSystem, openDatabase, WriteBatch } from '../../lsm/index.ts'
+import { JobLanes } from '../../lsm/job-lanes.ts'
+import { WorkerMemory } from './worker-memory.ts'
 
 /** The sides, as their users would call them. */
 
@@ -11,6 +14,8 @@ export interface StoreOptions {
   readonly folder: string
   readonly writeBufferBytes: number
   readonly cacheBytes: number
+  /** Its threads tell what memory they hold. */
+  readonly watchesMemory?: boolean
 }
 
 /** As a batch of LevelDB's wants it. */
@@ -35,6 +40,10 @@ export interface Store {
   compact(): Promise<void>
   /** Memory for memtables; NaN where the side does not tell. */
   memtableMemoryBytes(): number
+  /** Memory of worker threads; NaN where the side does not tell, or was not to watch it. */
+  workerMemoryBytes(): number
+  /** Compactions that have ended; NaN where the side does not tell. */
+  compactions(): number
   close(): Promise<void>
 }
 
@@ -46,13 +55,30 @@ const noSync = { sync: false }
 
 class OstrakaStore implements Store {
   readonly #db: Database
+  readonly #memory: WorkerMemory | undefined
 
-  private constructor(db: Database) {
+  private constructor(db: Database, memory: WorkerMemory | undefined) {
     this.#db = db
+    this.#memory = memory
   }
 
-  static async open({ folder, writeBufferBytes, cacheBytes }: StoreOptions): Promise<OstrakaStore> {
-    return new OstrakaStore(await openDatabase(folder, { memtableBytes: writeBufferBytes, cacheBytes }))
+  static async open({ folder, writeBufferBytes, cacheBytes, watchesMemory }: StoreOptions): Promise<OstrakaStore> {
+    if (watchesMemory !== true)
+      return new OstrakaStore(await openDatabase(folder, { memtableBytes: writeBufferBytes, cacheBytes }), undefined)
+    const memory = new WorkerMemory()
+    const lanes = new JobLanes({ entry: new URL('./worker.js', import.meta.url) })
+    // As `openDatabase`, but for the threads' module.
+    const db = await Database.open({
+      fileSystem: new NodeFileSystem(),
+      executor: lanes,
+      clock: new NodeClock(),
+      logger: silentLogger,
+      folder,
+      memtableBudget: new MemtableBudget(writeBufferBytes),
+      blockCache: new BlockCache(cacheBytes),
+      afterClose: () => lanes.close(),
+    })
+    return new OstrakaStore(db, memory)
   }
 
   async putAll(records: readonly Record[]): Promise<void> {
@@ -106,8 +132,17 @@ class OstrakaStore implements Store {
     return this.#db.stats().memtableMemoryBytes
   }
 
+  workerMemoryBytes(): number {
+    return this.#memory?.bytes ?? Number.NaN
+  }
+
+  compactions(): number {
+    return this.#db.stats().compactions
+  }
+
   async close(): Promise<void> {
     await this.#db.close()
+    this.#memory?.close()
   }
 }
 
@@ -191,6 +226,14 @@ class LevelStore implements Store {
   }
 
   memtableMemoryBytes(): number {
+    return Number.NaN
+  }
+
+  workerMemoryBytes(): number {
+    return Number.NaN
+  }
+
+  compactions(): number {
     return Number.NaN
   }
 

@@ -45,7 +45,7 @@ const triesMax = 5
 
 export async function run(spec: Spec): Promise<Results> {
   const beganMs = performance.now()
-  const store = await openStore(spec.side, spec)
+  const store = await openStore(spec.side, { ...spec, watchesMemory: spec.work.kind === 'open' })
   const openMs = performance.now() - beganMs
   try {
     return { openMs, ...(await perform(store, spec)) }
@@ -210,13 +210,28 @@ async function query(store: Store, { shape: { records }, cacheBytes }: Spec, que
     while (left-- > 0) await mustGet(store, keyOf(random.below(records)))
   }
   await Promise.all(Array.from({ length: inFlight }, worker))
+  const now = memoryNow(store, cacheBytes)
+  const compactions = store.compactions()
+  await store.drained()
+  return {
+    ...now,
+    maxRssMiB: process.resourceUsage().maxRSS / 1024,
+    settledBesideMiB: memoryNow(store, cacheBytes).besideMiB,
+    compactions,
+    settledCompactions: store.compactions(),
+  }
+}
+
+/** What is resident, and how much of it is neither cache nor memtables nor a worker's. */
+function memoryNow(store: Store, cacheBytes: number): { rssMiB: number; memtableMiB: number; workersMiB: number; besideMiB: number } {
   const rss = process.memoryUsage.rss()
   const memtableBytes = store.memtableMemoryBytes()
+  const workerBytes = store.workerMemoryBytes()
   return {
     rssMiB: rss / 2 ** 20,
-    maxRssMiB: process.resourceUsage().maxRSS / 1024,
     memtableMiB: memtableBytes / 2 ** 20,
-    besideMiB: (rss - cacheBytes - memtableBytes) / 2 ** 20,
+    workersMiB: workerBytes / 2 ** 20,
+    besideMiB: (rss - cacheBytes - memtableBytes - workerBytes) / 2 ** 20,
   }
 }
 

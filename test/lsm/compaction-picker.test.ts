@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { type CompactionPlan, deeperRanges, levelTarget, pickCompaction, planTables } from '../../lsm/compaction-picker.ts'
+import {
+  type CompactionPlan,
+  levelTarget,
+  olderRanges,
+  orderOf,
+  pickCompaction,
+  pickReclaim,
+  planRewrite,
+  planTables,
+} from '../../lsm/compaction-picker.ts'
 import type { KeyRange } from '../../lsm/kind.ts'
 import type { TableMetadata } from '../../lsm/table-metadata.ts'
 import { Version } from '../../lsm/version.ts'
@@ -99,10 +108,81 @@ describe('the compaction picker', () => {
     expect(plan(1, all, 1)).toBe('4 | 6+7 -> L2')
   })
 
-  it('knows where deeper levels may hide something', () => {
-    const tree = version('L1: 4[a-c]60', 'L2: 6[m-n]50', 'L4: 7[b-e]50')
-    expect(deeperRanges(tree, 1).map(({ lower, upper }) => `${text(lower)}-${text(upper)}`)).toEqual(['b-e', 'm-n'])
-    expect(deeperRanges(tree, 4)).toEqual([])
+  it('knows where older tables may hide something', () => {
+    const tree = version('L1: 4[a-n]60', 'L2: 6[m-n]50 8[x-y]50', 'L4: 7[b-e]50')
+    const table = (id: number) => tree.tables().find((each) => each.id === id) as TableMetadata
+    const older = (plan: CompactionPlan) => olderRanges(tree, plan).map(({ lower, upper }) => `${text(lower)}-${text(upper)}`)
+    expect(older(planRewrite(table(4)))).toEqual(['b-e', 'm-n'])
+    expect(older(planRewrite(table(6)))).toEqual([])
+    expect(older(planRewrite(table(7)))).toEqual([])
+  })
+
+  it('rewrites a table of level 0 in its place, over those of level 0 that are older', () => {
+    const tree = version('L0: 3[a-c]10 2[b-d]10 1[c-g]10 9[x-z]10', 'L2: 7[d-e]50')
+    const plan = planRewrite(tree.levels[0]?.[1] as TableMetadata)
+    expect(show(plan)).toBe('2 -> L0')
+    expect(orderOf(plan)).toBe(999)
+    expect(olderRanges(tree, plan).map(({ lower, upper }) => `${text(lower)}-${text(upper)}`)).toEqual(['c-g'])
+  })
+
+  it('gives a file up of which more than a third is dead, that with the least in use first, and keeps away from what is busy', () => {
+    const clip = (tree: Version) => Version.of(tree.tables().map((table) => ({ ...table, clipped: true })))
+    const tree = clip(version('L0: 2[a-c]90', 'L1: 4[a-c]90 5[d-f]90', 'L2: 6[a-b]90'))
+    const reclaim = (live: [number, number][], ...busy: number[]) => show(pickReclaim(tree, new Set(busy), new Map(live)))
+    expect(reclaim([])).toBe('nothing')
+    expect(reclaim([[2, 61]])).toBe('nothing')
+    expect(reclaim([[2, 59]])).toBe('2 -> L0')
+    const worse: [number, number][] = [
+      [2, 59],
+      [5, 20],
+      [6, 30],
+    ]
+    expect(reclaim(worse)).toBe('5 -> L1')
+    expect(reclaim(worse, 5)).toBe('6 -> L2')
+    expect(reclaim(worse, 5, 6, 2)).toBe('nothing')
+  })
+
+  it('counts all parts of a file together', () => {
+    const parts = version('L1: 4[a-c]90 5[d-f]90', 'L2: 6[a-b]90').tables()
+    const tree = Version.of(parts.map((table) => ({ ...table, file: 7, clipped: true })))
+    const reclaim = (live: [number, number][], ...busy: number[]) => show(pickReclaim(tree, new Set(busy), new Map(live)))
+    const each = (bytes: number): [number, number][] => [4, 5, 6].map((id) => [id, bytes])
+    expect(reclaim(each(21))).toBe('nothing')
+    expect(reclaim(each(19))).toBe('4 -> L1')
+    expect(reclaim(each(19), 4)).toBe('5 -> L1')
+    // What was rewritten is in another file: the rest is all the more dead.
+    expect(reclaim(each(1).slice(1))).toBe('nothing')
+  })
+
+  it('looks at each of thousands of tables a few times, and an edit at hardly any', () => {
+    let looks = 0
+    const level = (number: number, first: number, count: number) =>
+      Array.from({ length: count }, (_, i): TableMetadata => {
+        const [lower, upper] = [(1000 / count) * i, (1000 / count) * (i + 1)].map((at) => bytes(at.toFixed(3).padStart(9, '0')))
+        const common = { checksum: 0, entries: 1, tombstones: 0, maxSequence: 0, clipped: false, order: 0, size: 50 }
+        return {
+          ...common,
+          id: first + i,
+          file: first + i,
+          level: number,
+          get lower() {
+            looks++
+            return lower as Uint8Array
+          },
+          upper: upper as Uint8Array,
+        }
+      })
+    const tree = Version.of([...level(1, 1, 1000), ...level(2, 2000, 9000), ...level(3, 20_000, 9000)])
+    looks = 0
+    expect(show(pickCompaction(tree, new Set([2000]), options))).toBe('2 | 2009+2010+2011+2012+2013+2014+2015+2016+2017 -> L2')
+    expect(looks).toBeLessThan(2 * 19_000)
+    looks = 0
+    const [one] = level(1, 50_000, 1)
+    const [before] = tree.levels[1] as readonly TableMetadata[]
+    const edited = tree.edited(new Set([before?.id ?? 0]), [{ ...(one as TableMetadata), upper: before?.upper as Uint8Array }])
+    expect(edited.levels[1]?.map(({ id }) => id).slice(0, 2)).toEqual([50_000, 2])
+    expect(edited.levels[2]).toBe(tree.levels[2])
+    expect(looks).toBeLessThan(50)
   })
 
   it('sees a level that overlaps itself as a bug', () => {

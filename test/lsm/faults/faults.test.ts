@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { makeScript } from './script.ts'
 import {
+  countCompactions,
   countNoticedLies,
   sweepErrors,
+  sweepErrorThenPowerLoss,
   sweepFullDisk,
   sweepFullDiskWaitedFor,
   sweepOpenLimit,
@@ -23,14 +25,20 @@ const draw = Math.floor(Math.random() * 105)
 const every = (stride: number) => ({ stride, first: draw % stride })
 
 describe.each([
-  [true, 11],
-  [false, 12],
-])(`a history with WAL: %s (seed %i, draw ${draw})`, (wal, seed) => {
-  const script = makeScript(seed, wal)
+  [true, false, 11],
+  [false, false, 12],
+  [true, true, 13],
+  [false, true, 13],
+])(`a history with WAL: %s, rich: %s (seed %i, draw ${draw})`, (wal, rich, seed) => {
+  const script = makeScript(seed, wal, rich)
 
   it('holds all kinds of operation', () => {
-    expect(new Set(script.operations.map((operation) => operation.kind)).size).toBe(7)
+    expect(new Set(script.operations.map((operation) => operation.kind)).size).toBe(8)
   })
+
+  if (rich) {
+    it('has compactions that run at once', async () => expect(await countCompactions(script)).toBeGreaterThan(1))
+  }
 
   it('survives a power loss at its file operations', async () => tell(await sweepPowerLoss(script, every(5))))
 
@@ -39,6 +47,8 @@ describe.each([
     expect(tally.failedOpenly).toBeGreaterThan(tally.points / 2)
     tell(tally)
   })
+
+  it('survives a power loss after an error', async () => tell(await sweepErrorThenPowerLoss(script, every(35), every(21))))
 
   it('survives that no more files can be opened', async () => tell(await sweepOpenLimit(script, every(17))))
 

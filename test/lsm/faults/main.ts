@@ -2,10 +2,11 @@
 /**
  * Injects faults into the storage engine, at each point where one can be.
  *
- *   npm run faults                       every operation on files of two histories, with a WAL and without
- *   npm run faults -- --seeds 10         of twenty histories
- *   npm run faults -- --seed 17          of these two only
+ *   npm run faults                       every operation on files of four histories: with a WAL and without, plain and with what options add
+ *   npm run faults -- --seeds 10         of forty histories
+ *   npm run faults -- --seed 17          of these four only
  *   npm run faults -- --stride 5         each fifth point
+ *   npm run faults -- --no-pairs         without the pairs of faults, which are most of the points
  *
  * Prints a line for each sweep, and how many points were tried and how many values were wrong in the end. What is wrong names its point.
  */
@@ -14,6 +15,7 @@ import { sweepFlippedReads, sweepFlips, sweepMissingFiles, sweepTornManifest } f
 import { makeScript } from './script.ts'
 import {
   sweepErrors,
+  sweepErrorThenPowerLoss,
   sweepFullDisk,
   sweepFullDiskWaitedFor,
   sweepOpenLimit,
@@ -28,6 +30,7 @@ interface Options {
   readonly from: string
   readonly seed?: string
   readonly stride: string
+  readonly pairs: boolean
 }
 
 type Sweep = () => Promise<Tally | Tally[]>
@@ -36,8 +39,17 @@ type Sweep = () => Promise<Tally | Tally[]>
 const images = 6
 const flipsPerKind = 100
 
-function sweepsOf(seed: number, wal: boolean, dose: Dose): Sweep[] {
-  const script = makeScript(seed, wal)
+/** Of damage to files, which no script makes. */
+function damageSweepsOf(seed: number, wal: boolean, dose: Dose): Sweep[] {
+  return [
+    () => sweepFlips(wal, 'close', flipsPerKind, seed),
+    () => sweepFlips(wal, 'kill', flipsPerKind, seed),
+    () => sweepFlippedReads(wal, dose, seed),
+  ]
+}
+
+function sweepsOf(seed: number, wal: boolean, rich: boolean, dose: Dose, pairs: boolean): Sweep[] {
+  const script = makeScript(seed, wal, rich)
   return [
     () => sweepPowerLoss(script, dose),
     () => sweepErrors(script, dose),
@@ -46,9 +58,7 @@ function sweepsOf(seed: number, wal: boolean, dose: Dose): Sweep[] {
     ...(wal ? [] : [() => sweepFullDiskWaitedFor(script, dose)]),
     () => sweepRecoveryPowerLoss(script, dose, images),
     () => sweepRecoveryErrors(script, dose, images),
-    () => sweepFlips(wal, 'close', flipsPerKind, seed),
-    () => sweepFlips(wal, 'kill', flipsPerKind, seed),
-    () => sweepFlippedReads(wal, dose, seed),
+    ...(pairs ? [() => sweepErrorThenPowerLoss(script, dose, dose)] : []),
   ]
 }
 
@@ -64,7 +74,16 @@ async function main(options: Options): Promise<number> {
   const count = options.seed === undefined ? Number(options.seeds) : 1
   const dose = { stride: Number(options.stride), first: 0 }
   const seeds = Array.from({ length: count }, (_, i) => first + i)
-  const sweeps = [...fixedSweeps, ...seeds.flatMap((seed) => [...sweepsOf(seed, true, dose), ...sweepsOf(seed, false, dose)])]
+  const sweeps = [
+    ...fixedSweeps,
+    ...seeds.flatMap((seed) =>
+      [true, false].flatMap((wal) => [
+        ...damageSweepsOf(seed, wal, dose),
+        ...sweepsOf(seed, wal, false, dose, options.pairs),
+        ...sweepsOf(seed, wal, true, dose, options.pairs),
+      ]),
+    ),
+  ]
   const start = performance.now()
   let points = 0
   let failed = 0
@@ -87,10 +106,11 @@ async function main(options: Options): Promise<number> {
 
 await new Command('faults')
   .description('injects faults into the storage engine, at each point where one can be')
-  .option('--seeds <n>', 'how many seeds, each a history with a WAL and one without', '1')
+  .option('--seeds <n>', 'how many seeds, each two histories with a WAL and two without', '1')
   .option('--from <n>', 'the first seed', '11')
   .option('--seed <n>', 'this seed only')
-  .option('--stride <n>', 'only each so-many-th point', '1')
+  .option('--stride <n>', 'only each so-many-th point, and of the second of two faults, too', '1')
+  .option('--no-pairs', 'leave pairs of faults out')
   .action(async (options: Options) => {
     process.exitCode = await main(options)
   })

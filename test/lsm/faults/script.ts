@@ -1,15 +1,17 @@
 import { assert } from '../../../base/assert.ts'
 import { SeededRandom } from '../../../base/random.ts'
-import type { Database, DatabaseOptions } from '../../../lsm/index.ts'
+import type { Database, DatabaseOptions, Expiry } from '../../../lsm/index.ts'
 import type { SimProcess } from '../../sim/sim-process.ts'
 import { environmentOf, openDatabase } from '../environment.ts'
-import { type Model, recordsOf, text } from '../model.ts'
+import { type Change, type Model, recordsOf, text } from '../model.ts'
 import { type Checkpoint, modelAfter, type Operation, Performer, randomOperation } from '../random-operations.ts'
 
 /** One fixed history that the sweeps disturb. */
 export interface Script {
   readonly seed: number
   readonly wal: boolean
+  /** With compression, several compactions at once, and values that expire. */
+  readonly rich: boolean
   readonly operations: readonly Operation[]
   /** models[i]: after i operations. */
   readonly models: readonly Model[]
@@ -39,13 +41,14 @@ const steps = 32
 const wantedKinds = new Map<number, Operation['kind']>([
   [16, 'flush'],
   [20, 'checkpoint'],
+  [22, 'deleteRange'],
   [24, 'restore'],
   [27, 'ingest'],
   [30, 'excise'],
   [31, 'compact'],
 ])
 
-export function makeScript(seed: number, wal: boolean): Script {
+export function makeScript(seed: number, wal: boolean, rich = false): Script {
   const random = new SeededRandom(seed)
   const operations: Operation[] = []
   const models: Model[] = [new Map()]
@@ -54,21 +57,61 @@ export function makeScript(seed: number, wal: boolean): Script {
     let operation = randomOperation(random, i)
     const wanted = wantedKinds.get(i)
     while (wanted !== undefined && operation.kind !== wanted) operation = randomOperation(random, i)
+    if (rich) operation = withMoments(operation, i, random)
     const before = models[i - 1] as Model
     if (operation.kind === 'checkpoint') checkpoint = { folder: '', content: before }
     operations.push(operation)
     models.push(modelAfter(before, operation, checkpoint))
   }
-  return { seed, wal, operations, models }
+  return { seed, wal, rich, operations, models }
 }
 
-export function openScripted(script: Script, process: SimProcess, more: Partial<DatabaseOptions> = {}): Promise<Database> {
-  return openDatabase(environmentOf(process), { wal: script.wal, memtableBytes: 2048, targetTableBytes: 1024, level1Bytes: 2048, ...more })
+/** `progress`: what has expired follows it. */
+export function openScripted(
+  script: Script,
+  process: SimProcess,
+  progress: Progress,
+  more: Partial<DatabaseOptions> = {},
+): Promise<Database> {
+  const { wal, rich } = script
+  const varied = rich ? richOptions(progress) : {}
+  return openDatabase(environmentOf(process), { wal, memtableBytes: 2048, targetTableBytes: 1024, level1Bytes: 2048, ...varied, ...more })
 }
+
+function richOptions(progress: Progress): Partial<DatabaseOptions> {
+  // What is durable is history whatever happens: a value that ended with it is wanted by nobody again.
+  const horizons: Expiry['horizons'] = ({ lower, upper }) => [{ lower, upper, moment: progress.durable }]
+  const expiry = { keyOffset: 0, keyByte: expiringKey.charCodeAt(0), valueOffset: 0, horizons }
+  return { compression: 'deflate', maxCompactions: 3, levelFactor: 2, level1Bytes: 1024, expiry }
+}
+
+const expiringKey = 'b'
+
+/** Some values of keys that may expire begin with the number of an operation, as a moment: with that operation they end. */
+function withMoments(operation: Operation, index: number, random: SeededRandom): Operation {
+  if (operation.kind !== 'write' && operation.kind !== 'ingest') return operation
+  const changes = operation.changes.map(({ key, value }): Change => {
+    const expires = value !== undefined && key.startsWith(expiringKey) && random.below(2) === 0
+    return { key, value: expires ? `${String.fromCharCode(index + random.below(8))}${'\0'.repeat(7)}${value}` : value }
+  })
+  return { ...operation, changes }
+}
+
+/** Records without those that have expired when `moment` operations are history: a compaction may have dropped them, or not. */
+export function unexpired({ rich }: Script, records: readonly string[], moment: number): readonly string[] {
+  if (!rich) return records
+  return records.filter((record) => {
+    const value = record.slice(record.indexOf('=') + 1)
+    const expires = record.startsWith(expiringKey) && value.startsWith('\0'.repeat(7), 1)
+    return !expires || value.charCodeAt(0) > moment
+  })
+}
+
+const takesItsPlace: ReadonlySet<string> = new Set<Operation['kind']>(['write', 'flush', 'excise', 'deleteRange'])
 
 /** Plays the script to its end, or rejects with the first failure. */
 export async function play(script: Script, process: SimProcess, progress: Progress, more: Partial<DatabaseOptions> = {}): Promise<void> {
-  const db = await openScripted(script, process, more)
+  const db = await openScripted(script, process, progress, more)
   progress.db = db
   const performer = new Performer(db, environmentOf(process), script.wal)
   const pending: Promise<void>[] = []
@@ -82,9 +125,8 @@ export async function play(script: Script, process: SimProcess, progress: Progre
         progress.checkpoint = { at: performer.checkpoint, content: before }
       }
     })
-    // Several at once, where they take their place when they are called: all but those that first see to files.
-    const takesItsPlace = operation.kind === 'write' || operation.kind === 'flush' || operation.kind === 'excise'
-    if (takesItsPlace && index % 4 !== 0) {
+    // Several at once, where they take their place when they are called.
+    if (takesItsPlace.has(operation.kind) && index % 4 !== 0) {
       pending.push(done)
       done.catch(() => undefined)
     } else await done
@@ -98,6 +140,7 @@ export async function play(script: Script, process: SimProcess, progress: Progre
 /** Whether the promise of an operation says that it, and all before it, is durable. */
 function isAcknowledged({ wal }: Script, operation: Operation, performer: Performer): boolean {
   if (operation.kind === 'write') return wal && operation.sync
+  if (operation.kind === 'deleteRange') return !wal || operation.sync
   if (operation.kind === 'restore') return performer.checkpoint !== undefined
   return operation.kind !== 'compact'
 }
@@ -129,5 +172,6 @@ export function judgeVisible(script: Script, progress: Progress, records: readon
 }
 
 function isStateAfter(script: Script, index: number, records: readonly string[]): boolean {
-  return JSON.stringify(recordsOf(script.models[index] as Model)) === JSON.stringify(records)
+  const expected = recordsOf(script.models[index] as Model)
+  return JSON.stringify(unexpired(script, expected, index)) === JSON.stringify(unexpired(script, records, index))
 }

@@ -7,7 +7,7 @@ import type { DiskOperation, Fault, SimDisk } from '../../sim/sim-disk.ts'
 import type { SimProcess } from '../../sim/sim-process.ts'
 import { type Simulation, simulate } from '../environment.ts'
 import { bytes, recordsOf, scan } from '../model.ts'
-import { judge, judgeVisible, newProgress, openScripted, type Progress, play, type Script } from './script.ts'
+import { judge, judgeVisible, newProgress, openScripted, type Progress, play, type Script, unexpired } from './script.ts'
 import { type Dose, newTally, pointsOf, type Tally, tryPoint } from './tally.ts'
 
 /** Virtual. */
@@ -35,19 +35,21 @@ interface Played {
   readonly progress: Progress
 }
 
-/** Plays the script until the process is dead, or the script at its end or failed. */
+/** Plays the script until the process is dead, or the script at its end or failed. `closes`: a database that failed is closed, too. */
 async function playWith(
   script: Script,
   k: number,
   injection: Injection,
   more?: (process: SimProcess) => Promise<Partial<DatabaseOptions>>,
+  closes = false,
 ) {
   const simulation = simulate(k)
   const { world, process, disk } = simulation
   const progress = newProgress()
   const options = more === undefined ? {} : await world.settle(more(process))
   const disarm = arm(disk, k, injection)
-  play(script, process, progress, options).catch((error: unknown) => {
+  play(script, process, progress, options).catch(async (error: unknown) => {
+    if (closes) await progress.db?.close().catch(() => undefined)
     progress.error = error instanceof Error ? error : new Error(String(error))
   })
   await world.runUntil(() => !process.alive || progress.done || progress.error !== undefined, patienceMs)
@@ -65,20 +67,22 @@ async function countOperations(script: Script, seed = 1): Promise<number> {
 /** A process that died opens again, twice: what was acknowledged is there, and stays. */
 async function verify(script: Script, { simulation, progress }: Played, process: SimProcess): Promise<void> {
   const within = <T>(promise: Promise<T>) => simulation.world.settle(promise, patienceMs)
-  const db = await within(openScripted(script, process))
-  const records = await within(scan(db))
+  const db = await within(openScripted(script, process, progress))
+  const shown = async (from: Database, reverse = false) =>
+    unexpired(script, await within(scan(from, undefined, undefined, reverse)), progress.durable)
+  const records = await shown(db)
   judge(script, progress, records, db.durableMark)
-  assertSame(await within(scan(db, undefined, undefined, true)), [...records].reverse(), 'in reverse')
+  assertSame(await shown(db, true), [...records].reverse(), 'in reverse')
   await within(db.settle())
   await within(db.close())
   // A second open must find the same, whatever the first one had to mend.
-  const again = await within(openScripted(script, process))
-  assertSame(await within(scan(again)), records, 'opened again')
+  const again = await within(openScripted(script, process, progress))
+  assertSame(await shown(again), records, 'opened again')
   await within(again.close())
   if (progress.checkpoint === undefined) return
   const { at, content } = progress.checkpoint
-  const copy = await within(openScripted(script, process, { folder: at.folder }))
-  assertSame(await within(scan(copy)), recordsOf(content), 'the checkpoint')
+  const copy = await within(openScripted(script, process, progress, { folder: at.folder }))
+  assertSame(await shown(copy), unexpired(script, recordsOf(content), progress.durable), 'the checkpoint')
   await within(copy.close())
 }
 
@@ -141,6 +145,50 @@ export async function sweepErrors(script: Script, dose: Dose): Promise<Tally> {
   return tally
 }
 
+/** One error at the k-th operation, and the power is cut at a later one, of the script or, where that failed, of the database that is closed then. */
+export async function sweepErrorThenPowerLoss(script: Script, dose: Dose, later: Dose): Promise<Tally> {
+  const tally = newTally(`one error, then power loss, ${nameOf(script)}`)
+  for (const k of pointsOf(await countOperations(script), dose)) {
+    const fault = Math.floor(k / dose.stride) % 3 === 0 ? 'ENOSPC' : 'EIO'
+    for (let j = 1 + (later.first % later.stride), isOver = false; !isOver; j += later.stride) {
+      await tryPoint(tally, `${fault} at operation ${k}, power loss ${j} operations later`, async () => {
+        const injection: Injection = (behind) => (behind === 0 ? fault : behind === j ? 'crash' : undefined)
+        const played = await playWith(script, k, injection, undefined, true)
+        isOver = played.simulation.process.alive
+        await verify(script, played, die(played.simulation, true))
+        if (isOver) return 'nothing injected'
+        return played.progress.db?.failed === undefined ? 'without harm' : 'failed openly'
+      })
+    }
+  }
+  return tally
+}
+
+/** What runs at most at the same time while the script is played undisturbed. */
+export async function countCompactions(script: Script): Promise<number> {
+  let running = 0
+  let most = 0
+  await playWith(
+    script,
+    1,
+    () => undefined,
+    async ({ executor }) => ({
+      compactionExecutor: {
+        run: async (name, input) => {
+          most = Math.max(most, ++running)
+          try {
+            return await executor.run(name, input)
+          } finally {
+            running--
+          }
+        },
+        close: () => executor.close(),
+      },
+    }),
+  )
+  return most
+}
+
 /** From the k-th operation on the process may open nothing more, neither file nor folder. */
 export async function sweepOpenLimit(script: Script, dose: Dose): Promise<Tally> {
   const tally = newTally(`no more open files, ${nameOf(script)}`)
@@ -174,7 +222,7 @@ export async function sweepFullDisk(script: Script, dose: Dose): Promise<Tally> 
       const failed = played.progress.error !== undefined
       let process = die(played.simulation, k % 2 === 0)
       await world.settle(
-        openScripted(script, process).catch((error: unknown) => assert(systemErrorCode(error) === 'ENOSPC', `${error}`)),
+        openScripted(script, process, played.progress).catch((error: unknown) => assert(systemErrorCode(error) === 'ENOSPC', `${error}`)),
         patienceMs,
       )
       process.kill()
@@ -233,11 +281,12 @@ function* imagesOf(total: number, count: number): Generator<number> {
 }
 
 /** Opens with an injection from the j-th operation on, until the process is dead or the open has ended. */
-async function openWith(script: Script, { world, disk }: Simulation, process: SimProcess, j: number, injection: Injection) {
+async function openWith(script: Script, { simulation, progress }: Played, process: SimProcess, j: number, injection: Injection) {
+  const { world, disk } = simulation
   const before = disk.operations
   const disarm = arm(disk, j, injection)
   let outcome: Database | Error | undefined
-  openScripted(script, process).then(
+  openScripted(script, process, progress).then(
     (db) => (outcome = db),
     (error: Error) => (outcome = error),
   )
@@ -257,7 +306,7 @@ export async function sweepRecoveryPowerLoss(script: Script, dose: Dose, images:
         const played = await playWith(script, k, once('crash'))
         let process = die(played.simulation, true)
         for (let round = 0; round < 2; round++) {
-          const { outcome } = await openWith(script, played.simulation, process, j, once('crash'))
+          const { outcome } = await openWith(script, played, process, j, once('crash'))
           if (outcome instanceof Error) throw outcome
           // An open that was done before its j-th operation loses its power now.
           if (round === 0 && outcome !== undefined) isOver = true
@@ -285,7 +334,7 @@ export async function sweepRecoveryErrors(script: Script, dose: Dose, images: nu
       await tryPoint(tally, `after operation ${k}, ${fault} at operation ${j} of the recovery`, async () => {
         const played = await playWith(script, k, once('crash'))
         const process = die(played.simulation, true)
-        const { outcome, operations } = await openWith(script, played.simulation, process, j, once(fault))
+        const { outcome, operations } = await openWith(script, played, process, j, once(fault))
         isOver = operations < j
         if (outcome instanceof Error) assert(!(outcome instanceof CorruptionError), `an error of the system is no damage: ${outcome}`)
         if (j % 2 === 0) process.powerLoss()
@@ -313,6 +362,6 @@ export async function countNoticedLies(script: Script): Promise<number> {
   return noticed
 }
 
-function nameOf({ wal, seed }: Script): string {
-  return `WAL ${wal}, seed ${seed}`
+function nameOf({ wal, rich, seed }: Script): string {
+  return `WAL ${wal}${rich ? ', rich' : ''}, seed ${seed}`
 }

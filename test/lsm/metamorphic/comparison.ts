@@ -2,7 +2,7 @@ import { encodeFaults, parseFaults } from '../../sim/fault-journal.ts'
 import { shrink } from '../../sim/shrink.ts'
 import { expectedHistory, type History } from './history.ts'
 import type { Machine } from './machine.ts'
-import type { OptionSet } from './option-sets.ts'
+import type { Opening, OptionSet } from './option-sets.ts'
 import { describeStep, randomSteps, type Step } from './steps.ts'
 
 export interface Run {
@@ -68,13 +68,19 @@ export async function shrinkFailure(machine: Machine, failure: Failure, runsMax:
   return smallest
 }
 
+function describeOpening({ options, cacheBytes, openTables, inline }: Opening, i: number): string {
+  const more = `cache ${cacheBytes ?? 'large'}, open tables ${openTables ?? 'many'}${inline === true ? ', no threads' : ''}`
+  return `  ${i === 0 ? 'opened with' : 'later with '} ${more}, ${JSON.stringify(options)}`
+}
+
 /** For people: the options, the list, the first difference and how to run it again. */
 export function describeFailure(failure: Failure): string {
   const { seed, steps, only, set, difference } = failure
   const list = stepsOf(failure)
   return [
     `seed ${seed}: the database "${set.name}" answers otherwise than the model`,
-    `  ${set.where}, WAL ${set.wal}, cache ${set.cacheBytes ?? 'large'}, sync ${set.sync ?? 'as asked'}, ${JSON.stringify(set.options)}`,
+    `  ${set.where}, WAL ${set.wal}, sync ${set.sync ?? 'as asked'}`,
+    ...[set, ...(set.later ?? [])].map(describeOpening),
     ...list.map((step, i) => `  ${String(i + 1).padStart(3)} ${describeStep(step)}`),
     `  ${difference}`,
     `  again: npm run metamorphic -- --seed ${seed} --steps ${steps} --set ${set.name}${only === undefined ? '' : ` --only ${only}`}`,

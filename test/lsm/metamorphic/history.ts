@@ -17,6 +17,7 @@ function isReading(action: Operation | Reading): action is Reading {
 
 const readingKinds: ReadonlySet<string> = new Set<Reading['kind']>([
   'get',
+  'getSync',
   'getMany',
   'scan',
   'snapshot',
@@ -26,6 +27,9 @@ const readingKinds: ReadonlySet<string> = new Set<Reading['kind']>([
   'openCheckpoint',
   'reopen',
 ])
+
+/** Those that take their place in the order when they are called. */
+const changeKinds: ReadonlySet<string> = new Set<Operation['kind']>(['write', 'flush', 'excise', 'deleteRange'])
 
 /** The history by the model. */
 export function expectedHistory(steps: readonly Step[]): History {
@@ -37,6 +41,7 @@ export function expectedHistory(steps: readonly Step[]): History {
   const answer = (action: Reading): string => {
     switch (action.kind) {
       case 'get':
+      case 'getSync':
         return String(at(action.snapshot).get(action.key))
       case 'getMany':
         return action.keys.map((key) => String(at(action.snapshot).get(key))).join(' ')
@@ -74,7 +79,7 @@ export function expectedHistory(steps: readonly Step[]): History {
 
 export interface HistoryOptions {
   readonly wal: boolean
-  /** Opens the database of a folder, `db` or a checkpoint; the latter so that it compacts nothing, since it is restored from later. */
+  /** Opens the database of a folder, `db` or a checkpoint's. */
   readonly open: (folder: string, isCheckpoint: boolean) => Promise<Database>
   /** In the place of what each write asks for. */
   readonly sync: boolean | undefined
@@ -117,12 +122,12 @@ class Player {
   }
 
   async play({ action, together }: Step, index: number): Promise<string> {
-    const isChange = action.kind === 'write' || action.kind === 'flush' || action.kind === 'excise'
+    const isChange = changeKinds.has(action.kind)
     // Without a WAL a change is seen when its call returns, with one when it has resolved.
     if (this.#options.wal && !isChange && action.kind !== 'compact') await this.#settle()
     if (isReading(action)) return this.#read(action, index)
     const { sync } = this.#options
-    const operation = action.kind === 'write' && sync !== undefined ? { ...action, sync } : action
+    const operation = 'sync' in action && sync !== undefined ? { ...action, sync } : action
     const changed = this.#performer.perform(operation, index, this.#model)
     changed.catch(() => undefined)
     this.#model = modelAfter(this.#model, operation, this.#performer.checkpoint)
@@ -155,6 +160,10 @@ class Player {
     switch (action.kind) {
       case 'get':
         return String(await getText(db, action.key, this.#snapshot(action.snapshot)))
+      case 'getSync': {
+        const value = db.getSync(bytes(action.key), this.#snapshot(action.snapshot))
+        return String(value === undefined ? undefined : text(value))
+      }
       case 'getMany': {
         const values = await db.getMany(
           action.keys.map((key) => bytes(key)),
@@ -211,9 +220,15 @@ class Player {
   async #readCheckpoint(): Promise<string> {
     const { checkpoint } = this.#performer
     if (checkpoint === undefined) return nothing
-    const copy = await this.#options.open(checkpoint.folder, true)
+    // It is restored from later: what an open changes, and compacts away, must not be its own.
+    const { fileSystem } = this.#environment
+    const folder = `${checkpoint.folder}-read`
+    await fileSystem.makeFolder(folder)
+    for (const name of await fileSystem.list(checkpoint.folder)) await fileSystem.link(`${checkpoint.folder}/${name}`, `${folder}/${name}`)
+    const copy = await this.#options.open(folder, true)
     const records = await scan(copy)
     await copy.close()
+    await fileSystem.removeFolder(folder)
     return records.join(' ')
   }
 

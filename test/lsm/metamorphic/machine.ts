@@ -2,14 +2,12 @@ import type { Executor } from '../../../base/executor.ts'
 import { InlineExecutor } from '../../../base/inline-executor.ts'
 import { MemoryFileSystem } from '../../../base/memory-file-system.ts'
 import { NodeExecutor } from '../../../base/node-executor.ts'
-import { BlockCache, lsmJobs } from '../../../lsm/index.ts'
+import { BlockCache, lsmJobs, TableFiles } from '../../../lsm/index.ts'
 import { type Environment, environmentOf, onNode, openDatabase, simulate } from '../environment.ts'
 import { HastyClock } from '../hasty-clock.ts'
 import { type History, playHistory } from './history.ts'
-import type { OptionSet } from './option-sets.ts'
+import type { Opening, OptionSet } from './option-sets.ts'
 import type { Step } from './steps.ts'
-
-const neverCompacts = { level0CompactionTrigger: 1000, level0SlowdownTrigger: 999, level0StopTrigger: 1000, level1Bytes: 2 ** 40 } as const
 
 /** Plays lists of steps to databases. Keeps its threads from one to the next: to be closed. */
 export class Machine {
@@ -42,23 +40,28 @@ export class Machine {
   }
 
   #playIn(steps: readonly Step[], set: OptionSet, environment: Environment): Promise<History> {
-    const { wal, options, cacheBytes, wrapExecutor = (executor: Executor) => executor } = set
-    const executor = wrapExecutor(set.where === 'threads' ? this.#flusher : environment.executor)
+    const { wal, wrapExecutor = (executor: Executor) => executor } = set
+    const openings: readonly Opening[] = [set, ...(set.later ?? [])]
+    let opens = 0
     return playHistory(steps, environment, {
       wal,
       sync: set.sync,
-      open: (folder, isCheckpoint) =>
-        openDatabase(
+      open: (folder, isCheckpoint) => {
+        const { options, cacheBytes, openTables, inline } = openings[(isCheckpoint ? opens : opens++) % openings.length] as Opening
+        const inThreads = set.where === 'threads' && inline !== true
+        const executor = wrapExecutor(inThreads ? this.#flusher : environment.executor)
+        return openDatabase(
           { ...environment, executor },
           {
             ...wholly(options),
             wal,
             folder,
-            compactionExecutor: set.where === 'threads' ? wrapExecutor(this.#compactor) : executor,
+            compactionExecutor: inThreads ? wrapExecutor(this.#compactor) : executor,
             blockCache: new BlockCache(cacheBytes ?? 64 * 1024 * 1024),
-            ...(isCheckpoint ? neverCompacts : {}),
+            tableFiles: new TableFiles(openTables ?? 1000),
           },
-        ),
+        )
+      },
     })
   }
 }

@@ -3,12 +3,8 @@ import { SeededRandom } from '../../../base/random.ts'
 import type { DatabaseOptions } from '../../../lsm/index.ts'
 import { smallOptions } from '../environment.ts'
 
-/** How one of the databases that must all give the same history is made. */
-export interface OptionSet {
-  readonly name: string
-  /** Jobs run on the calling thread, but with `threads`, which is on the real disk. */
-  readonly where: 'memory' | 'disk' | 'threads' | 'simulator'
-  readonly wal: boolean
+/** With what a database is opened. */
+export interface Opening {
   readonly options: Pick<
     DatabaseOptions,
     | 'memtableBytes'
@@ -27,6 +23,20 @@ export interface OptionSet {
   >
   /** Default 64 MiB. */
   readonly cacheBytes?: number
+  /** Default 1,000. */
+  readonly openTables?: number
+  /** With `threads`: jobs run on the calling thread all the same. */
+  readonly inline?: boolean
+}
+
+/** How one of the databases that must all give the same history is made. */
+export interface OptionSet extends Opening {
+  readonly name: string
+  /** Jobs run on the calling thread, but with `threads`, which is on the real disk. */
+  readonly where: 'memory' | 'disk' | 'threads' | 'simulator'
+  readonly wal: boolean
+  /** In turn, at each further open, the first of them at the second one. Not given: it is opened the same each time. */
+  readonly later?: readonly Opening[]
   /** In the place of what each write asks for. */
   readonly sync?: boolean
   /** A deliberate break. */
@@ -43,6 +53,18 @@ const tiny = {
 } as const
 const neverCompacts = { level0CompactionTrigger: 1000, level0SlowdownTrigger: 999, level0StopTrigger: 1000 } as const
 
+/** Each as far from the one before as can be. */
+const later: readonly Opening[] = [
+  { options: { ...tiny, compression: 'deflate', maxCompactions: 3 }, cacheBytes: 0, openTables: 1, inline: true },
+  { options: {} },
+  {
+    options: { ...smallOptions, blockBytes: 5000, compression: 'snappy', bloomBitsPerKey: 1, boundaryOf: { prefixBytes: 1 } },
+    cacheBytes: 700,
+  },
+  { options: { ...tiny, blockBytes: 512, bloomBitsPerKey: 40, maxCompactions: 2 }, cacheBytes: 4000, openTables: 3 },
+  { options: { ...smallOptions, ...neverCompacts, memtableBytes: 100_000 }, inline: true },
+]
+
 /** Extremes of each option, one by one. */
 export const fixedSets: readonly OptionSet[] = [
   { name: 'defaults', where: 'memory', wal: true, options: {} },
@@ -52,6 +74,8 @@ export const fixedSets: readonly OptionSet[] = [
   { name: 'tiny-no-wal', where: 'memory', wal: false, options: tiny, cacheBytes: 700 },
   { name: 'no-cache', where: 'memory', wal: true, options: smallOptions, cacheBytes: 0 },
   { name: 'tiny-cache', where: 'memory', wal: true, options: smallOptions, cacheBytes: 700 },
+  { name: 'one-open-table', where: 'memory', wal: true, options: tiny, cacheBytes: 700, openTables: 1 },
+  { name: 'two-open-tables', where: 'simulator', wal: false, options: smallOptions, cacheBytes: 0, openTables: 2 },
   { name: 'one-bit-filter', where: 'memory', wal: true, options: { ...smallOptions, bloomBitsPerKey: 1 } },
   { name: 'long-filter', where: 'memory', wal: true, options: { ...smallOptions, bloomBitsPerKey: 40 } },
   { name: 'deflate', where: 'memory', wal: true, options: { ...smallOptions, compression: 'deflate' }, cacheBytes: 4000 },
@@ -68,16 +92,25 @@ export const fixedSets: readonly OptionSet[] = [
   { name: 'threads-no-wal', where: 'threads', wal: false, options: { ...smallOptions, boundaryOf: { prefixBytes: 2 } }, cacheBytes: 0 },
   { name: 'simulator', where: 'simulator', wal: true, options: smallOptions, cacheBytes: 2000 },
   { name: 'simulator-no-wal', where: 'simulator', wal: false, options: tiny },
+  { name: 'other-each-time', where: 'memory', wal: true, options: smallOptions, later },
+  { name: 'other-each-time-no-wal', where: 'simulator', wal: false, options: smallOptions, later },
+  { name: 'other-each-time-threads', where: 'threads', wal: true, options: smallOptions, later },
 ]
 
 /** A set with everything drawn, named after its seed. */
 export function randomSet(seed: number): OptionSet {
   const random = new SeededRandom(seed)
+  const name = `random-${seed}`
+  const where = random.below(4) === 0 ? 'simulator' : 'memory'
+  const wal = random.below(3) > 0
+  const opening = randomOpening(random)
+  const later = random.below(2) === 0 ? undefined : Array.from({ length: 3 }, () => randomOpening(random))
+  return { name, where, wal, ...opening, ...(later === undefined ? {} : { later }) }
+}
+
+function randomOpening(random: SeededRandom): Opening {
   const upTo = (least: number, most: number) => Math.floor(least * (most / least) ** random.next())
-  const set: OptionSet = {
-    name: `random-${seed}`,
-    where: random.below(4) === 0 ? 'simulator' : 'memory',
-    wal: random.below(3) > 0,
+  return {
     options: {
       memtableBytes: upTo(1024, 100_000),
       blockBytes: upTo(64, 10_000),
@@ -87,12 +120,12 @@ export function randomSet(seed: number): OptionSet {
       level0CompactionTrigger: 1 + random.below(6),
       level1Bytes: upTo(1024, 50_000),
       levelFactor: 2 + random.below(9),
+      compression: (['none', 'deflate', 'snappy'] as const)[random.below(3)] ?? 'none',
+      maxCompactions: 1 + random.below(3),
     },
     cacheBytes: random.below(4) === 0 ? 0 : upTo(100, 100_000),
+    openTables: upTo(1, 50),
   }
-  // Drawn last: a seed from before there was compression means what it meant.
-  const compression = (['none', 'deflate', 'snappy'] as const)[random.below(3)] ?? 'none'
-  return { ...set, options: { ...set.options, compression, maxCompactions: 1 + random.below(3) } }
 }
 
 /** Throws an Error that names the sets there are. */

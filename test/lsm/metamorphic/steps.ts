@@ -3,7 +3,7 @@ import { type Operation, randomKey, randomOperation, randomRange } from '../rand
 
 /** What asks and changes nothing. Snapshots and iterators are held in slots; one that is not there answers so. */
 export type Reading =
-  | { readonly kind: 'get'; readonly key: string; readonly snapshot: number | undefined }
+  | { readonly kind: 'get' | 'getSync'; readonly key: string; readonly snapshot: number | undefined }
   | { readonly kind: 'getMany'; readonly keys: readonly string[]; readonly snapshot: number | undefined }
   | ({ readonly kind: 'scan'; readonly snapshot: number | undefined } & Bounds)
   /** Takes the place of the one that the slot held. */
@@ -34,9 +34,15 @@ export const slotCount = 6
 export function randomSteps(seed: number, count: number): Step[] {
   const random = new SeededRandom(seed)
   return Array.from({ length: count }, (_, i) => {
-    const action = random.below(100) < 60 ? randomOperation(random, i + 1) : randomReading(random)
+    const action = random.below(100) < 60 ? aborted(randomOperation(random, i + 1), i) : randomReading(random)
     return { action, together: random.below(2) === 0 }
   })
+}
+
+/** Of long work each second is aborted. */
+function aborted(operation: Operation, i: number): Operation {
+  const isLong = operation.kind === 'compact' || operation.kind === 'ingest' || operation.kind === 'checkpoint'
+  return isLong && i % 2 === 0 ? { ...operation, abortAfter: ((7 * i) % 61) - 1 } : operation
 }
 
 function randomReading(random: SeededRandom): Reading {
@@ -44,7 +50,7 @@ function randomReading(random: SeededRandom): Reading {
   const slot = random.below(slotCount)
   const snapshot = random.below(3) === 0 ? random.below(slotCount) : undefined
   const bounds = () => ({ ...randomRange(random), reverse: random.below(2) === 0 })
-  if (draw < 20) return { kind: 'get', key: randomKey(random), snapshot }
+  if (draw < 20) return { kind: draw % 2 === 0 ? 'get' : 'getSync', key: randomKey(random), snapshot }
   if (draw < 30) return { kind: 'getMany', keys: Array.from({ length: 1 + random.below(6) }, () => randomKey(random)), snapshot }
   if (draw < 50) return { kind: 'scan', ...bounds(), snapshot }
   if (draw < 60) return { kind: 'snapshot', slot }

@@ -150,7 +150,10 @@ export class FakeGroup {
     const { id, shards } = step
     if (step.kind === 'export') {
       for (const shard of shards) this.deltas.set(shard, [])
-      if (isDigestOfNothing(this.record(shards[0] ?? 0).digest)) return this.#tell()
+      if (isDigestOfNothing(this.record(shards[0] ?? 0).digest)) {
+        this.#tell()
+        return
+      }
       const cut = new Map(shards.map((shard) => [shard, [...(this.data.get(shard) ?? [])]]))
       this.#cuts.set(`${id}.${step.attempt}`, cut)
       for (const replica of this.replicas) replica.cuts.add(`${id}.${step.attempt}`)

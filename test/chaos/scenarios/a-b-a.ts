@@ -21,16 +21,18 @@ const MiB = 1024 * 1024
 const shardCount = 16
 const tag = 't'
 const deadlineMs = 60_000
-const keysOptions = { tag, keys: 4000, valueBytesMax: 4096, deletes: 0.4 }
+const keysOptions = { tag, keys: 4000, valueBytesMax: 2048, deletes: 0.4 }
 /** Changes at once, and the wait behind them. */
 const changes = { atOnce: 16, thinkMs: 100 }
 /** A move with one kill, the way of what was killed included. */
 const movedMsMax = 60_000
+/** It takes a moment; a run that is interrupted must not leave a command that waits. */
+const compactSeconds = '60'
 /** After the last move: until nothing of it is left, and until what it took is free again. */
 const cleanMsMax = 30_000
 /** Files of a replica, to its data. */
 const bytesRatioMax = 1.5
-/** The copy takes a while, and tables are flushed and compacted in a run of minutes. */
+/** Copies are slow enough to be hit, and do not give way to clients without end; tables are flushed and compacted in a run of minutes. */
 const flags = [
   '--migration-bytes-per-second',
   String(16 * MiB),
@@ -158,7 +160,7 @@ class ThereAndBack {
   }
 
   async #compact(id: string): Promise<void> {
-    const { code, stderr } = await this.#cluster.run(['admin', 'compact', id])
+    const { code, stderr } = await this.#cluster.run(['admin', 'compact', id, '--timeout', compactSeconds])
     if (code !== 0) throw new Error(`admin compact ${id} ended with ${code}: ${stderr.trim()}`)
     this.#compactions++
   }

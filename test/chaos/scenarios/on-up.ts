@@ -1,15 +1,24 @@
 import { Up } from '../../../testing/up.ts'
-import { ClusterUnderLoad } from '../cluster-under-load.ts'
+import { ClusterUnderLoad, type LoadOptions } from '../cluster-under-load.ts'
 import { type Figures, fail } from './stage.ts'
 
 const deadlineMs = 30_000
 
+/** As much as the machine gives. */
+const fullLoad: Pick<LoadOptions, 'thinkMs' | 'uniqueWrites'> = { uniqueWrites: { perSecond: 50, keys: 20_000 } }
+/** What is timed must find the machine with something to spare: work on shards that move gives way to clients. */
+export const pacedLoad: typeof fullLoad = { thinkMs: 20, uniqueWrites: { perSecond: 25, keys: 20_000 } }
+
 /** Plays `act` on a cluster that `ostraka up` runs, under load; rejects where the history is wrong, a call failed or replicas differ. */
-export async function onUp(seed: number, act: (load: ClusterUnderLoad, up: Up) => Promise<Figures>): Promise<Figures> {
+export async function onUp(
+  seed: number,
+  act: (load: ClusterUnderLoad, up: Up) => Promise<Figures>,
+  weight: typeof fullLoad = fullLoad,
+): Promise<Figures> {
   const up = await Up.start()
   let load: ClusterUnderLoad | undefined
   try {
-    load = new ClusterUnderLoad(up, { seed, clients: 8, keys: 150, deadlineMs, uniqueWrites: { perSecond: 50, keys: 20_000 } })
+    load = new ClusterUnderLoad(up, { seed, clients: 8, keys: 150, deadlineMs, ...weight })
     await load.start()
     const acted = await Promise.race([act(load, up), load.failed])
     await load.stop()

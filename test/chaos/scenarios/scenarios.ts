@@ -11,7 +11,7 @@ import { type FaultKind, failingSyncs, faults, kills, partitions, pauses, powerC
 import { everything, leaders } from './kills.ts'
 import { movesEachSecond } from './moves-each-second.ts'
 import { noControllers } from './no-controllers.ts'
-import { onUp } from './on-up.ts'
+import { onUp, pacedLoad } from './on-up.ts'
 import { powerProof } from './power-proof.ts'
 import { replace } from './replace.ts'
 import { sourceDies } from './source-dies.ts'
@@ -118,7 +118,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   },
   'moves-each-second': {
     play: ({ seed, seconds, everyMs = 3000 }) =>
-      onUp(seed, (load) => movesEachSecond(load, new SeededRandom(seed), { seconds, killEveryMs: everyMs })),
+      onUp(seed, (load) => movesEachSecond(load, new SeededRandom(seed), { seconds, killEveryMs: everyMs }), pacedLoad),
   },
   'a-b-a': { skipReason: noOwnersReason, play: ({ seed, rounds = 20 }) => thereAndBack(seed, rounds) },
   'source-dies': { skipReason: noOwnersReason, play: ({ seed, seconds }) => sourceDies(seed, seconds) },

@@ -77,6 +77,11 @@ export class ImportDriver {
     this.#options.onEnd()
   }
 
+  /** It waits for the source, which nobody of this group has reached. */
+  get isSourceAway(): boolean {
+    return this.#isSourceAway
+  }
+
   progress(): pb.v1.MigrationProgress.$Properties {
     const local = this.#hosted.stateMachine.migrations().find(({ id }) => id === this.#options.id)
     const { copied, total } = this.#files.bytes

@@ -166,13 +166,14 @@ export class Migrations {
     }
   }
 
-  /** Those that have begun always go on, so that none waits for another one for ever. */
+  /** Those that have begun always go on, and those whose source is away take no place: so none waits for another one for ever. */
   #maybeBegin(id: number): (() => void) | undefined {
     const running = new Set(this.#beginning)
     for (const { hosted, lead } of this.#work.values()) {
       if (lead === undefined) continue
-      for (const local of hosted.stateMachine.migrations()) {
-        if (local.state === 'importing' && this.#node.book.get(local.id)?.paused !== true) running.add(local.id)
+      for (const { id: other, state } of hosted.stateMachine.migrations()) {
+        if (state !== 'importing' || this.#node.book.get(other)?.paused === true) continue
+        if (lead.drivers.get(other)?.isSourceAway !== true) running.add(other)
       }
     }
     if (running.size >= this.#node.maxMigrations) return undefined

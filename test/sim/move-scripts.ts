@@ -297,7 +297,7 @@ export async function runScripts(seed: number, broken: MigrationBreak | undefine
   for (const { name, script, catches } of scripts) {
     if (broken !== undefined && catches !== broken) continue
     const world = new World({ seed, recordTrace })
-    const stage = new ScriptStage(world, new Set(broken === undefined ? [] : [broken]))
+    const stage = new ScriptStage(world, broken === undefined ? {} : { breaks: new Set([broken]) })
     try {
       await stage.open()
       await stage.fill()

@@ -7,12 +7,11 @@ import type { Config } from '../../proto/config.ts'
 import type { ControllerClient } from '../../proto/controller-client.ts'
 import { pb } from '../../proto/messages.ts'
 import { kvMethods } from '../../proto/methods.ts'
-import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { MigrationObserver } from './migration-observer.ts'
 import type { MigrationStep, StepEvent } from './migration-steps.ts'
 import { checkPlaces } from './moves-checks.ts'
 import { type HeardEntry, ProposalTap } from './proposal-tap.ts'
-import { SimCluster } from './sim-cluster.ts'
+import { SimCluster, type SimClusterOptions } from './sim-cluster.ts'
 import { SimProcess } from './sim-process.ts'
 import type { World } from './world.ts'
 
@@ -20,6 +19,8 @@ const shards = 16
 const callMs = 10_000
 const sourceNodes = ['n1', 'n2', 'n3']
 const targetNodes = ['n4', 'n5', 'n6']
+
+export type StageOptions = Partial<Pick<SimClusterOptions, 'breaks' | 'memtableBytes' | 'migrationBytesPerSecond'>>
 
 export class ScriptStage {
   readonly world: World
@@ -30,17 +31,18 @@ export class ScriptStage {
   readonly sourceNodes = sourceNodes
   readonly targetNodes = targetNodes
   readonly #tap: ProposalTap
-  readonly #expected = new Map<string, string>()
+  /** undefined: deleted. */
+  readonly #expected = new Map<string, string | undefined>()
   readonly #probe: SimProcess
   #admin: ControllerClient | undefined
   #client: Client | undefined
   #onStep: ((event: StepEvent) => void) | undefined
 
-  constructor(world: World, breaks: ReadonlySet<MigrationBreak>) {
+  constructor(world: World, options: StageOptions = {}) {
     this.world = world
     const placement = [sourceNodes, targetNodes]
     const memory = { memtableBytes: 32 * 1024, snapshotLogBytes: 64 * 1024 }
-    this.cluster = new SimCluster(world, { controllers: 3, nodes: 6, groups: 2, placement, shards, breaks, ...memory })
+    this.cluster = new SimCluster(world, { controllers: 3, nodes: 6, groups: 2, placement, shards, ...memory, ...options })
     this.observer = new MigrationObserver(world, this.cluster, (event) => this.#onStep?.(event))
     this.#tap = new ProposalTap(world, this.cluster, (entry) => this.heard.push(entry))
     this.#probe = new SimProcess(world, { name: 'probe', network: this.cluster.network })
@@ -64,6 +66,10 @@ export class ScriptStage {
     return must(this.#admin, 'an open stage')
   }
 
+  get client(): Client {
+    return must(this.#client, 'an open stage')
+  }
+
   /** The newest config that any controller has. */
   get config(): Config {
     const configs = this.cluster.controllerNames.flatMap((name) => this.cluster.controllerState(name)?.config ?? [])
@@ -84,14 +90,19 @@ export class ScriptStage {
   keyIn(shard: number, number: number): string {
     let found = 0
     for (let i = 0; ; i++) {
-      const key = `key-${i}`
+      const key = `record-${i}`
       if (shardOf(slotOf(utf8(key)), shards) === shard && found++ === number) return key
     }
   }
 
   async put(key: string, value: string): Promise<void> {
-    await this.world.settle(must(this.#client, 'an open stage').put(key, value), 2 * callMs)
+    await this.world.settle(this.client.put(key, value), 2 * callMs)
     this.#expected.set(key, value)
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.world.settle(this.client.delete(key), 2 * callMs)
+    this.#expected.set(key, undefined)
   }
 
   /** Some records in every shard. */
@@ -101,11 +112,10 @@ export class ScriptStage {
     }
   }
 
-  /** What was put is there, and every shard takes a write. */
+  /** What was put is there, what was deleted is not, and every shard takes a write. */
   async checkData(): Promise<void> {
-    const client = must(this.#client, 'an open stage')
     for (const [key, value] of this.#expected) {
-      const found = await this.world.settle(client.get(key), 2 * callMs)
+      const found = await this.world.settle(this.client.get(key), 2 * callMs)
       assert(found?.value.toString() === value, `${key} is ${found?.value}, not ${value}`)
     }
     for (let shard = 0; shard < shards; shard++) await this.put(this.keyIn(shard, 3), `written at ${this.world.nowMs}`)

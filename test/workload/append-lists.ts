@@ -32,12 +32,15 @@ const itemsMax = 60
 export class AppendLists {
   acknowledged = 0
   readonly #random: Random
+  readonly #keyOf: (number: number) => string
   readonly #open: List[] = []
   readonly #all: List[] = []
   #clock = 0
 
-  constructor(random: Random) {
+  /** `keyOf`: the key of the list of that number, from 1; no two may have the same. */
+  constructor(random: Random, keyOf = (number: number) => `list-${number}`) {
     this.#random = random
+    this.#keyOf = keyOf
   }
 
   /** One append or one read. Rejects with OstrakaError where the cluster did not answer. */
@@ -64,7 +67,7 @@ export class AppendLists {
     const at = this.#random.below(listsOpen)
     const list = this.#open[at]
     if (list !== undefined && list.items.length < itemsMax) return list
-    const next: List = { key: `list-${this.#all.length + 1}`, items: [], reads: [] }
+    const next: List = { key: this.#keyOf(this.#all.length + 1), items: [], reads: [] }
     this.#all.push(next)
     this.#open[at] = next
     return next

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
+import { must } from '../../../base/assert.ts'
 import type { LinkRule } from './link-rule.ts'
 import type { FromProxies, ToProxies } from './proxy-worker.ts'
 
@@ -7,16 +8,19 @@ export type DirectedRule = readonly [from: string, to: string, rule: LinkRule]
 
 /** The network between the processes of a cluster and its clients: a proxy before each process, and rules per directed link. */
 export class Links {
-  readonly #worker = new Worker(new URL('./proxy-worker.js', import.meta.url))
+  /** Comes with the first proxy. */
+  #worker: Worker | undefined
   #last: Promise<unknown> = Promise.resolve()
 
   /** Opens a proxy before the process `name`, which listens on `targetPort`. Resolves with its port. */
   async open(name: string, targetPort: number): Promise<number> {
+    this.#worker ??= new Worker(new URL('./proxy-worker.js', import.meta.url))
     return await this.#ask({ kind: 'open', name, targetPort })
   }
 
   /** `name` runs as `pid` from now on. */
   async setOwner(name: string, pid: number): Promise<void> {
+    if (this.#worker === undefined) return
     await this.#ask({ kind: 'owner', name, pid })
   }
 
@@ -30,13 +34,14 @@ export class Links {
   }
 
   async close(): Promise<void> {
-    await this.#worker.terminate()
+    await this.#worker?.terminate()
   }
 
   #ask(message: ToProxies): Promise<number> {
+    const worker = must(this.#worker, 'links that pass proxies')
     const asked = this.#last.then(async () => {
-      const answer = once(this.#worker, 'message')
-      this.#worker.postMessage(message)
+      const answer = once(worker, 'message')
+      worker.postMessage(message)
       const [{ port }] = (await answer) as [FromProxies]
       return port
     })

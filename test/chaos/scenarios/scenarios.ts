@@ -8,6 +8,7 @@ import { moves } from '../moves.ts'
 import { diskBytes, diskFull, smallFlags } from './disk-full.ts'
 import { type FaultKind, failingSyncs, faults, kills, partitions, pauses, powerCuts, restarts } from './faults.ts'
 import { everything, leaders } from './kills.ts'
+import { noControllers } from './no-controllers.ts'
 import { onUp } from './on-up.ts'
 import { powerProof } from './power-proof.ts'
 import { replace } from './replace.ts'
@@ -103,6 +104,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   },
   leaders: { play: ({ seed, seconds, everyMs }) => onUp(seed, (load) => leaders(load, new SeededRandom(seed), seconds, everyMs)) },
   everything: { play: ({ seed, rounds = 2 }) => onUp(seed, (_, up) => everything(up, rounds)) },
+  'no-controllers': { play: ({ seed, seconds }) => onStage({ seed, ...quiet }, (stage) => noControllers(stage, seconds)) },
   moves: {
     play: ({ seed, seconds, moves: count }) => onUp(seed, (load) => moves(load, new SeededRandom(seed), { seconds, moves: count })),
   },

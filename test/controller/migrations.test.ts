@@ -510,6 +510,7 @@ describe('the log', () => {
     expect(lab.state.migrations.version).toBe(0)
     expect(lab.try({ base, planned: [planned] })).toBe('applied')
     expect(lab.try({ base, planned: [{ ...planned, id: 2, shards: mine.slice(1, 3) }] })).toBe('stale')
+    expect(lab.try({ base, planned: [{ ...planned, shards: mine.slice(2, 3) }] })).toBe('stale')
     const known = lab.state.migrations.byId.get(1)
     if (known === undefined) throw new Error('planned')
     const commit = encodeRecord({ ...known, phase: 'committed', configNumber: 3, epochs: [2, 2] })
@@ -532,13 +533,17 @@ describe('the log', () => {
     const lab = pair()
     const away = () => (lab.config.groupOf(3)?.name === 'g1' ? 'g2' : 'g1')
     lab.move(4, lab.config.groupOf(4)?.name === 'g1' ? 'g2' : 'g1')
+    // Ended, and one of its groups has not said yet that nothing of it is left there.
+    const [halfway = 0] = lab.move(5, lab.config.groupOf(5)?.name === 'g1' ? 'g2' : 'g1')
+    lab.steer(5, 'cancel')
+    lab.report(halfway, 'clean', 'g1@1')
     for (let count = 0; count < settledMax + 5; count++) {
       const [id] = lab.move(3, away())
       lab.steer(3, 'cancel')
       lab.clean(id ?? 0)
     }
     const ids = [...lab.state.migrations.byId.keys()]
-    expect([ids.length, ids[0], ids[1]]).toEqual([settledMax + 1, 1, 7])
+    expect([ids.length, ids[0], ids[1], ids[2]]).toEqual([settledMax + 2, 1, halfway, 8])
     lab.report(3, 'clean', 'g1@1')
     expect(lab.state.migrations.byId.has(3)).toBe(false)
   })

@@ -7,7 +7,7 @@ import { encodeMigration, encodeRebirth } from '../../shardserver/entry.ts'
 import { decodeExportList, encodeExportList } from '../../shardserver/export-list.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { Caller, keyOf, openMachine, written } from './builders.ts'
-import { Mover, openExport, TestGroup } from './movers.ts'
+import { copyExport, Mover, openExport, TestGroup } from './movers.ts'
 
 async function textAt(group: TestGroup, shard: number, number: number): Promise<string> {
   const outcome = await group.machine.read(shard, keyOf(shard, number), 0)
@@ -326,6 +326,31 @@ describe('a shard on its way', () => {
     await expect(b.machine.stageImport(7, 1, { ...set, files: [] })).rejects.toThrow('files')
     await expect(b.machine.stageImport(7, 1, { ...set, description: set.description.slice(1) })).rejects.toThrow('list')
     expect(b.machine.holdsImport(7, 1)).toBeUndefined()
+  })
+
+  it('does not hold files whose records are not those of the cut, though each file is what its list says', async () => {
+    const { a, b, mover } = await pair()
+    await mover.import()
+    await mover.export()
+    await mover.copy()
+    const [set, again] = [await openExport(a.machine, 7, 1), await TestGroup.open('c@1')]
+    await again.step({ kind: 'import', ...mover.names, attempt: 1, from: a.name })
+    const list = decodeExportList(set.description, 'LIST')
+    const description = encodeExportList({ ...list, digest: new Uint8Array(list.digest.length) })
+    await expect(copyExport(a.replica, again.replica, 7, 1, { ...set, description })).rejects.toThrow('the records are not those')
+    expect(again.machine.holdsImport(7, 1)).toBeUndefined()
+    expect(b.machine.holdsImport(7, 1)).toBeDefined()
+  })
+
+  it('refuses what was proposed before its release and lies behind it in the log', async () => {
+    const { a, b, caller, mover, append } = await pair()
+    await mover.begin()
+    await append(a, 'b')
+    await mover.release()
+    a.log.write(a.timeMs, 1, caller.next({ append: { key: keyOf(1, 1), value: utf8('late') } }))
+    expect(written(await a.run())).toMatchObject([{ error: { code: pb.v1.ErrorCode.WRONG_GROUP } }])
+    expect(await mover.activate()).toMatchObject({ kind: 'migrated' })
+    expect(await textAt(b, 1, 1)).toBe('ab')
   })
 
   it('is cut into runs of several files, of which the newest counts', async () => {

@@ -139,9 +139,9 @@ export class Mover {
   }
 }
 
-/** Brings the files of a cut from one replica to another, which holds them then. */
-export async function copyExport(from: Machine, to: Machine, id: number, attempt: number): Promise<HeldImport> {
-  const set = await openExport(from.machine, id, attempt)
+/** Brings the files of a cut from one replica to another, which holds them then; `given`: what it is told that they are. */
+export async function copyExport(from: Machine, to: Machine, id: number, attempt: number, given?: FileSet): Promise<HeldImport> {
+  const set = given ?? (await openExport(from.machine, id, attempt))
   const folder = to.machine.importFolder(id, attempt)
   await to.store.fileSystem.makeFolder(folder)
   for (const { name } of set.files) {

@@ -184,6 +184,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   #process: SimProcess
   /** Another digest than the cut has. */
   wrongDigest = false
+  /** It believes to lead, and no round confirms that. */
+  isDeposed = false
   /** Its exports are never made. */
   isMaking = false
   released = 0
@@ -233,7 +235,7 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
 
   readIndex(done: (outcome: ReadOutcome) => void): void {
     this.#process.clock.setTimer(1, () =>
-      done(this.role === 'leader' ? { kind: 'ready' } : { kind: 'refused', reason: 'not-leader', leader: this.leader }),
+      done(this.role === 'leader' && !this.isDeposed ? { kind: 'ready' } : { kind: 'refused', reason: 'not-leader', leader: this.leader }),
     )
   }
 

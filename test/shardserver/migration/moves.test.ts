@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { DiskError } from '../../../base/errors.ts'
 import { pb } from '../../../proto/messages.ts'
-import { MoveRig } from './move-rig.ts'
+import { migrationMethods } from '../../../proto/methods.ts'
+import { MoveRig, source, target } from './move-rig.ts'
 
 const { REPORT_ACTIVE, REPORT_CANNOT, REPORT_CLEAN, REPORT_READY, REPORT_REFUSED } = pb.v1.ReportKind
 
@@ -36,16 +37,20 @@ function load(rig: MoveRig, everyMs: number) {
   const acknowledged: number[] = []
   let next = 1
   let stopped = false
-  const step = () => {
-    if (stopped) return
+  const write = () => {
     const groups = [rig.source, rig.target].filter((group) => group.write(3, next))
     expect(groups.length).toBeLessThan(2)
     if (groups.length === 1) acknowledged.push(next++)
+  }
+  const step = () => {
+    if (stopped) return
+    write()
     rig.world.schedule(everyMs, undefined, 'load', step)
   }
   step()
   return {
     acknowledged,
+    write,
     stop: () => {
       stopped = true
     },
@@ -132,6 +137,21 @@ describe('moving shards between two groups', () => {
       })
     }
   }
+
+  it('serves only with all that the source did up to its release, however many pieces that is', async () => {
+    const rig = new MoveRig(8)
+    const writes = load(rig, 3)
+    rig.source.fate = (kind) => {
+      // So many commands before the release that they come in several pieces.
+      if (kind === 'release') for (let i = 0; i < 10; i++) writes.write()
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.target.record(3).state === 'serving', 60_000)
+    writes.stop()
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], writes.acknowledged)
+  })
 
   it('repeats a report whose answer was lost', async () => {
     const rig = new MoveRig(5)
@@ -308,9 +328,16 @@ describe('a move that cannot be', () => {
       }
       return 'applied'
     }
+    // The cut of an attempt is asked for only once the target's log names that attempt.
+    const asked: (readonly [attempt: number, logged: number])[] = []
+    rig.network.overhear((path, _, bytes) => {
+      if (path === migrationMethods.export.path) asked.push([pb.v1.ExportRequest.decode(bytes).attempt, rig.target.record(3).attempt])
+    })
     rig.controllers.plan(1, [3])
     await rig.runUntilSettled(1)
     expect(rig.controllers.phase(1)).toBe('done')
+    expect(new Set(asked.map(([attempt]) => attempt))).toEqual(new Set([1, 2]))
+    expect(asked.filter(([attempt, logged]) => attempt > logged)).toEqual([])
     expect(rig.target.steps.filter((step) => step === 'import')).toHaveLength(2)
     expect(rig.source.steps.filter((step) => step === 'export')).toHaveLength(2)
   })
@@ -423,6 +450,20 @@ describe('a move that cannot be', () => {
     await rig.runUntilSettled(1)
     expect(rig.source.steps).toEqual([])
     expect(rig.target.steps).toEqual([])
+  })
+
+  it('confirms no end while no round confirms that it leads: its log may hold what it has not applied', async () => {
+    const rig = new MoveRig(19)
+    const [leader] = rig.target.replicas
+    if (leader !== undefined) leader.isDeposed = true
+    rig.controllers.plan(1, [3])
+    rig.controllers.change(1, { phase: 'aborted' })
+    await rig.world.runUntil(() => reportsOf(rig, REPORT_CLEAN, source) > 0, 20_000)
+    await rig.world.runFor(5000)
+    expect(reportsOf(rig, REPORT_CLEAN, target)).toBe(0)
+    rig.lead(rig.target, 't2')
+    await rig.runUntilSettled(1)
+    expect(reportsOf(rig, REPORT_CLEAN, target)).toBeGreaterThan(0)
   })
 
   it('is answered with refusals where a caller is of another cluster, or not shown the commit', async () => {

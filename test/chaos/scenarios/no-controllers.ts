@@ -12,15 +12,17 @@ const silenceTimeoutsMax = 5
 export async function noControllers({ cluster, prober }: Stage, seconds: number): Promise<Figures> {
   const { electionTimeoutMs } = cluster.options
   await delay(2000)
-  const victim = (await cluster.leaders()).get(cluster.groups[0] ?? '')
-  if (victim === undefined) return fail('nobody leads', {})
+  const group = cluster.groups[0] ?? ''
   const fromMs = performance.now()
   await Promise.all(cluster.controllers.map((controller) => controller.kill()))
   await delay((seconds * 1000) / 2)
-  const calmMs = longestSilenceMs()
+  const calmMs = await longestSilenceMs()
+  const victim = (await cluster.leaders()).get(group) ?? fail(`nobody leads ${group}`, {})
   await cluster.process(victim).kill()
   await delay((seconds * 1000) / 2)
-  const silenceMs = longestSilenceMs()
+  const silenceMs = await longestSilenceMs()
+  const heir = (await cluster.leaders()).get(group)
+  if (heir === undefined || heir === victim) fail(`${group} is led by ${heir} after the kill of ${victim}`, {})
   const answering = await cluster.run(['admin', 'query', '--timeout', '1'])
   if (answering.code === 0) fail('a controller answers although all were killed', {})
   await Promise.all(cluster.controllers.map((controller) => controller.start()))
@@ -33,9 +35,10 @@ export async function noControllers({ cluster, prober }: Stage, seconds: number)
   if (silenceMs > silenceTimeoutsMax * electionTimeoutMs) fail(`writes were away for ${Math.round(silenceMs)} ms`, figures)
   return figures
 
-  /** Of any group, since the controllers were killed; a group that took no write at all was away all the time. */
-  function longestSilenceMs(): number {
-    const away = { silenceMs: performance.now() - fromMs }
-    return Math.max(...cluster.groups.map((group) => (prober.outageSince(group, fromMs) ?? away).silenceMs))
+  /** Of any group, since the controllers were killed until one more write to each is acknowledged. */
+  async function longestSilenceMs(): Promise<number> {
+    const nowMs = performance.now()
+    await Promise.all(cluster.groups.map((name) => prober.resumed(name, nowMs, 2 * silenceTimeoutsMax * electionTimeoutMs)))
+    return Math.max(...cluster.groups.map((name) => prober.outageSince(name, fromMs)?.silenceMs ?? Number.POSITIVE_INFINITY))
   }
 }

@@ -10,6 +10,8 @@ import { Timeline } from './timeline.ts'
 /** A call that begins so much later than it was due was held up by this process, not by the cluster. */
 const lateMs = 5
 const tickMs = 1
+/** Each client issues so many calls at a time, as a server does that serves several users. */
+const callsAtOnce = 4
 /** Half of the calls go to so many keys, so that each is read again soon after it was written. */
 const hotKeys = 256
 
@@ -29,7 +31,7 @@ export function newLatencies(): Histogram {
 }
 
 /**
- * Reads and writes, half each, that begin when they are due whether or not those before them were answered. Latencies count from when a call
+ * Reads and writes, half each, a few of one client at a time, that begin when they are due whether or not those before them were answered. Latencies count from when a call
  * was due.
  */
 export class PacedLoad {
@@ -78,9 +80,9 @@ export class PacedLoad {
 
   #tick(): void {
     const nowMs = performance.now()
-    const everyMs = 1000 / this.#options.perSecond
+    const everyMs = (callsAtOnce * 1000) / this.#options.perSecond
     for (;;) {
-      const dueMs = this.#startedMs + this.#begun * everyMs
+      const dueMs = this.#startedMs + Math.floor(this.#begun / callsAtOnce) * everyMs
       if (dueMs > nowMs) break
       if (nowMs - dueMs > lateMs) this.late++
       this.#begin(this.#begun++, dueMs)
@@ -90,8 +92,8 @@ export class PacedLoad {
 
   #begin(number: number, dueMs: number): void {
     const { records, clients, random } = this.#options
-    const client = number % clients.length
-    const i = random.below(number % 4 < 2 ? Math.min(hotKeys, records.count) : records.count)
+    const client = Math.floor(number / callsAtOnce) % clients.length
+    const i = random.below(number % 2 === 0 ? Math.min(hotKeys, records.count) : records.count)
     const isRead = random.next() < 0.5
     const call = (isRead ? this.#get(client, i) : this.#put(client, i, this.#written++))
       .then(() => this.#answered(dueMs))

@@ -1,4 +1,5 @@
 /** A cluster whose one shard is filled, and what happens to it and to the others while that shard moves back and forth. */
+import { cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { must } from '../../base/assert.ts'
 import { SeededRandom } from '../../base/random.ts'
@@ -102,8 +103,14 @@ async function play(options: StageOptions, clients: readonly Client[], mover: Mo
   await sleep(warmMs)
   const calmFromMs = performance.now()
   others.latencies = newLatencies()
+  moving.latencies = newLatencies()
+  const calmBusy = busySince()
   await sleep(calmMs)
   const before = others.latencies
+  const calm = [moving.latencies, before].map((latencies) =>
+    [50, 99].map((share) => (latencies.getValueAtPercentile(share) / 1000).toFixed(1)),
+  )
+  tell(`with no move: p50, p99 ms of the shard ${calm[0]}, of others ${calm[1]}; ${moving.late} begun late, processors ${calmBusy()} busy`)
   const calmGapsMs: number[] = []
   for (let fromMs = calmFromMs; fromMs + beforeMs + afterMs < performance.now(); fromMs += beforeMs + afterMs) {
     calmGapsMs.push(moving.timeline.longestGapMs(fromMs, fromMs + beforeMs + afterMs))
@@ -113,13 +120,17 @@ async function play(options: StageOptions, clients: readonly Client[], mover: Mo
   const homes = [mover.owner, mover.owner === 'g1' ? 'g2' : 'g1']
   for (let i = 1; i <= options.moves; i++) {
     others.latencies = during
+    const busy = busySince()
     const move = await mover.move(homes[i % 2] ?? '')
     others.latencies = newLatencies()
+    const share = busy()
     await sleep(betweenMs)
     const pause = pauseOf(moving, move)
     pauses.push(pause)
     const told = Object.entries(pause).map(([what, ms]) => `${what} ${(ms as number).toFixed(1)}`)
-    tell(`${mib} MiB, move ${i} of ${options.moves}: ${told.join(', ')}; ${moving.failed + others.failed} failed, ${moving.late} late`)
+    tell(
+      `${mib} MiB, move ${i} of ${options.moves}: ${told.join(', ')}; ${moving.failed + others.failed} failed, ${moving.late} late, processors ${share} busy`,
+    )
   }
   for (const load of [moving, others]) await load.stop()
   const operations = recorder.operations()
@@ -135,6 +146,20 @@ async function play(options: StageOptions, clients: readonly Client[], mover: Mo
     lastError: moving.lastError || others.lastError,
     fault: verdict.verdict === 'linearizable' ? '' : describeVerdict(ostrakaModel, verdict),
     checked: operations.length,
+  }
+}
+
+/** The share of this machine's processor time that was used between the two calls. */
+function busySince(): () => string {
+  const sum = () => {
+    const all = cpus().map(({ times }) => times)
+    const idle = all.reduce((total, times) => total + times.idle, 0)
+    return { idle, whole: all.reduce((total, { user, nice, sys, idle, irq }) => total + user + nice + sys + idle + irq, 0) }
+  }
+  const before = sum()
+  return () => {
+    const now = sum()
+    return `${Math.round(100 - (100 * (now.idle - before.idle)) / (now.whole - before.whole))} %`
   }
 }
 

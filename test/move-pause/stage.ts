@@ -149,18 +149,11 @@ async function play(options: StageOptions, clients: readonly Client[], mover: Mo
   }
 }
 
-/** The share of this machine's processor time that was used between the two calls. */
+/** The share of this machine's processor time that was used between the two calls; what waits for a disk uses none. */
 function busySince(): () => string {
-  const sum = () => {
-    const all = cpus().map(({ times }) => times)
-    const idle = all.reduce((total, times) => total + times.idle, 0)
-    return { idle, whole: all.reduce((total, { user, nice, sys, idle, irq }) => total + user + nice + sys + idle + irq, 0) }
-  }
-  const before = sum()
-  return () => {
-    const now = sum()
-    return `${Math.round(100 - (100 * (now.idle - before.idle)) / (now.whole - before.whole))} %`
-  }
+  const usedMs = () => cpus().reduce((sum, { times: { user, nice, sys, irq } }) => sum + user + nice + sys + irq, 0)
+  const [beforeMs, startedMs] = [usedMs(), performance.now()]
+  return () => `${Math.round((100 * (usedMs() - beforeMs)) / (cpus().length * (performance.now() - startedMs)))} %`
 }
 
 function pauseOf({ timeline }: PacedLoad, { migration, askedMs, committedMs, endedMs }: Move): Pause {

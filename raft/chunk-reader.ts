@@ -1,6 +1,7 @@
 import { crc32 } from '../base/checksum.ts'
 import { type Clock, sleepUnless } from '../base/clock.ts'
-import { type Channel, TransportError } from '../base/transport.ts'
+import type { CallChannel } from '../base/local-channel.ts'
+import { TransportError } from '../base/transport.ts'
 import { decodeError } from '../proto/error-codec.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
@@ -17,7 +18,7 @@ const pieceBytesMax = 1024 * 1024
 const retryWaitsMs = [50, 200, 800, 2000] as const
 
 export interface ChunkReaderOptions {
-  readonly channel: Channel
+  readonly channel: CallChannel
   readonly clock: Clock
   clusterId(): Uint8Array
   /** As `Open` named it. */
@@ -36,7 +37,7 @@ export class ChunkReader {
 
   /** Rejects with OstrakaError. */
   static async open(
-    channel: Channel,
+    channel: CallChannel,
     request: pb.v1.OpenFilesRequest,
     { signal, openTimeoutMs: timeoutMs = openTimeoutMs }: { readonly signal?: AbortSignal; readonly openTimeoutMs?: number },
   ): Promise<pb.v1.OpenFilesReply> {

@@ -15,8 +15,11 @@ const samplesPerLook = 10
 const idleMs = 1000
 const slower = 0.5
 const faster = 1.2
-/** It does not fall below this, nor below a tenth of its limit: a copy comes to its end. */
-const leastBytesPerSecond = 1_000_000
+/**
+ * It does not fall below this, nor below a tenth of its limit: a copy comes to its end, and before what it has to catch up with has grown large. On machines whose
+ * clients alone make turns long, it is what a copy gets.
+ */
+const leastBytesPerSecond = 32_000_000
 /** A rate without a limit that has come back to this counts no more. */
 const freeBytesPerSecond = 1_000_000_000
 

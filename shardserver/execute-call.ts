@@ -95,13 +95,19 @@ export class ExecuteCall implements Expiring {
     if (!this.#isWaiting || !this.#node.arrivals.maybeWait(group, isEarly, () => this.#serve(hosted))) this.#serve(hosted)
   }
 
-  /** The config has given some shard of the request to this group, and its last commands are on their way. */
+  /**
+   * Some shard of the request is being filled here, and the config has given it to this group: its last commands are on their way. So says ours, or the
+   * one by which the request was sent, of which this node has not heard yet. A follower keeps nothing back that its leader has to answer.
+   */
   #isEarly(hosted: HostedGroup): boolean {
-    const { group = '' } = this.#request
+    const { group = '', configNumber, reads } = this.#request
+    const isBehind = this.#node.isBehind(configNumber ?? 0)
     const isEarly = (shard: number | null | undefined) =>
-      hosted.stateMachine.shardState(shard ?? 0) === 'importing' && this.#node.config?.groupOf(shard ?? 0)?.uid === group
+      hosted.stateMachine.shardState(shard ?? 0) === 'importing' && (isBehind || this.#node.config?.groupOf(shard ?? 0)?.uid === group)
+    const follows = hosted.replica.role === 'follower'
     return (
-      (this.#batch.commands ?? []).some(({ shard }) => isEarly(shard)) || (this.#request.reads ?? []).some(({ shard }) => isEarly(shard))
+      (!follows && (this.#batch.commands ?? []).some(({ shard }) => isEarly(shard))) ||
+      (reads ?? []).some(({ shard, consistency }) => !(follows && needsLeader(consistency)) && isEarly(shard))
     )
   }
 
@@ -201,6 +207,11 @@ export class ExecuteCall implements Expiring {
     reply.configNumber = this.#node.configNumber
     this.#done(reply, this.#reads?.heldBytes ?? 0)
   }
+}
+
+/** Whether only the group's leader answers such a read. */
+function needsLeader(consistency: number | null | undefined): boolean {
+  return consistency !== pb.v1.Consistency.FOLLOWER && consistency !== pb.v1.Consistency.STALE
 }
 
 function errors(count: number, error: OstrakaError): { error: pb.v1.Error }[] {

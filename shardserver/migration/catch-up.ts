@@ -7,10 +7,16 @@ import type { MigrationNode, MovingReplica } from './node.ts'
 import { proposeStep } from './propose.ts'
 
 const deltaTimeoutMs = 5000
-/** What may be left when the commit is asked for: a fraction of a second of work for the target. */
+/**
+ * When the commit may be asked for: with no more than this left behind the last round, and that round short. A round leaves what clients write while it
+ * runs: the bound in time is a bound of that. Where the disks alone take longer, one that brought little is short enough, since another would take as long.
+ */
 const closeEntries = 64
-const closeBytes = 1024 * 1024
-/** Rounds without a smaller lag after which the source is to slow the writes down. */
+const closeMs = 20
+const closeBytes = 128 * 1024
+/** What a round may bring where another one would bring no less. */
+const closeBytesMost = 1024 * 1024
+/** Rounds without a smaller lag after which it is taken to fall no further: the source is to slow the writes down if it is large. */
 const patienceRounds = 5
 /** Replays refused at an unmoved cursor after which the copy is given up. */
 const refusalsMax = 5
@@ -26,20 +32,22 @@ export class CatchUp {
   readonly #node: MigrationNode
   readonly #hosted: MovingReplica
   readonly #link: GroupLink
-  readonly #id: number
   #isClose = false
   #moved = false
   /** Of a round, at the least so far: entries that lag plus what the round brought. */
   #leastLag = Number.POSITIVE_INFINITY
+  /** Of the last round. */
+  #lag = 0
   #roundsWithoutLess = 0
   #refusals = 0
   #refusedAt = -1
+  /** The piece behind the one that is being replayed, asked for meanwhile. */
+  #next: { readonly after: number; readonly reply: Promise<pb.v1.DeltaReply> } | undefined
 
-  constructor(node: MigrationNode, hosted: MovingReplica, link: GroupLink, id: number) {
+  constructor(node: MigrationNode, hosted: MovingReplica, link: GroupLink) {
     this.#node = node
     this.#hosted = hosted
     this.#link = link
-    this.#id = id
   }
 
   /** What is left after the last round is little. */
@@ -58,19 +66,42 @@ export class CatchUp {
   }
 
   async round(migration: Migration, after: number): Promise<void> {
+    const startedMs = this.#node.clock.monotonicMs()
     this.#isClose = false
     this.#moved = false
-    const slow = this.#roundsWithoutLess >= patienceRounds
-    const { from, shards } = migration
-    const naming = { clusterId: this.#node.clusterId(), group: from, migration: this.#id }
-    const request = new pb.v1.DeltaRequest({ ...naming, after, shards: [...shards], slow })
-    const reply = await this.#link.call(migrationMethods.delta, request, deltaTimeoutMs, () => false)
+    const isStuck = this.#roundsWithoutLess >= patienceRounds
+    const slow = isStuck && this.#lag > closeEntries
+    const ahead = this.#next?.after === after && !slow ? this.#next.reply : undefined
+    this.#next = undefined
+    const reply = await (ahead ?? this.#ask(migration, after, slow))
+    if (reply.lag > 0) this.#askAhead(migration, reply.upTo)
     await this.replay(migration, after, reply)
     const bytes = deltaBytes(reply.shards)
     const records = reply.shards.reduce((sum, shard) => sum + (shard.records?.length ?? 0), 0)
     this.#moved = records > 0 || reply.lag === 0
-    this.#isClose = reply.lag <= closeEntries && bytes <= closeBytes
+    const isShort = bytes <= (isStuck ? closeBytesMost : closeBytes) || this.#node.clock.monotonicMs() - startedMs <= closeMs
+    // What was read ahead says how it stood a round ago.
+    this.#isClose = ahead === undefined && reply.lag <= closeEntries && isShort
     this.#watchLag(reply.lag + records)
+  }
+
+  #ask({ id, from, shards }: Migration, after: number, slow: boolean): Promise<pb.v1.DeltaReply> {
+    const request = new pb.v1.DeltaRequest({
+      clusterId: this.#node.clusterId(),
+      group: from,
+      migration: id,
+      after,
+      shards: [...shards],
+      slow,
+    })
+    return this.#link.call(migrationMethods.delta, request, deltaTimeoutMs, () => false)
+  }
+
+  /** A failure is the next round's, if that comes. */
+  #askAhead(migration: Migration, after: number): void {
+    const reply = this.#ask(migration, after, false)
+    this.#next = { after, reply }
+    reply.catch(() => undefined)
   }
 
   /** Commands that come twice, late or out of order are refused where the entry is applied. */
@@ -123,7 +154,8 @@ export class CatchUp {
   }
 
   #watchLag(lag: number): void {
-    if (lag < this.#leastLag || lag <= closeEntries) {
+    this.#lag = lag
+    if (lag < this.#leastLag || this.#isClose) {
       this.#leastLag = lag
       this.#roundsWithoutLess = 0
     } else this.#roundsWithoutLess++

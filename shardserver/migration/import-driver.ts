@@ -23,6 +23,12 @@ const backoffMsMax = 2000
 /** Without progress for so long before the commit, the source being there: the controllers are asked to abort. */
 const stallMs = 60_000
 
+/** What the source answered when it was asked to release, and when that came. */
+interface Released {
+  readonly reply: pb.v1.DeltaReply
+  readonly atMs: number
+}
+
 export interface ImportDriverOptions {
   readonly node: MigrationNode
   readonly hosted: MovingReplica
@@ -45,6 +51,8 @@ export class ImportDriver {
   /** Index of the cut of that attempt where it has no files. */
   #cutOfNothing: number | undefined
   #releaseAskedMs: number | undefined
+  /** A release that was asked for together with the commit, of what the source executed behind `after`. */
+  #ahead: { readonly after: number; readonly released: Promise<Released> } | undefined
   #pauseUs = 0
   #failures = 0
   #lastFailure = ''
@@ -63,7 +71,7 @@ export class ImportDriver {
     this.#logger = node.logger.child({ group: hosted.replica.group, migration: id })
     this.#link = new GroupLink(node, from)
     this.#files = new FileWait(node, hosted, id)
-    this.#catchUp = new CatchUp(node, hosted, this.#link, id)
+    this.#catchUp = new CatchUp(node, hosted, this.#link)
     this.#progressAtMs = node.clock.monotonicMs()
     this.#run().catch((error: unknown) => {
       this.#logger.error({ error: error instanceof Error ? error.message : String(error) }, 'driving a migration failed')
@@ -217,26 +225,47 @@ export class ImportDriver {
     if (!this.#catchUp.isClose) return
     if (breaks.has('activate-before-commit')) return this.#catchUp.activateUnreleased(migration)
     if (breaks.has('release-before-commit')) await this.#release(migration, this.#catchUp.cursorOf(migration))
+    this.#releaseAhead(migration)
     const { digest } = this.#hosted.stateMachine.shardRecord(migration.shards[0] ?? 0)
     await this.#report(migration, { kind: pb.v1.ReportKind.REPORT_READY, digest })
+  }
+
+  /**
+   * The source waits for the commit too, by its own watch, and releases when it has seen it: it need not hear of it by way of this node. One such call
+   * at a time: of a commit that is refused it goes on for as long as the source waits.
+   */
+  #releaseAhead(migration: Migration): void {
+    if (this.#ahead !== undefined) return
+    const after = this.#catchUp.cursorOf(migration)
+    const ahead = { after, released: this.#release({ ...migration, configNumber: 0 }, after) }
+    this.#ahead = ahead
+    ahead.released.catch((error: unknown) => {
+      if (this.#ahead === ahead) this.#ahead = undefined
+      if (!(error instanceof OstrakaError)) this.#logger.error({ error: String(error) }, 'asking for a release failed')
+    })
   }
 
   /** Nothing here waits for the controllers: the source's word that it has released is enough. */
   async #takeOver(migration: Migration, after: number): Promise<void> {
     this.#releaseAskedMs ??= this.#node.clock.monotonicMs()
-    const reply = await this.#release(migration, after)
+    const ahead = this.#ahead?.after === after ? [this.#ahead.released] : []
+    this.#ahead = undefined
+    const asked = this.#release(migration, after)
+    const { reply, atMs } = await Promise.any([...ahead, asked]).catch(() => asked)
     if (reply.releasedAt === 0 || reply.upTo !== reply.releasedAt) return this.#catchUp.replay(migration, after, reply)
     await this.#catchUp.activate(migration, after, reply)
-    this.#pauseUs = Math.round((this.#node.clock.monotonicMs() - this.#releaseAskedMs) * 1000)
+    const sinceMs = reply.releasedForUs > 0 ? atMs - reply.releasedForUs / 1000 : this.#releaseAskedMs
+    this.#pauseUs = Math.round((this.#node.clock.monotonicMs() - sinceMs) * 1000)
     const records = migration.shards.map((shard) => this.#hosted.stateMachine.shardRecord(shard))
     const serves = records.every(({ state, newestId }) => state === 'serving' && newestId === migration.id)
     if (serves) this.#logger.info({ shards: migration.shards, pauseUs: this.#pauseUs }, 'the shards are served here')
     else this.#logger.error({ shards: migration.shards }, 'what came in is not what the source had: the import is refused')
   }
 
-  #release({ id, shards, from, configNumber }: Migration, after: number): Promise<pb.v1.DeltaReply> {
+  async #release({ id, shards, from, configNumber }: Migration, after: number): Promise<Released> {
     const request = new pb.v1.ReleaseRequest({ ...this.#naming(id, from), configNumber, after, shards: [...shards] })
-    return this.#link.call(migrationMethods.release, request, releaseTimeoutMs, isRefusal)
+    const reply = await this.#link.call(migrationMethods.release, request, releaseTimeoutMs, isRefusal)
+    return { reply, atMs: this.#node.clock.monotonicMs() }
   }
 
   #naming(migration: number, group: string) {

@@ -4,9 +4,9 @@ import { isOutOfSpace, type Space } from '../../base/disk-space.ts'
 import { CorruptionError, DiskError } from '../../base/errors.ts'
 import type { FileSystem } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
-import type { Channel, Transport } from '../../base/transport.ts'
+import type { Channel } from '../../base/transport.ts'
 import { OstrakaError } from '../../proto/errors.ts'
-import { fetchFiles } from '../../raft/file-fetch.ts'
+import { type FetchOptions, fetchFiles } from '../../raft/file-fetch.ts'
 import type { FileSet } from '../../raft/file-set.ts'
 import type { Pace } from '../../raft/pace.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
@@ -20,7 +20,7 @@ const unreachableMs = 10_000
 
 export interface FetchWorld {
   readonly fileSystem: FileSystem
-  readonly transport: Transport
+  readonly transport: FetchOptions['transport']
   /** Of all copies into this node. */
   readonly pace: Pace
   /** Undefined: nobody looks at the room that is left. */

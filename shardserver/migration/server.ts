@@ -11,12 +11,15 @@ import type { FetchStatus } from './import-fetcher.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 import { notLeader, proposeStep } from './propose.ts'
 
-const deltaBytesMax = 4 * 1024 * 1024
+/** Of one answer, which becomes one entry of the target's log: whatever else its clients want waits behind it. */
+const deltaBytesMax = 1024 * 1024
 /** Deltas being read on this node. */
 const deltasMax = 16
 const busyWaitMs = 500
-/** How long the watch may take to bring the commit, before the controllers are asked. */
-const watchMs = 100
+/** How long the watch may take to bring a commit that the caller has seen, before the controllers are asked. */
+const watchMs = 20
+/** How long one is waited for that is only being decided. */
+const decisionMs = 2000
 const askTimeoutMs = 2000
 
 export interface MigrationServerParts {
@@ -31,6 +34,8 @@ export interface MigrationServerParts {
 export class MigrationServer {
   readonly #parts: MigrationServerParts
   readonly #node: MigrationNode
+  /** Releases that are proposed, by migration, and since when: who asks meanwhile waits for the same. */
+  readonly #releasing = new Map<number, { readonly sinceMs: number; readonly done: Promise<void> }>()
   #deltas = 0
 
   constructor(parts: MigrationServerParts) {
@@ -130,30 +135,53 @@ export class MigrationServer {
     const hosted = this.#hosted(request)
     const { migration: id, after } = request
     const shards = checkedShards(request.shards)
+    let sinceMs: number | undefined
     if (localOf(hosted, id)?.state !== 'released') {
       mustLead(this.#node, hosted)
-      if (!this.#node.breaks.has('release-before-commit')) await this.#mustBeCommitted(id, request.group)
-      try {
-        await proposeStep(this.#node, hosted, { kind: 'release', id, shards })
-        this.#node.logger.info({ group: request.group, migration: id, shards }, 'shards are released')
-      } catch (error) {
-        if (localOf(hosted, id)?.state !== 'released') throw error
-      }
+      if (!this.#node.breaks.has('release-before-commit')) await this.#mustBeCommitted(request)
+      const releasing = this.#releaseOnce(hosted, id, shards)
+      sinceMs = releasing.sinceMs
+      await releasing.done
     }
-    return await this.#read(hosted, id, after, shards)
+    const reply = await this.#read(hosted, id, after, shards)
+    if (sinceMs !== undefined) reply.releasedForUs = Math.round((this.#node.clock.monotonicMs() - sinceMs) * 1000)
+    return reply
   }
 
-  /** The caller's word is not enough: this node's own watch has to say so, or the controllers' leader. */
-  async #mustBeCommitted(id: number, group: string): Promise<void> {
-    let migration = await this.#node.book.whenDecided(id, watchMs)
-    if (migration === undefined) {
+  #releaseOnce(hosted: MovingReplica, id: number, shards: readonly number[]) {
+    const known = this.#releasing.get(id)
+    if (known !== undefined) return known
+    const done = this.#propose(hosted, id, shards).finally(() => this.#releasing.delete(id))
+    const releasing = { sinceMs: this.#node.clock.monotonicMs(), done }
+    this.#releasing.set(id, releasing)
+    return releasing
+  }
+
+  async #propose(hosted: MovingReplica, id: number, shards: readonly number[]): Promise<void> {
+    if (localOf(hosted, id)?.state === 'released') return
+    try {
+      await proposeStep(this.#node, hosted, { kind: 'release', id, shards })
+      this.#node.logger.info({ group: hosted.replica.group, migration: id, shards }, 'shards are released')
+    } catch (error) {
+      if (localOf(hosted, id)?.state !== 'released') throw error
+    }
+  }
+
+  /**
+   * The caller's word is not enough: this node's own watch has to say so, or the controllers' leader. That one is asked only where the caller has
+   * seen the commit: he who asks while it is being decided wants to be no later than the watch.
+   */
+  async #mustBeCommitted({ migration: id, group, configNumber }: pb.v1.ReleaseRequest): Promise<void> {
+    const isSeen = configNumber > 0
+    let migration = await this.#node.book.whenDecided(id, isSeen ? watchMs : decisionMs)
+    if (migration === undefined && isSeen) {
       const all = await this.#node.controllers.migrations({ timeoutMs: askTimeoutMs })
       const found = all.find((known) => known.id === id)
       if (found !== undefined) this.#node.book.hear(decodeMigration(found))
       migration = this.#node.book.get(id)
     }
     if (migration?.phase === 'committed' && migration.from === group) return
-    throw refused(`migration ${id} is ${migration?.phase ?? 'not known'}, not committed`)
+    throw refused(`migration ${id} is ${migration?.phase ?? (isSeen ? 'not known' : 'not decided')}, not committed`)
   }
 
   async #holds(request: pb.v1.HoldsRequest): Promise<pb.v1.HoldsReply> {

@@ -445,6 +445,52 @@ describe('the KV server of a node', () => {
     expect(errorOf((await early).writes[0]?.error).code).toBe('SHARD_MOVING')
   })
 
+  it('lets a request wait whose config gives it the shard, where this node has not heard of that config yet', async () => {
+    const { execute, replica, server, watcher } = await setUp()
+    await step(replica, { kind: 'import', id: 1, shards: [12], attempt: 1, from: 'g2@1' })
+    server.shardsChanged(group, true)
+    const read = { shard: 12, key: keyOf(12, 1) }
+    const before = await execute({ reads: [read] })
+    expect(errorOf(before.reads[0]?.error).code).toBe('SHARD_MOVING')
+    let answered = false
+    const early = execute({ reads: [read], configNumber: 4 }).finally(() => {
+      answered = true
+    })
+    watcher.offer(configOf(4, (shard) => (shard < 8 || shard === 12 ? 'g1@1' : 'g2@1')))
+    await execute({ reads: [{ shard: 5, key: keyOf(5, 1) }] })
+    expect(answered).toBe(false)
+    await step(replica, { kind: 'outcome', id: 1, shards: [12], outcome: 'aborted', epochs: [] })
+    server.shardsChanged(group, false)
+    expect((await early).reads).toHaveLength(1)
+  })
+
+  it('sends who comes early to the leader, who lets it wait', async () => {
+    const { execute, replica, server } = await setUp()
+    await step(replica, { kind: 'import', id: 1, shards: [4], attempt: 1, from: 'g2@1' })
+    server.shardsChanged(group, true)
+    replica.role = 'follower'
+    replica.leader = 2
+    replica.mode = 'not-leader'
+    replica.readMode = 'not-leader'
+    const writes = writeBatch(1, [
+      { shard: 4, sequence: 1, lowestOutstanding: 1, first: true, put: { key: keyOf(4, 1), value: utf8('a') } },
+    ])
+    for (const request of [{ writes }, { reads: [{ shard: 4, key: keyOf(4, 1) }] }]) {
+      expect(errorOf((await execute(request)).error)).toMatchObject({ code: 'NOT_LEADER', details: { leaderHint: 'n2' } })
+    }
+    let answered = false
+    const stale = execute({ reads: [{ shard: 4, key: keyOf(4, 1), consistency: pb.v1.Consistency.FOLLOWER }] }).finally(() => {
+      answered = true
+    })
+    await execute({ reads: [{ shard: 5, key: keyOf(5, 1) }] })
+    expect(answered).toBe(false)
+    replica.readMode = 'serves'
+    replica.mode = 'serves'
+    await step(replica, { kind: 'outcome', id: 1, shards: [4], outcome: 'aborted', epochs: [] })
+    server.shardsChanged(group, false)
+    expect((await stale).reads).toHaveLength(1)
+  })
+
   it('lets a large request through on an idle connection', async () => {
     const { open, put } = await setUp({ connectionLimits: { requests: 2, bytes: 300 } })
     const { stream, send } = open()

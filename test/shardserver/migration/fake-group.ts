@@ -40,6 +40,10 @@ export class FakeGroup {
   damage = false
   /** A cut of shards without records has no files. */
   knowsNothing = false
+  /** How long an entry takes until it is applied. */
+  applyMs = 1
+  /** What a command of the delta is filled up to. */
+  commandBytes = 0
   index = 0
   readonly deltas = new Map<number, Command[]>()
   #cuts = new Map<string, ReadonlyMap<number, readonly number[]>>()
@@ -244,7 +248,7 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   }
 
   propose(data: Uint8Array, done: (outcome: ProposalOutcome<GroupResult>) => void): void {
-    this.#process.clock.setTimer(1, () => {
+    this.#process.clock.setTimer(this.#group.applyMs, () => {
       if (this.role !== 'leader') return done({ kind: 'refused', reason: 'not-leader', leader: this.leader })
       const fate = this.#group.fate(decodeEntry(data, 1).kind)
       if (fate === 'lost') return done({ kind: 'lost' })
@@ -314,8 +318,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     if ((state !== 'exporting' && state !== 'released') || newestId !== id || after < cut) return { kind: 'refused', reason: state }
     const end = state === 'released' ? releasedAt : this.#group.index
     const indexes = shards.flatMap((shard) => this.#group.commands(shard, after).map(({ index }) => index)).sort((a, b) => a - b)
-    // A command counts as a mebibyte, so that a few of them fill a piece.
-    const last = indexes[Math.floor(maxBytes / 1024 / 1024) - 1]
+    // A command counts as a quarter of a mebibyte, so that a few of them fill a piece.
+    const last = indexes[Math.floor((4 * maxBytes) / 1024 / 1024) - 1]
     const upTo = last === undefined || last === indexes.at(-1) ? end : last
     const isReleased = state === 'released' && upTo === releasedAt
     return {
@@ -329,7 +333,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
 
   #shardDelta(shard: number, after: number, upTo: number): pb.v1.ShardDelta.$Properties {
     const all = this.#group.commands(shard, 0).filter(({ index }) => index <= upTo)
-    const records = all.filter(({ index }) => index > after).map(({ index, value }) => ({ index, writes: utf8(String(value)) }))
+    const writes = (value: number) => utf8(String(value).padEnd(this.#group.commandBytes))
+    const records = all.filter(({ index }) => index > after).map(({ index, value }) => ({ index, writes: writes(value) }))
     return { shard, records, count: all.length, checksum: all.map(({ value }) => value).reduce(chain, 0), revision: 1, timeMs: 1 }
   }
 

@@ -39,6 +39,8 @@ export class FakeControllers {
   }[] = []
   /** Answers nothing while set. */
   silent = false
+  /** How long its answers to reports are on their way. */
+  answerMs = 2
   /** The next reports are taken and their answers lost. */
   losesAnswers = 0
   onChange: () => void = () => {}
@@ -87,7 +89,7 @@ export class FakeControllers {
     if (kind === pb.v1.ReportKind.REPORT_READY && migration.paused) throw new OstrakaError('FAILED_PRECONDITION', 'paused', true)
     const next = after(migration, kind, group)
     if (next !== migration) this.set(next)
-    await this.#trip()
+    await this.#trip(this.answerMs)
     if (this.losesAnswers-- > 0) throw new OstrakaError('UNAVAILABLE', 'the answer was lost', false)
     return next
   }
@@ -102,8 +104,8 @@ export class FakeControllers {
     }))
   }
 
-  async #trip(): Promise<void> {
-    await new Promise<void>((resolve) => this.#world.schedule(2, undefined, 'controllers', resolve))
+  async #trip(ms = 2): Promise<void> {
+    await new Promise<void>((resolve) => this.#world.schedule(ms, undefined, 'controllers', resolve))
     if (this.silent) throw new OstrakaError('UNAVAILABLE', 'no controller answers', true)
   }
 }

@@ -270,6 +270,65 @@ describe('moving shards between two groups', () => {
     expectMoved(rig, [3], [])
   })
 
+  it('releases at the source as soon as that has seen the commit, before the target has', async () => {
+    const rig = new MoveRig(23)
+    const writes = load(rig, 3)
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.target.steps.includes('ingest'), 20_000)
+    rig.controllers.answerMs = 1000
+    for (const node of ['t1', 't2', 't3']) rig.deafen(node)
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'committed', 20_000)
+    const committedMs = rig.world.nowMs
+    await rig.world.runUntil(() => rig.source.record(3).state === 'released', 20_000)
+    expect(rig.world.nowMs - committedMs).toBeLessThan(10)
+    await rig.world.runUntil(() => rig.target.record(3).state === 'serving', 20_000)
+    expect(rig.world.nowMs - committedMs).toBeGreaterThan(900)
+    rig.deaf.clear()
+    await rig.runUntilSettled(1)
+    writes.stop()
+    expectMoved(rig, [3], writes.acknowledged)
+    // The source has refused commands all that time.
+    const active = rig.controllers.reports.filter(({ kind }) => kind === REPORT_ACTIVE)
+    expect(active[0]?.pauseUs).toBeGreaterThan(900_000)
+  })
+
+  it('has the source ask the controllers within some milliseconds where its watch does not bring the commit', async () => {
+    const rig = new MoveRig(24)
+    const writes = load(rig, 3)
+    for (const node of ['s1', 's2', 's3']) rig.deafen(node)
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'committed', 20_000)
+    const committedMs = rig.world.nowMs
+    await rig.world.runUntil(() => rig.target.record(3).state === 'serving', 20_000)
+    expect(rig.world.nowMs - committedMs).toBeLessThan(50)
+    rig.deaf.clear()
+    await rig.runUntilSettled(1)
+    writes.stop()
+    expectMoved(rig, [3], writes.acknowledged)
+  })
+
+  for (const [what, commandBytes, applyMs, rounds] of [
+    ['as soon as a round is short', 64 * 1024, 1, 1],
+    ['as soon as one brings little', 1024, 30, 1],
+    ['only when it has proved that none will', 64 * 1024, 30, 6],
+  ] as const) {
+    it(`asks for the commit ${what}, and slows no writes where little is left`, async () => {
+      const rig = new MoveRig(25)
+      rig.source.commandBytes = commandBytes
+      rig.target.applyMs = applyMs
+      const writes = load(rig, 10)
+      rig.controllers.plan(1, [3])
+      await rig.world.runUntil(() => reportsOf(rig, REPORT_READY) > 0, 60_000)
+      const replays = rig.target.steps.filter((step) => step === 'replay').length
+      expect(replays).toBeGreaterThanOrEqual(rounds)
+      expect(replays).toBeLessThanOrEqual(rounds + 10)
+      await rig.runUntilSettled(1)
+      writes.stop()
+      expect(rig.slowed).toEqual([])
+      expectMoved(rig, [3], writes.acknowledged)
+    })
+  }
+
   it('asks the source to slow the writes down where the target does not keep up, and asks for no commit until it does', async () => {
     const rig = new MoveRig(9)
     const writes = load(rig, 0.15)

@@ -1,0 +1,167 @@
+/** A cluster whose one shard is filled, and what happens to it and to the others while that shard moves back and forth. */
+import { cpus } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { must } from '../../base/assert.ts'
+import { SeededRandom } from '../../base/random.ts'
+import { type Client, connect } from '../../client/index.ts'
+import { Up } from '../../testing/up.ts'
+import { checkLinearizable, describeVerdict } from '../linearizability/checker.ts'
+import { HistoryRecorder } from '../linearizability/history.ts'
+import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
+import { type Move, Mover } from './mover.ts'
+import { newLatencies, PacedLoad } from './paced-load.ts'
+import { Records } from './records.ts'
+
+const MiB = 1024 * 1024
+const valueBytes = 4096
+const clientCount = 8
+const fillInFlight = 64
+const deadlineMs = 30_000
+/** What flushes and compactions after the fill need to come to rest. */
+const restMs = 5000
+const warmMs = 5000
+/** Around a switch: the pause lies in it, and as little else as may be. */
+const beforeMs = 100
+const afterMs = 1000
+/** Between two moves. */
+const betweenMs = 2000
+
+export interface StageOptions {
+  readonly mib: number
+  readonly moves: number
+  readonly seed: number
+  /** Calls a second on the moving shard, half reads, half writes; and on the others. */
+  readonly perSecond: number
+  readonly othersPerSecond: number
+  /** How long all is measured before the first move. */
+  readonly calmMs: number
+  /** Rejects where the run is to end now. */
+  readonly ended: Promise<never>
+  tell(line: string): void
+}
+
+/** One move as clients and servers saw it, ms. */
+export interface Pause {
+  /** The longest time without an answer from the shard. */
+  readonly gapMs: number
+  /** The longest call on the shard. */
+  readonly callMs: number
+  /** From release to activation, as the history has it. */
+  readonly serverMs: number
+  /** From the command to its end. */
+  readonly tookMs: number
+}
+
+export interface StageResult {
+  readonly pauses: readonly Pause[]
+  /** The longest times without an answer in stretches of time as long as a switch, with no move. */
+  readonly calmGapsMs: readonly number[]
+  /** p99 of calls on other shards, ms. */
+  readonly othersBeforeMs: number
+  readonly othersDuringMs: number
+  readonly calls: number
+  readonly late: number
+  readonly failed: number
+  readonly lastError: string
+  /** What is wrong with the history; '': nothing. */
+  readonly fault: string
+  readonly checked: number
+}
+
+export async function playMoves(options: StageOptions): Promise<StageResult> {
+  const up = await Up.start()
+  const clients: Client[] = []
+  let mover: Mover | undefined
+  try {
+    const controllers = [...up.ready.controllers]
+    for (let i = 0; i < clientCount; i++) clients.push(await connect({ controllers, deadlineMs }))
+    const { shard } = await must(clients[0], 'a client').explain('{moving}/0')
+    mover = await Mover.start(up, shard)
+    return await Promise.race([play(options, clients, mover), options.ended])
+  } catch (error) {
+    options.tell(up.stderr.split('\n').slice(-20).join('\n'))
+    throw error
+  } finally {
+    mover?.close()
+    await Promise.all(clients.map((client) => client.close()))
+    await up.dispose()
+  }
+}
+
+async function play(options: StageOptions, clients: readonly Client[], mover: Mover): Promise<StageResult> {
+  const { mib, seed, perSecond, othersPerSecond, calmMs, tell } = options
+  const random = new SeededRandom(seed)
+  const recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
+  const records = new Records(random, { count: (mib * MiB) / valueBytes, valueBytes, keyOf: (i) => `{moving}/${i}` })
+  const moving = new PacedLoad({ perSecond, records, clients, random, recorder })
+  const staying = new Records(random, { count: 1000, valueBytes, keyOf: (i) => `staying/${i}` })
+  const others = new PacedLoad({ perSecond: othersPerSecond, records: staying, clients, random, recorder })
+  for (const load of [moving, others]) await load.fill(fillInFlight)
+  tell(`${mib} MiB are filled`)
+  await sleep(restMs)
+  for (const load of [moving, others]) load.start()
+  await sleep(warmMs)
+  const calmFromMs = performance.now()
+  others.latencies = newLatencies()
+  moving.latencies = newLatencies()
+  const calmBusy = busySince()
+  await sleep(calmMs)
+  const before = others.latencies
+  const calm = [moving.latencies, before].map((latencies) =>
+    [50, 99].map((share) => (latencies.getValueAtPercentile(share) / 1000).toFixed(1)),
+  )
+  tell(`with no move: p50, p99 ms of the shard ${calm[0]}, of others ${calm[1]}; ${moving.late} begun late, processors ${calmBusy()} busy`)
+  const calmGapsMs: number[] = []
+  for (let fromMs = calmFromMs; fromMs + beforeMs + afterMs < performance.now(); fromMs += beforeMs + afterMs) {
+    calmGapsMs.push(moving.timeline.longestGapMs(fromMs, fromMs + beforeMs + afterMs))
+  }
+  const pauses: Pause[] = []
+  const during = newLatencies()
+  const homes = [mover.owner, mover.owner === 'g1' ? 'g2' : 'g1']
+  for (let i = 1; i <= options.moves; i++) {
+    others.latencies = during
+    const busy = busySince()
+    const move = await mover.move(homes[i % 2] ?? '')
+    others.latencies = newLatencies()
+    const share = busy()
+    await sleep(betweenMs)
+    const pause = pauseOf(moving, move)
+    pauses.push(pause)
+    const told = Object.entries(pause).map(([what, ms]) => `${what} ${(ms as number).toFixed(1)}`)
+    tell(
+      `${mib} MiB, move ${i} of ${options.moves}: ${told.join(', ')}; ${moving.failed + others.failed} failed, ${moving.late} late, processors ${share} busy`,
+    )
+  }
+  for (const load of [moving, others]) await load.stop()
+  const operations = recorder.operations()
+  const verdict = checkLinearizable(ostrakaModel, operations)
+  return {
+    pauses,
+    calmGapsMs,
+    othersBeforeMs: before.getValueAtPercentile(99) / 1000,
+    othersDuringMs: during.getValueAtPercentile(99) / 1000,
+    calls: moving.timeline.size + others.timeline.size,
+    late: moving.late + others.late,
+    failed: moving.failed + others.failed,
+    lastError: moving.lastError || others.lastError,
+    fault: verdict.verdict === 'linearizable' ? '' : describeVerdict(ostrakaModel, verdict),
+    checked: operations.length,
+  }
+}
+
+/** The share of this machine's processor time that was used between the two calls; what waits for a disk uses none. */
+function busySince(): () => string {
+  const usedMs = () => cpus().reduce((sum, { times: { user, nice, sys, irq } }) => sum + user + nice + sys + irq, 0)
+  const [beforeMs, startedMs] = [usedMs(), performance.now()]
+  return () => `${Math.round((100 * (usedMs() - beforeMs)) / (cpus().length * (performance.now() - startedMs)))} %`
+}
+
+function pauseOf({ timeline }: PacedLoad, { migration, askedMs, committedMs, endedMs }: Move): Pause {
+  const [fromMs, toMs] = [committedMs - beforeMs, committedMs + afterMs]
+  return {
+    gapMs: timeline.longestGapMs(fromMs, toMs),
+    callMs: timeline.longestCallMs(fromMs, toMs),
+    serverMs: migration.pauseMs ?? Number.NaN,
+    tookMs: endedMs - askedMs,
+  }
+}

@@ -628,7 +628,9 @@ describe('shards that were never written to', () => {
     await mover.import()
     await mover.export()
     expect(a.machine.shardRecord(3)).toMatchObject({ attempt: 2, count: 0, digest: new Uint8Array(0) })
-    expect(await b.step({ kind: 'ingest', ...mover.names, attempt: 1, cut: 2, digest: digestOfNothing })).toMatchObject({ kind: 'not-migrated' })
+    expect(await b.step({ kind: 'ingest', ...mover.names, attempt: 1, cut: 2, digest: digestOfNothing })).toMatchObject({
+      kind: 'not-migrated',
+    })
     expect(await mover.ingest(await mover.copy())).toMatchObject({ kind: 'migrated' })
     await mover.finish()
     expect(await textAt(b, 3, 1)).toBe('a')

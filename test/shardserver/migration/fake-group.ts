@@ -154,13 +154,7 @@ export class FakeGroup {
     const { id, shards } = step
     if (step.kind === 'export') {
       for (const shard of shards) this.deltas.set(shard, [])
-      if (isDigestOfNothing(this.record(shards[0] ?? 0).digest)) {
-        this.#tell()
-        return
-      }
-      const cut = new Map(shards.map((shard) => [shard, [...(this.data.get(shard) ?? [])]]))
-      this.#cuts.set(`${id}.${step.attempt}`, cut)
-      for (const replica of this.replicas) replica.cuts.add(`${id}.${step.attempt}`)
+      if (!isDigestOfNothing(this.record(shards[0] ?? 0).digest)) this.#cut(id, step.attempt, shards)
     } else if (step.kind === 'ingest' && isDigestOfNothing(step.digest)) {
       for (const shard of shards) this.data.set(shard, [])
     } else if (step.kind === 'ingest') {
@@ -174,6 +168,12 @@ export class FakeGroup {
     }
     for (const shard of shards) if (this.record(shard).state === 'absent') this.data.delete(shard)
     this.#tell()
+  }
+
+  #cut(id: number, attempt: number, shards: readonly number[]): void {
+    const name = `${id}.${attempt}`
+    this.#cuts.set(name, new Map(shards.map((shard) => [shard, [...(this.data.get(shard) ?? [])]])))
+    for (const replica of this.replicas) replica.cuts.add(name)
   }
 
   #tell(): void {

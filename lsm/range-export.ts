@@ -52,7 +52,8 @@ export function planExport(version: Version, ranges: readonly ExportRange[]): Ex
 /**
  * Puts the tables with the records of `ranges` into `folder`, which is on the database's file system and has none of their names: by hard link,
  * and what shares a table with other records by one merge after the other. Resolves to runs, oldest first: tables of one do not overlap and
- * ascend. Files are synced, the folder is left to the caller, and where it rejects so is what lies in it. `version` must be in use until then.
+ * ascend. Files are synced, the folder is left to the caller, and where it rejects so is what lies in it: with ENOSPC also where the disk holds no more than what
+ * flushes need. `version` must be in use until then.
  */
 export async function exportRanges(
   engine: Engine,
@@ -88,6 +89,8 @@ async function merge(
   const { options, manifest, writerOptions } = engine
   const files = new Map(inputs.flat().map(({ file, size }) => [file, size]))
   const bytes = [...files.values()].reduce((sum, size) => sum + size, 0)
+  // As a compaction, it must not take the room that flushes need; but it does not wait: whoever asked can do without.
+  if (options.space?.fits(bytes) === false) throw outOfSpace(`no room to write ${bytes} bytes again for an export`)
   const fileCount = 16 + Math.ceil((8 * bytes) / options.targetTableBytes)
   const { expiry } = options
   return await options.compactionExecutor.run<CompactionInput, WrittenTable[]>(compactionJobName, {
@@ -103,6 +106,11 @@ async function merge(
     expiry: expiry && { keyOffset: expiry.keyOffset, keyByte: expiry.keyByte, valueOffset: expiry.valueOffset, horizons: ranges },
     writer: writerOptions,
   })
+}
+
+/** As the file system would say it. */
+function outOfSpace(what: string): Error {
+  return Object.assign(new Error(`ENOSPC: ${what}`), { code: 'ENOSPC' })
 }
 
 function tablesOf(step: ExportStep): readonly { readonly lower: Uint8Array; readonly upper: Uint8Array }[] {

@@ -14,7 +14,8 @@ const readTimeoutMs = 10_000
 /** Who has been silent for so long is asked no more: another peer has the files too. */
 const patienceMs = 10_000
 const pieceBytesMax = 1024 * 1024
-/** A call that failed on its way, or whose bytes came damaged, is made again after these waits. */
+const waitMsMax = 2000
+/** A call that failed on its way, or whose bytes came damaged, is made again after these waits; one that was told how long to wait, as often as it takes. */
 const retryWaitsMs = [50, 200, 800, 2000] as const
 
 export interface ChunkReaderOptions {
@@ -69,7 +70,7 @@ export class ChunkReader {
   /** At least one byte. */
   async #readSome(file: string, offset: number, length: number): Promise<Uint8Array> {
     const { channel, clock, set, signal } = this.#options
-    const beganMs = clock.monotonicMs()
+    let beganMs = clock.monotonicMs()
     for (let attempt = 0; ; attempt++) {
       try {
         const request = new pb.v1.ReadFileRequest({ clusterId: this.#options.clusterId(), set, file, offset, length })
@@ -82,9 +83,17 @@ export class ChunkReader {
         }
         return data
       } catch (error) {
+        if (!(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
+        const askedMs = Math.min(error.details.waitMs ?? 0, waitMsMax)
+        if (askedMs > 0) {
+          // It is there, and keeps its pace: another peer's files may be others, and what is here already would be pulled in vain.
+          attempt = -1
+          await sleepUnless(clock, askedMs, signal)
+          beganMs = clock.monotonicMs()
+          continue
+        }
         const waitMs = retryWaitsMs[attempt]
-        if (waitMs === undefined || !(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
-        if (clock.monotonicMs() - beganMs >= patienceMs) throw error
+        if (waitMs === undefined || clock.monotonicMs() - beganMs >= patienceMs) throw error
         await sleepUnless(clock, waitMs, signal)
       }
     }

@@ -177,8 +177,8 @@ export class FileServer {
     const { clock, fileSystem } = this.#options
     const { pace } = held.source
     const length = Math.min(request.length, pace?.pieceBytes ?? chunkBytesMax, chunkBytesMax, Math.max(0, entry.size - request.offset))
-    if (pace !== undefined && pace.delayMs > paceMsMax) throw refused('UNAVAILABLE', 'this node gives as much as it may: ask again later')
     held.lastUsedMs = clock.monotonicMs()
+    if (pace !== undefined && pace.delayMs > paceMsMax) throw busy('this node gives as much as it may')
     held.readers++
     try {
       await pace?.wait(length)

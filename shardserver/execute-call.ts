@@ -90,25 +90,31 @@ export class ExecuteCall implements Expiring {
       return
     }
     const group = this.#request.group ?? ''
-    const isEarly = () => this.#isEarly(hosted)
-    this.#isWaiting = this.#node.arrivals.isImporting(group) && isEarly()
-    if (!this.#isWaiting || !this.#node.arrivals.maybeWait(group, isEarly, () => this.#serve(hosted))) this.#serve(hosted)
+    const { arrivals } = this.#node
+    const early = arrivals.isImporting(group) ? this.#earlyMembers(hosted) : 0
+    const isEarly = () => this.#earlyMembers(hosted) > 0
+    this.#isWaiting = early > 0 && arrivals.maybeWait(group, isEarly, early < this.#members, () => this.#serve(hosted))
+    if (!this.#isWaiting) this.#serve(hosted)
+  }
+
+  get #members(): number {
+    return (this.#batch.commands?.length ?? 0) + (this.#request.reads?.length ?? 0)
   }
 
   /**
-   * Some shard of the request is being filled here, and the config has given it to this group: its last commands are on their way. So says ours, or the
-   * one by which the request was sent, of which this node has not heard yet. A follower keeps nothing back that its leader has to answer.
+   * How many members of the request have a shard that is being filled here, and that the config has given to this group: its last commands are on their way. So says
+   * ours, or the one by which the request was sent, of which this node has not heard yet. A follower keeps nothing back that its leader has to answer.
    */
-  #isEarly(hosted: HostedGroup): boolean {
+  #earlyMembers(hosted: HostedGroup): number {
     const { group = '', configNumber, reads } = this.#request
     const isBehind = this.#node.isBehind(configNumber ?? 0)
     const isEarly = (shard: number | null | undefined) =>
       hosted.stateMachine.shardState(shard ?? 0) === 'importing' && (isBehind || this.#node.config?.groupOf(shard ?? 0)?.uid === group)
     const follows = hosted.replica.role === 'follower'
-    return (
-      (!follows && (this.#batch.commands ?? []).some(({ shard }) => isEarly(shard))) ||
-      (reads ?? []).some(({ shard, consistency }) => !(follows && needsLeader(consistency)) && isEarly(shard))
-    )
+    let early = 0
+    for (const { shard } of follows ? [] : (this.#batch.commands ?? [])) if (isEarly(shard)) early++
+    for (const { shard, consistency } of reads ?? []) if (!(follows && needsLeader(consistency)) && isEarly(shard)) early++
+    return early
   }
 
   #serve(hosted: HostedGroup): void {

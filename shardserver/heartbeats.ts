@@ -44,6 +44,8 @@ export class Heartbeats {
   readonly #options: HeartbeatsOptions
   #timer: Timer | undefined
   #sizesAtMs = Number.NEGATIVE_INFINITY
+  /** What is being deleted: that may take longer than the controllers wait for a node that is silent. */
+  readonly #deleting = new Set<string>()
   #closed = false
 
   constructor(options: HeartbeatsOptions) {
@@ -67,7 +69,7 @@ export class Heartbeats {
         () => {
           if (!this.#closed) this.#timer = this.#options.clock.setTimer(everyMs, () => this.#beat())
         },
-        (error: unknown) => this.#options.onFatal(error instanceof Error ? error : new Error(String(error))),
+        (error: unknown) => this.#fail(error),
       )
   }
 
@@ -85,8 +87,22 @@ export class Heartbeats {
     )
     if (tellsSizes) this.#sizesAtMs = nowMs
     for (const { group, node } of transfers) if (!this.#closed) this.#options.transfer(group, node)
-    for (const group of removedGroups) if (!this.#closed) await this.#options.remove(group)
-    for (const { group, replica } of removedReplicas) if (!this.#closed) await this.#options.removeReplica(group, replica)
+    for (const group of removedGroups) this.#delete(group, () => this.#options.remove(group))
+    for (const { group, replica } of removedReplicas) this.#delete(`${group}.${replica}`, () => this.#options.removeReplica(group, replica))
+  }
+
+  /** Once at a time: the controllers name it again as long as it is here. */
+  #delete(what: string, work: () => Promise<void>): void {
+    if (this.#closed || this.#deleting.has(what)) return
+    this.#deleting.add(what)
+    work().then(
+      () => this.#deleting.delete(what),
+      (error: unknown) => this.#fail(error),
+    )
+  }
+
+  #fail(error: unknown): void {
+    if (!this.#closed) this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
   }
 
   async #describe({ replica, stateMachine }: HostedReplica, tellsSizes: boolean): Promise<pb.v1.HostedGroup.$Properties> {
@@ -95,20 +111,24 @@ export class Heartbeats {
     if (replica.role !== 'leader') return { group, replica: number, term, leader }
     const sizes: pb.v1.ShardSize.$Properties[] = []
     let asked = 0
+    const isHere = () => this.#options.hosted().some((hosted) => hosted.stateMachine === stateMachine)
     for (const { shard, state } of tellsSizes ? stateMachine.status().shards : []) {
       if (++asked % shardsPerTurn === 0) await new Promise<void>((resolve) => this.#options.clock.soon(resolve))
-      const bytes = serves(state) ? await this.#sizeOf(stateMachine, group, shard) : 0
+      const bytes = serves(state) ? await this.#sizeOf(stateMachine, group, shard, isHere) : 0
       if (bytes > 0) sizes.push({ shard, bytes })
     }
     return { group, replica: number, term, leader, sizes, tellsSizes, progress: this.#options.progressOf(group) }
   }
 
-  /** Damage that is met here is a matter of the replica, which meets it too, and not of the node's heartbeats. */
-  async #sizeOf(stateMachine: HostedReplica['stateMachine'], group: string, shard: number): Promise<number> {
+  /**
+   * Damage that is met here is a matter of the replica, which meets it too, and not of the node's heartbeats; nor is what it says that was closed meanwhile.
+   */
+  async #sizeOf(stateMachine: HostedReplica['stateMachine'], group: string, shard: number, isHere: () => boolean): Promise<number> {
     try {
       return await stateMachine.shardBytes(shard)
     } catch (error) {
-      if (!(error instanceof CorruptionError || error instanceof DiskError) && systemErrorCode(error) === undefined) throw error
+      const isOfDisk = error instanceof CorruptionError || error instanceof DiskError || systemErrorCode(error) !== undefined
+      if (!isOfDisk && isHere()) throw error
       this.#options.logger.warn(
         { group, shard, error: error instanceof Error ? error.message : String(error) },
         'the size of a shard is not known',

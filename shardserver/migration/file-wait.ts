@@ -37,7 +37,7 @@ export class FileWait {
     return this.#bytes
   }
 
-  /** Since the look before. */
+  /** Since the look before; also while enough is there and the others are given time, which has an end of its own. */
   get moved(): boolean {
     return this.#moved
   }
@@ -70,7 +70,9 @@ export class FileWait {
     const needed = this.#node.breaks.has('ingest-before-majority') ? 1 : Math.floor(voters.length / 2) + 1
     const verdict = judgeHoldings(holdings, needed)
     const isCopying = holdings.some((holding) => holding !== undefined && !holding.holds && !holding.lost)
-    return verdict.kind === 'majority' && !verdict.all && needed > 1 && this.#inGrace(nowMs, isCopying) ? { kind: 'wait' } : verdict
+    if (verdict.kind !== 'majority' || verdict.all || needed === 1 || !this.#inGrace(nowMs, isCopying)) return verdict
+    this.#moved = true
+    return { kind: 'wait' }
   }
 
   #inGrace(nowMs: number, isCopying: boolean): boolean {

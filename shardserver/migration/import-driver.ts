@@ -51,6 +51,8 @@ export class ImportDriver {
   /** Index of the cut of that attempt where it has no files. */
   #cutOfNothing: number | undefined
   #releaseAskedMs: number | undefined
+  /** When the source released, as its leader has told. */
+  #releasedMs: number | undefined
   /** A release that was asked for together with the commit, of what the source executed behind `after`. */
   #ahead: { readonly after: number; readonly released: Promise<Released> } | undefined
   #pauseUs = 0
@@ -192,7 +194,8 @@ export class ImportDriver {
       this.#cutOfNothing = isDigestOfNothing(reply.digest) ? reply.cut : undefined
       this.#sawSource(true)
       this.#logger.info({ attempt: reply.attempt, cut: reply.cut }, 'the source has cut')
-      this.#progress()
+      // A cut is none: the same may be lost again and again.
+      if (attempt === 1) this.#progress()
     }
     const next = { kind: 'import', id, shards, attempt: attempt + 1, from } as const
     // The source stands at a later attempt, that of a leader whose entry has not come here yet or never will.
@@ -252,10 +255,11 @@ export class ImportDriver {
     this.#ahead = undefined
     const asked = this.#release(migration, after)
     const { reply, atMs } = await Promise.any([...ahead, asked]).catch(() => asked)
+    // Only the first answer may know: with more to come before the release there are others.
+    if (reply.releasedForUs > 0) this.#releasedMs ??= atMs - reply.releasedForUs / 1000
     if (reply.releasedAt === 0 || reply.upTo !== reply.releasedAt) return this.#catchUp.replay(migration, after, reply)
     await this.#catchUp.activate(migration, after, reply)
-    const sinceMs = reply.releasedForUs > 0 ? atMs - reply.releasedForUs / 1000 : this.#releaseAskedMs
-    this.#pauseUs = Math.round((this.#node.clock.monotonicMs() - sinceMs) * 1000)
+    this.#pauseUs = Math.round((this.#node.clock.monotonicMs() - (this.#releasedMs ?? this.#releaseAskedMs)) * 1000)
     const records = migration.shards.map((shard) => this.#hosted.stateMachine.shardRecord(shard))
     const serves = records.every(({ state, newestId }) => state === 'serving' && newestId === migration.id)
     if (serves) this.#logger.info({ shards: migration.shards, pauseUs: this.#pauseUs }, 'the shards are served here')

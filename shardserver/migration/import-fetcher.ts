@@ -9,6 +9,7 @@ import { OstrakaError } from '../../proto/errors.ts'
 import { type FetchOptions, fetchFiles } from '../../raft/file-fetch.ts'
 import type { FileSet } from '../../raft/file-set.ts'
 import type { Pace } from '../../raft/pace.ts'
+import type { HeldImport } from '../shard-migrations.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 
 const backoffMsMin = 50
@@ -147,12 +148,23 @@ export class ImportFetcher {
       const set = await this.#fetch(this.#node.peers.channelTo(source.node))
       source.unreachableMs = undefined
       this.#noRoom = ''
-      const held = await this.#hosted.stateMachine.stageImport(this.id, this.attempt, set)
+      const held = await this.#stage(set)
+      if (held === undefined) return 'ended'
       const ms = Math.round(this.#node.clock.monotonicMs() - startedMs)
       this.#logger.info({ from: source.node, bytes: held.bytes, ms }, 'the files of an import are here')
       return 'ended'
     } catch (error) {
       return this.#failed(source, error)
+    }
+  }
+
+  /** undefined: the group does not want them any more. */
+  async #stage(set: FileSet): Promise<HeldImport | undefined> {
+    try {
+      return await this.#hosted.stateMachine.stageImport(this.id, this.attempt, set)
+    } catch (error) {
+      if (error instanceof OstrakaError && error.code === 'FAILED_PRECONDITION') return undefined
+      throw error
     }
   }
 
@@ -197,7 +209,6 @@ export class ImportFetcher {
     if (error instanceof AssertionError) throw error
     if (isOutOfSpace(error)) this.#refusal(`the disk of ${this.#node.self} is full`)
     if (error instanceof OstrakaError) {
-      if (error.code === 'FAILED_PRECONDITION') return 'ended'
       source.lost = error.code === 'NOT_FOUND'
       // Who says how long to wait is there: it is making the export, or has not come to it yet.
       const waitMs = Math.min(Math.max(error.details.waitMs ?? 0, 0), backoffMsMax)

@@ -144,7 +144,7 @@ export class MigrationServer {
       await releasing.done
     }
     const reply = await this.#read(hosted, id, after, shards)
-    if (sinceMs !== undefined) reply.releasedForUs = Math.round((this.#node.clock.monotonicMs() - sinceMs) * 1000)
+    if (sinceMs !== undefined) reply.releasedForUs = Math.max(1, Math.round((this.#node.clock.monotonicMs() - sinceMs) * 1000))
     return reply
   }
 

@@ -122,6 +122,32 @@ describe('a snapshot of a seal', () => {
     }))
 })
 
+it('takes no room that flushes need: what shares tables with other records is not written again where it would', () =>
+  onSimulator(async (environment) => {
+    let asked = 0
+    const space = {
+      isLow: false,
+      isCritical: false,
+      fits: (more: number) => {
+        asked += more
+        return false
+      },
+      exhausted: () => Promise.reject(new Error('nothing failed')),
+      whenMore: () => new Promise<never>(() => undefined),
+    }
+    const db = await openDatabase(environment, { wal: false, space })
+    for (const key of ['a', 'b', 'c']) db.write(new WriteBatch().put(bytes(key), bytes('1')))
+    const snapshot = await db.sealSnapshot(bytes('m'))
+    const folder = await newFolder(environment, 'data/export')
+    await expect(db.exportRanges(snapshot, rangesOf('b-bb'), folder)).rejects.toMatchObject({ code: 'ENOSPC' })
+    expect(asked).toBeGreaterThan(0)
+    expect(await environment.fileSystem.list(folder)).toEqual([])
+    // A link takes none.
+    expect(await db.exportRanges(snapshot, rangesOf('a-d'), folder)).toHaveLength(1)
+    snapshot.release()
+    await db.close()
+  }))
+
 const seeds = Array.from({ length: 12 }, (_, i) => i + 1)
 
 describe('exported ranges', () => {

@@ -18,7 +18,11 @@ function hosted(group: string, role: 'leader' | 'follower'): HostedReplica {
   return { replica: { group, role, term: 7, leader: 2 }, stateMachine } as unknown as HostedReplica
 }
 
-function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'leader'), hosted('g2@1', 'follower')]) {
+function setUp(
+  removedGroups: readonly string[] = [],
+  hosts = [hosted('g1@1', 'leader'), hosted('g2@1', 'follower')],
+  deletion = Promise.resolve(),
+) {
   const world = new World({ seed: 1 })
   const { clock, logger } = new SimProcess(world, { name: 'n1', network: new SimNetwork(world) })
   const beats: pb.v1.HeartbeatRequest.$Properties[] = []
@@ -42,8 +46,9 @@ function setUp(removedGroups: readonly string[] = [], hosts = [hosted('g1@1', 'l
     hosted: () => hosts,
     nodeOf: (_group, replica) => `n${replica}`,
     progressOf: (group) => [{ migration: group === 'g1@1' ? 4 : 0 }],
-    remove: async (group) => {
+    remove: (group) => {
       removed.push(group)
+      return deletion
     },
     transfer: (group, node) => transfers.push([group, node]),
     lost: () => [],
@@ -84,6 +89,27 @@ describe('the heartbeats of a node', () => {
     heartbeats.close()
     await world.runFor(2000)
     expect(beats).toHaveLength(20)
+  })
+
+  it('go on while a removed group is being deleted, which is begun once', async () => {
+    const { world, beats, removed, heartbeats, fatal } = setUp(['g9@9'], [], new Promise(() => {}))
+    await world.runFor(9900)
+    expect([beats.length, removed, fatal]).toEqual([20, ['g9@9'], []])
+    heartbeats.close()
+  })
+
+  it('go on where a replica was closed while its sizes were being read', async () => {
+    const hosts = [hosted('g1@1', 'leader')]
+    const [first] = hosts
+    const stateMachine = first?.stateMachine as unknown as { shardBytes(): Promise<number> }
+    stateMachine.shardBytes = async () => {
+      hosts.length = 0
+      throw new Error('the database is closed')
+    }
+    const { world, beats, heartbeats, fatal } = setUp([], hosts)
+    await world.runFor(1900)
+    expect([beats.length, fatal]).toEqual([4, []])
+    heartbeats.close()
   })
 
   it('go on where no controller answers, and tell the sizes as soon as one does', async () => {

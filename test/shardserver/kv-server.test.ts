@@ -445,6 +445,24 @@ describe('the KV server of a node', () => {
     expect(errorOf((await early).writes[0]?.error).code).toBe('SHARD_MOVING')
   })
 
+  it('answers what a request asks of other shards though the source of one that is being filled is gone', async () => {
+    const { execute, replica, server } = await setUp()
+    await step(replica, { kind: 'import', id: 1, shards: [4], attempt: 1, from: 'g2@1' })
+    server.shardsChanged(group, true)
+    const moving = { shard: 4, key: keyOf(4, 1) }
+    let answered = false
+    const early = execute({ reads: [moving] }).finally(() => {
+      answered = true
+    })
+    for (let i = 0; i < 3; i++) {
+      const { reads } = await execute({ reads: [moving, { shard: 5, key: keyOf(5, 1) }] })
+      expect(errorOf(reads[0]?.error).code).toBe('SHARD_MOVING')
+      expect(reads[1]).toMatchObject({ found: false })
+    }
+    expect(answered).toBe(false)
+    expect(errorOf((await early).reads[0]?.error).code).toBe('SHARD_MOVING')
+  })
+
   it('lets a request wait whose config gives it the shard, where this node has not heard of that config yet', async () => {
     const { execute, replica, server, watcher } = await setUp()
     await step(replica, { kind: 'import', id: 1, shards: [12], attempt: 1, from: 'g2@1' })

@@ -24,7 +24,7 @@ describe('calls that come before their shards', () => {
     expect(arrivals.isImporting('g2@1')).toBe(false)
     for (const shard of [3, 5]) {
       const isEarly = () => early.has(shard)
-      expect(arrivals.maybeWait(group, isEarly, () => gone.push(shard))).toBe(true)
+      expect(arrivals.maybeWait(group, isEarly, false, () => gone.push(shard))).toBe(true)
     }
     early.delete(5)
     arrivals.changed(group, true)
@@ -45,6 +45,7 @@ describe('calls that come before their shards', () => {
       arrivals.maybeWait(
         group,
         () => true,
+        false,
         () => gone++,
       )
     for (let i = 0; i < 4096; i++) expect(wait()).toBe(true)
@@ -54,6 +55,32 @@ describe('calls that come before their shards', () => {
     await world.runFor(200)
     expect(gone).toBe(4096)
     expect(wait()).toBe(true)
+  })
+})
+
+describe('calls for several shards, of which some are not here yet', () => {
+  it('wait as long as a move takes, and no more where that was in vain, until something changes', async () => {
+    const { world, clock } = setUp()
+    const arrivals = new Arrivals(clock)
+    const gone: string[] = []
+    const wait = (name: string, isMixed: boolean) =>
+      arrivals.maybeWait(
+        group,
+        () => true,
+        isMixed,
+        () => gone.push(name),
+      )
+    arrivals.changed(group, true)
+    expect([wait('mixed', true), wait('early', false)]).toEqual([true, true])
+    await world.runFor(20)
+    expect(gone).toEqual([])
+    await world.runFor(10)
+    expect(gone).toEqual(['mixed'])
+    expect([wait('mixed again', true), wait('early again', false)]).toEqual([false, true])
+    arrivals.changed(group, true)
+    expect(wait('after a change', true)).toBe(true)
+    await world.runFor(600)
+    expect(gone).toEqual(['mixed', 'after a change', 'early', 'early again'])
   })
 })
 

@@ -2,6 +2,7 @@
 import { must } from '../../../base/assert.ts'
 import { emptyBytes, utf8, utf8Text } from '../../../base/bytes.ts'
 import { crc32 } from '../../../base/checksum.ts'
+import { sleep } from '../../../base/clock.ts'
 import { joinPath, makeFolderDurably, readFile, replaceFile } from '../../../base/file-system.ts'
 import { OstrakaError } from '../../../proto/errors.ts'
 import type { pb } from '../../../proto/messages.ts'
@@ -210,6 +211,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   isDeposed = false
   /** Its exports are never made. */
   isMaking = false
+  /** How long it takes to verify files. */
+  stageMs = 0
   /** What who asks for one meanwhile is told to wait. */
   waitMs = 50
   released = 0
@@ -305,6 +308,7 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     const data = new Map(JSON.parse(utf8Text(bytes)) as [number, number[]][])
     const digest = new Uint8Array(16).fill(this.wrongDigest ? 99 : crc32(bytes) & 0xff)
     const held = { data, digest, cut: Number(utf8Text(set.description)), bytes: bytes.length }
+    if (this.stageMs > 0) await sleep(this.#process.clock, this.stageMs)
     this.held.set(`${id}.${attempt}`, held)
     return held
   }

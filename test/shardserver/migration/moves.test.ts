@@ -481,6 +481,39 @@ describe('a move that cannot be', () => {
     expect(rig.source.steps.filter((step) => step === 'export')).toHaveLength(2)
   })
 
+  it('is aborted after a minute where every cut is lost: a cut is no progress', async () => {
+    const rig = new MoveRig(32)
+    rig.source.fate = (kind) => {
+      if (kind === 'export') {
+        rig.world.schedule(0, undefined, 'lose', () => {
+          for (const replica of rig.source.replicas) replica.cuts.clear()
+        })
+      }
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 120_000)
+    expect(rig.source.steps.filter((step) => step === 'export').length).toBeGreaterThan(1)
+    expect(rig.world.nowMs).toBeGreaterThan(60_000)
+    expect(rig.world.nowMs).toBeLessThan(70_000)
+    await rig.runUntilSettled(1)
+    expectStayed(rig, [3])
+  })
+
+  it('goes on without a replica of the target that never fetches the files, however long the copy took', async () => {
+    const rig = new MoveRig(33)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    for (const replica of rig.target.replicas) replica.stageMs = 1000
+    rig.deafen('t3')
+    rig.controllers.plan(1, [3])
+    await rig.world.runFor(45_000)
+    for (const replica of rig.source.replicas) replica.isMaking = false
+    await rig.world.runUntil(() => rig.controllers.phase(1) !== 'copying', 120_000)
+    expect(rig.controllers.phase(1)).toBe('committed')
+    // The others were given time.
+    expect(rig.world.nowMs).toBeGreaterThan(100_000)
+  })
+
   it('is refused for good where copies differ, and the source serves on', async () => {
     const rig = new MoveRig(12)
     for (const replica of rig.target.replicas.slice(0, 1)) replica.wrongDigest = true

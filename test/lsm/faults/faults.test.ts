@@ -21,7 +21,7 @@ function tell(tally: Tally): void {
 }
 
 /** Which points are tried, of as many as a stride passes over. */
-const draw = Math.floor(Math.random() * 105)
+const draw = Math.floor(Math.random() * 420)
 const every = (stride: number) => ({ stride, first: draw % stride })
 
 describe.each([
@@ -40,26 +40,26 @@ describe.each([
     it('has compactions that run at once', async () => expect(await countCompactions(script)).toBeGreaterThan(1))
   }
 
-  it('survives a power loss at its file operations', async () => tell(await sweepPowerLoss(script, every(5))))
+  it('survives a power loss at its file operations', async () => tell(await sweepPowerLoss(script, every(10))))
 
   it('gives no wrong value after an error at its file operations', async () => {
-    const tally = await sweepErrors(script, every(7))
+    const tally = await sweepErrors(script, every(14))
     expect(tally.failedOpenly).toBeGreaterThan(tally.points / 2)
     tell(tally)
   })
 
-  it('survives a power loss after an error', async () => tell(await sweepErrorThenPowerLoss(script, every(35), every(21))))
+  it('survives a power loss after an error', async () => tell(await sweepErrorThenPowerLoss(script, every(70), every(21))))
 
-  it('survives that no more files can be opened', async () => tell(await sweepOpenLimit(script, every(17))))
+  it('survives that no more files can be opened', async () => tell(await sweepOpenLimit(script, every(34))))
 
-  it('survives a disk that is full', async () => tell(await sweepFullDisk(script, every(17))))
+  it('survives a disk that is full', async () => tell(await sweepFullDisk(script, every(34))))
 
-  it('survives power losses during the recovery', async () => tell(await sweepRecoveryPowerLoss(script, every(2), 2)))
+  it('survives power losses during the recovery', async () => tell(await sweepRecoveryPowerLoss(script, every(4), 2)))
 
-  it('survives an error during the recovery', async () => tell(await sweepRecoveryErrors(script, every(3), 2)))
+  it('survives an error during the recovery', async () => tell(await sweepRecoveryErrors(script, every(6), 2)))
 
   if (!wal) {
-    it('comes to its end where a full disk is waited for', async () => tell(await sweepFullDiskWaitedFor(script, every(17))))
+    it('comes to its end where a full disk is waited for', async () => tell(await sweepFullDiskWaitedFor(script, every(34))))
   }
 })
 

@@ -1,7 +1,6 @@
 import { crc32 } from '../base/checksum.ts'
 import { type Clock, sleepUnless } from '../base/clock.ts'
-import type { CallChannel } from '../base/local-channel.ts'
-import { TransportError } from '../base/transport.ts'
+import { type Channel, TransportError } from '../base/transport.ts'
 import { decodeError } from '../proto/error-codec.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
@@ -19,7 +18,7 @@ const waitMsMax = 2000
 const retryWaitsMs = [50, 200, 800, 2000] as const
 
 export interface ChunkReaderOptions {
-  readonly channel: CallChannel
+  readonly channel: Pick<Channel, 'unary'>
   readonly clock: Clock
   clusterId(): Uint8Array
   /** As `Open` named it. */
@@ -38,7 +37,7 @@ export class ChunkReader {
 
   /** Rejects with OstrakaError. */
   static async open(
-    channel: CallChannel,
+    channel: Pick<Channel, 'unary'>,
     request: pb.v1.OpenFilesRequest,
     { signal, openTimeoutMs: timeoutMs = openTimeoutMs }: { readonly signal?: AbortSignal; readonly openTimeoutMs?: number },
   ): Promise<pb.v1.OpenFilesReply> {

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { type FileSystem, joinPath, makeFolderDurably } from '../base/file-system.ts'
-import type { CallChannel } from '../base/local-channel.ts'
+import type { Channel, Transport } from '../base/transport.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { ChunkReader } from './chunk-reader.ts'
@@ -14,11 +14,11 @@ const reopensMax = 5
 const callsMax = 4
 
 export interface FetchOptions {
-  readonly transport: { connect(address: string): CallChannel }
+  readonly transport: Pick<Transport, 'connect'>
   /** The peer's, HOST:PORT. */
   readonly address: string
   /** Another connection to the peer, on which it is asked what there is; stays open. One's own is then dialled only where something is to be pulled. */
-  readonly calls?: CallChannel
+  readonly calls?: Channel
   readonly fileSystem: FileSystem
   readonly clock: Clock
   /** This process's cluster; empty: none yet. */
@@ -66,7 +66,7 @@ export async function fetchFiles(options: FetchOptions): Promise<FileSet> {
   }
 }
 
-async function openSet(options: FetchOptions, channel: CallChannel): Promise<{ set: FileSet; token: string }> {
+async function openSet(options: FetchOptions, channel: Channel): Promise<{ set: FileSet; token: string }> {
   const request = new pb.v1.OpenFilesRequest({ ...options.request, clusterId: options.clusterId() })
   const reply = await ChunkReader.open(channel, request, options)
   const files = reply.files.map((file) => ({ name: file.name ?? '', size: file.size ?? 0, checksum: file.checksum ?? 0 }))
@@ -98,6 +98,7 @@ async function copySet(options: FetchOptions, chunks: ChunkReader, set: FileSet)
   options.onProgress?.(total, total)
 }
 
+/** Of a copy's folder: what does not belong to the set. */
 async function removeOthers(fileSystem: FileSystem, folder: string, files: readonly FileEntry[]): Promise<void> {
   const kept = new Set(files.flatMap((entry) => [entry.name, PartialFile.nameOf(entry)]))
   for (const name of await fileSystem.list(folder)) if (!kept.has(name)) await fileSystem.unlink(joinPath(folder, name))

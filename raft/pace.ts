@@ -8,12 +8,14 @@ const pieceBytesMax = 1024 * 1024
 export class Pace {
   readonly #clock: Clock
   readonly #rate: YieldingRate
+  readonly #limit: number
   /** When the rate allows the next piece. */
   #nextMs = 0
 
   constructor(clock: Clock, options: RateOptions) {
     this.#clock = clock
     this.#rate = new YieldingRate(clock, options)
+    this.#limit = options.bytesPerSecond
   }
 
   /** What is asked for at a time: about a quarter of a second's worth, so that a low rate still shows progress. */
@@ -33,5 +35,15 @@ export class Pace {
     const startMs = Math.max(nowMs, this.#nextMs)
     this.#nextMs = startMs + (bytes * 1000) / this.#rate.bytesPerSecond
     if (startMs > nowMs) await sleep(this.#clock, startMs - nowMs)
+  }
+
+  /**
+   * Resolves when `bytes` that are taken in without being copied have had their time, so that what comes in keeps to the limit all the same.
+   * They take nothing from clients: without a limit they come at once.
+   */
+  async spend(bytes: number): Promise<void> {
+    const nowMs = this.#clock.monotonicMs()
+    this.#nextMs = Math.max(nowMs, this.#nextMs) + (bytes * 1000) / this.#limit
+    if (this.#nextMs > nowMs) await sleep(this.#clock, this.#nextMs - nowMs)
   }
 }

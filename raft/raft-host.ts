@@ -165,12 +165,7 @@ export class RaftHost {
   }
 
   routes(): Route[] {
-    return [...this.#messenger.routes(), ...this.fileRoutes()]
-  }
-
-  /** Of those, the ones that give files. */
-  fileRoutes(): Route[] {
-    return this.#fileServer.routes()
+    return [...this.#messenger.routes(), ...this.#fileServer.routes()]
   }
 
   get log(): SharedLog {

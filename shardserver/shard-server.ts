@@ -1,7 +1,6 @@
 import { sleep } from '../base/clock.ts'
 import type { DiskSpace } from '../base/disk-space.ts'
 import { DataDirectoryMismatch } from '../base/errors.ts'
-import { type CallChannel, LocalChannel } from '../base/local-channel.ts'
 import type { Seams } from '../base/seams.ts'
 import { type Listener, unaryRoute } from '../base/transport.ts'
 import { BlockCache, MemtableBudget, TableFiles } from '../lsm/index.ts'
@@ -255,7 +254,7 @@ class ShardServer implements RunningShardServer {
       node,
       world: {
         fileSystem,
-        transport: { connect: (address) => this.#fileChannel(host, address) },
+        transport,
         pace,
         space,
         onFailure: (error) => host.fail(error),
@@ -263,13 +262,6 @@ class ShardServer implements RunningShardServer {
       slow: (group, shards) => kv.slow(group, shards),
       onRecords: (group, isImporting) => kv.shardsChanged(group, isImporting),
     })
-  }
-
-  /** What a replica of the source on this very node holds is not sent through sockets. */
-  #fileChannel(host: RaftHost, address: string): CallChannel {
-    const { clock, transport } = this.#seams
-    const isHere = address === this.#watcher.directory.peerAddressOf(this.#directory.id)
-    return isHere ? new LocalChannel(address, clock, host.fileRoutes()) : transport.connect(address)
   }
 
   #beginHeartbeats(host: RaftHost, groups: GroupHost, { loads }: KvServer, migrations: Migrations): Heartbeats {

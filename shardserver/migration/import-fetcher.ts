@@ -6,7 +6,9 @@ import type { FileSystem } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
 import type { Channel } from '../../base/transport.ts'
 import { OstrakaError } from '../../proto/errors.ts'
+import { pb } from '../../proto/messages.ts'
 import { type FetchOptions, fetchFiles } from '../../raft/file-fetch.ts'
+import { linkFiles } from '../../raft/file-link.ts'
 import type { FileSet } from '../../raft/file-set.ts'
 import type { Pace } from '../../raft/pace.ts'
 import type { HeldImport } from '../shard-migrations.ts'
@@ -18,6 +20,8 @@ const backoffMsMax = 2000
 const openTimeoutMs = 5000
 /** A source replica that cannot be reached for so long counts as one without the cut, once another one has said that it lost it. */
 const unreachableMs = 10_000
+/** So long the cut of a source replica on this very node is waited for while it is being made: it costs nothing to have. */
+const ownCutMs = 10_000
 
 export interface FetchWorld {
   readonly fileSystem: FileSystem
@@ -57,8 +61,8 @@ interface SourceReplica {
 }
 
 /**
- * Has this replica of the target hold the files of one attempt: pulls them from a source replica, the target's replicas each from another one
- * where they can, and has the state machine verify them. Goes on from what is there after a restart. Ends when they are held, or by `close`.
+ * Has this replica of the target hold the files of one attempt: links those of a source replica on this very node, or pulls them from another, the target's
+ * replicas each from another one where they can, and has the state machine verify them. Goes on from what is there after a restart. Ends when they are held, or by `close`.
  */
 export class ImportFetcher {
   readonly id: number
@@ -103,13 +107,15 @@ export class ImportFetcher {
     this.#ending.abort()
   }
 
-  /** The source's replicas, from the one that has this replica's place among its own group's. */
+  /** The source's replicas: one on this very node, then from the one that has this replica's place among its own group's. */
   #order(): string[] {
     const config = this.#node.config()
     const nodes = config?.groupByUid(this.#from)?.members.map(({ node }) => node) ?? []
     const { group, replica } = this.#hosted.replica
     const at = config?.groupByUid(group)?.members.findIndex((member) => member.replica === replica) ?? 0
-    return nodes.map((_, i) => nodes[(i + Math.max(0, at)) % nodes.length] ?? '')
+    const turned = nodes.map((_, i) => nodes[(i + Math.max(0, at)) % nodes.length] ?? '')
+    const { self } = this.#node
+    return nodes.includes(self) ? [self, ...turned.filter((node) => node !== self)] : turned
   }
 
   #isLost(): boolean {
@@ -126,11 +132,15 @@ export class ImportFetcher {
   async #run(): Promise<void> {
     for (let vain = 0; !this.#ending.signal.aborted; vain++) {
       for (const source of this.#sources) {
-        const next = await this.#maybeTake(source)
-        if (next === 'ended') return
-        if (next.waitMs === 0) continue
-        vain = -1
-        await this.#sleep(next.waitMs)
+        const untilMs = this.#node.clock.monotonicMs() + (source.node === this.#node.self ? ownCutMs : 0)
+        let next: NextTry
+        do {
+          next = await this.#maybeTake(source)
+          if (next === 'ended') return
+          if (next.waitMs === 0) break
+          vain = -1
+          await this.#sleep(next.waitMs)
+        } while (this.#node.clock.monotonicMs() < untilMs)
       }
       if (vain >= 0) await this.#sleep(Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(vain, 10)) * (0.5 + this.#node.random.next()))
       if (this.#sources.length === 0) this.#sources.push(...this.#order().map((node) => ({ node, lost: false, unreachableMs: undefined })))
@@ -145,7 +155,7 @@ export class ImportFetcher {
     if (this.#ending.signal.aborted) return 'ended'
     const startedMs = this.#node.clock.monotonicMs()
     try {
-      const set = await this.#fetch(this.#node.peers.channelTo(source.node))
+      const set = source.node === this.#node.self ? await this.#link() : await this.#pull(this.#node.peers.channelTo(source.node))
       source.unreachableMs = undefined
       this.#noRoom = ''
       const held = await this.#stage(set)
@@ -168,7 +178,20 @@ export class ImportFetcher {
     }
   }
 
-  #fetch(calls: Channel): Promise<FileSet> {
+  async #link(): Promise<FileSet> {
+    const { fileSystem, pace } = this.#world
+    const source = this.#node.hosts.get(this.#from)?.stateMachine.exports
+    if (source === undefined) throw new OstrakaError('UNAVAILABLE', `no replica of ${this.#from} runs here`, true)
+    const request = new pb.v1.OpenFilesRequest({ group: this.#from, export: { migration: this.id, attempt: this.attempt } })
+    const set = await source.open(request)
+    try {
+      return await linkFiles({ fileSystem, set, folder: this.#folder, pace, signal: this.#ending.signal, onProgress: this.#progressed })
+    } finally {
+      source.release(set)
+    }
+  }
+
+  #pull(calls: Channel): Promise<FileSet> {
     const { fileSystem, transport, pace, space } = this.#world
     return fetchFiles({
       transport,
@@ -178,19 +201,25 @@ export class ImportFetcher {
       clock: this.#node.clock,
       clusterId: () => this.#node.clusterId(),
       request: { group: this.#from, export: { migration: this.id, attempt: this.attempt } },
-      folder: this.#hosted.stateMachine.importFolder(this.id, this.attempt),
+      folder: this.#folder,
       signal: this.#ending.signal,
       openTimeoutMs,
       admit: (bytes, total) => {
         if (space === undefined || space.fits(bytes)) return
         throw this.#refusal(`${this.#node.self} has no room for the ${total} bytes of the copy`)
       },
-      onProgress: (copied, total) => {
-        this.#bytesCopied = copied
-        this.#bytesTotal = total
-      },
+      onProgress: this.#progressed,
       pace,
     })
+  }
+
+  get #folder(): string {
+    return this.#hosted.stateMachine.importFolder(this.id, this.attempt)
+  }
+
+  readonly #progressed = (copied: number, total: number): void => {
+    this.#bytesCopied = copied
+    this.#bytesTotal = total
   }
 
   /** Of this node's disk, whichever replica the files come from. It is tried again all the same, until the group has refused the import. */

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { crc32 } from '../../base/checksum.ts'
-import type { CallChannel } from '../../base/local-channel.ts'
+import type { Channel } from '../../base/transport.ts'
 import { encodeError } from '../../proto/error-codec.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
@@ -20,7 +20,7 @@ function peer(refusals: number, waitMs: number) {
     if (asked++ >= refusals) return new pb.v1.ReadFileReply({ data: bytes, checksum: crc32(bytes) })
     return new pb.v1.ReadFileReply({ error: encodeError(new OstrakaError('UNAVAILABLE', 'busy', true, waitMs === 0 ? {} : { waitMs })) })
   }
-  const channel = { address: 'n2:1', unary: () => Promise.resolve(reply()), close() {} } as unknown as CallChannel
+  const channel = { unary: () => Promise.resolve(reply()) } as unknown as Channel
   const reader = new ChunkReader({ channel, clock, clusterId: () => new Uint8Array(16), set: 'a' })
   return { world, read: () => world.settle(reader.read('f', 0, bytes.length)), asked: () => asked }
 }

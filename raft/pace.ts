@@ -3,6 +3,8 @@ import { type RateOptions, YieldingRate } from './yielding-rate.ts'
 
 const pieceBytesMin = 4 * 1024
 const pieceBytesMax = 1024 * 1024
+/** What timers are late by is made up for: a rate would else be lower than its limit by what each wait was too long. After longer it was idle, and begins anew. */
+const lateMsMax = 250
 
 /** Keeps all who share it to one rate together, which may give way to clients. */
 export class Pace {
@@ -31,10 +33,8 @@ export class Pace {
   /** Resolves when `bytes` may be asked for, in the order of the calls. */
   async wait(bytes: number): Promise<void> {
     this.#rate.used(bytes)
-    const nowMs = this.#clock.monotonicMs()
-    const startMs = Math.max(nowMs, this.#nextMs)
-    this.#nextMs = startMs + (bytes * 1000) / this.#rate.bytesPerSecond
-    if (startMs > nowMs) await sleep(this.#clock, startMs - nowMs)
+    const startMs = this.#take(bytes, this.#rate.bytesPerSecond)
+    await this.#until(startMs)
   }
 
   /**
@@ -42,8 +42,20 @@ export class Pace {
    * They take nothing from clients: without a limit they come at once.
    */
   async spend(bytes: number): Promise<void> {
+    this.#take(bytes, this.#limit)
+    await this.#until(this.#nextMs)
+  }
+
+  /** When those bytes begin. */
+  #take(bytes: number, bytesPerSecond: number): number {
     const nowMs = this.#clock.monotonicMs()
-    this.#nextMs = Math.max(nowMs, this.#nextMs) + (bytes * 1000) / this.#limit
-    if (this.#nextMs > nowMs) await sleep(this.#clock, this.#nextMs - nowMs)
+    const startMs = nowMs - this.#nextMs > lateMsMax ? nowMs : this.#nextMs
+    this.#nextMs = startMs + (bytes * 1000) / bytesPerSecond
+    return startMs
+  }
+
+  async #until(atMs: number): Promise<void> {
+    const delayMs = atMs - this.#clock.monotonicMs()
+    if (delayMs > 0) await sleep(this.#clock, delayMs)
   }
 }

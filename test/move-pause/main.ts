@@ -72,23 +72,23 @@ class Bench {
     this.tell(shard, 'p99 of other shards, ms: before, during', measured, ...atMost(ratio, othersRatioWanted))
   }
 
-  tellRates(shard: string, rates: readonly Rate[]): void {
+  tellRates(shard: string, where: string, rates: readonly Rate[]): void {
     const sums = rates.map(({ bytes, copyingSeconds }) => (3 * bytes) / copyingSeconds)
     this.tell(
       shard,
-      'idle copy, MB/s into three replicas: median',
+      `idle copy ${where}, MB/s into three replicas: median`,
       inMB(median(sums)),
       `>= ${inMB(idleRateWanted)}`,
       median(sums) >= idleRateWanted,
     )
   }
 
-  tellLimited(shard: string, rates: readonly Rate[]): void {
+  tellLimited(shard: string, where: string, rates: readonly Rate[]): void {
     const rate = median(rates.map(({ perReplica }) => perReplica))
     const isMet = Math.abs(rate - limit) <= limitShareWanted * limit
     this.tell(
       shard,
-      `with a limit of ${inMB(limit)} MB/s: into a replica`,
+      `copy ${where}, limit ${inMB(limit)} MB/s: into a replica`,
       inMB(rate),
       `${inMB(limit)} +- ${limitShareWanted * 100} %`,
       isMet,
@@ -161,8 +161,13 @@ async function play(options: Options, chosen: ReadonlySet<Section>, bench: Bench
     bench.tell(`${sizes.join(', ')} MiB`, 'median pauses, ms', measured, ...atMost(ratio, sizesRatioWanted))
   }
   if (chosen.has('rate')) {
-    bench.tellRates(`${mib} MiB`, await playRates({ ...shared, mib, moves: quick ? 2 : 4 }))
-    bench.tellLimited(`${mib} MiB`, await playRates({ ...shared, mib, moves: 2, limit }))
+    for (const [nodes, where] of [
+      [3, 'on shared nodes'],
+      [6, 'to other nodes'],
+    ] as const) {
+      bench.tellRates(`${mib} MiB`, where, await playRates({ ...shared, nodes, mib, moves: quick ? 2 : 4 }))
+      bench.tellLimited(`${mib} MiB`, where, await playRates({ ...shared, nodes, mib, moves: 2, limit }))
+    }
   }
 }
 

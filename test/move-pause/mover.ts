@@ -6,7 +6,7 @@ import { NodeClock } from '../../base/node-clock.ts'
 import { NodeRandom } from '../../base/node-random.ts'
 import { hasEnded, type MigrationJson } from '../../cli/migration-json.ts'
 import { ConfigWatcher } from '../../proto/config-watcher.ts'
-import type { Up } from '../../testing/up.ts'
+import type { Cluster } from '../chaos/cluster-under-load.ts'
 
 const moveSeconds = 600
 const configTimeoutMs = 5000
@@ -28,18 +28,18 @@ export interface Sample {
 }
 
 export class Mover {
-  readonly #up: Up
+  readonly #cluster: Cluster
   readonly #shard: number
   readonly #watcher: ConfigWatcher
   /** Config number and time of each change of the shard's owner. */
   readonly #changes: number[] = []
   #owner = ''
 
-  private constructor(up: Up, shard: number) {
-    this.#up = up
+  private constructor(cluster: Cluster, shard: number) {
+    this.#cluster = cluster
     this.#shard = shard
     const parts = { transport: new GrpcTransport({ logger: silentLogger }), clock: new NodeClock(), random: new NodeRandom() }
-    this.#watcher = new ConfigWatcher({ ...parts, logger: silentLogger, addresses: up.ready.controllers })
+    this.#watcher = new ConfigWatcher({ ...parts, logger: silentLogger, addresses: cluster.ready.controllers })
     this.#watcher.onChange(() => {
       const owner = this.#watcher.config?.groupOf(shard)?.name ?? ''
       if (owner === this.#owner) return
@@ -49,8 +49,8 @@ export class Mover {
     this.#watcher.start()
   }
 
-  static async start(up: Up, shard: number): Promise<Mover> {
-    const mover = new Mover(up, shard)
+  static async start(cluster: Cluster, shard: number): Promise<Mover> {
+    const mover = new Mover(cluster, shard)
     await mover.#watcher.atLeast(1, configTimeoutMs)
     return mover
   }
@@ -76,6 +76,8 @@ export class Mover {
       await Promise.race([ended, sleep(100)])
     }
     await ended
+    const { number } = (await this.#admin(['query'])) as { readonly number: number }
+    await this.#watcher.atLeast(number, configTimeoutMs)
     const committedMs = this.#changes[seen]
     const migration = (await this.#migrations()).filter(({ shards }) => shards.includes(this.#shard)).at(-1)
     if (committedMs === undefined || migration?.phase !== 'done') throw new Error(`the move to ${to} left no trace`)
@@ -91,7 +93,7 @@ export class Mover {
   }
 
   async #admin(words: readonly string[]): Promise<unknown> {
-    const { code, stdout, stderr } = await this.#up.run(['admin', ...words, '--json'])
+    const { code, stdout, stderr } = await this.#cluster.run(['admin', ...words, '--json'])
     if (code !== 0) throw new Error(`admin ${words.join(' ')} ended with ${code}: ${stderr}`)
     return JSON.parse(stdout) as unknown
   }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { must } from '../../base/assert.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { type Client, connect } from '../../client/index.ts'
-import { Up } from '../../testing/up.ts'
+import { ClusterOfProcesses } from '../chaos/processes/cluster-of-processes.ts'
 import { Mover, type Sample } from './mover.ts'
 import { PacedLoad } from './paced-load.ts'
 import { Records } from './records.ts'
@@ -12,9 +12,13 @@ const MiB = 1024 * 1024
 const valueBytes = 4096
 const fillInFlight = 64
 const deadlineMs = 30_000
+const shards = 256
+const electionTimeoutMs = 1000
 const restMs = 5000
 
 export interface RateOptions {
+  /** Six: each group has three of its own, and every file goes through a socket. Three: a target's replica has one of the source's beside it. */
+  readonly nodes: 3 | 6
   readonly mib: number
   readonly moves: number
   readonly seed: number
@@ -35,18 +39,19 @@ export interface Rate {
 }
 
 export async function playRates(options: RateOptions): Promise<readonly Rate[]> {
-  const { limit, ended } = options
-  const up = await Up.start(limit === undefined ? [] : ['--migration-bytes-per-second', String(limit)])
-  const db = await connect({ controllers: [...up.ready.controllers], deadlineMs })
+  const { nodes, limit, ended } = options
+  const flags = limit === undefined ? [] : ['--migration-bytes-per-second', String(limit)]
+  const cluster = await ClusterOfProcesses.start({ nodes, groups: 2, shards, electionTimeoutMs, hasProxies: false, flags })
+  const db = await connect({ controllers: cluster.ready.controllers, deadlineMs })
   let mover: Mover | undefined
   try {
     const { shard } = await db.explain(keyOf(0))
-    mover = await Mover.start(up, shard)
+    mover = await Mover.start(cluster, shard)
     return await Promise.race([play(options, db, mover), ended])
   } finally {
     mover?.close()
     await db.close()
-    await up.dispose()
+    await cluster.dispose()
   }
 }
 

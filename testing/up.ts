@@ -51,8 +51,9 @@ export function ostraka(
 }
 
 /**
- * Runs a command that is no server to its end, in this process: over the same sockets, disks and streams of bytes, without the third of a second of a
- * core that a process takes to start. That `main.ts` gives it its own streams and ends with its code, `ostraka` shows.
+ * Runs a command that is no server, or a server that is refused its start, to its end in this process: over the same sockets, disks and streams of
+ * bytes, without the third of a second of a core that a process takes to start. That `main.ts` gives it its own streams and ends with its code,
+ * `ostraka` shows.
  */
 export async function ostrakaHere(
   parameters: readonly string[],

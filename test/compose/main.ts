@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /**
- * The image and `docker-compose.yml` on a real engine: npm run test:compose [-- --keep-image]
+ * The image and `docker-compose.yml` on a real engine: npm run test:compose [-- --keep-image | --only-build]
  *
  * The steps build on each other; after one that failed the rest is not tried, and everything is removed all the same. Without an engine all
- * are skipped. `--keep-image` leaves the image for the next run.
+ * are skipped. `--keep-image` leaves the image for the next run; `--only-build` builds it for that, and no more.
  */
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -226,6 +226,13 @@ async function removed(compose: Compose, keepImage: boolean): Promise<boolean> {
   }
 }
 
+async function onlyBuild(): Promise<number> {
+  const compose = await Compose.find()
+  if (typeof compose === 'string') console.log(`skipped: ${compose}`)
+  else await compose.build()
+  return 0
+}
+
 async function main(keepImage: boolean): Promise<number> {
   const compose = await Compose.find()
   if (typeof compose === 'string') {
@@ -256,4 +263,4 @@ async function main(keepImage: boolean): Promise<number> {
   return failed === 0 ? 0 : 1
 }
 
-process.exit(await main(process.argv.includes('--keep-image')))
+process.exit(await (process.argv.includes('--only-build') ? onlyBuild() : main(process.argv.includes('--keep-image'))))

@@ -71,7 +71,9 @@ export class BalanceModel {
   }
 
   counts(): number[] {
-    return this.#groups.map((_, at) => this.owners.filter((owner) => owner === at).length)
+    const counts = this.#groups.map(() => 0)
+    for (const owner of this.owners) counts[owner] = (counts[owner] ?? 0) + 1
+    return counts
   }
 
   run(forMs: number): void {
@@ -79,7 +81,8 @@ export class BalanceModel {
   }
 
   #look(): void {
-    for (const [shard, load] of this.load.entries()) {
+    for (let shard = 0; shard < this.load.length; shard++) {
+      const load = this.load[shard] ?? 0
       this.#told[shard] = (this.#told[shard] ?? 0) * kept + load * Math.max(0, 1 + this.#noise()) * (1 - kept)
     }
     const { restMs } = this.rules
@@ -119,7 +122,9 @@ export class BalanceModel {
       const owner = must(this.owners[shard], 'an owner')
       pins[owner] = (pins[owner] ?? 0) + 1
     }
-    const held = Uint8Array.from(this.owners, (_, shard) => (this.#pinned.has(shard) || isResting(shard) ? 1 : 0))
-    return { groups: this.#groups, owners: this.owners, load, size: Float64Array.from(this.size), held, counts, pins }
+    // Hours of looks are played: no iterator or closure a shard.
+    const held = new Uint8Array(this.owners.length)
+    for (let shard = 0; shard < held.length; shard++) if (this.#pinned.has(shard) || isResting(shard)) held[shard] = 1
+    return { groups: this.#groups, owners: this.owners, load, size: new Float64Array(this.size), held, counts, pins }
   }
 }

@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { must } from '../../base/assert.ts'
 import { NodeWorld } from '../../cli/node-world.ts'
+import { startCluster, type TestCluster } from '../../testing/start-cluster.ts'
+import { ServerProcess } from '../chaos/processes/server-process.ts'
 import { expectNoStack, expectOneLine, jsonOf, refusal } from './expectations.ts'
 import { type CommandResult, ostraka, ostrakaHere, Up } from './up.ts'
 
@@ -29,8 +32,11 @@ async function expectKept(): Promise<void> {
   expect(await up.run(['get', 'kept'])).toMatchObject({ code: 0, stdout: 'value' })
 }
 
-const server = (...words: string[]) => ostraka(['server', '--listen', '127.0.0.1:0', '--log-level', 'silent', ...words])
-const controller = (...words: string[]) => ostraka(['controller', '--log-level', 'silent', ...words])
+// What is refused ends before it serves, in this process as in one of its own; one of each kind, below, is one.
+const serverWords = (words: string[]) => ['server', '--listen', '127.0.0.1:0', '--log-level', 'silent', ...words]
+const controllerWords = (words: string[]) => ['controller', '--log-level', 'silent', ...words]
+const server = (...words: string[]) => ostrakaHere(serverWords(words))
+const controller = (...words: string[]) => ostrakaHere(controllerWords(words))
 
 function expectEnded(result: CommandResult, code: number, message: RegExp): void {
   expect(result).toMatchObject({ code, stdout: expect.not.stringContaining('"ready"') })
@@ -124,7 +130,8 @@ describe('controllers that do not answer', () => {
     silent.close()
   })
 
-  it.each([['get', 'kept'], ['put', 'kept', 'x'], ['scan'], ['explain', 'kept'], ['admin', 'query'], ['admin', 'status']])(
+  // Side by side: each is nothing but a wait.
+  it.concurrent.each([['get', 'kept'], ['put', 'kept', 'x'], ['scan'], ['explain', 'kept'], ['admin', 'query'], ['admin', 'status']])(
     '%s %s ends with 69 within its timeout, and names them',
     async (...words) => {
       const parts = words.filter((word) => word !== undefined)
@@ -140,14 +147,11 @@ describe('controllers that do not answer', () => {
 describe('folders and ports of servers that run', () => {
   it('a second process on the data of a node or of a controller ends with 1, and names the first', async () => {
     const { pid } = up.ready.nodes[0] ?? {}
-    expectEnded(
-      await server('--id', 'n1', '--controllers', up.controllers, '--data', join(up.folder, 'n1')),
-      1,
-      new RegExp(`in use by process ${pid}: stop`),
-    )
+    const asNode = serverWords(['--id', 'n1', '--controllers', up.controllers, '--data', join(up.folder, 'n1')])
+    expectEnded(await ostraka(asNode), 1, new RegExp(`in use by process ${pid}: stop`))
     const peers = up.ready.controllers.map((address, i) => `c${i + 1}=${address}`).join(',')
-    const second = await controller('--id', 'c1', '--listen', '127.0.0.1:0', '--peers', peers, '--data', join(up.folder, 'c1'))
-    expectEnded(second, 1, /in use by process \d+: stop/)
+    const asController = controllerWords(['--id', 'c1', '--listen', '127.0.0.1:0', '--peers', peers, '--data', join(up.folder, 'c1')])
+    expectEnded(await ostraka(asController), 1, /in use by process \d+: stop/)
     await expectKept()
   })
 
@@ -155,8 +159,8 @@ describe('folders and ports of servers that run', () => {
     const taken = up.ready.nodes[0]?.address ?? ''
     const message = new RegExp(`${taken} is in use: stop what listens there, or choose another port`)
     const flags = ['--id', 'x1', '--controllers', up.controllers, '--data', join(folder, 'x1'), '--log-level', 'silent']
-    expectEnded(await ostraka(['server', '--listen', taken, ...flags]), 1, message)
-    expectEnded(await ostraka(['server', '--listen', '127.0.0.1:0', '--http', taken, ...flags]), 1, message)
+    expectEnded(await ostrakaHere(['server', '--listen', taken, ...flags]), 1, message)
+    expectEnded(await ostrakaHere(['server', '--listen', '127.0.0.1:0', '--http', taken, ...flags]), 1, message)
     expectEnded(await controller('--id', 'x2', '--listen', taken, '--peers', `x2=${taken}`, '--data', join(folder, 'x2')), 1, message)
     await expectKept()
   })
@@ -188,14 +192,20 @@ describe('folders and ports of servers that run', () => {
 })
 
 describe('data directories', () => {
-  let other: Up
+  let other: TestCluster
+  /** n1 by hand, once `up` has lost it: what becomes of its data then needs no other start of the others. */
+  let alone: ServerProcess
+  const log = () => join(folder, 'n1.log')
   beforeAll(async () => {
-    other = await Up.start(['--nodes', '1', '--shards', '16', '--election-timeout-ms', '300'])
+    other = await startCluster({ nodes: 1 })
     await up.stop()
   })
-  afterAll(() => other?.dispose())
+  afterAll(async () => {
+    await alone?.terminate()
+    await other?.stop()
+  })
 
-  const node = (id: string, data: string, controllers = other.controllers) =>
+  const node = (id: string, data: string, controllers = other.controllers.join(',')) =>
     server('--id', id, '--controllers', controllers, '--data', data)
   const n1 = () => join(up.folder, 'n1')
 
@@ -206,7 +216,7 @@ describe('data directories', () => {
 
   it('of another cluster is refused with 78, and that cluster goes on', async () => {
     expectEnded(await node('n2', join(up.folder, 'n2')), 78, /n2 belongs to another cluster: point it to its own controllers/)
-    expect(await other.run(['put', 'a', 'b'])).toMatchObject({ code: 0 })
+    expect(await ostrakaHere(['put', 'a', 'b', '--controllers', other.controllers.join(',')])).toMatchObject({ code: 0 })
   })
 
   /** Turns some bits of a byte of `file`, runs, and turns them back. */
@@ -271,20 +281,40 @@ describe('data directories', () => {
     await expectKept()
   })
 
-  /** Resolves when n1 holds a replica of every group, none of them lost, and all of them members. Looked at without a process each time. */
-  async function whole(): Promise<void> {
+  function ready(): { readonly address: string; readonly http: string; readonly pid: number } {
+    return must(
+      up.ready.nodes.find(({ id }) => id === 'n1'),
+      'n1',
+    )
+  }
+
+  /** Ends n1 under `up`, in good order. */
+  async function takeFromUp(): Promise<void> {
+    process.kill(ready().pid, 'SIGTERM')
+    await up.saw('n1 has ended (exit code 0)')
+    const { address, http } = ready()
+    const places = ['--listen', address, '--http', http, '--controllers', up.controllers, '--data', n1()]
+    const parameters = ['--id', 'n1', ...places, '--election-timeout-ms', '300']
+    alone = new ServerProcess({ id: 'n1', kind: 'server', parameters, environment: {}, logFile: log(), onStart: async () => {} })
+  }
+
+  /**
+   * Resolves when n1 has logged `text` and holds a replica of every group, none of them lost, and all of them members. Looked at without a
+   * process each time.
+   */
+  async function whole(text: string): Promise<void> {
     const world = new NodeWorld()
     const controllers = await world.controllers(up.ready.controllers)
-    const address = up.ready.nodes.find(({ id }) => id === 'n1')?.address ?? ''
     try {
       for (;;) {
         const { groups } = (await controllers.query(0, { timeoutMs: 10_000 })).config
-        const { replicas } = await world.nodeStatus(address, {}, 10_000)
+        const { replicas } = await world.nodeStatus(ready().address, {}, 10_000)
         const roles = replicas.map(({ role, failure }) => (failure ? 'failed' : role))
         const states = groups.flatMap(({ members }) => members.map(({ state }) => state))
         const isHeld = roles.length === groups.length && roles.every((role) => role === 'leader' || role === 'follower')
-        if (isHeld && states.every((state) => state === 'voter')) return
-        await setTimeout(100)
+        const hasTold = (await readFile(log(), 'utf8')).includes(text)
+        if (hasTold && isHeld && states.every((state) => state === 'voter')) return
+        await setTimeout(50)
       }
     } finally {
       controllers.close()
@@ -292,32 +322,31 @@ describe('data directories', () => {
   }
 
   async function expectReady(): Promise<void> {
-    const http = up.ready.nodes.find(({ id }) => id === 'n1')?.http ?? ''
-    expect((await fetch(`http://${http}/readyz`)).status).toBe(200)
+    expect((await fetch(`http://${ready().http}/readyz`)).status).toBe(200)
   }
 
   it('emptied under its old id never votes under its old numbers: it is given others', async () => {
-    await up.stop()
+    await takeFromUp()
     await rm(n1(), { recursive: true })
-    await up.restart()
-    await up.saw('was claimed by another data directory: this one lost it')
+    await alone.start()
+    await alone.whenReady
     await expectKept()
-    await whole()
+    await whole('was claimed by another data directory: this one lost it')
     await expectReady()
     expect(await up.run(['put', 'more', 'value'])).toMatchObject({ code: 0 })
   })
 
   it('with a damaged log gives up the replicas that lost a part of it, says so, and is given others', async () => {
-    await up.stop()
+    expect(await alone.terminate()).toBe(0)
     const [name = ''] = (await readdir(join(n1(), 'log'))).sort()
     const file = join(n1(), 'log', name)
     const bytes = await readFile(file)
     bytes[70] = (bytes[70] ?? 0) ^ 0x5a
     await writeFile(file, bytes)
-    await up.restart()
-    await up.saw('a replica is retired: a part of its log is lost, it must be replaced')
+    await alone.start()
+    await alone.whenReady
     await expectKept()
-    await whole()
+    await whole('a replica is retired: a part of its log is lost, it must be replaced')
     await expectReady()
     await expectKept()
   })

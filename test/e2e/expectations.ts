@@ -2,6 +2,12 @@
 import { expect } from 'vitest'
 import type { CommandResult } from './up.ts'
 
+/**
+ * From an answer to the next call of a client that is there all the time. Without a pause a few such clients take all of the processors, and what is
+ * looked at (starts, elections, moves), and the file beside this one, wait for them. Under full load the same is done by npm run chaos.
+ */
+export const thinkMs = 10
+
 type Run = (words: readonly string[]) => Promise<CommandResult>
 
 export interface ErrorJson {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ClusterUnderLoad } from '../chaos/cluster-under-load.ts'
 import { HistoryOfOwners } from '../chaos/history-of-owners.ts'
-import { jsonOf } from './expectations.ts'
+import { jsonOf, thinkMs } from './expectations.ts'
 import { Up } from './up.ts'
 
 interface ConfigJson {
@@ -18,7 +18,7 @@ let load: ClusterUnderLoad
 let history: HistoryOfOwners
 beforeAll(async () => {
   up = await Up.start(['--groups', '3', '--shards', String(shardCount)])
-  load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 200, deadlineMs: 30_000 })
+  load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 200, deadlineMs: 30_000, thinkMs })
   await load.start()
   history = new HistoryOfOwners(up.ready.controllers)
 })

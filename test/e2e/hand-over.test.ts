@@ -1,14 +1,19 @@
 /** SIGTERM of one real process after the other, under load: leadership is handed over, no call fails, and writes hardly pause. */
 import os from 'node:os'
 import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Client, connect } from '../../client/index.ts'
 import { ClusterUnderLoad } from '../chaos/cluster-under-load.ts'
+import { thinkMs } from './expectations.ts'
 import { Up } from './up.ts'
 
 const seed = Math.floor(Math.random() * 2 ** 31)
 /** Long, so that an election which nobody called stands out on a busy machine too. */
 const electionTimeoutMs = 5000
+
+/** From an answer to the next write. */
+const pulseMs = 2
 
 /** Writes all the time, one write behind the other, and knows the longest time from one answer to the next. */
 class Pulse {
@@ -46,6 +51,7 @@ class Pulse {
       const nowMs = performance.now()
       this.#longestMs = Math.max(this.#longestMs, nowMs - this.#lastMs)
       this.#lastMs = nowMs
+      await delay(pulseMs)
     }
   }
 }
@@ -89,7 +95,7 @@ describe(`SIGTERM under load (seed ${seed})`, { timeout: 180_000 }, () => {
   let pulses: Map<string, Pulse>
   beforeAll(async () => {
     up = await Up.start(['--shards', '16', '--election-timeout-ms', String(electionTimeoutMs)])
-    load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 60, deadlineMs: 30_000 })
+    load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 60, deadlineMs: 30_000, thinkMs })
     await load.start()
     db = await connect({ controllers: [...up.ready.controllers], deadlineMs: 10_000 })
     const keys = await keysOfGroups(db, ['g1', 'g2', 'g3'])

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connect } from '../../client/index.ts'
 import { ClusterUnderLoad } from '../chaos/cluster-under-load.ts'
+import { thinkMs } from './expectations.ts'
 import { Up } from './up.ts'
 
 const seed = Math.floor(Math.random() * 2 ** 31)
@@ -18,7 +19,7 @@ describe(`kill -9 under load (seed ${seed})`, () => {
   let load: ClusterUnderLoad
   beforeAll(async () => {
     up = await Up.start(['--shards', '16', '--election-timeout-ms', '300'])
-    load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 60, deadlineMs: 30_000 })
+    load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 60, deadlineMs: 30_000, thinkMs })
     await load.start()
     await answers(load, 200)
   })

@@ -1,8 +1,10 @@
 /** Real processes: shards move by `ostraka admin move` while clients write. Every acknowledged write is there afterwards, and no call fails. */
 import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { type Client, connect } from '../../client/index.ts'
+import { jsonOf, thinkMs } from './expectations.ts'
 import { Up } from './up.ts'
 
 interface MigrationLine {
@@ -37,6 +39,7 @@ class Writer {
       await this.#db.put(key, `${i}`)
       this.longestMs = Math.max(this.longestMs, performance.now() - startedMs)
       this.written.set(key, `${i}`)
+      await delay(thinkMs)
     }
   }
 }
@@ -53,20 +56,10 @@ describe('shards that move while clients write', () => {
     await up?.dispose()
   })
 
-  async function migrations(): Promise<MigrationLine[]> {
-    const { stdout, code, stderr } = await up.run(['admin', 'migrations', '--json'])
-    expect(code, stderr).toBe(0)
-    const lines = stdout.trim()
-    return lines.startsWith('[') ? JSON.parse(lines) : lines === '' ? [] : lines.split('\n').map((line) => JSON.parse(line))
-  }
-
-  async function ended(shard: number): Promise<MigrationLine> {
-    const endMs = performance.now() + 60_000
-    while (performance.now() < endMs) {
-      const newest = (await migrations()).filter(({ shards }) => shards.includes(shard)).at(-1)
-      if (newest?.phase === 'done' || newest?.phase === 'aborted') return newest
-    }
-    throw new Error(`shard ${shard} did not come to an end: ${up.stderr.slice(-3000)}`)
+  /** The newest migration of the shard. */
+  async function newestOf(shard: number): Promise<MigrationLine | undefined> {
+    const all = (await jsonOf((words) => up.run(words), ['admin', 'migrations'])) as MigrationLine[]
+    return all.filter(({ shards }) => shards.includes(shard)).at(-1)
   }
 
   it('lose no acknowledged write, fail no call, and pause for milliseconds', async () => {
@@ -75,16 +68,17 @@ describe('shards that move while clients write', () => {
     for (let shard = 0; shard < 6; shard++) {
       const { group } = must(await explainOf(shard), `a key of shard ${shard}`)
       const to = ['g1', 'g2', 'g3'].find((name) => name !== group) ?? ''
-      const moved = await up.run(['admin', 'move', String(shard), to])
+      const moved = await up.run(['admin', 'move', String(shard), to, '--wait'])
       expect(moved.code, moved.stderr).toBe(0)
-      const migration = await ended(shard)
+      const migration = must(await newestOf(shard), `the migration of shard ${shard}`)
       expect(migration.phase).toBe('done')
       pauses.push(migration.pauseMs)
       expect((await explainOf(shard))?.group).toBe(to)
     }
     await writer.stop()
     expect(writer.written.size).toBeGreaterThan(1000)
-    for (const [key, value] of writer.written) expect(new TextDecoder().decode((await db.get(key))?.value)).toBe(value)
+    const found = await db.getMany([...writer.written.keys()])
+    expect(found.map((record) => record?.value.toString())).toEqual([...writer.written.values()])
     console.log(
       JSON.stringify({ moves: pauses.length, pauseMs: pauses, longestCallMs: Math.round(writer.longestMs), keys: writer.written.size }),
     )

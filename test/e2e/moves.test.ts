@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { MigrationJson } from '../../cli/migration-json.ts'
 import { ClusterUnderLoad } from '../chaos/cluster-under-load.ts'
-import { jsonOf, ndjson } from './expectations.ts'
+import { jsonOf, ndjson, thinkMs } from './expectations.ts'
 import { bin, Up } from './up.ts'
 
 interface ConfigJson {
@@ -30,7 +30,7 @@ let up: Up
 let load: ClusterUnderLoad
 beforeAll(async () => {
   up = await Up.start(['--shards', String(shardCount)])
-  load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 60, deadlineMs: 30_000 })
+  load = new ClusterUnderLoad(up, { seed, clients: 4, keys: 60, deadlineMs: 30_000, thinkMs })
   await load.start()
 })
 afterAll(async () => {

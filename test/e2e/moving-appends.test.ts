@@ -8,7 +8,7 @@ import { SeededRandom } from '../../base/random.ts'
 import { type Client, connect } from '../../client/index.ts'
 import { ClusterOfProcesses } from '../chaos/processes/cluster-of-processes.ts'
 import { AppendLists } from '../workload/append-lists.ts'
-import { jsonOf } from './expectations.ts'
+import { jsonOf, thinkMs } from './expectations.ts'
 
 const seed = Math.floor(Math.random() * 2 ** 31)
 const deadlineMs = 30_000
@@ -46,6 +46,7 @@ async function append(name: string, db: Client): Promise<void> {
   while (!isStopped) {
     await lists.one(name, db)
     calls++
+    await delay(thinkMs)
   }
 }
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { expectOneLine, jsonOf } from './expectations.ts'
-import { freeBasePort, ostraka, Up } from './up.ts'
+import { freeBasePort, ostraka, ostrakaHere, Up } from './up.ts'
 
 const small = ['--shards', '16', '--election-timeout-ms', '300']
 
@@ -96,24 +96,11 @@ describe('a cluster with the defaults', () => {
       ['--shards', '16'],
       ['--replicas', '1'],
     ]
-    await Promise.all(
-      contradictions.map(async ([flag = '', value = '']) => {
-        const refused = await ostraka(['up', '--data', up.folder, flag, value])
-        expect(refused).toMatchObject({ code: 78, stdout: '' })
-        expectOneLine(refused.stderr, new RegExp(`${flag} ${value} \\(the data has \\d+\\)`))
-      }),
-    )
-  })
-
-  it('goes on with the data there on the next start, and without it after --fresh', async () => {
-    await up.restart()
-    expect((await up.run(['get', 'first'])).stdout).toBe('value')
-    expect(await jsonOf((words) => up.run(words), ['admin', 'query'])).toMatchObject({ number: 3 })
-    await up.stop()
-    await up.restart(['--fresh', '--nodes', '1', '--shards', '16'])
-    expect(up.ready.controllers).toHaveLength(1)
-    expect(up.ready.nodes).toHaveLength(1)
-    expect((await up.run(['get', 'first'])).code).toBe(3)
+    for (const [flag = '', value = ''] of contradictions) {
+      const refused = await ostrakaHere(['up', '--data', up.folder, flag, value])
+      expect(refused).toMatchObject({ code: 78, stdout: '' })
+      expectOneLine(refused.stderr, new RegExp(`${flag} ${value} \\(the data has \\d+\\)`))
+    }
   })
 })
 
@@ -137,6 +124,17 @@ describe('a cluster of one node', () => {
     await up.restart()
     expect((await up.run(['get', 'kept'])).stdout).toBe('value')
   })
+
+  it('goes on with the data there on the next start, and without it after --fresh', async () => {
+    expect(await up.stop()).toBe(0)
+    await up.restart()
+    expect((await up.run(['get', 'kept'])).stdout).toBe('value')
+    expect(await jsonOf((words) => up.run(words), ['admin', 'query'])).toMatchObject({ number: 3 })
+    await up.stop()
+    await up.restart(['--fresh', '--nodes', '2', '--groups', '1', '--shards', '32', '--election-timeout-ms', '300'])
+    expect(up.ready.nodes).toHaveLength(2)
+    expect((await up.run(['get', 'kept'])).code).toBe(3)
+  })
 })
 
 describe('what up refuses', () => {
@@ -157,7 +155,7 @@ describe('what up refuses', () => {
     ['a base port that is none', ['--base-port', 'x'], 2, /--base-port/],
     ['a config file that is not there', ['--config', '/nowhere/at/all'], 2, /--config .*cannot be read/],
   ])('%s', async (_what, flags, code, message) => {
-    const refused = await ostraka(['up', '--data', join(folder, 'data'), ...flags])
+    const refused = await ostrakaHere(['up', '--data', join(folder, 'data'), ...flags])
     expect(refused).toMatchObject({ code, stdout: '' })
     expectOneLine(refused.stderr, message)
   })
@@ -167,7 +165,7 @@ describe('what up refuses', () => {
     const taken = await listen(base + 11)
     try {
       const data = join(folder, 'port')
-      const refused = await ostraka(['up', '--data', data, '--base-port', String(base)])
+      const refused = await ostrakaHere(['up', '--data', data, '--base-port', String(base)])
       expect(refused).toMatchObject({ code: 1, stdout: '' })
       expectOneLine(lastLine(refused.stderr), new RegExp(`127\\.0\\.0\\.1:${base + 11}`))
     } finally {
@@ -180,7 +178,7 @@ describe('what up refuses', () => {
     await mkdir(foreign)
     await writeFile(join(foreign, 'thesis.txt'), 'years of work')
     for (const flags of [[], ['--fresh']]) {
-      const refused = await ostraka(['up', '--data', foreign, ...flags])
+      const refused = await ostrakaHere(['up', '--data', foreign, ...flags])
       expect(refused).toMatchObject({ code: 78, stdout: '' })
       expectOneLine(refused.stderr, /was not made by 'ostraka up'.*thesis\.txt/)
     }

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ClusterPlan, type PlannedProcess, planCluster } from '../../../cli/cluster-plan.ts'
-import { type CommandResult, freeBasePort, ostraka } from '../../../testing/up.ts'
+import { type CommandResult, freeBasePort, ostrakaHere } from '../../../testing/up.ts'
 import type { Cluster } from '../cluster-under-load.ts'
 import { openControllers } from '../controllers.ts'
 import { Links } from '../links/links.ts'
@@ -101,7 +101,7 @@ export class ClusterOfProcesses implements Cluster {
   }
 
   run(parameters: readonly string[], input: string | Uint8Array = ''): Promise<CommandResult> {
-    return ostraka(parameters, input, { OSTRAKA_CONTROLLERS: this.ready.controllers.join(',') })
+    return ostrakaHere(parameters, input, { OSTRAKA_CONTROLLERS: this.ready.controllers.join(',') })
   }
 
   dataOf(id: string): string {

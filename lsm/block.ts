@@ -81,11 +81,15 @@ export class BlockBuilder {
       at += 4
     }
     writeU32(this.#buffer, at, this.#restarts.length)
+    this.clear()
+    return this.#buffer.subarray(0, at + 4)
+  }
+
+  clear(): void {
     this.#length = 0
     this.#restarts = []
     this.#sinceRestart = 0
     this.#entries = 0
-    return this.#buffer.subarray(0, at + 4)
   }
 
   #remember(key: Uint8Array, start: number, end: number, shared: number): void {

@@ -9,6 +9,7 @@ import { kindTombstone } from './kind.ts'
 import type { MemtableImage } from './memtable.ts'
 import { ImageReader } from './memtable-source.ts'
 import { Merge, type Source } from './source.ts'
+import { TableMemory } from './table-memory.ts'
 import type { TableMetadata, WrittenTable } from './table-metadata.ts'
 import { TableReader } from './table-reader.ts'
 import { RunSource } from './table-source.ts'
@@ -165,6 +166,7 @@ class CompactionOutputs {
   readonly #context: JobContext
   readonly #written: WrittenTable[] = []
   readonly #paths: string[] = []
+  readonly #memory: TableMemory
   readonly #lastPrefix: Uint8Array
   #lastPrefixLength = 0
   current: TableWriter | undefined
@@ -172,6 +174,7 @@ class CompactionOutputs {
   constructor(input: CompactionInput, context: JobContext) {
     this.#input = input
     this.#context = context
+    this.#memory = new TableMemory(input.writer.blockBytes)
     this.#lastPrefix = new Uint8Array(input.boundaryPrefixBytes)
   }
 
@@ -208,7 +211,7 @@ class CompactionOutputs {
     assert(this.#paths.length < this.#input.fileCount, 'a compaction has enough numbers for its files')
     const path = tablePath(this.#input.outputFolder, number)
     this.#paths.push(path)
-    this.current = await TableWriter.create(this.#context.fileSystem, path, number, this.#input.writer)
+    this.current = await TableWriter.create(this.#context.fileSystem, path, number, this.#input.writer, this.#memory)
     return this.current
   }
 

@@ -1,0 +1,36 @@
+import { ByteWriter } from '../base/bytes.ts'
+import { BlockBuilder } from './block.ts'
+
+/**
+ * What is kept in memory of a table that is being written. Who writes one table after the other gives the same memory to each: of a table of 16 MiB it would
+ * else be garbage of 2 MiB, most of it from growing, which a thread's allocator does not give back to the system.
+ */
+export class TableMemory {
+  /** The data block that is being filled. */
+  readonly data: BlockBuilder
+  readonly index = new BlockBuilder(1, 4096)
+  /** Finished blocks that are not yet written. Grows to what is written at once: many tables are far smaller. */
+  readonly pending = new ByteWriter(8192)
+  /** Of the keys so far. */
+  hashes = new Uint32Array(1024)
+
+  constructor(blockBytes: number) {
+    this.data = new BlockBuilder(16, blockBytes + 4096)
+  }
+
+  /** The next table begins, whatever has become of the last. */
+  clear(): void {
+    this.data.clear()
+    this.index.clear()
+    this.pending.clear()
+  }
+
+  setHash(entry: number, hash: number): void {
+    if (entry === this.hashes.length) {
+      const grown = new Uint32Array(2 * entry)
+      grown.set(this.hashes)
+      this.hashes = grown
+    }
+    this.hashes[entry] = hash
+  }
+}

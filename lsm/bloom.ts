@@ -7,6 +7,9 @@ const partBytes = 64
 const partBits = 8 * partBytes
 const inPartsFlag = 0x80
 
+/** In the place of a filter that nobody has read: it may hold every key. */
+export const bloomOfAll: Uint8Array = new Uint8Array(partBytes + 1).fill(0xff).fill(1 | inPartsFlag, partBytes)
+
 export function bloomHash(bytes: Uint8Array, start: number, end: number): number {
   let hash = 0x9747b28c ^ (end - start)
   let i = start

@@ -4,7 +4,7 @@ import type { File, FileSystem } from '../base/file-system.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { type BlockCache, notCached } from './block-cache.ts'
 import { BlockLookup } from './block-lookup.ts'
-import { bloomMayHold, isBloom } from './bloom.ts'
+import { bloomMayHold, bloomOfAll, isBloom } from './bloom.ts'
 import { kindTombstone, kindValue, tombstone } from './kind.ts'
 import type { TableFiles } from './table-files.ts'
 import {
@@ -35,7 +35,10 @@ const scratchMax = 1024 * 1024
 /** Where a block is read that the cache does not take. */
 let scratch: Uint8Array = emptyBytes
 
-/** An open table. Index and filter stay in memory; data blocks come through the cache, or by read-ahead where there is none. */
+/**
+ * An open table. Index and filter stay in memory; data blocks come through the cache, or by read-ahead where there is none: such a reader is for one pass over
+ * the table, and leaves the filter, which only lookups need, on the disk.
+ */
 export class TableReader {
   readonly path: string
   readonly size: number
@@ -72,7 +75,7 @@ export class TableReader {
   }
 
   /**
-   * Without a cache the reader is for one pass over the table; with `files` its file is one of these. Throws CorruptionError, also where the file is
+   * With `files` the reader's file is one of these. Throws CorruptionError, also where the file is
    * a table but not the one `expected`.
    */
   static async open(
@@ -87,7 +90,7 @@ export class TableReader {
       const size = await file.size()
       if (size < footerBytes) throw new CorruptionError(path, 0, `a table of ${size} bytes`)
       const footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes), path, size - footerBytes)
-      const filter = await readBlock(file, footer.filter)
+      const filter = cache === undefined ? bloomOfAll : await readBlock(file, footer.filter)
       const index = await readBlock(file, footer.index)
       const properties = await readBlock(file, footer.properties)
       return TableReader.#of(file, size, footer, filter, index, properties, cache, expected)

@@ -1,4 +1,4 @@
-import { ByteWriter } from '../base/bytes.ts'
+import { ByteWriter, emptyBytes } from '../base/bytes.ts'
 import { BlockBuilder } from './block.ts'
 
 /**
@@ -13,6 +13,7 @@ export class TableMemory {
   readonly pending = new ByteWriter(8192)
   /** Of the keys so far. */
   hashes = new Uint32Array(1024)
+  #filter: Uint8Array = emptyBytes
 
   constructor(blockBytes: number) {
     this.data = new BlockBuilder(16, blockBytes + 4096)
@@ -23,6 +24,12 @@ export class TableMemory {
     this.data.clear()
     this.index.clear()
     this.pending.clear()
+  }
+
+  /** So many zeroes for the filter. */
+  filter(bytes: number): Uint8Array {
+    if (this.#filter.length < bytes) this.#filter = new Uint8Array(bytes)
+    return this.#filter.subarray(0, bytes).fill(0)
   }
 
   setHash(entry: number, hash: number): void {

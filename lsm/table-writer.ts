@@ -3,7 +3,7 @@ import { ByteWriter, compareBytes, compareRanges, copyBytes, emptyBytes, keyAfte
 import { crc32 } from '../base/checksum.ts'
 import { type File, type FileSystem, joinPath } from '../base/file-system.ts'
 import type { BlockBuilder } from './block.ts'
-import { bloomHash, buildBloom } from './bloom.ts'
+import { bloomBytes, bloomHash, buildBloom } from './bloom.ts'
 import { type Compression, compress, compressionNone, compressionNumber } from './compression.ts'
 import { kindTombstone, kindValue } from './kind.ts'
 import { type BlockHandle, blockChecksum, blockTrailerBytes, encodeFooter } from './table-format.ts'
@@ -119,7 +119,7 @@ export class TableWriter {
     if (this.#data.entries > 0) this.#finishDataBlock()
     this.#addIndexEntry(undefined)
     await this.flush()
-    const filter = this.#addBlock(buildBloom(this.#memory.hashes, this.#entries, this.#options.bloomBitsPerKey))
+    const filter = this.#addBlock(this.#filter())
     const index = this.#addBlock(this.#index.finish())
     const properties = this.#addBlock(this.#properties(upper))
     this.#pending.raw(encodeFooter({ filter, index, properties }))
@@ -141,6 +141,12 @@ export class TableWriter {
   /** Gives the file up; its name stays. */
   async abort(): Promise<void> {
     await this.#file.close()
+  }
+
+  #filter(): Uint8Array {
+    const { bloomBitsPerKey } = this.#options
+    const memory = this.#memory
+    return buildBloom(memory.hashes, this.#entries, bloomBitsPerKey, memory.filter(bloomBytes(this.#entries, bloomBitsPerKey)))
   }
 
   #finishDataBlock(): void {

@@ -22,6 +22,11 @@ export class BlockBuilder {
     return this.#entries
   }
 
+  /** Bytes that it holds memory for. */
+  get capacity(): number {
+    return this.#buffer.length
+  }
+
   /** Payload so far, restarts included. */
   get bytes(): number {
     return this.#length + 4 * this.#restarts.length + 4

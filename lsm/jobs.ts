@@ -61,7 +61,8 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
   const path = tablePath(input.folder, input.file)
   const reader = new ImageReader(input.image)
   const pacer = new Pacer(context)
-  const writer = await TableWriter.create(context.fileSystem, path, input.file, input.writer)
+  const memory = TableMemory.take()
+  const writer = await TableWriter.create(context.fileSystem, path, input.file, input.writer, memory)
   try {
     let lastBuffer: Uint8Array | undefined
     let lastStart = 0
@@ -76,7 +77,9 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
       if (writer.wantsFlush) await writer.flush()
       if (pacer.isDue()) await pacer.pause()
     }
-    return await writer.finish()
+    const written = await writer.finish()
+    memory.giveBack()
+    return written
   } catch (error) {
     await discard(context, writer, [path])
     throw error
@@ -166,7 +169,7 @@ class CompactionOutputs {
   readonly #context: JobContext
   readonly #written: WrittenTable[] = []
   readonly #paths: string[] = []
-  readonly #memory: TableMemory
+  readonly #memory = TableMemory.take()
   readonly #lastPrefix: Uint8Array
   #lastPrefixLength = 0
   current: TableWriter | undefined
@@ -174,7 +177,6 @@ class CompactionOutputs {
   constructor(input: CompactionInput, context: JobContext) {
     this.#input = input
     this.#context = context
-    this.#memory = new TableMemory(input.writer.blockBytes)
     this.#lastPrefix = new Uint8Array(input.boundaryPrefixBytes)
   }
 
@@ -223,6 +225,7 @@ class CompactionOutputs {
 
   async finish(): Promise<WrittenTable[]> {
     if (this.current !== undefined) await this.cut()
+    this.#memory.giveBack()
     return this.#written
   }
 

@@ -61,7 +61,7 @@ export class TableWriter {
     path: string,
     number: number,
     options: TableWriterOptions,
-    memory = new TableMemory(options.blockBytes),
+    memory = new TableMemory(),
   ): Promise<TableWriter> {
     const compression = compressionNumber(options.compression ?? 'none')
     return new TableWriter(await fileSystem.open(path, 'create'), number, options, compression, memory)

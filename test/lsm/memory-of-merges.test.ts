@@ -31,7 +31,9 @@ const writes: Access[] = []
 const footers = new Map<string, Footer>()
 const runs = 2
 const tablesOfRun = 5
-let written: readonly WrittenTable[] = []
+/** Merges of the same tables, one after the other. */
+const merges = 2
+const written: WrittenTable[] = []
 
 function watch(inner: FileSystem): FileSystem {
   const access = (path: string, { buffer, length }: Uint8Array, position: number): Access => ({ path, position, length, memory: buffer })
@@ -68,19 +70,22 @@ beforeAll(async () => {
     inputs.push(tables)
   }
   const executor = new InlineExecutor(lsmJobs, { fileSystem: watch(fileSystem), clock: new NodeClock() })
-  written = await executor.run<CompactionInput, WrittenTable[]>(compactionJobName, {
-    folder: 'data',
-    outputFolder: 'data',
-    inputs,
-    firstFile: 100,
-    fileCount: 100,
-    targetTableBytes: 600_000,
-    boundaryPrefixBytes: 0,
-    deeper: [],
-    pace: new CompactionPace(Number.POSITIVE_INFINITY).cell,
-    expiry: undefined,
-    writer: { blockBytes: 4096, bloomBitsPerKey: 10 },
-  })
+  for (let merge = 0; merge < merges; merge++) {
+    const tables = await executor.run<CompactionInput, WrittenTable[]>(compactionJobName, {
+      folder: 'data',
+      outputFolder: 'data',
+      inputs,
+      firstFile: 100 + 100 * merge,
+      fileCount: 100,
+      targetTableBytes: 600_000,
+      boundaryPrefixBytes: 0,
+      deeper: [],
+      pace: new CompactionPace(Number.POSITIVE_INFINITY).cell,
+      expiry: undefined,
+      writer: { blockBytes: 4096, bloomBitsPerKey: 10 },
+    })
+    written.push(...tables)
+  }
   await executor.close()
 })
 
@@ -95,12 +100,12 @@ const footerOf = ({ path }: Access) => footers.get(path) as Footer
 it('the tables of a run are read through the memory of one', () => {
   const ofData = reads.filter((read) => read.position < footerOf(read).filter.offset)
   expect(new Set(ofData.map(({ path }) => path)).size).toBe(runs * tablesOfRun)
-  expect(memoriesOf(ofData)).toBe(runs)
+  expect(memoriesOf(ofData)).toBe(merges * runs)
 })
 
 it('indexes are read into one place, as long as no two are read at once', () => {
   const ofIndexes = reads.filter((read) => read.position === footerOf(read).index.offset)
-  expect(ofIndexes).toHaveLength(runs * tablesOfRun)
+  expect(ofIndexes).toHaveLength(merges * runs * tablesOfRun)
   // The runs begin together.
   expect(memoriesOf(ofIndexes)).toBeLessThanOrEqual(runs)
 })
@@ -111,9 +116,9 @@ it('filters are not read: a merge looks nothing up', () => {
   ).toEqual([])
 })
 
-it('the tables that it writes are put together in the memory of one', () => {
-  expect(written.length).toBeGreaterThan(tablesOfRun)
-  expect(written.reduce((sum, { entries }) => sum + entries, 0)).toBe(runs * tablesOfRun * 600)
+it('the tables that it writes, and those of the next merge, are put together in the memory of one', () => {
+  expect(written.length).toBeGreaterThan(merges * tablesOfRun)
+  expect(written.reduce((sum, { entries }) => sum + entries, 0)).toBe(merges * runs * tablesOfRun * 600)
   expect(new Set(writes.map(({ path }) => path)).size).toBe(written.length)
   expect(memoriesOf(writes)).toBe(1)
 })

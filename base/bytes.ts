@@ -193,6 +193,11 @@ export class ByteWriter {
     return this.#length
   }
 
+  /** Bytes that it holds memory for. */
+  get capacity(): number {
+    return this.#buffer.length
+  }
+
   u8(value: number): void {
     this.#reserve(1)
     this.#buffer[this.#length++] = value

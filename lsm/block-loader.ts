@@ -10,10 +10,11 @@ const mostAheadBytes = 256 * 1024
 
 /**
  * The data blocks of one table for one walk over it, in memory of its own, which holds until the next `load`. Who walks on from block to block is
- * given ever larger pieces of the file, read at once; these pass the cache by, so that a scan flushes nothing out of it.
+ * given ever larger pieces of the file, read at once; these pass the cache by, so that a scan flushes nothing out of it. Who goes on to another table
+ * takes the loader, and its memory, along.
  */
 export class BlockLoader implements BlockTaker {
-  readonly #reader: TableReader
+  #reader: TableReader
   /** The payload of the block loaded last: bytes[start, end). */
   bytes: Uint8Array = emptyBytes
   start = 0
@@ -29,6 +30,14 @@ export class BlockLoader implements BlockTaker {
 
   constructor(reader: TableReader) {
     this.#reader = reader
+  }
+
+  /** From now on the blocks are those of `reader`: none is loaded. Not while a `load` is under way. */
+  enter(reader: TableReader): void {
+    this.#reader = reader
+    this.#aheadBytes = 0
+    this.#last = -2
+    this.#inARow = 0
   }
 
   /** Makes block `index` the loaded one. Throws CorruptionError, or what the file system says. */

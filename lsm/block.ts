@@ -22,6 +22,11 @@ export class BlockBuilder {
     return this.#entries
   }
 
+  /** Bytes that it holds memory for. */
+  get capacity(): number {
+    return this.#buffer.length
+  }
+
   /** Payload so far, restarts included. */
   get bytes(): number {
     return this.#length + 4 * this.#restarts.length + 4
@@ -81,11 +86,15 @@ export class BlockBuilder {
       at += 4
     }
     writeU32(this.#buffer, at, this.#restarts.length)
+    this.clear()
+    return this.#buffer.subarray(0, at + 4)
+  }
+
+  clear(): void {
     this.#length = 0
     this.#restarts = []
     this.#sinceRestart = 0
     this.#entries = 0
-    return this.#buffer.subarray(0, at + 4)
   }
 
   #remember(key: Uint8Array, start: number, end: number, shared: number): void {

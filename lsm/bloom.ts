@@ -7,6 +7,9 @@ const partBytes = 64
 const partBits = 8 * partBytes
 const inPartsFlag = 0x80
 
+/** In the place of a filter that nobody has read: it may hold every key. */
+export const bloomOfAll: Uint8Array = new Uint8Array(partBytes + 1).fill(0xff).fill(1 | inPartsFlag, partBytes)
+
 export function bloomHash(bytes: Uint8Array, start: number, end: number): number {
   let hash = 0x9747b28c ^ (end - start)
   let i = start
@@ -23,10 +26,19 @@ export function bloomHash(bytes: Uint8Array, start: number, end: number): number
   return (hash ^ (hash >>> 16)) >>> 0
 }
 
-export function buildBloom(hashes: Uint32Array, count: number, bitsPerKey: number): Uint8Array {
+export function bloomBytes(count: number, bitsPerKey: number): number {
+  return partsOf(count, bitsPerKey) * partBytes + 1
+}
+
+/** In `filter`, which holds `bloomBytes` zeroes. */
+export function buildBloom(
+  hashes: Uint32Array,
+  count: number,
+  bitsPerKey: number,
+  filter: Uint8Array = new Uint8Array(bloomBytes(count, bitsPerKey)),
+): Uint8Array {
   const probes = Math.max(1, Math.min(30, Math.floor(bitsPerKey * 0.69)))
-  const parts = Math.max(1, Math.ceil((count * bitsPerKey) / partBits))
-  const filter = new Uint8Array(parts * partBytes + 1)
+  const parts = partsOf(count, bitsPerKey)
   for (let i = 0; i < count; i++) {
     const hash = hashes[i] as number
     const part = partOf(hash, parts)
@@ -41,6 +53,10 @@ export function buildBloom(hashes: Uint32Array, count: number, bitsPerKey: numbe
   }
   filter[parts * partBytes] = probes | inPartsFlag
   return filter
+}
+
+function partsOf(count: number, bitsPerKey: number): number {
+  return Math.max(1, Math.ceil((count * bitsPerKey) / partBits))
 }
 
 /** Whether these bytes can be a filter at all. */

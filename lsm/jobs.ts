@@ -9,6 +9,7 @@ import { kindTombstone } from './kind.ts'
 import type { MemtableImage } from './memtable.ts'
 import { ImageReader } from './memtable-source.ts'
 import { Merge, type Source } from './source.ts'
+import { TableMemory } from './table-memory.ts'
 import type { TableMetadata, WrittenTable } from './table-metadata.ts'
 import { TableReader } from './table-reader.ts'
 import { RunSource } from './table-source.ts'
@@ -60,7 +61,8 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
   const path = tablePath(input.folder, input.file)
   const reader = new ImageReader(input.image)
   const pacer = new Pacer(context)
-  const writer = await TableWriter.create(context.fileSystem, path, input.file, input.writer)
+  const memory = TableMemory.take()
+  const writer = await TableWriter.create(context.fileSystem, path, input.file, input.writer, memory)
   try {
     let lastBuffer: Uint8Array | undefined
     let lastStart = 0
@@ -75,7 +77,9 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
       if (writer.wantsFlush) await writer.flush()
       if (pacer.isDue()) await pacer.pause()
     }
-    return await writer.finish()
+    const written = await writer.finish()
+    memory.giveBack()
+    return written
   } catch (error) {
     await discard(context, writer, [path])
     throw error
@@ -165,6 +169,7 @@ class CompactionOutputs {
   readonly #context: JobContext
   readonly #written: WrittenTable[] = []
   readonly #paths: string[] = []
+  readonly #memory = TableMemory.take()
   readonly #lastPrefix: Uint8Array
   #lastPrefixLength = 0
   current: TableWriter | undefined
@@ -208,7 +213,7 @@ class CompactionOutputs {
     assert(this.#paths.length < this.#input.fileCount, 'a compaction has enough numbers for its files')
     const path = tablePath(this.#input.outputFolder, number)
     this.#paths.push(path)
-    this.current = await TableWriter.create(this.#context.fileSystem, path, number, this.#input.writer)
+    this.current = await TableWriter.create(this.#context.fileSystem, path, number, this.#input.writer, this.#memory)
     return this.current
   }
 
@@ -220,6 +225,7 @@ class CompactionOutputs {
 
   async finish(): Promise<WrittenTable[]> {
     if (this.current !== undefined) await this.cut()
+    this.#memory.giveBack()
     return this.#written
   }
 

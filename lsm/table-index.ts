@@ -1,7 +1,47 @@
 import { ByteReader, compareRanges, int32Prefix } from '../base/bytes.ts'
 import { CorruptionError } from '../base/errors.ts'
 import { BlockCursor } from './block.ts'
-import { blockTrailerBytes } from './table-format.ts'
+import { blockTrailerBytes, entryTrailerBytes } from './table-format.ts'
+
+/** Where an index is decoded, until it is known how large it is. */
+class DecodedColumns {
+  readonly blockBytes: number
+  readonly offsets: Float64Array
+  readonly lengths: Uint32Array
+  readonly starts: Uint32Array
+  keys: Uint8Array
+
+  /** For a block of so many bytes. */
+  constructor(blockBytes: number) {
+    const countMax = Math.ceil(blockBytes / leastEntryBytes)
+    this.blockBytes = blockBytes
+    this.offsets = new Float64Array(countMax)
+    this.lengths = new Uint32Array(countMax)
+    this.starts = new Uint32Array(countMax + 1)
+    this.keys = new Uint8Array(Math.max(64, blockBytes))
+  }
+
+  /** Keys that share bytes with the one before may take more than their block. */
+  mustHoldKeys(bytes: number): void {
+    if (bytes <= this.keys.length) return
+    const grown = new Uint8Array(2 * bytes)
+    grown.set(this.keys)
+    this.keys = grown
+  }
+}
+
+/** Three varints of lengths, the trailer, two varints of the value. */
+const leastEntryBytes = 3 + entryTrailerBytes + 2
+/** Index blocks that are larger are decoded in memory of their own. */
+const keptBlockBytes = 512 * 1024
+// Decoding runs to its end without a pause, so one place serves all.
+let kept = new DecodedColumns(0)
+
+function columnsFor(blockBytes: number): DecodedColumns {
+  if (blockBytes > keptBlockBytes) return new DecodedColumns(blockBytes)
+  if (blockBytes > kept.blockBytes) kept = new DecodedColumns(Math.min(keptBlockBytes, 2 * blockBytes))
+  return kept
+}
 
 /**
  * The index block of a table in columns: by block its place in the file and the key at or above all of its keys. What all keys begin with is
@@ -20,15 +60,15 @@ export class TableIndex {
   /** By block two numbers: the bytes behind the shared ones. */
   readonly #prefixes: Int32Array
 
-  private constructor(columns: { offsets: number[]; lengths: number[]; keys: Uint8Array; starts: number[] }) {
-    this.count = columns.offsets.length
-    this.#offsets = Float64Array.from(columns.offsets)
-    this.#lengths = Uint32Array.from(columns.lengths)
-    this.#keys = columns.keys
-    this.#starts = Uint32Array.from(columns.starts)
+  private constructor(columns: DecodedColumns, count: number, keyBytes: number) {
+    this.count = count
+    this.#offsets = columns.offsets.slice(0, count)
+    this.#lengths = columns.lengths.slice(0, count)
+    this.#keys = columns.keys.slice(0, keyBytes)
+    this.#starts = columns.starts.slice(0, count + 1)
     this.#shared = this.#sharedBytes()
-    this.#prefixes = new Int32Array(2 * this.count)
-    for (let i = 0; i < this.count; i++) {
+    this.#prefixes = new Int32Array(2 * count)
+    for (let i = 0; i < count; i++) {
       const start = (this.#starts[i] as number) + this.#shared
       const end = this.#starts[i + 1] as number
       this.#prefixes[2 * i] = int32Prefix(this.#keys, start, end)
@@ -38,11 +78,9 @@ export class TableIndex {
 
   /** `block`: the payload of the index block at `offset` of the file; data blocks end before `dataEnd`. Throws CorruptionError. */
   static decode(block: Uint8Array, file: string, offset: number, dataEnd: number): TableIndex {
-    const offsets: number[] = []
-    const lengths: number[] = []
-    const starts = [0]
-    let keys = new Uint8Array(Math.max(64, block.length))
-    let end = 0
+    const columns = columnsFor(block.length)
+    let count = 0
+    let keyBytes = 0
     const cursor = new BlockCursor()
     cursor.open(block, 0, block.length, file, offset)
     while (cursor.advance()) {
@@ -56,18 +94,16 @@ export class TableIndex {
         throw new CorruptionError(file, offset, 'malformed index')
       }
       if (blockOffset + length + blockTrailerBytes > dataEnd) throw new CorruptionError(file, offset, 'malformed index')
-      offsets.push(blockOffset)
-      lengths.push(length)
-      if (end + cursor.keyLength > keys.length) {
-        const grown = new Uint8Array(2 * (end + cursor.keyLength))
-        grown.set(keys)
-        keys = grown
-      }
-      keys.set(cursor.key.subarray(0, cursor.keyLength), end)
-      end += cursor.keyLength
-      starts.push(end)
+      columns.offsets[count] = blockOffset
+      columns.lengths[count] = length
+      columns.starts[count] = keyBytes
+      columns.mustHoldKeys(keyBytes + cursor.keyLength)
+      columns.keys.set(cursor.key.subarray(0, cursor.keyLength), keyBytes)
+      keyBytes += cursor.keyLength
+      count++
     }
-    return new TableIndex({ offsets, lengths, keys: keys.slice(0, end), starts })
+    columns.starts[count] = keyBytes
+    return new TableIndex(columns, count, keyBytes)
   }
 
   offset(block: number): number {

@@ -4,8 +4,9 @@ import type { File, FileSystem } from '../base/file-system.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { type BlockCache, notCached } from './block-cache.ts'
 import { BlockLookup } from './block-lookup.ts'
-import { bloomMayHold, isBloom } from './bloom.ts'
+import { bloomMayHold, bloomOfAll, isBloom } from './bloom.ts'
 import { kindTombstone, kindValue, tombstone } from './kind.ts'
+import { SpareMemory } from './spare-memory.ts'
 import type { TableFiles } from './table-files.ts'
 import {
   type BlockHandle,
@@ -34,8 +35,13 @@ const lookup = new BlockLookup()
 const scratchMax = 1024 * 1024
 /** Where a block is read that the cache does not take. */
 let scratch: Uint8Array = emptyBytes
+/** Where the index of a table lies until it is decoded. */
+const indexMemory = new SpareMemory(512 * 1024)
 
-/** An open table. Index and filter stay in memory; data blocks come through the cache, or by read-ahead where there is none. */
+/**
+ * An open table. Index and filter stay in memory; data blocks come through the cache, or by read-ahead where there is none: such a reader is for one pass over
+ * the table, and leaves the filter, which only lookups need, on the disk.
+ */
 export class TableReader {
   readonly path: string
   readonly size: number
@@ -72,7 +78,7 @@ export class TableReader {
   }
 
   /**
-   * Without a cache the reader is for one pass over the table; with `files` its file is one of these. Throws CorruptionError, also where the file is
+   * With `files` the reader's file is one of these. Throws CorruptionError, also where the file is
    * a table but not the one `expected`.
    */
   static async open(
@@ -87,8 +93,8 @@ export class TableReader {
       const size = await file.size()
       if (size < footerBytes) throw new CorruptionError(path, 0, `a table of ${size} bytes`)
       const footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes), path, size - footerBytes)
-      const filter = await readBlock(file, footer.filter)
-      const index = await readBlock(file, footer.index)
+      const filter = cache === undefined ? bloomOfAll : await readBlock(file, footer.filter)
+      const index = await readIndex(file, footer)
       const properties = await readBlock(file, footer.properties)
       return TableReader.#of(file, size, footer, filter, index, properties, cache, expected)
     } catch (error) {
@@ -107,17 +113,10 @@ export class TableReader {
       const count = file.readSync(end, start)
       if (count !== footerBytes) throw new CorruptionError(path, undefined, `another table: size is not ${expected.size}`)
       const footer = decodeFooter(end.subarray(0, footerBytes), path, start)
-      const [filter, index, properties] = [footer.filter, footer.index, footer.properties].map((handle) => readBlockSync(file, handle))
-      return TableReader.#of(
-        file,
-        expected.size,
-        footer,
-        filter as Uint8Array,
-        index as Uint8Array,
-        properties as Uint8Array,
-        cache,
-        expected,
-      )
+      const filter = readBlockSync(file, footer.filter)
+      const index = decodedIndex(readBlockSync(file, footer.index), path, footer)
+      const properties = readBlockSync(file, footer.properties)
+      return TableReader.#of(file, expected.size, footer, filter, index, properties, cache, expected)
     } catch (error) {
       file.close().catch(() => undefined)
       throw error
@@ -129,7 +128,7 @@ export class TableReader {
     size: number,
     footer: Footer,
     filter: Uint8Array,
-    index: Uint8Array,
+    index: TableIndex,
     properties: Uint8Array,
     cache: BlockCache | undefined,
     expected: ExpectedTable | undefined,
@@ -137,8 +136,7 @@ export class TableReader {
     const { path } = file
     if (!isBloom(filter)) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
     const decoded = decodeProperties(properties, path, footer.properties.offset)
-    const decodedIndex = TableIndex.decode(index, path, footer.index.offset, footer.filter.offset)
-    const reader = new TableReader(file, size, footer, decodedIndex, filter, decoded, cache)
+    const reader = new TableReader(file, size, footer, index, filter, decoded, cache)
     if (expected !== undefined) reader.#mustBe(expected)
     return reader
   }
@@ -347,6 +345,22 @@ function mustBeWhole(bytes: Uint8Array, count: number, file: File, offset: numbe
 
 async function readBlock(file: File, handle: BlockHandle): Promise<Uint8Array> {
   return verifyBlock(await readRange(file, handle.offset, handle.length + blockTrailerBytes), file.path, handle.offset)
+}
+
+async function readIndex(file: File, footer: Footer): Promise<TableIndex> {
+  const { offset, length } = footer.index
+  const memory = indexMemory.take(length + blockTrailerBytes)
+  try {
+    const raw = memory.subarray(0, length + blockTrailerBytes)
+    mustBeWhole(raw, await file.read(raw, offset), file, offset)
+    return decodedIndex(verifyBlock(raw, file.path, offset), file.path, footer)
+  } finally {
+    indexMemory.give(memory)
+  }
+}
+
+function decodedIndex(block: Uint8Array, path: string, footer: Footer): TableIndex {
+  return TableIndex.decode(block, path, footer.index.offset, footer.filter.offset)
 }
 
 function readBlockSync(file: File, handle: BlockHandle): Uint8Array {

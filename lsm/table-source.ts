@@ -12,8 +12,8 @@ export type TablePart = Pick<TableMetadata, 'lower' | 'upper' | 'clipped'>
 
 /** The entries of one table within the bounds of its metadata. */
 export class TableSource extends Source {
-  readonly #reader: TableReader
-  readonly #part: TablePart
+  #reader: TableReader
+  #part: TablePart
   readonly #reverse: boolean
   readonly #cursor = new BlockCursor()
   readonly #loader: BlockLoader
@@ -30,6 +30,13 @@ export class TableSource extends Source {
     this.#part = part
     this.#reverse = reverse
     this.#decoded = reverse ? new DecodedBlock() : undefined
+  }
+
+  /** From now on the entries are those of another table, in the same memory; `seek` comes next. Not while a move is under way. */
+  enter(reader: TableReader, part: TablePart): void {
+    this.#reader = reader
+    this.#loader.enter(reader)
+    this.#part = part
   }
 
   seek(target: Uint8Array | undefined): MaybePromise<void> {
@@ -207,7 +214,9 @@ export class RunSource<Table extends TablePart = TableMetadata> extends Source {
   }
 
   #begin(reader: TableReader, table: Table, target: Uint8Array | undefined): MaybePromise<void> {
-    this.#current = new TableSource(reader, table, this.#reverse)
+    // One for all tables of the run: what each needs to read ahead would be garbage of 256 KiB a table.
+    if (this.#current === undefined) this.#current = new TableSource(reader, table, this.#reverse)
+    else this.#current.enter(reader, table)
     const moved = this.#current.seek(target)
     return moved instanceof Promise ? moved.then(() => this.#settle()) : this.#settle()
   }

@@ -2,11 +2,12 @@ import { assert } from '../base/assert.ts'
 import { ByteWriter, compareBytes, compareRanges, copyBytes, emptyBytes, keyAfter, utf8, writeU32, writeVarint } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
 import { type File, type FileSystem, joinPath } from '../base/file-system.ts'
-import { BlockBuilder } from './block.ts'
-import { bloomHash, buildBloom } from './bloom.ts'
+import type { BlockBuilder } from './block.ts'
+import { bloomBytes, bloomHash, buildBloom } from './bloom.ts'
 import { type Compression, compress, compressionNone, compressionNumber } from './compression.ts'
 import { kindTombstone, kindValue } from './kind.ts'
 import { type BlockHandle, blockChecksum, blockTrailerBytes, encodeFooter } from './table-format.ts'
+import { TableMemory } from './table-memory.ts'
 import { tableName, type WrittenTable } from './table-metadata.ts'
 
 export interface TableWriterOptions {
@@ -27,14 +28,14 @@ export class TableWriter {
   readonly #options: TableWriterOptions
   /** Of data blocks. */
   readonly #compression: number
+  readonly #memory: TableMemory
+  // Of it:
   readonly #data: BlockBuilder
-  readonly #index = new BlockBuilder(1, 4096)
-  /** Finished blocks that are not yet written. Grows to what is written at once: many tables are far smaller. */
-  readonly #pending = new ByteWriter(8192)
+  readonly #index: BlockBuilder
+  readonly #pending: ByteWriter
   /** Bytes handed to the file. */
   #written = 0
   #checksum = 0
-  #hashes = new Uint32Array(1024)
   #entries = 0
   #tombstones = 0
   #maxSequence = 0
@@ -42,18 +43,28 @@ export class TableWriter {
   /** A finished data block whose index entry waits for the first key behind it. */
   #lastBlock: { key: Uint8Array; offset: number; length: number } | undefined
 
-  private constructor(file: File, number: number, options: TableWriterOptions, compression: number) {
+  private constructor(file: File, number: number, options: TableWriterOptions, compression: number, memory: TableMemory) {
     this.#file = file
     this.#number = number
     this.#options = options
     this.#compression = compression
-    this.#data = new BlockBuilder(16, options.blockBytes + 4096)
+    memory.clear()
+    this.#memory = memory
+    this.#data = memory.data
+    this.#index = memory.index
+    this.#pending = memory.pending
   }
 
-  /** Throws RangeError where the compression cannot be had, and what the file system says. */
-  static async create(fileSystem: FileSystem, path: string, number: number, options: TableWriterOptions): Promise<TableWriter> {
+  /** `memory` is this writer's until it is finished or given up. Throws RangeError where the compression cannot be had, and what the file system says. */
+  static async create(
+    fileSystem: FileSystem,
+    path: string,
+    number: number,
+    options: TableWriterOptions,
+    memory = new TableMemory(),
+  ): Promise<TableWriter> {
     const compression = compressionNumber(options.compression ?? 'none')
-    return new TableWriter(await fileSystem.open(path, 'create'), number, options, compression)
+    return new TableWriter(await fileSystem.open(path, 'create'), number, options, compression, memory)
   }
 
   get entries(): number {
@@ -86,12 +97,7 @@ export class TableWriter {
     }
     if (this.#lastBlock !== undefined) this.#addIndexEntry(key.subarray(keyStart, keyEnd))
     this.#data.add(key, keyStart, keyEnd, kind, sequence, value, valueStart, valueEnd)
-    if (this.#entries === this.#hashes.length) {
-      const grown = new Uint32Array(2 * this.#entries)
-      grown.set(this.#hashes)
-      this.#hashes = grown
-    }
-    this.#hashes[this.#entries++] = bloomHash(key, keyStart, keyEnd)
+    this.#memory.setHash(this.#entries++, bloomHash(key, keyStart, keyEnd))
     if (kind === kindTombstone) this.#tombstones++
     if (sequence > this.#maxSequence) this.#maxSequence = sequence
     if (this.#data.bytes >= this.#options.blockBytes) this.#finishDataBlock()
@@ -113,7 +119,7 @@ export class TableWriter {
     if (this.#data.entries > 0) this.#finishDataBlock()
     this.#addIndexEntry(undefined)
     await this.flush()
-    const filter = this.#addBlock(buildBloom(this.#hashes, this.#entries, this.#options.bloomBitsPerKey))
+    const filter = this.#addBlock(this.#filter())
     const index = this.#addBlock(this.#index.finish())
     const properties = this.#addBlock(this.#properties(upper))
     this.#pending.raw(encodeFooter({ filter, index, properties }))
@@ -135,6 +141,12 @@ export class TableWriter {
   /** Gives the file up; its name stays. */
   async abort(): Promise<void> {
     await this.#file.close()
+  }
+
+  #filter(): Uint8Array {
+    const { bloomBitsPerKey } = this.#options
+    const memory = this.#memory
+    return buildBloom(memory.hashes, this.#entries, bloomBitsPerKey, memory.filter(bloomBytes(this.#entries, bloomBitsPerKey)))
   }
 
   #finishDataBlock(): void {

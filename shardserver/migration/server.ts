@@ -192,7 +192,7 @@ export class MigrationServer {
       const { digest, cut, bytes } = held
       return new pb.v1.HoldsReply({ holds: true, digest, cut, bytesCopied: bytes, bytesTotal: bytes })
     }
-    return new pb.v1.HoldsReply(this.#parts.fetchStatus(group, id, attempt) ?? {})
+    return new pb.v1.HoldsReply({ ...this.#parts.fetchStatus(group, id, attempt), work: hosted.stateMachine.workOn(id, attempt) })
   }
 
   #hosted({ clusterId, group }: { readonly clusterId: Uint8Array; readonly group: string }): MovingReplica {

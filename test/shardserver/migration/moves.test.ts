@@ -548,6 +548,61 @@ describe('a move that cannot be', () => {
     expectStayed(rig, [3])
   })
 
+  it('goes on for as long as the source gets on with making its export', async () => {
+    const rig = new MoveRig(34)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    const [, second] = rig.source.replicas
+    if (second !== undefined) second.workRate = 1e6
+    rig.controllers.plan(1, [3])
+    await rig.world.runFor(300_000)
+    expect(rig.controllers.phase(1)).toBe('copying')
+    for (const replica of rig.source.replicas) replica.isMaking = false
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+  })
+
+  it('goes on for as long as the target gets on with verifying what came', async () => {
+    const rig = new MoveRig(35)
+    for (const replica of rig.target.replicas) {
+      replica.stageMs = 300_000
+      replica.workRate = 1e6
+    }
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1, 400_000)
+    expectMoved(rig, [3], [])
+    expect(rig.source.steps).toEqual(['export', 'release', 'outcome'])
+    expect(rig.world.nowMs).toBeGreaterThan(300_000)
+  })
+
+  it('is aborted after a minute in which nothing that came was verified', async () => {
+    const rig = new MoveRig(36)
+    for (const replica of rig.target.replicas) replica.stageMs = 300_000
+    rig.controllers.plan(1, [3])
+    await expectAbortedAfterAMinute(rig)
+  })
+
+  it('is aborted where its export is made and lost again and again', async () => {
+    const rig = new MoveRig(37)
+    for (const replica of rig.source.replicas) replica.workRate = 1e6
+    const making = (isMaking: boolean) => {
+      for (const replica of rig.source.replicas) replica.isMaking = isMaking
+    }
+    rig.source.fate = (kind) => {
+      if (kind === 'export') {
+        making(true)
+        rig.world.schedule(40_000, undefined, 'lose', () => {
+          for (const replica of rig.source.replicas) replica.cuts.clear()
+          making(false)
+        })
+      }
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 400_000)
+    expect(rig.source.steps.filter((step) => step === 'export').length).toBeGreaterThan(3)
+    expect(rig.controllers.reports.filter(({ kind }) => kind === REPORT_CANNOT)).toHaveLength(1)
+  })
+
   it('is aborted after a minute also where one replica of the source is away: the others are there', async () => {
     const rig = new MoveRig(28)
     for (const replica of rig.source.replicas) replica.isMaking = true

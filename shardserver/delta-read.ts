@@ -1,5 +1,5 @@
 import type { pb } from '../proto/messages.ts'
-import { decodeDelta, deltaKey, deltaRange, indexOfDelta, type StoredDelta } from './delta.ts'
+import { decodeDelta, deltaBytes, deltaKey, deltaRange, indexOfDelta, type StoredDelta } from './delta.ts'
 import type { GroupStore, StoreIterator, StoreSnapshot } from './group-store.ts'
 import type { Pause } from './reads.ts'
 import type { DeltaOutcome, DeltaWanted } from './shard-migrations.ts'
@@ -126,7 +126,7 @@ function trim(tails: readonly ShardTail[], upTo: number, maxBytes: number): numb
 }
 
 function sizeOf({ record }: StoredDelta): number {
-  return 32 + (record.writes?.length ?? 0)
+  return deltaBytes(record.writes?.length ?? 0)
 }
 
 /** `isLast`: with all of the release. */

@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { DiskError } from '../../../base/errors.ts'
 import { pb } from '../../../proto/messages.ts'
 import { migrationMethods } from '../../../proto/methods.ts'
+import { deltaBytes } from '../../../shardserver/delta.ts'
 import { digestOfNothing } from '../../../shardserver/record-digest.ts'
+import { SlowWrites } from '../../../shardserver/slow-writes.ts'
 import { MoveRig, source, target } from './move-rig.ts'
 
 const { REPORT_ACTIVE, REPORT_CANNOT, REPORT_CLEAN, REPORT_READY, REPORT_REFUSED } = pb.v1.ReportKind
@@ -345,6 +347,40 @@ describe('moving shards between two groups', () => {
     writes.stop()
     await rig.runUntilSettled(1)
     expectMoved(rig, [3], writes.acknowledged)
+  })
+
+  it('ends while clients write more than the target replays: the source lets less through than that', async () => {
+    const rig = new MoveRig(9)
+    const slowWrites = new SlowWrites(rig.machine('s1').process.clock)
+    const rates: number[] = []
+    rig.onWish = (wish) => {
+      rates.push(wish.replayRate)
+      slowWrites.slow(source, wish)
+    }
+    const acknowledged: number[] = []
+    let refused = 0
+    const write = (value: number) => {
+      if (rig.source.write(3, value) || rig.target.write(3, value)) acknowledged.push(value)
+    }
+    let next = 0
+    let stopped = false
+    const step = () => {
+      if (stopped) return
+      const value = next++
+      const run = () => write(value)
+      slowWrites.pass(source, { commands: [{ shard: 3 }], bytes: deltaBytes(String(value).length), run, refuse: () => refused++ })
+      rig.world.schedule(0.15, undefined, 'load', step)
+    }
+    step()
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'committed', 60_000)
+    const asked = rates.filter((rate) => rate > 0)
+    expect(asked.length).toBeGreaterThan(0)
+    expect(Math.max(...asked)).toBeLessThan(5 * Math.min(...asked))
+    await rig.runUntilSettled(1)
+    stopped = true
+    slowWrites.keepOnly(source, [])
+    expectMoved(rig, [3], acknowledged)
   })
 
   it('reads what is left at the leader of the source, and has it slow the writes down, also after the leader changed', async () => {

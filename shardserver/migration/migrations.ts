@@ -152,9 +152,10 @@ export class Migrations {
   #drive({ hosted, lead }: GroupWork): void {
     if (lead === undefined) return
     const { group } = hosted.replica
+    const inward = this.#node.book.of(group).filter(({ to }) => to === group)
+    if (inward.length === 0) return
     let free = this.#node.maxMigrations - this.#running().size
-    for (const migration of this.#node.book.all()) {
-      if (migration.to !== group) continue
+    for (const migration of inward) {
       const { id } = migration
       const driver = lead.drivers.get(id)
       if (driver !== undefined) {

@@ -13,6 +13,8 @@ export interface JobContext {
   readonly clock: Pick<Clock, 'monotonicMs' | 'setTimer'>
   /** Lets other work of this thread run. */
   pause(): Promise<void>
+  /** So many bytes more are done: told now and then, so that who waits sees that something moves. */
+  did(bytes: number): void
 }
 
 /** `Input` and `Output` are structured-clone data: plain objects, arrays, numbers, strings, (shared) array buffers and views. */
@@ -26,4 +28,9 @@ export interface Executor {
   run<Input, Output>(name: string, input: Input): Promise<Output>
   /** Lets running jobs end, takes no more. */
   close(): Promise<void>
+}
+
+export interface CountingExecutor extends Executor {
+  /** Bytes that jobs called `name`, and those that these may have to wait for, have done so far as they told. While one waits or runs it rises, or nothing moves. */
+  doneFor(name: string): number
 }

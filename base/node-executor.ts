@@ -13,7 +13,7 @@ import { readlinkSync } from 'node:fs'
 import os from 'node:os'
 import { type MessagePort, parentPort, Worker, workerData } from 'node:worker_threads'
 import { assert, must } from './assert.ts'
-import type { Executor, JobContext, JobRegistry } from './executor.ts'
+import type { CountingExecutor, JobContext, JobRegistry } from './executor.ts'
 import { mustHaveJob } from './inline-executor.ts'
 import { decodeError, type EncodedError, encodeError } from './job-error.ts'
 import { NodeClock } from './node-clock.ts'
@@ -42,14 +42,22 @@ export interface NodeExecutorOptions {
   readonly execArgv?: readonly string[]
 }
 
+/** Bytes that the jobs of an executor have told of, in memory that it shares with its threads. */
+type DoneCell = BigInt64Array<SharedArrayBuffer>
+
+interface ThreadData {
+  readonly niceness: number
+  readonly done: DoneCell
+}
+
 class Thread {
   readonly worker: Worker
   /** The job that runs, undefined while idle. */
   job: Waiting | undefined
 
-  constructor(options: NodeExecutorOptions, onIdle: () => void, onDeath: (thread: Thread) => void) {
+  constructor(options: NodeExecutorOptions, done: DoneCell, onIdle: () => void, onDeath: (thread: Thread) => void) {
     this.worker = new Worker(options.entry, {
-      workerData: { niceness: options.niceness ?? 0 },
+      workerData: { niceness: options.niceness ?? 0, done } satisfies ThreadData,
       ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
     })
     this.worker.unref()
@@ -88,10 +96,11 @@ class Thread {
   }
 }
 
-export class NodeExecutor implements Executor {
+export class NodeExecutor implements CountingExecutor {
   readonly #options: NodeExecutorOptions
   readonly #threads = new Set<Thread>()
   readonly #waiting: Waiting[] = []
+  readonly #done: DoneCell = new BigInt64Array(new SharedArrayBuffer(8))
   #closed = false
   #whenIdle: (() => void) | undefined
 
@@ -106,6 +115,11 @@ export class NodeExecutor implements Executor {
       this.#waiting.push({ name, input, resolve, reject })
       this.#dispatch()
     })
+  }
+
+  /** Of all its jobs: they take turns. */
+  doneFor(): number {
+    return Number(Atomics.load(this.#done, 0))
   }
 
   async close(): Promise<void> {
@@ -140,6 +154,7 @@ export class NodeExecutor implements Executor {
     if (this.#threads.size >= (this.#options.threads ?? 1)) return undefined
     const thread = new Thread(
       this.#options,
+      this.#done,
       () => this.#dispatch(),
       (dead) => {
         this.#threads.delete(dead)
@@ -160,13 +175,15 @@ export class NodeExecutor implements Executor {
 /** The worker's side: answers jobs until the thread is ended. */
 export function serveJobs(registry: JobRegistry): void {
   const port = must(parentPort, 'serveJobs runs in a worker thread')
-  lowerPriority(Number((workerData as { niceness: number }).niceness))
+  const { niceness, done } = workerData as ThreadData
+  lowerPriority(niceness)
   const context: JobContext = {
     fileSystem: new NodeFileSystem(),
     // The thread has no other duty: a job never needs to pause.
     sliceMs: Number.POSITIVE_INFINITY,
     clock: new NodeClock(),
     pause: () => Promise.resolve(),
+    did: (bytes) => void Atomics.add(done, 0, BigInt(bytes)),
   }
   port.on('message', (request: Request) => void answer(port, registry, context, request))
 }

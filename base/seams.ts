@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts'
-import type { Executor } from './executor.ts'
+import type { CountingExecutor } from './executor.ts'
 import type { FileSystem } from './file-system.ts'
 import type { Logger } from './logger.ts'
 import type { Random } from './random.ts'
@@ -10,7 +10,7 @@ export interface Seams {
   readonly clock: Clock
   readonly random: Random
   readonly fileSystem: FileSystem
-  readonly executor: Executor
+  readonly executor: CountingExecutor
   readonly transport: Transport
   readonly logger: Logger
 }

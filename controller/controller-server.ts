@@ -29,6 +29,7 @@ import { mustBeDone, notLeader, Proposals } from './proposals.ts'
 import { removedGroups, removedReplicas } from './removed.ts'
 import { Reported } from './reported.ts'
 import { type CheckedLost, checkClaim, checkHeartbeat, checkNumber, checkRegister } from './request-checks.ts'
+import { ShardSizes } from './shard-sizes.ts'
 import { Steward } from './steward.ts'
 import { ToldLoads } from './told-loads.ts'
 import { Watchers } from './watchers.ts'
@@ -65,6 +66,7 @@ export class ControllerServer {
   readonly #liveness: Liveness
   readonly #watchers: Watchers
   readonly #reported = new Reported()
+  readonly #sizes = new ShardSizes()
   readonly #loads = new ToldLoads()
   readonly #claims: Claims
   readonly #queue: ChangeQueue
@@ -170,6 +172,7 @@ export class ControllerServer {
     this.#leadingTerm = this.#replica.term
     this.#liveness.begin()
     this.#reported.begin()
+    this.#sizes.begin()
     this.#loads.begin()
     this.#form()
     this.#steward.changed()
@@ -232,7 +235,7 @@ export class ControllerServer {
     return clusterStatus({
       state: this.#state,
       config,
-      sizeOf: (shard) => this.#sizeOf(shard),
+      sizeOf: (shard) => this.#sizes.of(shard),
       rates: this.#loads.rates(config.shardCount, this.#clock.monotonicMs()),
       autoRebalance: this.#rebalancer.status(),
       shards,
@@ -295,7 +298,9 @@ export class ControllerServer {
     for (const hosted of groups) {
       if (this.#state.config?.groupByUid(hosted.group) === undefined) continue
       this.#liveness.noteLeader(hosted.group, hosted.term, hosted.leader)
-      if (this.#liveness.leaderOf(hosted.group) === id) this.#reported.note(hosted, this.#clock.monotonicMs())
+      if (this.#liveness.leaderOf(hosted.group) !== id) continue
+      this.#reported.note(hosted, this.#clock.monotonicMs())
+      this.#sizes.note(hosted, this.#state)
     }
     if (!controller) this.#noteLost(id, lost)
     if (!controller && loads !== undefined) this.#loads.note(id, loads, this.#clock.monotonicMs())
@@ -329,18 +334,15 @@ export class ControllerServer {
   }
 
   #view(): LeaderView {
-    const { config, migrations } = this.#state
-    this.#reported.retain(
-      (uid) => config?.groupByUid(uid) !== undefined,
-      (id) => {
-        const record = migrations.byId.get(id)
-        return record !== undefined && isOpen(record)
-      },
-    )
+    const { migrations } = this.#state
+    this.#reported.retain((id) => {
+      const record = migrations.byId.get(id)
+      return record !== undefined && isOpen(record)
+    })
     return {
       state: this.#state,
       atMs: Math.floor(this.#clock.wallMs()),
-      sizeOf: (shard) => this.#sizeOf(shard),
+      sizeOf: (shard) => this.#sizes.of(shard),
       progressOf: (migration) => {
         const { attempt, bytesTotal } = this.#reported.progressOf(migration) ?? {}
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
@@ -351,11 +353,6 @@ export class ControllerServer {
       lost: this.#reported.lost(),
       controllers: controllersGroup(this.#state.controllerMembers, this.#machine.standing),
     }
-  }
-
-  #sizeOf(shard: number): number | undefined {
-    const owner = this.#state.config?.groupOf(shard)
-    return owner === undefined ? undefined : this.#reported.sizeOf(owner.uid, shard)
   }
 
   /** Who was only named in a join has never lived. */

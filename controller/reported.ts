@@ -7,8 +7,6 @@ const drivenMs = 3000
 
 /** What nodes and the groups' leaders tell in heartbeats, as the controllers' leader hears it; in memory only. Hints, what people see, and the replacing of lost replicas rest on it. */
 export class Reported {
-  /** Group uid → shard → bytes. */
-  readonly #sizes = new Map<string, ReadonlyMap<number, number>>()
   readonly #progress = new Map<number, { readonly told: pb.v1.MigrationProgress.$Properties; readonly atMs: number }>()
 
   /** Uid and number → what its node told. */
@@ -17,12 +15,10 @@ export class Reported {
   /** This controller leads from now on. */
   begin(): void {
     this.#lost.clear()
-    this.#sizes.clear()
     this.#progress.clear()
   }
 
-  note({ group, sizes, progress }: CheckedHosted, nowMs: number): void {
-    if (sizes !== undefined) this.#sizes.set(group, sizes)
+  note({ progress }: CheckedHosted, nowMs: number): void {
     for (const one of progress) {
       const { bytesTotal, bytesCopied } = this.progressOf(one.migration ?? 0) ?? {}
       // A leader that has come since the files were ingested does not know how many they were.
@@ -47,12 +43,6 @@ export class Reported {
     return [...this.#lost.values()]
   }
 
-  /** Bytes of a shard as the leader of its group told last; undefined: it has told of none yet since this controller leads. */
-  sizeOf(group: string, shard: number): number | undefined {
-    const sizes = this.#sizes.get(group)
-    return sizes === undefined ? undefined : (sizes.get(shard) ?? 0)
-  }
-
   progressOf(migration: number): pb.v1.MigrationProgress.$Properties | undefined {
     return this.#progress.get(migration)?.told
   }
@@ -63,9 +53,8 @@ export class Reported {
     return progress !== undefined && nowMs - progress.atMs < drivenMs
   }
 
-  /** Forgets groups that are no more and migrations that do not run. */
-  retain(isPresent: (uid: string) => boolean, isOpen: (migration: number) => boolean): void {
-    for (const uid of this.#sizes.keys()) if (!isPresent(uid)) this.#sizes.delete(uid)
+  /** Forgets migrations that do not run. */
+  retain(isOpen: (migration: number) => boolean): void {
     for (const id of this.#progress.keys()) if (!isOpen(id)) this.#progress.delete(id)
   }
 }

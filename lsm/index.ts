@@ -20,7 +20,7 @@ export { inspectLog, type LoggedBatch, type LoggedOperation, type LogInspection,
 export { inspectManifest, type ManifestInspection, type ManifestRecord, type ManifestState, readCurrent } from './inspect-manifest.ts'
 export { compressionOf, type IndexEntry, type TableEntryView, TableInspection } from './inspect-table.ts'
 export type { DatabaseIterator, IterateOptions, Snapshot } from './iterator.ts'
-export { lsmJobs } from './jobs.ts'
+export { compactionJobName, lsmJobs } from './jobs.ts'
 export type { Abortable, KeyRange } from './kind.ts'
 export { MemtableBudget } from './memtable-budget.ts'
 export { DatabaseExistsError, DatabaseMissingError, type OpenOptions, openDatabase } from './node-database.ts'

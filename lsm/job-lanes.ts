@@ -1,4 +1,4 @@
-import type { Executor } from '../base/executor.ts'
+import type { CountingExecutor } from '../base/executor.ts'
 import { NodeExecutor } from '../base/node-executor.ts'
 import { flushJobName, lsmJobs } from './jobs.ts'
 
@@ -13,11 +13,11 @@ export interface JobLanesOptions {
 }
 
 /** Worker threads: flushes in one, everything else in others, at low priority, so that a flush never waits for a compaction. */
-export class JobLanes implements Executor {
-  readonly #flush: Executor
-  readonly #background: Executor
+export class JobLanes implements CountingExecutor {
+  readonly #flush: CountingExecutor
+  readonly #background: CountingExecutor
   /** Jobs that are none of a database's: compactions do not wait for them, either. */
-  readonly #others: Executor
+  readonly #others: CountingExecutor
 
   constructor({ compactions = 1, entry = new URL('./worker.js', import.meta.url) }: JobLanesOptions = {}) {
     this.#flush = new NodeExecutor({ entry })
@@ -27,11 +27,19 @@ export class JobLanes implements Executor {
   }
 
   run<Input, Output>(name: string, input: Input): Promise<Output> {
-    if (name === flushJobName) return this.#flush.run(name, input)
-    return (Object.hasOwn(lsmJobs, name) ? this.#background : this.#others).run(name, input)
+    return this.#laneOf(name).run(name, input)
+  }
+
+  doneFor(name: string): number {
+    return this.#laneOf(name).doneFor(name)
   }
 
   async close(): Promise<void> {
     await Promise.all([this.#flush.close(), this.#background.close(), this.#others.close()])
+  }
+
+  #laneOf(name: string): CountingExecutor {
+    if (name === flushJobName) return this.#flush
+    return Object.hasOwn(lsmJobs, name) ? this.#background : this.#others
   }
 }

@@ -75,7 +75,7 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
       lastEnd = keyEnd
       writer.add(buffer, keyStart, keyEnd, reader.kind, reader.sequence, buffer, keyEnd, reader.valueEnd)
       if (writer.wantsFlush) await writer.flush()
-      if (pacer.isDue()) await pacer.pause()
+      if (pacer.isDue(reader.valueEnd - keyStart)) await pacer.pause()
     }
     const written = await writer.finish()
     memory.giveBack()
@@ -134,7 +134,7 @@ async function verifiedChecksum(context: JobContext, path: string): Promise<numb
   const onDamage = (damage: Damage) => {
     throw errorOf(damage)
   }
-  return (await verifyTable(context.fileSystem, path, { onDamage, onBytes: () => pacer.pause() })).checksum
+  return (await verifyTable(context.fileSystem, path, { onDamage, onBytes: (bytes) => pacer.did(bytes) })).checksum
 }
 
 async function copyAll(merge: Merge, input: CompactionInput, outputs: CompactionOutputs, context: JobContext): Promise<void> {
@@ -158,7 +158,7 @@ async function copyAll(merge: Merge, input: CompactionInput, outputs: Compaction
         await throttle.until(outputs.bytes)
       }
     }
-    if (pacer.isDue()) await pacer.pause()
+    if (pacer.isDue(top.keyEnd - top.keyStart + top.valueEnd - top.valueStart)) await pacer.pause()
     const moved = merge.advance()
     if (moved instanceof Promise) await moved
   }
@@ -266,19 +266,31 @@ function isPassed(range: { readonly upper: Uint8Array } | undefined, source: Sou
   return range !== undefined && compareRanges(range.upper, 0, range.upper.length, source.keyBuffer, source.keyStart, source.keyEnd) <= 0
 }
 
-/** Keeps a job's turns to the slice that its thread gives. */
+/** Keeps a job's turns to the slice that its thread gives, and tells what is done. */
 class Pacer {
   readonly #context: JobContext
   #until: number
   #count = 0
+  /** Done, and not told yet. */
+  #bytes = 0
 
   constructor(context: JobContext) {
     this.#context = context
     this.#until = context.clock.monotonicMs() + context.sliceMs
   }
 
-  isDue(): boolean {
-    return (++this.#count & 63) === 0 && this.#context.clock.monotonicMs() >= this.#until
+  /** One entry more is done, of so many bytes. */
+  isDue(bytes: number): boolean {
+    this.#bytes += bytes
+    if ((++this.#count & 63) !== 0) return false
+    this.#context.did(this.#bytes)
+    this.#bytes = 0
+    return this.#context.clock.monotonicMs() >= this.#until
+  }
+
+  did(bytes: number): Promise<void> {
+    this.#context.did(bytes)
+    return this.pause()
   }
 
   async pause(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { pb } from '../proto/messages.ts'
-import { decodeDelta, deltaKey, deltaRange, indexOfDelta, type StoredDelta } from './delta.ts'
+import { decodeDelta, deltaBytes, deltaKey, deltaRange, indexOfDelta, type StoredDelta } from './delta.ts'
+import { countUpTo, type DeltaRoom, lastThatFits, type SummedRecord } from './delta-fit.ts'
 import type { GroupStore, StoreIterator, StoreSnapshot } from './group-store.ts'
 import type { Pause } from './reads.ts'
 import type { DeltaOutcome, DeltaWanted } from './shard-migrations.ts'
@@ -9,9 +10,7 @@ import type { GroupSmallState, ShardSmallState } from './small-state.ts'
 /** What the records of one answer may cost those who replay them, bytes: `StoredDelta`. */
 const costMax = 16 * 1024 * 1024
 
-interface Found extends StoredDelta {
-  readonly index: number
-}
+type Found = StoredDelta & SummedRecord
 
 /** Of one shard, as of the moment of the call. */
 interface ShardTail {
@@ -19,7 +18,7 @@ interface ShardTail {
   readonly record: ShardRecord
   readonly revision: number
   readonly timeMs: number
-  found: Found[]
+  readonly found: Found[]
 }
 
 /** The commands of some exporting or released shards behind a position, all of one moment. `applied`: that of the state. */
@@ -71,21 +70,25 @@ async function readTails(
   end: number,
   pause: Pause,
 ): Promise<number> {
+  const room = { bytes: maxBytes, cost: costMax }
+  const read: Found[][] = []
   let upTo = end
   for (const tail of tails) {
     if (tail.record.count === 0) continue
     const { upper } = deltaRange(tail.shard.shard)
     const iterator = store.iterate({ lower: deltaKey(tail.shard.shard, after + 1), upper, snapshot })
-    upTo = Math.min(upTo, await readTail(iterator, tail, upTo, maxBytes, pause))
-    upTo = trim(tails, upTo, maxBytes)
+    upTo = Math.min(upTo, await readTail(iterator, tail, upTo, room, pause))
+    read.push(tail.found)
+    upTo = lastThatFits(read, upTo, room)
   }
+  for (const found of read) found.length = countUpTo(found, upTo)
   return upTo
 }
 
 /** The index up to which the tail is whole: `upTo`, or less where it alone has more than fits. */
-async function readTail(iterator: StoreIterator, tail: ShardTail, upTo: number, maxBytes: number, pause: Pause): Promise<number> {
-  let bytes = 0
-  let cost = 0
+async function readTail(iterator: StoreIterator, { found }: ShardTail, upTo: number, room: DeltaRoom, pause: Pause): Promise<number> {
+  let bytesUpTo = 0
+  let costUpTo = 0
   try {
     for (;;) {
       const step = iterator.next()
@@ -93,40 +96,16 @@ async function readTail(iterator: StoreIterator, tail: ShardTail, upTo: number, 
       const index = indexOfDelta(iterator.key)
       if (index > upTo) return upTo
       const stored = decodeDelta(iterator.value)
-      bytes += sizeOf(stored)
-      cost += stored.cost
-      if (tail.found.length > 0 && (bytes > maxBytes || cost > costMax)) return index - 1
-      tail.found.push({ ...stored, index })
+      bytesUpTo += deltaBytes(stored.record.writes?.length ?? 0)
+      costUpTo += stored.cost
+      if (found.length > 0 && (bytesUpTo > room.bytes || costUpTo > room.cost)) return index - 1
+      found.push({ ...stored, index, bytesUpTo, costUpTo })
       const paused = pause()
       if (paused !== undefined) await paused
     }
   } finally {
     iterator.close()
   }
-}
-
-/** Drops the newest entries until all tails together fit, but for the oldest entry; returns the index up to which they are whole then. */
-function trim(tails: readonly ShardTail[], upTo: number, maxBytes: number): number {
-  const all = tails.flatMap(({ found }) => found).sort((a, b) => a.index - b.index)
-  const first = all[0]?.index ?? 0
-  let bytes = 0
-  let cost = 0
-  let end = upTo
-  for (const each of all) {
-    if (each.index > upTo) break
-    bytes += sizeOf(each)
-    cost += each.cost
-    if (each.index > first && (bytes > maxBytes || cost > costMax)) {
-      end = each.index - 1
-      break
-    }
-  }
-  for (const tail of tails) tail.found = tail.found.filter(({ index }) => index <= end)
-  return end
-}
-
-function sizeOf({ record }: StoredDelta): number {
-  return 32 + (record.writes?.length ?? 0)
 }
 
 /** `isLast`: with all of the release. */

@@ -23,6 +23,11 @@ export interface StoredDelta {
   readonly record: pb.v1.DeltaRecord.$Properties
 }
 
+/** What a record counts where bounds and rates of deltas are in bytes. `writes`: length of its own. */
+export function deltaBytes(writes: number): number {
+  return 32 + writes
+}
+
 /** The checksum with one more record: crc32 over [index u64][time u64][writes], little-endian, continuing the last. */
 export function chainDelta(checksum: number, record: pb.v1.DeltaRecord.$Properties): number {
   const head = new Uint8Array(16)

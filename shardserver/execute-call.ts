@@ -5,10 +5,11 @@ import { pb } from '../proto/messages.ts'
 import type { ProposalOutcome } from '../raft/state-machine.ts'
 import type { GroupResult } from './apply-run.ts'
 import type { Expiring } from './deadlines.ts'
+import { deltaBytes } from './delta.ts'
 import { encodeWrite } from './entry.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import { ReadCall, type ReplyBudget } from './read-call.ts'
-import { deadlinePassed, diskFull, isWrongGroup, lostOutcome, notHosted, refusalOf, shardRefusal } from './refusals.ts'
+import { deadlinePassed, diskFull, isWrongGroup, lostOutcome, notHosted, overloaded, refusalOf, shardRefusal } from './refusals.ts'
 import { checkExecuteRequest, checkWriteBatch, invalidArgument, timeoutOf } from './request-checks.ts'
 import type { WriteResult } from './session.ts'
 
@@ -38,6 +39,8 @@ export class ExecuteCall implements Expiring {
   #writesPending = false
   /** For shards that are about to be served here: nothing was begun yet. */
   #isWaiting = false
+  /** Writes that the target of a moving shard is to keep up with: not proposed yet. */
+  #isHeld = false
   #finished = false
 
   constructor(node: KvNode, request: pb.v1.ExecuteRequest.$Properties, budget: ReplyBudget, done: CallDone) {
@@ -57,7 +60,7 @@ export class ExecuteCall implements Expiring {
   }
 
   expire(): void {
-    if (this.#writesPending || !this.#hasWrites || this.#isWaiting) {
+    if (this.#writesPending || !this.#hasWrites || this.#isWaiting || this.#isHeld) {
       this.#finishWith(deadlinePassed(this.#writesPending))
       return
     }
@@ -149,13 +152,34 @@ export class ExecuteCall implements Expiring {
 
   #propose(hosted: HostedGroup, writes: Uint8Array): void {
     this.#pending++
-    this.#writesPending = true
-    this.#node.slowWrites.pass(this.#request.group ?? '', this.#batch.commands ?? [], () => {
-      hosted.replica.propose(encodeWrite(this.#node.timeOf(hosted), writes), (outcome) => {
-        this.#writesPending = false
-        if (!this.#finished) this.#written(outcome)
+    const group = this.#request.group ?? ''
+    if (this.#node.slowWrites.slows(group)) this.#passSlowly(hosted, group, writes)
+    else this.#proposeNow(hosted, writes)
+  }
+
+  #passSlowly(hosted: HostedGroup, group: string, writes: Uint8Array): void {
+    this.#isHeld = true
+    this.#node.slowWrites.pass(group, {
+      commands: this.#batch.commands ?? [],
+      bytes: deltaBytes(writes.length),
+      run: () => {
+        this.#isHeld = false
+        if (!this.#finished) this.#proposeNow(hosted, writes)
+      },
+      refuse: (waitMs) => {
+        this.#isHeld = false
+        this.#writesError = overloaded('the new group of a shard that moves does not keep up with its writes', Math.ceil(waitMs))
         this.#partDone()
-      })
+      },
+    })
+  }
+
+  #proposeNow(hosted: HostedGroup, writes: Uint8Array): void {
+    this.#writesPending = true
+    hosted.replica.propose(encodeWrite(this.#node.timeOf(hosted), writes), (outcome) => {
+      this.#writesPending = false
+      if (!this.#finished) this.#written(outcome)
+      this.#partDone()
     })
   }
 

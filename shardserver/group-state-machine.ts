@@ -355,6 +355,10 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     return this.#files.imports.holds(id, attempt)
   }
 
+  workOn(id: number, attempt: number): number {
+    return this.#files.workOn(id, attempt)
+  }
+
   async delta(wanted: DeltaWanted): Promise<DeltaOutcome> {
     await this.#installing
     return await readDelta(this.#state, this.#store, this.applied, wanted, this.#pauser()).catch(this.#readFailed)

@@ -114,7 +114,8 @@ export class Heartbeats {
     const isHere = () => this.#options.hosted().some((hosted) => hosted.stateMachine === stateMachine)
     for (const { shard, state } of tellsSizes ? stateMachine.status().shards : []) {
       if (++asked % shardsPerTurn === 0) await new Promise<void>((resolve) => this.#options.clock.soon(resolve))
-      const bytes = serves(state) ? await this.#sizeOf(stateMachine, group, shard, isHere) : 0
+      // What is being imported too: by the time that this is heard it may be served here.
+      const bytes = serves(state) || state === 'importing' ? await this.#sizeOf(stateMachine, group, shard, isHere) : 0
       if (bytes > 0) sizes.push({ shard, bytes })
     }
     return { group, replica: number, term, leader, sizes, tellsSizes, progress: this.#options.progressOf(group) }

@@ -29,6 +29,7 @@ const digestJob: Job<DigestInput, DigestOutput> = async ({ folder, runs, shards 
   const reader = new ExportReader(folder, shards)
   let untilMs = context.clock.monotonicMs() + context.sliceMs
   const pause = () => {
+    context.did(reader.takeBytes())
     if (context.clock.monotonicMs() < untilMs) return undefined
     return context.pause().then(() => {
       untilMs = context.clock.monotonicMs() + context.sliceMs
@@ -48,6 +49,7 @@ class ExportReader {
   readonly #times = new Map<number, number>()
   #last: Uint8Array = new Uint8Array(0)
   #lastLength = 0
+  #bytes = 0
 
   constructor(folder: string, shards: readonly number[]) {
     this.#folder = folder
@@ -57,6 +59,7 @@ class ExportReader {
   take(key: Uint8Array, value: Uint8Array | undefined): void {
     if (compareBytes(key, this.#last.subarray(0, this.#lastLength)) <= 0) throw this.#damage('keys that do not ascend')
     this.#keep(key)
+    this.#bytes += key.length + (value?.length ?? 0)
     const shard = shardOfKey(key)
     if (!this.#shards.has(shard) || !isOfAShard(key)) throw this.#damage('a key that is none of the moving shards')
     if (value === undefined) return
@@ -65,6 +68,13 @@ class ExportReader {
     if (timeMs === undefined) throw this.#damage(`shard ${shard} has no state`)
     if (key[kindOffset] === KeyKind.Record && isExpired(decodeRecord(value).expiry, timeMs)) return
     this.#digest.add(key, value)
+  }
+
+  /** Read since the last call. */
+  takeBytes(): number {
+    const bytes = this.#bytes
+    this.#bytes = 0
+    return bytes
   }
 
   finish(): DigestOutput {

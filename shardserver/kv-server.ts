@@ -10,6 +10,7 @@ import { KvNode, type KvNodeParts } from './kv-node.ts'
 import { overloaded } from './refusals.ts'
 import { runScan } from './scan-call.ts'
 import type { ShardLoads } from './shard-loads.ts'
+import type { SlowWish } from './slow-writes.ts'
 
 export interface KvServerOptions extends KvNodeParts {
   readonly logger: Logger
@@ -66,14 +67,15 @@ export class KvServer {
     return this.#node.loads
   }
 
-  /** The new group of these shards does not keep up with their writes. */
-  slow(group: string, shards: readonly number[]): void {
-    this.#node.slowWrites.slow(group, shards)
+  /** The new group of some shards does not keep up with their writes, or does again. */
+  slow(group: string, wish: SlowWish): void {
+    this.#node.slowWrites.slow(group, wish)
   }
 
-  /** Records of the group's shards changed, or its replica was started. */
-  shardsChanged(group: string, isImporting: boolean): void {
+  /** Records of the group's shards changed, or its replica was started. `exporting`: migrations out of it that are not released. */
+  shardsChanged(group: string, isImporting: boolean, exporting: readonly number[]): void {
     this.#node.arrivals.changed(group, isImporting)
+    this.#node.slowWrites.keepOnly(group, exporting)
   }
 
   /** Resolves when every request that came is answered and its reply has left, at the latest after `timeoutMs`. */

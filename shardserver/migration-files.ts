@@ -1,6 +1,9 @@
+import type { CountingExecutor } from '../base/executor.ts'
+import { compactionJobName } from '../lsm/index.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { FileSource } from '../raft/file-set.ts'
 import type { GroupStore } from './group-store.ts'
+import { digestJobName } from './jobs.ts'
 import type { FoundAttempt } from './migration-folder.ts'
 import { isDigestOfNothing } from './record-digest.ts'
 import { type MigrationFilesOptions, ShardExports } from './shard-exports.ts'
@@ -17,8 +20,10 @@ const noFilesWaitMs = 1000
 export class MigrationFiles {
   readonly exports: ShardExports
   readonly imports: ShardImports
+  readonly #executor: CountingExecutor
 
   constructor(options: MigrationFilesOptions, store: GroupStore) {
+    this.#executor = options.executor
     this.exports = new ShardExports(options, store)
     this.imports = new ShardImports(options, store)
   }
@@ -38,6 +43,12 @@ export class MigrationFiles {
       },
       release: () => this.exports.release(),
     }
+  }
+
+  /** See `ShardMigrations.workOn`. Parts of tables are merged as in a compaction, and beside them; all is digested at the end. */
+  workOn(id: number, attempt: number): number {
+    if (this.exports.isMaking(id, attempt)) return this.#executor.doneFor(compactionJobName) + this.#executor.doneFor(digestJobName)
+    return this.imports.isVerifying(id, attempt) ? this.#executor.doneFor(digestJobName) : 0
   }
 
   /** What an earlier life has left, judged by the records as they are durable. */

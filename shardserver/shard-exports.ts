@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { CorruptionError, DiskError } from '../base/errors.ts'
-import type { Executor } from '../base/executor.ts'
+import type { CountingExecutor } from '../base/executor.ts'
 import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { OstrakaError } from '../proto/errors.ts'
@@ -15,7 +15,7 @@ import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './m
 export interface MigrationFilesOptions {
   readonly fileSystem: FileSystem
   /** Its registry must hold `shardJobs`. */
-  readonly executor: Executor
+  readonly executor: CountingExecutor
   /** The replica's; `exports/` and `imports/` are made in it. */
   readonly folder: string
   readonly clock: Clock

@@ -28,6 +28,8 @@ export class ShardImports {
   readonly #store: GroupStore
   readonly #folder: string
   readonly #held = new Map<string, Held>()
+  /** Attempts whose files are being verified for the first time (`true`), or came damaged before. */
+  readonly #verifying = new Map<string, boolean>()
   readonly #work = new Set<Promise<void>>()
   #closed = false
 
@@ -57,6 +59,11 @@ export class ShardImports {
   holds(id: number, attempt: number): HeldImport | undefined {
     const list = this.#held.get(attemptName(id, attempt))?.list
     return list && { digest: list.digest, cut: list.cut, bytes: list.files.reduce((sum, { size }) => sum + size, 0) }
+  }
+
+  /** For the first time: what comes damaged again and again is verified as often. */
+  isVerifying(id: number, attempt: number): boolean {
+    return this.#verifying.get(attemptName(id, attempt)) === true
   }
 
   /** `isWanted` is asked before and after the files are read. See `ShardMigrations.stageImport`. */
@@ -136,6 +143,7 @@ export class ShardImports {
 
   /** The files of all attempts below `attempt` go, once `after` has resolved: until then a crash may bring back the need for them. */
   end(id: number, attempt = Number.POSITIVE_INFINITY, after: Promise<void> = Promise.resolve()): void {
+    for (const name of this.#verifying.keys()) if (name.startsWith(`${id}.`)) this.#verifying.delete(name)
     for (const [name, { list, prepared }] of this.#held) {
       if (list.id !== id || list.attempt >= attempt) continue
       this.#held.delete(name)
@@ -181,9 +189,17 @@ export class ShardImports {
 
   /** A job reads the files whole: they hold what the list says, and nothing of other shards. */
   async #verify(list: ExportList, folder: string): Promise<void> {
-    const { digest, records } = await digestExport(this.#options.executor, folder, list)
-    const isWhole = records === list.records && equalBytes(digest, list.digest)
-    if (!isWhole) throw new CorruptionError(folder, undefined, 'the records are not those of the export')
+    const name = attemptName(list.id, list.attempt)
+    this.#verifying.set(name, !this.#verifying.has(name))
+    try {
+      const { digest, records } = await digestExport(this.#options.executor, folder, list)
+      const isWhole = records === list.records && equalBytes(digest, list.digest)
+      if (!isWhole) throw new CorruptionError(folder, undefined, 'the records are not those of the export')
+      this.#verifying.delete(name)
+    } catch (error) {
+      this.#verifying.set(name, false)
+      throw error
+    }
   }
 
   #track(work: Promise<void>): void {

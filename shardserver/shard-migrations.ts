@@ -75,6 +75,11 @@ export interface ShardMigrations {
     set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
   ): Promise<HeldImport>
   holdsImport(id: number, attempt: number): HeldImport | undefined
+  /**
+   * Bytes of work that files of that attempt, being made or verified here, may have to wait for: rises while anything of it goes on. 0: nothing is made, nor
+   * verified for the first time.
+   */
+  workOn(id: number, attempt: number): number
   /** What the commands of exporting or released shards were, all of one moment. */
   delta(wanted: DeltaWanted): Promise<DeltaOutcome>
   /** About what a shard takes, bytes. */

@@ -259,8 +259,8 @@ class ShardServer implements RunningShardServer {
         space,
         onFailure: (error) => host.fail(error),
       },
-      slow: (group, shards) => kv.slow(group, shards),
-      onRecords: (group, isImporting) => kv.shardsChanged(group, isImporting),
+      slow: (group, wish) => kv.slow(group, wish),
+      onRecords: (group, isImporting, exporting) => kv.shardsChanged(group, isImporting, exporting),
     })
   }
 

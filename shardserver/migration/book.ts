@@ -27,15 +27,18 @@ export class MigrationBook {
   readonly #waiters = new Set<Waiter>()
   #list: MigrationList | undefined
   #byId = new Map<number, Migration>()
+  /** Uid → ids of those that the list names, by id. */
+  #byGroup = new Map<string, number[]>()
 
   constructor(parts: BookParts) {
     this.#parts = parts
   }
 
-  /** By id, those of the list. */
-  all(): readonly Migration[] {
+  /** By id, those of the list out of or into a group. A node may lead many groups, and of thousands each has to do with few. */
+  of(group: string): readonly Migration[] {
     this.#look()
-    return this.#list?.migrations.map(({ id }) => this.get(id)).filter((migration) => migration !== undefined) ?? []
+    const ids = this.#byGroup.get(group) ?? []
+    return ids.map((id) => this.get(id)).filter((migration) => migration !== undefined)
   }
 
   get(id: number): Migration | undefined {
@@ -101,6 +104,14 @@ export class MigrationBook {
     if (list === this.#list) return
     this.#list = list
     this.#byId = new Map(list.migrations.map((migration) => [migration.id, migration]))
+    this.#byGroup = new Map()
+    for (const { id, from, to } of list.migrations) {
+      for (const group of new Set([from, to])) {
+        const ids = this.#byGroup.get(group)
+        if (ids === undefined) this.#byGroup.set(group, [id])
+        else ids.push(id)
+      }
+    }
     for (const [id, heard] of this.#heard) {
       const listed = this.#byId.get(id)
       if (listed !== undefined && rank[listed.phase] >= rank[heard.phase]) this.#heard.delete(id)

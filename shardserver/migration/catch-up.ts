@@ -2,6 +2,7 @@ import { OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
 import { migrationMethods } from '../../proto/methods.ts'
 import type { Migration } from '../../proto/migration.ts'
+import { deltaBytes } from '../delta.ts'
 import type { GroupLink } from './group-link.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 import { proposeStep } from './propose.ts'
@@ -18,6 +19,8 @@ const closeBytes = 128 * 1024
 const closeBytesMost = 1024 * 1024
 /** Rounds without a smaller lag after which it is taken to fall no further: the source is to slow the writes down if it is large. */
 const patienceRounds = 5
+/** How much a round weighs in the rate beside the one after it. */
+const remembered = 0.8
 /** Replays refused at an unmoved cursor after which the copy is given up. */
 const refusalsMax = 5
 
@@ -39,6 +42,10 @@ export class CatchUp {
   /** Of the last round. */
   #lag = 0
   #roundsWithoutLess = 0
+  /** The source is to slow the writes down until what is left is little. */
+  #slows = false
+  /** Of rounds behind which there was more to bring: what was brought, and how long it took. */
+  #brought = { bytes: 0, ms: 0 }
   #refusals = 0
   #refusedAt = -1
   /** The piece behind the one that is being replayed, asked for meanwhile. */
@@ -70,36 +77,39 @@ export class CatchUp {
     this.#isClose = false
     this.#moved = false
     const isStuck = this.#roundsWithoutLess >= patienceRounds
-    const slow = isStuck && this.#lag > closeEntries
-    const ahead = this.#next?.after === after && !slow ? this.#next.reply : undefined
+    if (isStuck && this.#lag > closeEntries) this.#slows = true
+    const ahead = this.#next?.after === after ? this.#next.reply : undefined
     this.#next = undefined
-    const reply = await (ahead ?? this.#ask(migration, after, slow))
+    const reply = await (ahead ?? this.#ask(migration, after))
     if (reply.lag > 0) this.#askAhead(migration, reply.upTo)
     await this.replay(migration, after, reply)
-    const bytes = deltaBytes(reply.shards)
+    const bytes = bytesOf(reply.shards)
+    const tookMs = this.#node.clock.monotonicMs() - startedMs
+    if (reply.lag > 0) this.#watchRate(bytes, tookMs)
     const records = reply.shards.reduce((sum, shard) => sum + (shard.records?.length ?? 0), 0)
     this.#moved = records > 0 || reply.lag === 0
-    const isShort = bytes <= (isStuck ? closeBytesMost : closeBytes) || this.#node.clock.monotonicMs() - startedMs <= closeMs
+    const isShort = bytes <= (isStuck ? closeBytesMost : closeBytes) || tookMs <= closeMs
     // What was read ahead says how it stood a round ago.
     this.#isClose = ahead === undefined && reply.lag <= closeEntries && isShort
     this.#watchLag(reply.lag + records)
+    if (this.#isClose) this.#slows = false
   }
 
-  #ask({ id, from, shards }: Migration, after: number, slow: boolean): Promise<pb.v1.DeltaReply> {
+  #ask({ id, from, shards }: Migration, after: number): Promise<pb.v1.DeltaReply> {
     const request = new pb.v1.DeltaRequest({
       clusterId: this.#node.clusterId(),
       group: from,
       migration: id,
       after,
       shards: [...shards],
-      slow,
+      replayRate: this.#slows ? this.#rate : 0,
     })
     return this.#link.call(migrationMethods.delta, request, deltaTimeoutMs, () => false)
   }
 
   /** A failure is the next round's, if that comes. */
   #askAhead(migration: Migration, after: number): void {
-    const reply = this.#ask(migration, after, false)
+    const reply = this.#ask(migration, after)
     this.#next = { after, reply }
     reply.catch(() => undefined)
   }
@@ -153,6 +163,17 @@ export class CatchUp {
     }
   }
 
+  /** Bytes a second. */
+  get #rate(): number {
+    const { bytes, ms } = this.#brought
+    return ms > 0 ? Math.ceil((bytes * 1000) / ms) : 0
+  }
+
+  #watchRate(bytes: number, tookMs: number): void {
+    const before = this.#brought
+    this.#brought = { bytes: remembered * before.bytes + bytes, ms: remembered * before.ms + tookMs }
+  }
+
   #watchLag(lag: number): void {
     this.#lag = lag
     if (lag < this.#leastLag || this.#isClose) {
@@ -162,8 +183,8 @@ export class CatchUp {
   }
 }
 
-function deltaBytes(shards: readonly pb.v1.ShardDelta.$Properties[]): number {
+function bytesOf(shards: readonly pb.v1.ShardDelta.$Properties[]): number {
   let bytes = 0
-  for (const { records } of shards) for (const { writes } of records ?? []) bytes += 32 + (writes?.length ?? 0)
+  for (const { records } of shards) for (const { writes } of records ?? []) bytes += deltaBytes(writes?.length ?? 0)
   return bytes
 }

@@ -12,6 +12,8 @@ export interface Holding {
   /** Why its disk cannot take them; '': it can. */
   readonly noRoom: string
   readonly sourceAway: boolean
+  /** See `ShardMigrations.workOn`. */
+  readonly work: number
 }
 
 export type HoldingsVerdict =

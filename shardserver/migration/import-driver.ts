@@ -72,7 +72,7 @@ export class ImportDriver {
     this.#hosted = hosted
     this.#logger = node.logger.child({ group: hosted.replica.group, migration: id })
     this.#link = new GroupLink(node, from)
-    this.#files = new FileWait(node, hosted, id)
+    this.#files = new FileWait(node, hosted, id, from)
     this.#catchUp = new CatchUp(node, hosted, this.#link)
     this.#progressAtMs = node.clock.monotonicMs()
     this.#run().catch((error: unknown) => {

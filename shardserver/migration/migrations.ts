@@ -8,7 +8,7 @@ import { nextImportStep } from './import-step.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 import { Outcomes } from './outcomes.ts'
 import { Rebirths } from './rebirths.ts'
-import { MigrationServer } from './server.ts'
+import { MigrationServer, type MigrationServerParts } from './server.ts'
 
 /** It looks at everything so often also where nothing told it of a change. */
 const lookMs = 500
@@ -16,10 +16,9 @@ const lookMs = 500
 export interface MigrationsOptions {
   readonly node: MigrationNode
   readonly world: FetchWorld
-  /** The target does not keep up with these shards' writes. */
-  slow(group: string, shards: readonly number[]): void
-  /** Records of a group's shards changed, or its replica was started: whether some shard is being filled. */
-  onRecords(group: string, isImporting: boolean): void
+  slow: MigrationServerParts['slow']
+  /** Records of a group's shards changed, or its replica was started: whether some shard is being filled, and the migrations for which it keeps what it executes. */
+  onRecords(group: string, isImporting: boolean, exporting: readonly number[]): void
 }
 
 /** What this node does for one group whose replica it holds. */
@@ -127,8 +126,10 @@ export class Migrations {
   }
 
   #tellRecords({ replica, stateMachine }: MovingReplica): void {
-    const isImporting = stateMachine.migrations().some(({ state }) => state === 'importing')
-    this.#options.onRecords(replica.group, isImporting)
+    const all = stateMachine.migrations()
+    const exporting = all.filter(({ state }) => state === 'exporting').map(({ id }) => id)
+    const isImporting = all.some(({ state }) => state === 'importing')
+    this.#options.onRecords(replica.group, isImporting, exporting)
   }
 
   #lookAt(work: GroupWork): void {
@@ -151,9 +152,10 @@ export class Migrations {
   #drive({ hosted, lead }: GroupWork): void {
     if (lead === undefined) return
     const { group } = hosted.replica
+    const inward = this.#node.book.of(group).filter(({ to }) => to === group)
+    if (inward.length === 0) return
     let free = this.#node.maxMigrations - this.#running().size
-    for (const migration of this.#node.book.all()) {
-      if (migration.to !== group) continue
+    for (const migration of inward) {
       const { id } = migration
       const driver = lead.drivers.get(id)
       if (driver !== undefined) {
@@ -228,6 +230,6 @@ export class Migrations {
     this.#stopLeading(work)
     for (const fetcher of work.fetchers.values()) fetcher.close()
     work.hosted.stateMachine.onMigration = undefined
-    this.#options.onRecords(work.hosted.replica.group, false)
+    this.#options.onRecords(work.hosted.replica.group, false, [])
   }
 }

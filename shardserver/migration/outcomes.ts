@@ -71,7 +71,8 @@ export class Outcomes {
     const failures: unknown[] = []
     const attempt = (step: Promise<void>) => step.catch((error: unknown) => failures.push(error))
     for (const local of this.#hosted.stateMachine.migrations()) await attempt(this.#obey(local))
-    for (const migration of this.#node.book.all()) if (this.#mayConfirm(migration)) await attempt(this.#confirm(migration))
+    for (const migration of this.#node.book.of(this.#hosted.replica.group))
+      if (this.#mayConfirm(migration)) await attempt(this.#confirm(migration))
     for (const failure of failures) throw failure
   }
 

@@ -7,6 +7,7 @@ import { migrationMethods } from '../../proto/methods.ts'
 import { decodeMigration, isEnded } from '../../proto/migration.ts'
 import { sameCluster } from '../../raft/cluster-id.ts'
 import type { LocalMigration } from '../shard-migrations.ts'
+import type { SlowWish } from '../slow-writes.ts'
 import type { FetchStatus } from './import-fetcher.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 import { notLeader, proposeStep } from './propose.ts'
@@ -26,8 +27,8 @@ export interface MigrationServerParts {
   readonly node: MigrationNode
   /** How far a replica of this node is with the files of an attempt. */
   fetchStatus(group: string, id: number, attempt: number): FetchStatus | undefined
-  /** The target does not keep up with these shards' writes. */
-  slow(group: string, shards: readonly number[]): void
+  /** The target of some shards does not keep up with their writes, or does again. */
+  slow(group: string, wish: SlowWish): void
 }
 
 /** What a node answers to those who drive a migration elsewhere. Nothing is decided here: the group's log does, and the controllers'. */
@@ -114,7 +115,7 @@ export class MigrationServer {
     const shards = checkedShards(request.shards)
     // Who does not lead may lag without end: the commit would be asked for with much left to replay. And only the leader can slow writes down.
     mustLead(this.#node, hosted)
-    if (request.slow) this.#parts.slow(request.group, shards)
+    this.#parts.slow(request.group, { migration: request.migration, shards, replayRate: request.replayRate })
     return await this.#read(hosted, request.migration, request.after, shards)
   }
 
@@ -192,7 +193,7 @@ export class MigrationServer {
       const { digest, cut, bytes } = held
       return new pb.v1.HoldsReply({ holds: true, digest, cut, bytesCopied: bytes, bytesTotal: bytes })
     }
-    return new pb.v1.HoldsReply(this.#parts.fetchStatus(group, id, attempt) ?? {})
+    return new pb.v1.HoldsReply({ ...this.#parts.fetchStatus(group, id, attempt), work: hosted.stateMachine.workOn(id, attempt) })
   }
 
   #hosted({ clusterId, group }: { readonly clusterId: Uint8Array; readonly group: string }): MovingReplica {

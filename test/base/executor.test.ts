@@ -38,6 +38,15 @@ describe('NodeExecutor', { timeout: 30_000 }, () => {
     expect([...new Uint8Array(shared)]).toEqual([7, 7, 7, 7])
   })
 
+  it('tells what its jobs have done, also those of a thread that died', async () => {
+    const executor = threads({ threads: 2 })
+    expect(executor.doneFor()).toBe(0)
+    await Promise.all([5e9, 6e9].map((bytes) => executor.run('did', { bytes })))
+    await executor.run('die', null).catch(() => undefined)
+    await executor.run('did', { bytes: 1 })
+    expect(executor.doneFor()).toBe(11e9 + 1)
+  })
+
   it('rejects a job for which no thread can be started, and closes all the same', async () => {
     const executor = new NodeExecutor({ entry, execArgv: ['--there-is-no-such-flag'] })
     await expect(executor.run('sum', { numbers: new Float64Array([1]) })).rejects.toThrow('--there-is-no-such-flag')
@@ -101,6 +110,12 @@ describe('InlineExecutor', () => {
     expect(new Uint8Array(shared)[0]).toBe(0)
     await job
     expect(new Uint8Array(shared)[0]).toBe(7)
+  })
+
+  it('tells what its jobs have done', async () => {
+    const executor = inline(2)
+    for (const bytes of [3, 4]) await executor.run('did', { bytes })
+    expect(executor.doneFor()).toBe(7)
   })
 
   it('lets other work run between the slices of a long job', async () => {

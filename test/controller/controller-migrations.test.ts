@@ -200,6 +200,35 @@ describe('controller server: moving shards', () => {
     expect(await shown()).toMatchObject(ended)
   })
 
+  it('takes a shard that has arrived for as large as it was, until its new group tells', async () => {
+    const { client, run, report, machine } = await cluster()
+    const [shard = 0] = machine(1).state.config?.shardsOf('g1@1') ?? []
+    const big = 300 * 1024 * 1024
+    const shown = async () => {
+      const moves = (await run(client.plan({ leave: { group: 'g2' } }, { timeoutMs }))).moves
+      const { shards } = await run(client.status({ timeoutMs, shards: true }))
+      return [moves.find((move) => move.shard === shard)?.bytes, shards[shard]?.bytes]
+    }
+    const tell = (group: string, bytes: number) => {
+      const groups = [{ term: 1, leader: 'n1', group, tellsSizes: true, sizes: bytes > 0 ? [{ shard, bytes }] : [] }]
+      return run(client.heartbeat({ id: 'n1', nonce: nonce(4), groups }, { timeoutMs }))
+    }
+    await tell('g1@1', big)
+    await run(client.move({ shard, group: 'g2', author: 'op' }, { timeoutMs }))
+    await report(1, REPORT_READY)
+    // The target is filled, and does not serve yet; the source serves no more.
+    for (const group of ['g2@2', 'g1@1']) await tell(group, 0)
+    expect(await shown()).toEqual([undefined, big])
+    await report(1, REPORT_ACTIVE)
+    expect(await shown()).toEqual([big, big])
+    await tell('g1@1', 0)
+    expect(await shown()).toEqual([big, big])
+    await tell('g2@2', 7)
+    expect(await shown()).toEqual([7, 7])
+    await tell('g2@2', 0)
+    expect(await shown()).toEqual([0, 0])
+  })
+
   it('tells of a migration that nobody remembers that it was aborted', async () => {
     const { client, run, report, machine } = await cluster()
     await run(client.leave({ group: 'g2' }, { timeoutMs }))

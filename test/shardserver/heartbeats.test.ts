@@ -8,9 +8,9 @@ import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
 
-/** As far as a heartbeat looks at it: shard 1 serves and holds data, 2 is empty, 3 was handed over. */
+/** As far as a heartbeat looks at it: shard 1 serves and holds data, 2 is empty, 3 was handed over, 4 is on its way in. */
 function hosted(group: string, role: 'leader' | 'follower'): HostedReplica {
-  const states = ['serving', 'exporting', 'released']
+  const states = ['serving', 'exporting', 'released', 'importing']
   const stateMachine = {
     status: () => ({ shards: states.map((state, i) => ({ shard: i + 1, state })) }),
     shardBytes: async (shard: number) => (shard === 2 ? 0 : 100 * shard),
@@ -77,7 +77,10 @@ describe('the heartbeats of a node', () => {
         group: 'g1@1',
         term: 7,
         leader: 'n2',
-        sizes: [{ shard: 1, bytes: 100 }],
+        sizes: [
+          { shard: 1, bytes: 100 },
+          { shard: 4, bytes: 400 },
+        ],
         tellsSizes: true,
         progress: [{ migration: 4 }],
       },

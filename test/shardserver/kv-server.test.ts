@@ -426,10 +426,32 @@ describe('the KV server of a node', () => {
     expect([after.code, after.details.groupHint, after.details.configNumber]).toEqual(['WRONG_GROUP', 'g2@1', 4])
   })
 
+  it('keeps writes back whose new group does not keep up, refuses more of them, and proposes none whose deadline has passed', async () => {
+    const { clock, execute, replica, server } = await setUp()
+    let sequence = 0
+    const put = () =>
+      writeBatch(1, [
+        { shard: 3, sequence: ++sequence, lowestOutstanding: sequence, first: true, put: { key, value: new Uint8Array(900) } },
+      ])
+    server.slow(group, { migration: 1, shards: [3], replayRate: 1000 })
+    expect((await execute({ writes: put() })).writes).toMatchObject([{ revision: 1 }])
+    const proposed = replica.log.entries.length
+    const held = execute({ writes: put(), timeoutMs: 50 })
+    const refused = errorOf((await execute({ writes: put() })).error)
+    expect([refused.code, refused.definite]).toEqual(['OVERLOADED', true])
+    expect(refused.details.waitMs).toBeGreaterThan(2000)
+    clock.nowMs += 60
+    const late = errorOf((await held).error)
+    expect([late.code, late.definite]).toEqual(['DEADLINE', true])
+    server.shardsChanged(group, false, [])
+    expect(replica.log.entries).toHaveLength(proposed)
+    expect((await execute({ writes: put() })).writes).toMatchObject([{ revision: 2 }])
+  })
+
   it('lets a request wait for a shard that the config has given to this group and that is being filled', async () => {
     const { execute, replica, server } = await setUp()
     await step(replica, { kind: 'import', id: 1, shards: [4], attempt: 1, from: 'g2@1' })
-    server.shardsChanged(group, true)
+    server.shardsChanged(group, true, [])
     const elsewhere = writeBatch(1, [
       { shard: 4, sequence: 1, lowestOutstanding: 1, first: true, put: { key: keyOf(4, 1), value: utf8('a') } },
     ])
@@ -441,14 +463,14 @@ describe('the KV server of a node', () => {
     expect(others.reads).toMatchObject([{ found: false }])
     expect(answered).toBe(false)
     await step(replica, { kind: 'outcome', id: 1, shards: [4], outcome: 'aborted', epochs: [] })
-    server.shardsChanged(group, false)
+    server.shardsChanged(group, false, [])
     expect(errorOf((await early).writes[0]?.error).code).toBe('SHARD_MOVING')
   })
 
   it('answers what a request asks of other shards though the source of one that is being filled is gone', async () => {
     const { execute, replica, server } = await setUp()
     await step(replica, { kind: 'import', id: 1, shards: [4], attempt: 1, from: 'g2@1' })
-    server.shardsChanged(group, true)
+    server.shardsChanged(group, true, [])
     const moving = { shard: 4, key: keyOf(4, 1) }
     let answered = false
     const early = execute({ reads: [moving] }).finally(() => {
@@ -466,7 +488,7 @@ describe('the KV server of a node', () => {
   it('lets a request wait whose config gives it the shard, where this node has not heard of that config yet', async () => {
     const { execute, replica, server, watcher } = await setUp()
     await step(replica, { kind: 'import', id: 1, shards: [12], attempt: 1, from: 'g2@1' })
-    server.shardsChanged(group, true)
+    server.shardsChanged(group, true, [])
     const read = { shard: 12, key: keyOf(12, 1) }
     const before = await execute({ reads: [read] })
     expect(errorOf(before.reads[0]?.error).code).toBe('SHARD_MOVING')
@@ -478,14 +500,14 @@ describe('the KV server of a node', () => {
     await execute({ reads: [{ shard: 5, key: keyOf(5, 1) }] })
     expect(answered).toBe(false)
     await step(replica, { kind: 'outcome', id: 1, shards: [12], outcome: 'aborted', epochs: [] })
-    server.shardsChanged(group, false)
+    server.shardsChanged(group, false, [])
     expect((await early).reads).toHaveLength(1)
   })
 
   it('sends who comes early to the leader, who lets it wait', async () => {
     const { execute, replica, server } = await setUp()
     await step(replica, { kind: 'import', id: 1, shards: [4], attempt: 1, from: 'g2@1' })
-    server.shardsChanged(group, true)
+    server.shardsChanged(group, true, [])
     replica.role = 'follower'
     replica.leader = 2
     replica.mode = 'not-leader'
@@ -505,7 +527,7 @@ describe('the KV server of a node', () => {
     replica.readMode = 'serves'
     replica.mode = 'serves'
     await step(replica, { kind: 'outcome', id: 1, shards: [4], outcome: 'aborted', epochs: [] })
-    server.shardsChanged(group, false)
+    server.shardsChanged(group, false, [])
     expect((await stale).reads).toHaveLength(1)
   })
 

@@ -9,6 +9,7 @@ import type { MigrationStep } from '../../shardserver/migration-entry.ts'
 import { isDigestOfNothing } from '../../shardserver/record-digest.ts'
 import type { DeltaOutcome, HeldImport } from '../../shardserver/shard-migrations.ts'
 import { LogBuilder, type Machine, openMachine } from './builders.ts'
+import type { MemoryStore } from './memory-store.ts'
 
 type Delta = Extract<DeltaOutcome, { kind: 'delta' }>
 
@@ -28,8 +29,8 @@ export class TestGroup {
     this.#options = options
   }
 
-  static async open(name: string, timeMs = 0, options: Partial<LoadOptions> = {}): Promise<TestGroup> {
-    return new TestGroup(name, timeMs, await openMachine(undefined, options), options)
+  static async open(name: string, timeMs = 0, options: Partial<LoadOptions> = {}, store?: MemoryStore): Promise<TestGroup> {
+    return new TestGroup(name, timeMs, await openMachine(store, options), options)
   }
 
   get machine(): GroupStateMachine {

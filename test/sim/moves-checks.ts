@@ -2,13 +2,14 @@
 import { assert, must } from '../../base/assert.ts'
 import type { Config } from '../../proto/config.ts'
 import type { ControllerClient } from '../../proto/controller-client.ts'
+import { migrationFiles } from './left-behind.ts'
 import type { Ownership } from './ownership.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import type { World } from './world.ts'
 
 const cleanMsMax = 20_000
 
-/** Each shard is served by exactly its owner and held by nobody else, and of the groups that are gone nothing is left on any disk. */
+/** Each shard is served by exactly its owner and held by nobody else, and of the groups that are gone, and of the moves' files, nothing is left on any disk. */
 export async function checkPlaces(world: World, cluster: SimCluster, ownership: Ownership): Promise<void> {
   let wrong = misplaced(cluster, ownership)
   const endMs = world.nowMs + cleanMsMax
@@ -34,7 +35,7 @@ function misplaced(cluster: SimCluster, ownership: Ownership): string | undefine
       if (uid !== owner && state !== 'absent' && state !== 'unborn') return `shard ${shard} of ${owner} is ${state} in ${uid}`
     }
   }
-  return leftOvers(cluster, config, ownership)
+  return leftOvers(cluster, config, ownership) ?? leftFiles(cluster)
 }
 
 function leftOvers(cluster: SimCluster, config: Config, ownership: Ownership): string | undefined {
@@ -49,6 +50,15 @@ function leftOvers(cluster: SimCluster, config: Config, ownership: Ownership): s
         .filter((path) => path.includes(`${group}.`))
       if (left.length > 0) return `${name} still has ${left[0]} of ${group}, which is gone`
     }
+  }
+  return undefined
+}
+
+/** What was cut or copied for a move that has ended, by any replica. */
+function leftFiles(cluster: SimCluster): string | undefined {
+  for (const name of cluster.nodeNames) {
+    const [left] = cluster.atlas.isDamaged(name) ? [] : migrationFiles(cluster, name)
+    if (left !== undefined) return `${name} still has ${left} of a move that has ended`
   }
   return undefined
 }

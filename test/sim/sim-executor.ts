@@ -1,5 +1,5 @@
 import { assert } from '../../base/assert.ts'
-import type { Executor, JobContext, JobRegistry } from '../../base/executor.ts'
+import type { CountingExecutor, JobContext, JobRegistry } from '../../base/executor.ts'
 import { mustHaveJob } from '../../base/inline-executor.ts'
 import { decodeError, encodeError } from '../../base/job-error.ts'
 import type { SimProcess } from './sim-process.ts'
@@ -10,11 +10,12 @@ const STEP_MS = { least: 0.02, most: 2 }
 const LOOK_MS = 0.05
 
 /** Runs jobs at seeded later times, with the process's files. Input and output are cloned, as a worker's are; a job dies with its process. */
-export class SimExecutor implements Executor {
+export class SimExecutor implements CountingExecutor {
   readonly #process: SimProcess
   readonly #registry: JobRegistry
   readonly #running = new Set<Promise<unknown>>()
   #lookedMs = 0
+  #doneBytes = 0
   #closed = false
 
   constructor(process: SimProcess, registry: JobRegistry) {
@@ -29,6 +30,10 @@ export class SimExecutor implements Executor {
     const ended = () => this.#running.delete(result)
     result.then(ended, ended)
     return result
+  }
+
+  doneFor(): number {
+    return this.#doneBytes
   }
 
   async close(): Promise<void> {
@@ -46,6 +51,9 @@ export class SimExecutor implements Executor {
         setTimer: (delayMs, callback) => this.#process.clock.setTimer(delayMs, callback),
       },
       pause: () => this.#step(`pause ${name}`),
+      did: (bytes) => {
+        this.#doneBytes += bytes
+      },
     }
     try {
       const output = structuredClone(await mustHaveJob(this.#registry, name)(input, context))

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { Arrivals } from '../../../shardserver/arrivals.ts'
-import { SlowWrites } from '../../../shardserver/slow-writes.ts'
 import { SimNetwork } from '../../sim/sim-network.ts'
 import { SimProcess } from '../../sim/sim-process.ts'
 import { World } from '../../sim/world.ts'
@@ -81,39 +80,5 @@ describe('calls for several shards, of which some are not here yet', () => {
     expect(wait('after a change', true)).toBe(true)
     await world.runFor(600)
     expect(gone).toEqual(['mixed', 'after a change', 'early', 'early again'])
-  })
-})
-
-describe('writes to a shard that is slowed', () => {
-  const toShard = (shard: number) => [{ shard }]
-
-  it('leave a little later, in their order; others do not', async () => {
-    const { world, clock } = setUp()
-    const writes = new SlowWrites(clock)
-    const left: string[] = []
-    writes.slow(group, [3])
-    writes.pass(group, toShard(3), () => left.push('a'))
-    writes.pass(group, toShard(4), () => left.push('other shard'))
-    writes.pass('g2@1', toShard(3), () => left.push('other group'))
-    writes.pass(group, [...toShard(4), ...toShard(3)], () => left.push('b'))
-    expect(left).toEqual(['other shard', 'other group'])
-    await world.runFor(100)
-    expect(left).toEqual(['other shard', 'other group', 'a', 'b'])
-  })
-
-  it('keep their order when the second is over, and are free then', async () => {
-    const { world, clock } = setUp()
-    const writes = new SlowWrites(clock)
-    const left: string[] = []
-    writes.slow(group, [3])
-    await world.runFor(998)
-    writes.pass(group, toShard(3), () => left.push('a'))
-    await world.runFor(4)
-    writes.pass(group, toShard(3), () => left.push('b'))
-    expect(left).toEqual([])
-    await world.runFor(100)
-    expect(left).toEqual(['a', 'b'])
-    writes.pass(group, toShard(3), () => left.push('c'))
-    expect(left).toEqual(['a', 'b', 'c'])
   })
 })

@@ -213,6 +213,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   isMaking = false
   /** How long it takes to verify files. */
   stageMs = 0
+  /** What its node does for files that are made or verified: bytes a second. */
+  workRate = 0
   /** What who asks for one meanwhile is told to wait. */
   waitMs = 50
   released = 0
@@ -314,6 +316,10 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   }
   holdsImport(id: number, attempt: number): HeldImport | undefined {
     return this.held.get(`${id}.${attempt}`)
+  }
+
+  workOn(): number {
+    return this.workRate * this.#process.clock.monotonicMs()
   }
 
   async delta({ id, shards, after, maxBytes }: DeltaWanted): Promise<DeltaOutcome> {

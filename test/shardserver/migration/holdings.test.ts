@@ -3,7 +3,17 @@ import { bytesHeld, type Holding, isSourceAway, judgeHoldings } from '../../../s
 
 const digest = new Uint8Array(16).fill(1)
 const none = new Uint8Array(0)
-const held: Holding = { holds: true, digest, cut: 9, bytesCopied: 100, bytesTotal: 100, lost: false, noRoom: '', sourceAway: false }
+const held: Holding = {
+  holds: true,
+  digest,
+  cut: 9,
+  bytesCopied: 100,
+  bytesTotal: 100,
+  lost: false,
+  noRoom: '',
+  sourceAway: false,
+  work: 0,
+}
 const copying: Holding = { ...held, holds: false, digest: none, cut: 0, bytesCopied: 40 }
 const lost: Holding = { ...copying, lost: true }
 

@@ -14,6 +14,7 @@ import { MigrationBook } from '../../../shardserver/migration/book.ts'
 import { Migrations } from '../../../shardserver/migration/migrations.ts'
 import { Peers } from '../../../shardserver/migration/peers.ts'
 import type { MigrationBreak } from '../../../shardserver/migration-break.ts'
+import type { SlowWish } from '../../../shardserver/slow-writes.ts'
 import { SimNetwork } from '../../sim/sim-network.ts'
 import { SimProcess } from '../../sim/sim-process.ts'
 import { World } from '../../sim/world.ts'
@@ -165,6 +166,7 @@ export class MoveRig {
   readonly deaf = new Map<string, ReturnType<FakeControllers['list']>>()
   /** Where the wish to slow writes down came to. */
   readonly slowed: string[] = []
+  onWish: (wish: SlowWish) => void = () => {}
   readonly failures: Error[] = []
   /** Bytes that the disk of a node still takes; without an entry: whatever comes. */
   readonly room = new Map<string, number>()
@@ -279,7 +281,10 @@ export class MoveRig {
         space,
         onFailure: (error) => this.failures.push(error),
       },
-      slow: () => this.slowed.push(process.name),
+      slow: (_, wish) => {
+        if (wish.replayRate > 0) this.slowed.push(process.name)
+        this.onWish(wish)
+      },
       onRecords: () => {},
     })
     replica.onSoftState = () => migrations.check()

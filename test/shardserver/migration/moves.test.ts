@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { DiskError } from '../../../base/errors.ts'
 import { pb } from '../../../proto/messages.ts'
 import { migrationMethods } from '../../../proto/methods.ts'
+import { deltaBytes } from '../../../shardserver/delta.ts'
 import { digestOfNothing } from '../../../shardserver/record-digest.ts'
+import { SlowWrites } from '../../../shardserver/slow-writes.ts'
 import { MoveRig, source, target } from './move-rig.ts'
 
 const { REPORT_ACTIVE, REPORT_CANNOT, REPORT_CLEAN, REPORT_READY, REPORT_REFUSED } = pb.v1.ReportKind
@@ -347,6 +349,40 @@ describe('moving shards between two groups', () => {
     expectMoved(rig, [3], writes.acknowledged)
   })
 
+  it('ends while clients write more than the target replays: the source lets less through than that', async () => {
+    const rig = new MoveRig(9)
+    const slowWrites = new SlowWrites(rig.machine('s1').process.clock)
+    const rates: number[] = []
+    rig.onWish = (wish) => {
+      rates.push(wish.replayRate)
+      slowWrites.slow(source, wish)
+    }
+    const acknowledged: number[] = []
+    let refused = 0
+    const write = (value: number) => {
+      if (rig.source.write(3, value) || rig.target.write(3, value)) acknowledged.push(value)
+    }
+    let next = 0
+    let stopped = false
+    const step = () => {
+      if (stopped) return
+      const value = next++
+      const run = () => write(value)
+      slowWrites.pass(source, { commands: [{ shard: 3 }], bytes: deltaBytes(String(value).length), run, refuse: () => refused++ })
+      rig.world.schedule(0.15, undefined, 'load', step)
+    }
+    step()
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'committed', 60_000)
+    const asked = rates.filter((rate) => rate > 0)
+    expect(asked.length).toBeGreaterThan(0)
+    expect(Math.max(...asked)).toBeLessThan(5 * Math.min(...asked))
+    await rig.runUntilSettled(1)
+    stopped = true
+    slowWrites.keepOnly(source, [])
+    expectMoved(rig, [3], acknowledged)
+  })
+
   it('reads what is left at the leader of the source, and has it slow the writes down, also after the leader changed', async () => {
     const rig = new MoveRig(9)
     const writes = load(rig, 0.15)
@@ -546,6 +582,61 @@ describe('a move that cannot be', () => {
     await expectAbortedAfterAMinute(rig)
     await rig.runUntilSettled(1)
     expectStayed(rig, [3])
+  })
+
+  it('goes on for as long as the source gets on with making its export', async () => {
+    const rig = new MoveRig(34)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    const [, second] = rig.source.replicas
+    if (second !== undefined) second.workRate = 1e6
+    rig.controllers.plan(1, [3])
+    await rig.world.runFor(300_000)
+    expect(rig.controllers.phase(1)).toBe('copying')
+    for (const replica of rig.source.replicas) replica.isMaking = false
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+  })
+
+  it('goes on for as long as the target gets on with verifying what came', async () => {
+    const rig = new MoveRig(35)
+    for (const replica of rig.target.replicas) {
+      replica.stageMs = 300_000
+      replica.workRate = 1e6
+    }
+    rig.controllers.plan(1, [3])
+    await rig.runUntilSettled(1, 400_000)
+    expectMoved(rig, [3], [])
+    expect(rig.source.steps).toEqual(['export', 'release', 'outcome'])
+    expect(rig.world.nowMs).toBeGreaterThan(300_000)
+  })
+
+  it('is aborted after a minute in which nothing that came was verified', async () => {
+    const rig = new MoveRig(36)
+    for (const replica of rig.target.replicas) replica.stageMs = 300_000
+    rig.controllers.plan(1, [3])
+    await expectAbortedAfterAMinute(rig)
+  })
+
+  it('is aborted where its export is made and lost again and again', async () => {
+    const rig = new MoveRig(37)
+    for (const replica of rig.source.replicas) replica.workRate = 1e6
+    const making = (isMaking: boolean) => {
+      for (const replica of rig.source.replicas) replica.isMaking = isMaking
+    }
+    rig.source.fate = (kind) => {
+      if (kind === 'export') {
+        making(true)
+        rig.world.schedule(40_000, undefined, 'lose', () => {
+          for (const replica of rig.source.replicas) replica.cuts.clear()
+          making(false)
+        })
+      }
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 400_000)
+    expect(rig.source.steps.filter((step) => step === 'export').length).toBeGreaterThan(3)
+    expect(rig.controllers.reports.filter(({ kind }) => kind === REPORT_CANNOT)).toHaveLength(1)
   })
 
   it('is aborted after a minute also where one replica of the source is away: the others are there', async () => {

@@ -1,5 +1,4 @@
 /** How fast an idle cluster copies a shard. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { must } from '../../base/assert.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { type Client, connect } from '../../client/index.ts'
@@ -14,7 +13,6 @@ const fillInFlight = 64
 const deadlineMs = 30_000
 const shards = 256
 const electionTimeoutMs = 1000
-const restMs = 5000
 
 export interface RateOptions {
   /** Six: each group has three of its own, and every file goes through a socket. Three: a target's replica has one of the source's beside it. */
@@ -60,7 +58,7 @@ async function play({ mib, moves, seed, tell }: RateOptions, db: Client, mover: 
   const records = new Records(random, { count: (mib * MiB) / valueBytes, valueBytes, keyOf })
   await new PacedLoad({ perSecond: 1, records, clients: [db], random }).fill(fillInFlight)
   tell(`${mib} MiB are filled`)
-  await sleep(restMs)
+  await mover.settle()
   const homes = [mover.owner, mover.owner === 'g1' ? 'g2' : 'g1']
   const rates: Rate[] = []
   for (let i = 1; i <= moves; i++) {

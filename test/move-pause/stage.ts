@@ -17,8 +17,6 @@ const valueBytes = 4096
 const clientCount = 8
 const fillInFlight = 64
 const deadlineMs = 30_000
-/** What flushes and compactions after the fill need to come to rest. */
-const restMs = 5000
 const warmMs = 5000
 /** Around a switch: the pause lies in it, and as little else as may be. */
 const beforeMs = 100
@@ -98,7 +96,7 @@ async function play(options: StageOptions, clients: readonly Client[], mover: Mo
   const others = new PacedLoad({ perSecond: othersPerSecond, records: staying, clients, random, recorder })
   for (const load of [moving, others]) await load.fill(fillInFlight)
   tell(`${mib} MiB are filled`)
-  await sleep(restMs)
+  await mover.settle()
   for (const load of [moving, others]) load.start()
   await sleep(warmMs)
   const calmFromMs = performance.now()

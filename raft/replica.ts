@@ -213,21 +213,9 @@ export class Replica<Result> implements ReplicaApi<Result> {
     }
     const keptBack = this.#keepsBack
     this.#guard(() => this.#core.tick(at))
-    this.#guard(() => this.#maybeStandFirst(at))
     this.#guard(() => this.#fitness.tick(at))
     this.#transfer.tick()
     if (this.#core.hasReady() || keptBack || this.#keepsBack) this.#wake()
-  }
-
-  /**
-   * In a group that never had a leader there is none to wait for: its first voter stands at each heartbeat interval, until somebody has. The others
-   * wait for the election timeout, as ever, in case that it is away. It disturbs nobody: where there is a leader that it has not heard of, the others
-   * refuse the pre-vote.
-   */
-  #maybeStandFirst(at: number): void {
-    const core = this.#core
-    if (core.term > 0 || at % this.#options.heartbeatTicks !== 0) return
-    if (this.replica === Math.min(...core.membership.conf.voters)) core.campaign()
   }
 
   step(message: Message, envelope: Envelope): void {

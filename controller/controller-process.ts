@@ -87,6 +87,8 @@ class ControllerProcess implements RunningController {
   #listener: Listener | undefined
   /** The host owns the state machine, and closes it. */
   #handedOver = false
+  /** Addresses of controllers, by id, as they were when this one registered: while it has yet to catch up its log does not say. */
+  readonly #told = new Map<string, string>()
   #closed = false
 
   constructor(settings: ControllerSettings, seams: Seams, directory: DataDirectory, onFatal: (error: Error) => void) {
@@ -259,12 +261,12 @@ class ControllerProcess implements RunningController {
   }
 
   /**
-   * Where a controller is reached: as it registered, or as --peers says. Either may be old, so where they differ one and then the other is tried,
-   * until one answers.
+   * Where a controller is reached: as it registered, or as --peers says, which need not name one that is being replaced. Either may be old, so where
+   * they differ one and then the other is tried, until one answers.
    */
   #addressOf(id: string): string | undefined {
     const given = this.#settings.peers.find((peer) => peer.id === id)?.address
-    const registered = this.state?.controllers.get(id)?.entry.addresses[0]?.address
+    const registered = this.state?.controllers.get(id)?.entry.addresses[0]?.address ?? this.#told.get(id)
     if (given === undefined || registered === undefined || given === registered) return given ?? registered
     return this.#seams.random.below(2) === 0 ? given : registered
   }
@@ -293,7 +295,8 @@ class ControllerProcess implements RunningController {
         if (!registered) {
           const addresses = advertisedAddresses(this.addresses, advertise)
           const request = { id, controller: true, nonce, addresses, pid, http, clusterId: this.#directory.clusterId, protocolVersion }
-          await client.register(request, { timeoutMs: registerTimeoutMs })
+          const { controllers } = await client.register(request, { timeoutMs: registerTimeoutMs })
+          for (const entry of controllers) this.#told.set(entry.id, entry.addresses[0]?.address ?? '')
           registered = true
         }
         const leader = this.#host?.nodeOf(group, replica.leader) ?? ''

@@ -269,6 +269,7 @@ export class ControllerServer {
       directory: encodeDirectory(directory, context.listener),
       removedGroups: removedGroups(this.#state, request.groups),
       removedReplicas: removedReplicas(this.#state, request.replicas.map(decodeGroupReplica)),
+      controllers: controller ? [...this.#state.controllers.values()].map((known) => encodeNodeEntry(known.entry)) : [],
     })
   }
 

@@ -4,7 +4,7 @@ import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import { type Channel, type Method, type Transport, TransportError } from '../base/transport.ts'
 import { type Config, decodeConfig } from './config.ts'
-import { type Directory, decodeDirectory } from './directory.ts'
+import { type Directory, decodeDirectory, decodeNodeEntry, type NodeEntry } from './directory.ts'
 import { decodeError } from './error-codec.ts'
 import { OstrakaError } from './errors.ts'
 import type { pb } from './messages.ts'
@@ -61,6 +61,8 @@ export interface RegisterOutcome {
   readonly directory: Directory
   readonly removedGroups: readonly string[]
   readonly removedReplicas: readonly GroupReplica[]
+  /** All of them, for a controller; else empty. */
+  readonly controllers: readonly NodeEntry[]
 }
 
 export interface HeartbeatOutcome {
@@ -187,6 +189,7 @@ export class ControllerClient {
       directory: decodeDirectory(reply.directory ?? {}),
       removedGroups: reply.removedGroups,
       removedReplicas: reply.removedReplicas.map(decodeGroupReplica),
+      controllers: reply.controllers.map(decodeNodeEntry),
     }
   }
 

@@ -144,6 +144,20 @@ describe('replacing a controller', () => {
     expect(controllers.ended.get('c1')).toContain('controller c1 was replaced')
   })
 
+  it('that leads: its successor, whose --peers do not name it, hears from it and answers', async () => {
+    const { controllers, client, world } = await three(5)
+    await world.runUntil(() => controllers.running.get('c1')?.ready() === true, 60_000)
+    const leader = controllers.running.get('c1')?.replica?.leader ?? 0
+    const old = `c${leader}`
+    const others = ['c1', 'c2', 'c3'].filter((id) => id !== old)
+    await world.settle(client.replaceNode({ old, new: { node: 'c4', address: addressOf('c4') } }, { timeoutMs }), 30_000)
+    controllers.start('c4', [...others, 'c4'])
+    const members = [...others, 'c4'].map((id) => id.slice(1)).join(' ')
+    await world.runUntil(() => controllers.conf('c4') === members, 60_000)
+    await world.runUntil(() => controllers.ended.has(old), 60_000)
+    expect(controllers.ended.get(old)).toContain(`controller ${old} was replaced`)
+  })
+
   it('is not for one that nobody names within five seconds, nor for who comes second under its name', async () => {
     const { controllers, client, world } = await three(6)
     const peers = ['c1', 'c2', 'c3', 'c4']

@@ -20,8 +20,11 @@ const backoffMsMax = 2000
 const openTimeoutMs = 5000
 /** A source replica that cannot be reached for so long counts as one without the cut, once another one has said that it lost it. */
 const unreachableMs = 10_000
-/** So long the cut of a source replica on this very node is waited for while it is being made: it costs nothing to have. */
+/** So long the cut of a source replica on this very node is waited for while it is being made, rather than to pull as much as this from another one that is ready. */
 const ownCutMs = 10_000
+const pulledMeanwhileMax = 16 * 1024 * 1024
+/** After which one's own cut is looked for again. */
+const ownCutAgainMs = 50
 
 export interface FetchWorld {
   readonly fileSystem: FileSystem
@@ -75,6 +78,7 @@ export class ImportFetcher {
   readonly #logger: Logger
   readonly #sources: SourceReplica[]
   readonly #ending = new AbortController()
+  readonly #startedMs: number
   #bytesCopied = 0
   #bytesTotal = 0
   #noRoom = ''
@@ -86,6 +90,7 @@ export class ImportFetcher {
     this.#hosted = hosted
     this.#world = world
     this.#from = wanted.from
+    this.#startedMs = node.clock.monotonicMs()
     this.#logger = node.logger.child({ group: hosted.replica.group, migration: wanted.id, attempt: wanted.attempt })
     this.#sources = this.#order().map((name) => ({ node: name, lost: false, unreachableMs: undefined }))
     this.#run()
@@ -132,15 +137,11 @@ export class ImportFetcher {
   async #run(): Promise<void> {
     for (let vain = 0; !this.#ending.signal.aborted; vain++) {
       for (const source of this.#sources) {
-        const untilMs = this.#node.clock.monotonicMs() + (source.node === this.#node.self ? ownCutMs : 0)
-        let next: NextTry
-        do {
-          next = await this.#maybeTake(source)
-          if (next === 'ended') return
-          if (next.waitMs === 0) break
-          vain = -1
-          await this.#sleep(next.waitMs)
-        } while (this.#node.clock.monotonicMs() < untilMs)
+        const next = await this.#maybeTake(source)
+        if (next === 'ended') return
+        if (next.waitMs === 0) continue
+        vain = -1
+        await this.#sleep(next.waitMs)
       }
       if (vain >= 0) await this.#sleep(Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(vain, 10)) * (0.5 + this.#node.random.next()))
       if (this.#sources.length === 0) this.#sources.push(...this.#order().map((node) => ({ node, lost: false, unreachableMs: undefined })))
@@ -205,12 +206,22 @@ export class ImportFetcher {
       signal: this.#ending.signal,
       openTimeoutMs,
       admit: (bytes, total) => {
+        if (bytes > pulledMeanwhileMax && this.#isOwnBeingMade()) {
+          throw new OstrakaError('UNAVAILABLE', `the cut of ${this.#node.self} is nearer`, true, { waitMs: ownCutAgainMs })
+        }
         if (space === undefined || space.fits(bytes)) return
         throw this.#refusal(`${this.#node.self} has no room for the ${total} bytes of the copy`)
       },
       onProgress: this.#progressed,
       pace,
     })
+  }
+
+  /** It is asked first in each round, so it was not ready a moment ago. */
+  #isOwnBeingMade(): boolean {
+    const { self, clock } = this.#node
+    const own = this.#sources.find(({ node }) => node === self)
+    return own?.lost === false && own.unreachableMs === undefined && clock.monotonicMs() - this.#startedMs < ownCutMs
   }
 
   get #folder(): string {

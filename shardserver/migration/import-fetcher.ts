@@ -20,7 +20,7 @@ const backoffMsMax = 2000
 const openTimeoutMs = 5000
 /** A source replica that cannot be reached for so long counts as one without the cut, once another one has said that it lost it. */
 const unreachableMs = 10_000
-/** So long the cut of a source replica on this very node is waited for while it is being made, rather than to pull as much as this from another one that is ready. */
+/** So long, from when another one is ready, the cut of a source replica on this very node is waited for while it is being made, rather than to pull more than this. */
 const ownCutMs = 10_000
 const pulledMeanwhileMax = 16 * 1024 * 1024
 /** After which one's own cut is looked for again. */
@@ -78,7 +78,8 @@ export class ImportFetcher {
   readonly #logger: Logger
   readonly #sources: SourceReplica[]
   readonly #ending = new AbortController()
-  readonly #startedMs: number
+  /** When files were first seen elsewhere that are rather waited for here; undefined: not yet. */
+  #readyElsewhereMs: number | undefined
   #bytesCopied = 0
   #bytesTotal = 0
   #noRoom = ''
@@ -90,7 +91,6 @@ export class ImportFetcher {
     this.#hosted = hosted
     this.#world = world
     this.#from = wanted.from
-    this.#startedMs = node.clock.monotonicMs()
     this.#logger = node.logger.child({ group: hosted.replica.group, migration: wanted.id, attempt: wanted.attempt })
     this.#sources = this.#order().map((name) => ({ node: name, lost: false, unreachableMs: undefined }))
     this.#run()
@@ -221,7 +221,9 @@ export class ImportFetcher {
   #isOwnBeingMade(): boolean {
     const { self, clock } = this.#node
     const own = this.#sources.find(({ node }) => node === self)
-    return own?.lost === false && own.unreachableMs === undefined && clock.monotonicMs() - this.#startedMs < ownCutMs
+    if (own === undefined || own.lost || own.unreachableMs !== undefined) return false
+    this.#readyElsewhereMs ??= clock.monotonicMs()
+    return clock.monotonicMs() - this.#readyElsewhereMs < ownCutMs
   }
 
   get #folder(): string {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { GrpcTransport } from '../base/grpc-transport.ts'
 import { NodeClock } from '../base/node-clock.ts'
 import { NodeFileSystem } from '../base/node-file-system.ts'
+import { letHeapGrow } from '../base/node-heap.ts'
 import { type LogLevel, nodeLogger } from '../base/node-logger.ts'
 import { NodeRandom } from '../base/node-random.ts'
 import type { Seams } from '../base/seams.ts'
@@ -9,6 +10,7 @@ import { JobLanes } from '../lsm/job-lanes.ts'
 
 /** The seams of a server process on this machine. `fields` are in every line that it logs. */
 export function serverSeams(logLevel: LogLevel, fields: object): Seams {
+  letHeapGrow()
   const logger = nodeLogger(logLevel, fields)
   return {
     logger,

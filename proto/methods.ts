@@ -15,11 +15,11 @@ function codec<T>(generated: GeneratedMessage<T>): Codec<T> {
   }
 }
 
-/** Decodes a copy: what is decoded is kept long and must not pin the chunk in which it came. */
+/** Decodes a copy where the bytes are a part of more: what is decoded is kept long and must not pin the chunk in which it came. */
 function copyingCodec<T>(generated: GeneratedMessage<T>): Codec<T> {
   return {
     encode: (message) => generated.encode(message).finish(),
-    decode: (bytes) => generated.decode(new Uint8Array(bytes)),
+    decode: (bytes) => generated.decode(bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes)),
   }
 }
 

@@ -11,6 +11,7 @@
  */
 import Table from 'cli-table3'
 import { Command } from 'commander'
+import { letHeapGrow } from '../../base/node-heap.ts'
 import { Interrupt, Interrupted } from '../chaos/interrupt.ts'
 import { inMB, playRates, type Rate } from './rate.ts'
 import { playMoves, type StageResult } from './stage.ts'
@@ -24,6 +25,8 @@ const sizesRatioWanted = 1.5
 const idleRateWanted = 150e6
 const limit = 20e6
 const limitShareWanted = 0.1
+/** A fault may name hundreds of keys. */
+const faultChars = 120
 
 interface Options {
   readonly quick?: boolean
@@ -63,7 +66,7 @@ class Bench {
     this.tell(shard, 'a move took, ms: median, at most', spread(pauses.map(({ tookMs }) => tookMs)))
     this.tell(shard, 'calls; begun late by the load', `${calls}; ${late}`)
     this.tell(shard, 'failed calls', failed === 0 ? '0' : `${failed}: ${lastError}`, '0', failed === 0)
-    this.tell(shard, 'linearizable', fault === '' ? `${checked} operations` : fault, 'yes', fault === '')
+    this.tell(shard, 'linearizable', fault === '' ? `${checked} operations` : fault.slice(0, faultChars), 'yes', fault === '')
   }
 
   tellOthers(shard: string, { othersBeforeMs, othersDuringMs }: StageResult): void {
@@ -116,6 +119,7 @@ async function main(options: Options): Promise<void> {
   for (const section of chosen)
     if (!sections.includes(section)) throw new RangeError(`no section '${section}'; there are ${sections.join(', ')}`)
   console.log(`seed ${options.seed}`)
+  letHeapGrow()
   const bench = new Bench()
   const interrupt = new Interrupt()
   let isWhole = false

@@ -87,6 +87,7 @@ export function decodeMessage(wire: pb.v1.RaftMessage): Message | undefined {
               autoLeave: wire.snapshotAutoLeave,
             },
           },
+    mayWait: false,
   }
 }
 

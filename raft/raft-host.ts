@@ -8,6 +8,7 @@ import type { Random } from '../base/random.ts'
 import type { Route, Transport } from '../base/transport.ts'
 import { pb } from '../proto/messages.ts'
 import { alignLog } from './align-log.ts'
+import { CommitNews } from './commit-news.ts'
 import type { Message } from './core/types.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { FileServer } from './file-server.ts'
@@ -88,6 +89,7 @@ export class RaftHost {
   readonly #turn: Turn
   readonly #log: SharedLog
   readonly #messenger: Messenger
+  readonly #commitNews: CommitNews
   readonly #nodes: PeerNodes
   readonly #fileServer: FileServer
   readonly #exports = new Map<string, FileSource>()
@@ -130,6 +132,7 @@ export class RaftHost {
       nodeOf: (group, replica) => this.nodeOf(group, replica),
       beat: (beatFor) => this.#messenger.beat(beatFor),
     })
+    this.#commitNews = new CommitNews({ clock: options.clock, send: (group, message, envelope) => this.#send(group, message, envelope) })
     this.#nodes = new PeerNodes(this.#messenger)
     this.#fileServer = new FileServer({
       fileSystem: options.fileSystem,
@@ -273,7 +276,9 @@ export class RaftHost {
       replica.stop()
       snapshots.close()
     }
+    this.#commitNews.flushAll()
     await this.#messenger.part()
+    this.#commitNews.close()
     this.#messenger.close()
     this.#fileServer.close()
     const closed = await Promise.allSettled([...this.#hosted.values()].map(({ replica }) => replica.stateMachine.close()))
@@ -286,6 +291,7 @@ export class RaftHost {
     if (this.#failed) return
     this.#failed = true
     for (const { replica } of this.#hosted.values()) replica.stop()
+    this.#commitNews.close()
     this.#messenger.close()
     this.#options.onFatal(error)
   }
@@ -309,7 +315,7 @@ export class RaftHost {
       heartbeatTicks: this.#pulse.heartbeatTicks,
       snapshotLogBytes,
       peers: this.#fetches.peersOf(group, number, (peer) => this.nodeOf(group, peer)),
-      send: (message, envelope) => this.#send(group, message, envelope),
+      send: (message, envelope) => this.#commitNews.send(group, message, envelope),
       silentTicks: (peer) => this.#pulse.silentTicks(this.nodeOf(group, peer)),
       wantTicks: () => this.#pulse.wanted(),
       onSoftState: start.onSoftState,
@@ -343,6 +349,7 @@ export class RaftHost {
   /** Nothing of the group runs here any more. */
   async #drop(group: string): Promise<void> {
     const hosted = this.#hosted.get(group)
+    this.#commitNews.flush(group)
     this.#hosted.delete(group)
     this.#nodes.forget(group)
     this.#exports.delete(group)

@@ -22,6 +22,7 @@ export function draftMessage(type: MessageType, from: ReplicaNumber, to: Replica
     hintTerm: 0,
     context: 0,
     snapshot: undefined,
+    mayWait: false,
   }
 }
 

@@ -108,6 +108,7 @@ export class Replication {
     message.logTerm = previousTerm
     message.commit = this.#log.commit
     message.entries = entries
+    message.mayWait = entries.length === 0 && peer.state === 'replicate'
     this.#outbox.send(message)
     let bytes = 0
     for (const entry of entries) bytes += entryBytes(entry)

@@ -110,6 +110,8 @@ export interface Message {
   readonly hintTerm: number
   readonly context: number
   readonly snapshot: SnapshotMeta | undefined
+  /** An Append without entries, to a follower that takes all that comes: the next one with entries tells the same, and more. Not on the wire. */
+  readonly mayWait: boolean
 }
 
 /**

@@ -49,6 +49,7 @@ const heartbeat: Message = {
   hintTerm: 0,
   context: 0,
   snapshot: undefined,
+        mayWait: false,
 }
 
 /** The last entry that both logs have. */

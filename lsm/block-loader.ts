@@ -6,6 +6,9 @@ import type { BlockTaker, TableReader } from './table-reader.ts'
 /** Blocks in a row that an iteration reads one by one, into the cache, before it reads ahead, beside the cache. */
 const singleBlocks = 2
 const leastAheadBytes = 16 * 1024
+/** A piece that is read at once. */
+const atOnceBytes = 64 * 1024
+/** One that has to be waited for: a turn of the loop for more records. */
 const mostAheadBytes = 256 * 1024
 
 /**
@@ -82,30 +85,45 @@ export class BlockLoader implements BlockTaker {
     const offset = reader.blockOffset(index)
     const bytes = reader.blockLength(index) + blockTrailerBytes
     const most = reader.isCached ? Math.min(mostAheadBytes, leastAheadBytes << Math.min(10, this.#inARow)) : mostAheadBytes
-    const wanted = Math.max(most, bytes)
-    const start = isBackwards ? Math.max(0, offset + bytes - wanted) : offset
-    const end = isBackwards ? offset + bytes : Math.min(reader.dataEnd, offset + wanted)
-    if (this.#ahead.length < end - start) this.#ahead = new Uint8Array(end - start)
     // Nothing is ahead should the read fail.
     this.#aheadBytes = 0
+    const isThere = reader.isCached && bytes <= atOnceBytes && this.#readAtOnce(offset, bytes, Math.min(most, atOnceBytes), isBackwards)
+    return isThere ? undefined : this.#readLater(offset, bytes, Math.max(most, bytes), isBackwards)
+  }
+
+  /** False where the file would have to be waited for, or is damaged. */
+  #readAtOnce(offset: number, bytes: number, most: number, isBackwards: boolean): boolean {
+    const { start, end } = this.#piece(offset, bytes, Math.max(most, bytes), isBackwards)
     try {
-      const read = reader.readRange(this.#ahead.subarray(0, end - start), start)
-      if (read instanceof Promise) {
-        return read.then(
-          () => this.#setAhead(start, end, offset, bytes),
-          () => this.#readAlone(offset, bytes),
-        )
-      }
+      if (!this.#reader.readRangeNow(this.#ahead.subarray(0, end - start), start)) return false
+    } catch {
+      return false
+    }
+    this.#setAhead(start, end, offset, bytes)
+    return true
+  }
+
+  async #readLater(offset: number, bytes: number, wanted: number, isBackwards: boolean): Promise<void> {
+    const { start, end } = this.#piece(offset, bytes, wanted, isBackwards)
+    try {
+      await this.#reader.readRange(this.#ahead.subarray(0, end - start), start)
     } catch {
       return this.#readAlone(offset, bytes)
     }
     this.#setAhead(start, end, offset, bytes)
   }
 
+  /** Of the file: with the block of `bytes` at `offset` at its begin, or at its end. Makes room for it. */
+  #piece(offset: number, bytes: number, wanted: number, isBackwards: boolean): { readonly start: number; readonly end: number } {
+    const start = isBackwards ? Math.max(0, offset + bytes - wanted) : offset
+    const end = isBackwards ? offset + bytes : Math.min(this.#reader.dataEnd, offset + wanted)
+    if (this.#ahead.length < end - start) this.#ahead = new Uint8Array(end - start)
+    return { start, end }
+  }
+
   /** Without its neighbours: it may be these that cannot be read. */
-  #readAlone(offset: number, bytes: number): MaybePromise<void> {
-    const read = this.#reader.readRange(this.#ahead.subarray(0, bytes), offset)
-    if (read instanceof Promise) return read.then(() => this.#setAhead(offset, offset + bytes, offset, bytes))
+  async #readAlone(offset: number, bytes: number): Promise<void> {
+    await this.#reader.readRange(this.#ahead.subarray(0, bytes), offset)
     this.#setAhead(offset, offset + bytes, offset, bytes)
   }
 

@@ -228,11 +228,14 @@ export class TableReader {
     return true
   }
 
+  /** Fills `target` from `offset` of the file, if that can be had without waiting. Where not: `readRange`. */
+  readRangeNow(target: Uint8Array, offset: number): boolean {
+    return this.#file.readNow(target, offset) === target.length
+  }
+
   /** Fills `target` from `offset` of the file. */
-  readRange(target: Uint8Array, offset: number): MaybePromise<void> {
-    const count = this.#file.readNow(target, offset)
-    if (count !== undefined) return mustBeWhole(target, count, this.#file, offset)
-    return this.#file.read(target, offset).then((read) => mustBeWhole(target, read, this.#file, offset))
+  async readRange(target: Uint8Array, offset: number): Promise<void> {
+    mustBeWhole(target, await this.#file.read(target, offset), this.#file, offset)
   }
 
   evict(index: number): void {

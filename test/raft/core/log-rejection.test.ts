@@ -49,7 +49,7 @@ const heartbeat: Message = {
   hintTerm: 0,
   context: 0,
   snapshot: undefined,
-        mayWait: false,
+  mayWait: false,
 }
 
 /** The last entry that both logs have. */

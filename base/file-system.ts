@@ -16,8 +16,8 @@ export interface File {
   /** Fills `target` from `position`; returns the bytes read, less than asked only at the end of the file. */
   read(target: Uint8Array, position: number): Promise<number>
   /**
-   * The same at once, where reads have been fast of late (they come from the page cache) and this turn has not read much yet; else undefined: use
-   * `read`. Throws what `read` would reject with.
+   * The same at once, where reads have been fast of late (they come from the page cache), this turn has not read much yet, and `target` takes at most
+   * 64 KiB; else undefined: use `read`. Throws what `read` would reject with.
    */
   readNow(target: Uint8Array, position: number): number | undefined
   /** The same at once, however long the disk takes: nothing else of this thread runs until then. Throws what `read` would reject with. */

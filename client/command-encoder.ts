@@ -4,6 +4,7 @@
  */
 import { assert } from '../base/assert.ts'
 import { varintLength, writeVarint } from '../base/bytes.ts'
+import { encoded } from '../proto/encode.ts'
 import { pb } from '../proto/messages.ts'
 import type { Operation } from './operation.ts'
 import type { Bytes } from './types.ts'
@@ -38,7 +39,7 @@ export function encodeAppend(key: Buffer, value: Bytes): Buffer {
 
 /** A command that is nothing but its operation. */
 export function encodeRare(operation: pb.v1.Command.$Properties): Uint8Array {
-  return pb.v1.Command.encode(operation).finish()
+  return encoded(pb.v1.Command, operation)
 }
 
 /** A message with key = 1, value = 2 and ttl_ms = 3 under `tag`. */

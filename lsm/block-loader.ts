@@ -5,10 +5,10 @@ import type { BlockTaker, TableReader } from './table-reader.ts'
 
 /** Blocks in a row that an iteration reads one by one, into the cache, before it reads ahead, beside the cache. */
 const singleBlocks = 2
-const leastAheadBytes = 16 * 1024
-/** A piece that is read at once. */
+/** A piece that is read at once: `File.readNow` gives no more. */
 const atOnceBytes = 64 * 1024
-/** One that has to be waited for: a turn of the loop for more records. */
+/** One that has to be waited for, at the first; they grow, since each costs a turn of the loop. */
+const leastAheadBytes = 16 * 1024
 const mostAheadBytes = 256 * 1024
 
 /**
@@ -84,16 +84,17 @@ export class BlockLoader implements BlockTaker {
     const reader = this.#reader
     const offset = reader.blockOffset(index)
     const bytes = reader.blockLength(index) + blockTrailerBytes
-    const most = reader.isCached ? Math.min(mostAheadBytes, leastAheadBytes << Math.min(10, this.#inARow)) : mostAheadBytes
     // Nothing is ahead should the read fail.
     this.#aheadBytes = 0
-    const isThere = reader.isCached && bytes <= atOnceBytes && this.#readAtOnce(offset, bytes, Math.min(most, atOnceBytes), isBackwards)
-    return isThere ? undefined : this.#readLater(offset, bytes, Math.max(most, bytes), isBackwards)
+    // Jobs read without a cache, in threads that may wait: few pieces are less work than short turns.
+    if (reader.isCached && bytes <= atOnceBytes && this.#readAtOnce(offset, bytes, isBackwards)) return
+    const most = reader.isCached ? Math.min(mostAheadBytes, leastAheadBytes << Math.min(10, this.#inARow)) : mostAheadBytes
+    return this.#readLater(offset, bytes, Math.max(most, bytes), isBackwards)
   }
 
   /** False where the file would have to be waited for, or is damaged. */
-  #readAtOnce(offset: number, bytes: number, most: number, isBackwards: boolean): boolean {
-    const { start, end } = this.#piece(offset, bytes, Math.max(most, bytes), isBackwards)
+  #readAtOnce(offset: number, bytes: number, isBackwards: boolean): boolean {
+    const { start, end } = this.#piece(offset, bytes, atOnceBytes, isBackwards)
     try {
       if (!this.#reader.readRangeNow(this.#ahead.subarray(0, end - start), start)) return false
     } catch {

@@ -1,26 +1,26 @@
+import type protobuf from 'protobufjs/minimal.js'
 import type { Codec, Method } from '../base/transport.ts'
+import { encoded } from './encode.ts'
 import { pb } from './messages.ts'
 
 /** Our gRPC methods as the transport wants them. One constant a method; the `.proto` files say what each does. */
 
 interface GeneratedMessage<T> {
-  encode(message: NoInfer<T>): { finish(): Uint8Array }
+  encode(message: NoInfer<T>, writer?: protobuf.Writer): protobuf.Writer
   decode(bytes: Uint8Array): T
 }
 
-function codec<T>(generated: GeneratedMessage<T>): Codec<T> {
-  return {
-    encode: (message) => generated.encode(message).finish(),
-    decode: (bytes) => generated.decode(bytes),
-  }
+function codec<T>(type: GeneratedMessage<T>): Codec<T> {
+  return { encode: (message) => encoded(type, message), decode: (bytes) => type.decode(bytes) }
 }
 
-/** Decodes a copy where the bytes are a part of more: what is decoded is kept long and must not pin the chunk in which it came. */
-function copyingCodec<T>(generated: GeneratedMessage<T>): Codec<T> {
-  return {
-    encode: (message) => generated.encode(message).finish(),
-    decode: (bytes) => generated.decode(bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes)),
-  }
+/** Bytes beside a message in memory that is its own: what the transport frames it with. */
+const framingBytes = 64
+
+/** What is decoded is kept long, and must not pin the chunk in which it came with others: it is decoded from a copy. */
+function keptCodec<T>(type: GeneratedMessage<T>): Codec<T> {
+  const isAlone = (bytes: Uint8Array) => bytes.buffer.byteLength - bytes.length <= framingBytes
+  return { ...codec(type), decode: (bytes) => type.decode(isAlone(bytes) ? bytes : new Uint8Array(bytes)) }
 }
 
 function method<Request, Response>(
@@ -66,7 +66,7 @@ export const controllerMethods = {
 
 export const raftMethods = {
   hello: method('RaftTransport/Hello', 'unary', v1.HelloRequest, v1.HelloReply),
-  receive: { ...method('RaftTransport/Receive', 'stream', v1.ReceiveRequest, v1.RaftFrame, true), response: copyingCodec(v1.RaftFrame) },
+  receive: { ...method('RaftTransport/Receive', 'stream', v1.ReceiveRequest, v1.RaftFrame, true), response: keptCodec(v1.RaftFrame) },
 }
 
 export const nodeMethods = {
@@ -82,7 +82,7 @@ export const fileMethods = {
 
 export const migrationMethods = {
   export: method('ShardMigration/Export', 'unary', v1.ExportRequest, v1.ExportReply),
-  delta: { ...method('ShardMigration/Delta', 'unary', v1.DeltaRequest, v1.DeltaReply), response: copyingCodec(v1.DeltaReply) },
-  release: { ...method('ShardMigration/Release', 'unary', v1.ReleaseRequest, v1.DeltaReply), response: copyingCodec(v1.DeltaReply) },
+  delta: { ...method('ShardMigration/Delta', 'unary', v1.DeltaRequest, v1.DeltaReply), response: keptCodec(v1.DeltaReply) },
+  release: { ...method('ShardMigration/Release', 'unary', v1.ReleaseRequest, v1.DeltaReply), response: keptCodec(v1.DeltaReply) },
   holds: method('ShardMigration/Holds', 'unary', v1.HoldsRequest, v1.HoldsReply),
 }

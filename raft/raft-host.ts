@@ -342,6 +342,8 @@ export class RaftHost {
   #membersChanged({ group, onMembers }: Pick<ReplicaStart<unknown>, 'group' | 'onMembers'>): void {
     const hosted = this.#hosted.get(group)
     if (hosted === undefined) return
+    // Those that leave hear that they do.
+    this.#commitNews.flush(group)
     this.#nodes.setMembers(group, hosted.replica.members.nodes)
     onMembers?.()
   }

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { KeyRange, WriteBatch } from '../lsm/index.ts'
+import { encoded } from '../proto/encode.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { type Entry, EntryKind } from '../raft/core/types.ts'
@@ -316,7 +317,7 @@ export class ApplyRun implements ShardView {
     this.#entryBytes = 0
     for (const command of batch.commands ?? []) results.push(this.#command(client, command))
     for (const [shard, { commands, cost }] of this.#kept) {
-      this.#keepDelta(shard, index, pb.v1.WriteBatch.encode({ clientId, commands }).finish(), cost)
+      this.#keepDelta(shard, index, encoded(pb.v1.WriteBatch, { clientId, commands }), cost)
     }
     this.#kept.clear()
     return { kind: 'written', results }

@@ -2,6 +2,7 @@ import { ByteReader, ByteWriter, readU64, writeU64 } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
 import { CorruptionError } from '../base/errors.ts'
 import type { KeyRange } from '../lsm/index.ts'
+import { encoded } from '../proto/encode.ts'
 import { pb } from '../proto/messages.ts'
 import { encodeKey, endOfKind, KeyKind, restOfKey } from './record.ts'
 
@@ -54,7 +55,7 @@ export function deltaRange(shard: number): { readonly lower: Uint8Array; readonl
 }
 
 export function encodeDelta(delta: StoredDelta): Uint8Array {
-  const record = pb.v1.DeltaRecord.encode(delta.record).finish()
+  const record = encoded(pb.v1.DeltaRecord, delta.record)
   const writer = new ByteWriter(24 + record.length)
   writer.u8(deltaFormat)
   writer.varint(delta.cost)

@@ -1,4 +1,5 @@
 import { type ByteReader, ByteWriter } from '../base/bytes.ts'
+import { encoded } from '../proto/encode.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 import { digestBytes } from './record-digest.ts'
@@ -79,7 +80,7 @@ export function encodeStep(step: MigrationStep): Uint8Array {
     for (const [i, { shard }] of step.deltas.entries()) mustBeInPlace(shard, step.shards[i])
     writer.varint(step.after)
     writer.varint(step.upTo)
-    for (const delta of step.deltas) writer.bytes(pb.v1.ShardDelta.encode(delta).finish())
+    for (const delta of step.deltas) writer.bytes(encoded(pb.v1.ShardDelta, delta))
   }
   if (step.kind === 'outcome') writer.u8(outcomes.indexOf(step.outcome) + 1)
   if (step.kind === 'activate' || (step.kind === 'outcome' && step.outcome === 'given-back')) {

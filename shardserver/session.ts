@@ -1,4 +1,5 @@
 import { ByteReader, ByteWriter, copyBytes } from '../base/bytes.ts'
+import { encoded } from '../proto/encode.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
 
@@ -226,7 +227,7 @@ export function encodeSession(session: Session): Uint8Array {
   const sequences = [...session.replies.keys()].sort((a, b) => a - b)
   for (const sequence of sequences) {
     writer.varint(sequence - session.lowest)
-    writer.bytes(pb.v1.WriteResult.encode(session.replies.get(sequence)?.result ?? {}).finish())
+    writer.bytes(encoded(pb.v1.WriteResult, session.replies.get(sequence)?.result ?? {}))
   }
   return writer.finish()
 }

@@ -343,12 +343,19 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
   ): Promise<HeldImport> {
     return this.#files.imports.stage(id, attempt, set, (list) => {
-      const local = this.migrations().find((each) => each.id === id && each.state === 'importing')
-      if (local === undefined || local.attempt !== attempt || local.ingested) return false
+      const local = this.#wantedImport(id, attempt)
       // Files of some of the shards would be held, and at the ingest of all of them every replica would lack files.
-      const sameShards = list.shards.length === local.shards.length && list.shards.every((shard, i) => shard === local.shards[i])
+      const sameShards = list.shards.length === local?.shards.length && list.shards.every((shard, i) => shard === local.shards[i])
       return list.id === id && list.attempt === attempt && sameShards
     })
+  }
+
+  leaveImport(id: number, attempt: number): void {
+    if (this.#wantedImport(id, attempt) === undefined) this.#files.imports.end(id, attempt + 1, this.#sealing)
+  }
+
+  #wantedImport(id: number, attempt: number): LocalMigration | undefined {
+    return this.migrations().find((each) => each.id === id && each.state === 'importing' && each.attempt === attempt && !each.ingested)
   }
 
   holdsImport(id: number, attempt: number): HeldImport | undefined {

@@ -74,6 +74,10 @@ export interface ShardMigrations {
     attempt: number,
     set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
   ): Promise<HeldImport>
+  /**
+   * Nobody brings files of this attempt in any more. Where it was over before (a snapshot may end it while files come in) what came since goes, too.
+   */
+  leaveImport(id: number, attempt: number): void
   holdsImport(id: number, attempt: number): HeldImport | undefined
   /**
    * Bytes of work that files of that attempt, being made or verified here, may have to wait for: rises while anything of it goes on. 0: nothing is made, nor

@@ -95,7 +95,10 @@ export class ImportFetcher {
     this.#sources = this.#order().map((name) => ({ node: name, lost: false, unreachableMs: undefined }))
     this.#run()
       .catch((error: unknown) => this.#logger.error({ error: text(error) }, 'fetching an import failed'))
-      .finally(onEnd)
+      .finally(() => {
+        hosted.stateMachine.leaveImport(wanted.id, wanted.attempt)
+        onEnd()
+      })
   }
 
   status(): FetchStatus {

@@ -340,6 +340,36 @@ describe('a shard on its way', () => {
     expect(b.machine.holdsImport(7, 1)).toBeUndefined()
   })
 
+  it('is over while files come in: what came since goes once nobody brings any more, and not before', async () => {
+    const { a, b, mover } = await pair()
+    const { fileSystem } = b.replica.store
+    await mover.import()
+    await mover.export()
+    const set = await openExport(a.machine, 7, 1)
+    const folder = b.machine.importFolder(7, 1)
+    const bringOne = async () => {
+      await fileSystem.makeFolder(folder)
+      await (await fileSystem.open(`${folder}/000001.sst.part`, 'create')).close()
+    }
+    await bringOne()
+    b.machine.leaveImport(7, 1)
+    await b.machine.flush()
+    expect(await fileSystem.list(folder)).toEqual(['000001.sst.part'])
+    const gone = async () => {
+      for (let turn = 0; turn < 1000 && (await fileSystem.exists(folder)); turn++) await new Promise((resolve) => setImmediate(resolve))
+      expect(await fileSystem.list('g/imports')).toEqual([])
+    }
+    await mover.outcome(b, 'aborted')
+    await b.machine.flush()
+    await gone()
+    // Who pulls them has not heard of it yet.
+    await bringOne()
+    await expect(b.machine.stageImport(7, 1, set)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+    expect(await fileSystem.list(folder)).toEqual(['000001.sst.part'])
+    b.machine.leaveImport(7, 1)
+    await gone()
+  })
+
   it('does not hold files whose records are not those of the cut, though each file is what its list says', async () => {
     const { a, b, mover } = await pair()
     await mover.import()

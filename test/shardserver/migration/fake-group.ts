@@ -314,6 +314,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     this.held.set(`${id}.${attempt}`, held)
     return held
   }
+  leaveImport(): void {}
+
   holdsImport(id: number, attempt: number): HeldImport | undefined {
     return this.held.get(`${id}.${attempt}`)
   }

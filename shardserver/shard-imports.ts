@@ -144,7 +144,10 @@ export class ShardImports {
   /** The files of all attempts below `attempt` go, once `after` has resolved: until then a crash may bring back the need for them. */
   end(id: number, attempt = Number.POSITIVE_INFINITY, after: Promise<void> = Promise.resolve()): void {
     if (this.#closed) return
-    for (const name of this.#verifying.keys()) if (name.startsWith(`${id}.`)) this.#verifying.delete(name)
+    for (const name of this.#verifying.keys()) {
+      const [of, at = 0] = name.split('.').map(Number)
+      if (of === id && at < attempt) this.#verifying.delete(name)
+    }
     for (const [name, { list, prepared }] of this.#held) {
       if (list.id !== id || list.attempt >= attempt) continue
       this.#held.delete(name)

@@ -350,8 +350,12 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     })
   }
 
-  leaveImport(id: number, attempt: number): void {
-    if (this.#wantedImport(id, attempt) === undefined) this.#files.imports.end(id, attempt + 1, this.#sealing)
+  async bringImport(id: number, attempt: number, bring: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    try {
+      await this.#files.imports.whileOpen(bring)
+    } finally {
+      if (this.#wantedImport(id, attempt) === undefined) this.#files.imports.end(id, attempt + 1, this.#sealing)
+    }
   }
 
   #wantedImport(id: number, attempt: number): LocalMigration | undefined {

@@ -31,7 +31,7 @@ export class ShardImports {
   /** Attempts whose files are being verified for the first time (`true`), or came damaged before. */
   readonly #verifying = new Map<string, boolean>()
   readonly #work = new Set<Promise<void>>()
-  #closed = false
+  readonly #closing = new AbortController()
 
   constructor(options: MigrationFilesOptions, store: GroupStore) {
     this.#options = options
@@ -41,6 +41,15 @@ export class ShardImports {
 
   folderOf(id: number, attempt: number): string {
     return joinPath(this.#folder, attemptName(id, attempt))
+  }
+
+  /** See `ShardMigrations.bringImport`. */
+  whileOpen(bring: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { signal } = this.#closing
+    if (signal.aborted) return Promise.reject(new OstrakaError('UNAVAILABLE', 'the replica is closed', true))
+    const bringing = bring(signal)
+    this.#track(bringing.then(ignore, ignore))
+    return bringing
   }
 
   /** What an earlier life has left: `isOver` says what is removed, of the rest what was held is held again. */
@@ -87,7 +96,7 @@ export class ShardImports {
     const folder = this.folderOf(id, attempt)
     const list = decodeExportList(set.description, folder)
     const mustBeWanted = () => {
-      if (this.#closed || !isWanted(list))
+      if (this.#closing.signal.aborted || !isWanted(list))
         throw new OstrakaError('FAILED_PRECONDITION', `attempt ${attempt} of migration ${id} is not wanted`, true)
     }
     mustBeWanted()
@@ -143,7 +152,7 @@ export class ShardImports {
 
   /** The files of all attempts below `attempt` go, once `after` has resolved: until then a crash may bring back the need for them. */
   end(id: number, attempt = Number.POSITIVE_INFINITY, after: Promise<void> = Promise.resolve()): void {
-    if (this.#closed) return
+    if (this.#closing.signal.aborted) return
     for (const name of this.#verifying.keys()) {
       const [of, at = 0] = name.split('.').map(Number)
       if (of === id && at < attempt) this.#verifying.delete(name)
@@ -170,7 +179,7 @@ export class ShardImports {
   }
 
   async close(): Promise<void> {
-    this.#closed = true
+    this.#closing.abort()
     while (this.#work.size > 0) await Promise.all(this.#work)
   }
 

@@ -75,9 +75,11 @@ export interface ShardMigrations {
     set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
   ): Promise<HeldImport>
   /**
-   * Nobody brings files of this attempt in any more. Where it was over before (a snapshot may end it while files come in) what came since goes, too.
+   * Whoever puts files into `importFolder` does so within `bring`; at most one at a time for each attempt. Its signal is aborted when the replica closes, which
+   * waits for it: what is the replica's may be deleted then. Where the attempt is over when `bring` ends (a snapshot may end it while files come in), what
+   * came meanwhile goes. Settles as `bring` does.
    */
-  leaveImport(id: number, attempt: number): void
+  bringImport(id: number, attempt: number, bring: (signal: AbortSignal) => Promise<void>): Promise<void>
   holdsImport(id: number, attempt: number): HeldImport | undefined
   /**
    * Bytes of work that files of that attempt, being made or verified here, may have to wait for: rises while anything of it goes on. 0: nothing is made, nor

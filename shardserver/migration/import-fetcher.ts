@@ -93,12 +93,10 @@ export class ImportFetcher {
     this.#from = wanted.from
     this.#logger = node.logger.child({ group: hosted.replica.group, migration: wanted.id, attempt: wanted.attempt })
     this.#sources = this.#order().map((name) => ({ node: name, lost: false, unreachableMs: undefined }))
-    this.#run()
+    hosted.stateMachine
+      .bringImport(wanted.id, wanted.attempt, (signal) => this.#runUntil(signal))
       .catch((error: unknown) => this.#logger.error({ error: text(error) }, 'fetching an import failed'))
-      .finally(() => {
-        hosted.stateMachine.leaveImport(wanted.id, wanted.attempt)
-        onEnd()
-      })
+      .finally(onEnd)
   }
 
   status(): FetchStatus {
@@ -135,6 +133,16 @@ export class ImportFetcher {
   #isSourceAway(): boolean {
     const reached = this.#sources.filter(({ unreachableMs: since }) => since === undefined).length
     return this.#sources.length > 0 && reached * 2 <= this.#sources.length
+  }
+
+  async #runUntil(signal: AbortSignal): Promise<void> {
+    const end = () => this.close()
+    signal.addEventListener('abort', end)
+    try {
+      await this.#run()
+    } finally {
+      signal.removeEventListener('abort', end)
+    }
   }
 
   async #run(): Promise<void> {

@@ -351,8 +351,7 @@ describe('a shard on its way', () => {
       await fileSystem.makeFolder(folder)
       await (await fileSystem.open(`${folder}/000001.sst.part`, 'create')).close()
     }
-    await bringOne()
-    b.machine.leaveImport(7, 1)
+    await b.machine.bringImport(7, 1, bringOne)
     await b.machine.flush()
     expect(await fileSystem.list(folder)).toEqual(['000001.sst.part'])
     const gone = async () => {
@@ -362,12 +361,36 @@ describe('a shard on its way', () => {
     await mover.outcome(b, 'aborted')
     await b.machine.flush()
     await gone()
-    // Who pulls them has not heard of it yet.
-    await bringOne()
-    await expect(b.machine.stageImport(7, 1, set)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
-    expect(await fileSystem.list(folder)).toEqual(['000001.sst.part'])
-    b.machine.leaveImport(7, 1)
+    await b.machine.bringImport(7, 1, async () => {
+      // Who pulls them has not heard of it yet.
+      await bringOne()
+      await expect(b.machine.stageImport(7, 1, set)).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' })
+      expect(await fileSystem.list(folder)).toEqual(['000001.sst.part'])
+    })
     await gone()
+  })
+
+  // Simulator, seed 3008: the folder of a removed replica was deleted, and the fetch that had not heard of it made it again.
+  it('closes only when nobody puts files into its folder any more, and tells who does', async () => {
+    const { b, mover } = await pair()
+    await mover.import()
+    let end = () => {}
+    const maybeEnd = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    const events: string[] = []
+    const bringing = b.machine.bringImport(7, 1, async (signal) => {
+      signal.addEventListener('abort', () => events.push('told'))
+      await maybeEnd
+      events.push('left')
+    })
+    const closing = b.machine.close().then(() => events.push('closed'))
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect(events).toEqual(['told'])
+    end()
+    await Promise.all([bringing, closing])
+    expect(events).toEqual(['told', 'left', 'closed'])
+    await expect(b.machine.bringImport(7, 1, () => Promise.resolve())).rejects.toMatchObject({ code: 'UNAVAILABLE' })
   })
 
   it('does not hold files whose records are not those of the cut, though each file is what its list says', async () => {

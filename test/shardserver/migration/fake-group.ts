@@ -314,7 +314,9 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     this.held.set(`${id}.${attempt}`, held)
     return held
   }
-  leaveImport(): void {}
+  bringImport(_id: number, _attempt: number, bring: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    return bring(new AbortController().signal)
+  }
 
   holdsImport(id: number, attempt: number): HeldImport | undefined {
     return this.held.get(`${id}.${attempt}`)

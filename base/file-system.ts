@@ -20,6 +20,8 @@ export interface File {
    * 64 KiB; else undefined: use `read`. Throws what `read` would reject with.
    */
   readNow(target: Uint8Array, position: number): number | undefined
+  /** Where `readNow` refuses for no other reason than that this turn has read its share: resolves in the next, for all who wait. Undefined elsewhere. */
+  nextTurn?(): Promise<void> | undefined
   /** The same at once, however long the disk takes: nothing else of this thread runs until then. Throws what `read` would reject with. */
   readSync(target: Uint8Array, position: number): number
   /** Writes all of `chunks`, one after the other, at `position` (which may lie behind the end). Resolves when all are written, not durable. */

@@ -62,6 +62,10 @@ class NodeFile implements File {
     return this.#pace.mayRead(isWarm) ? this.#readAtOnce(this.#descriptor, target, position, isWarm) : undefined
   }
 
+  nextTurn(): Promise<void> | undefined {
+    return this.#pace.isSpent ? this.#pace.nextTurn() : undefined
+  }
+
   readSync(target: Uint8Array, position: number): number {
     if (this.#descriptor < 0) throw this.#closedError('read')
     return this.#readAtOnce(this.#descriptor, target, position, false)

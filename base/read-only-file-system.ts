@@ -57,6 +57,10 @@ class ReadOnlyFile implements File {
     return this.#under.readNow(target, position)
   }
 
+  nextTurn(): Promise<void> | undefined {
+    return this.#under.nextTurn?.()
+  }
+
   readSync(target: Uint8Array, position: number): number {
     return this.#under.readSync(target, position)
   }

@@ -126,6 +126,10 @@ class TableFile implements File {
     return this.#file?.readNow(target, position)
   }
 
+  nextTurn(): Promise<void> | undefined {
+    return this.#file?.nextTurn?.()
+  }
+
   readSync(target: Uint8Array, position: number): number {
     this.lastUse = this.#files.used()
     return (this.#file ?? this.openSync()).readSync(target, position)

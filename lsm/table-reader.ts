@@ -193,6 +193,11 @@ export class TableReader {
     if (index === this.#index.count) return undefined
     const id = this.#cached[index] ?? notCached
     if (id !== notCached) return this.#findCached(id, index, key)
+    const turn = this.#file.nextTurn?.()
+    if (turn !== undefined) {
+      const kept = copyBytes(key)
+      return turn.then(() => this.get(kept, hash))
+    }
     const block = this.load(index)
     if (block instanceof Promise) {
       // The caller's bytes are the caller's again when this returns.

@@ -44,6 +44,22 @@ it('closing a file waits for a read that waits for its turn', async () => {
   }
 })
 
+it('a turn that has had its share of reads is followed by one in which they go on', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))
+  try {
+    const file = await new NodeFileSystem().open(path.join(folder, 'a'), 'create')
+    await file.write([new Uint8Array([7])], 0)
+    const target = new Uint8Array(1)
+    expect(file.nextTurn?.()).toBeUndefined()
+    while (file.readNow(target, 0) !== undefined);
+    await file.nextTurn?.()
+    expect(file.readNow(target, 0)).toBe(1)
+    await file.close()
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
 it.runIf(process.platform === 'linux')('a full disk fails a write with ENOSPC', async () => {
   const file = await new NodeFileSystem().open('/dev/full', 'write')
   await expect(file.write([new Uint8Array(1)], 0)).rejects.toMatchObject({ code: 'ENOSPC' })

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { File, FileSystem } from '../../base/file-system.ts'
 import { BlockCache } from '../../lsm/block-cache.ts'
+import { bloomHash } from '../../lsm/bloom.ts'
 import { TableReader } from '../../lsm/table-reader.ts'
 import { type TablePart, TableSource } from '../../lsm/table-source.ts'
 import { writeTable } from '../../lsm/table-writer.ts'
@@ -14,6 +15,8 @@ const count = 300
 class Watched {
   readonly reads: { readonly now: boolean; readonly bytes: number }[] = []
   mayReadNow: () => boolean | 'fails' = () => true
+  /** What who may not is to wait for. */
+  turn: Promise<void> | undefined
   readonly fileSystem: FileSystem
 
   constructor(under: FileSystem) {
@@ -40,6 +43,7 @@ class Watched {
         this.reads.push({ now: true, bytes: target.length })
         return file.readSync(target, position)
       },
+      nextTurn: () => this.turn,
     }
   }
 }
@@ -67,19 +71,54 @@ async function walk(reader: TableReader, part: TablePart, isReverse: boolean): P
   return found
 }
 
+/** `body` gets the table's reader, with a cache of 64 KiB. */
+function withReader(body: (watched: Watched, reader: TableReader, part: TablePart) => Promise<void>): Promise<void> {
+  return onNode(async ({ fileSystem, folder }) => {
+    const watched = new Watched(fileSystem)
+    const entries = Array.from({ length: count }, (_, i) => ({ key: bytes(keyOf(i)), value: bytes(recordOf(i)) }))
+    const table = await writeTable(fileSystem, `${folder}/t`, entries, { blockBytes: 4 * KiB, bloomBitsPerKey: 10 })
+    const reader = await TableReader.open(watched.fileSystem, `${folder}/t`, new BlockCache(64 * KiB), table)
+    watched.reads.length = 0
+    await body(watched, reader, { ...table, clipped: false })
+    await reader.close()
+  })
+}
+
+describe('lookups', () => {
+  const getOf = (reader: TableReader, i: number) => reader.get(bytes(keyOf(i)), bloomHash(bytes(keyOf(i)), 0, keyOf(i).length))
+
+  it('that come when the turn has had its share wait for the next one together, and then read at once', () =>
+    withReader(async (watched, reader) => {
+      let begin = () => {}
+      watched.turn = new Promise((resolve) => {
+        begin = resolve
+      })
+      watched.mayReadNow = () => watched.turn === undefined
+      const found = Array.from({ length: 100 }, (_, i) => getOf(reader, i))
+      expect(found.every((each) => each instanceof Promise)).toBe(true)
+      expect(watched.reads).toEqual([])
+      watched.turn = undefined
+      begin()
+      const values = (await Promise.all(found)).map((value) => text(value ?? bytes('')))
+      expect(values).toEqual(Array.from({ length: 100 }, (_, i) => recordOf(i)))
+      // Two records are in a block: the second finds it cached.
+      expect(watched.reads).toHaveLength(50)
+      expect(watched.reads.every(({ now }) => now)).toBe(true)
+    }))
+
+  it('that come where reads are slow wait for their own', () =>
+    withReader(async (watched, reader) => {
+      watched.mayReadNow = () => false
+      expect(text((await getOf(reader, 7)) ?? bytes(''))).toBe(recordOf(7))
+      expect(watched.reads.map(({ now }) => now)).toEqual([false])
+    }))
+})
+
 describe.each([false, true])('an iteration, backwards: %s', (isReverse) => {
   const inOrder = Array.from({ length: count }, (_, i) => (isReverse ? count - 1 - i : i))
 
   const withTable = (body: (watched: Watched, walked: () => Promise<number[]>) => Promise<void>) =>
-    onNode(async ({ fileSystem, folder }) => {
-      const watched = new Watched(fileSystem)
-      const entries = Array.from({ length: count }, (_, i) => ({ key: bytes(keyOf(i)), value: bytes(recordOf(i)) }))
-      const table = await writeTable(fileSystem, `${folder}/t`, entries, { blockBytes: 4 * KiB, bloomBitsPerKey: 10 })
-      const reader = await TableReader.open(watched.fileSystem, `${folder}/t`, new BlockCache(64 * KiB), table)
-      watched.reads.length = 0
-      await body(watched, () => walk(reader, { ...table, clipped: false }, isReverse))
-      await reader.close()
-    })
+    withReader((watched, reader, part) => body(watched, () => walk(reader, part, isReverse)))
 
   it('reads pieces of 64 KiB at once where reads are fast, and waits only for the block that is longer', () =>
     withTable(async (watched, walked) => {

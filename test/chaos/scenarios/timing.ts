@@ -18,6 +18,8 @@ const keyCount = 64
  */
 const beforeMs = 5000
 const afterMs = 500
+/** A planned hand-over: at most this long, in all but one of thirty. */
+const handOverMs = 50
 
 /** Writes to one group all the time, and when they were answered. */
 class Writers {
@@ -48,13 +50,13 @@ class Writers {
   }
 
   /** The longest time between two acknowledgements of which the later came after `fromMs` and the earlier before `toMs`. */
-  longestGapMs(fromMs: number, toMs: number): number {
-    let longestMs = 0
+  longestGap(fromMs: number, toMs: number): Gap {
+    let longest: Gap = { beginMs: fromMs, ms: 0 }
     for (const [i, ackedMs] of this.#ackedMs.entries()) {
       const lastMs = this.#ackedMs[i - 1] ?? ackedMs
-      if (ackedMs >= fromMs && lastMs <= toMs) longestMs = Math.max(longestMs, ackedMs - lastMs)
+      if (ackedMs >= fromMs && lastMs <= toMs && ackedMs - lastMs > longest.ms) longest = { beginMs: lastMs, ms: ackedMs - lastMs }
     }
-    return longestMs
+    return longest
   }
 
   /** Rejects where a write failed. */
@@ -80,6 +82,11 @@ class Writers {
     write.catch(() => {})
     this.#pending.add(write)
   }
+}
+
+interface Gap {
+  readonly beginMs: number
+  readonly ms: number
 }
 
 interface Event {
@@ -141,7 +148,14 @@ async function gaps(stage: Stage, event: Event, rounds: number): Promise<number[
       const endMs = performance.now()
       await delay(afterMs)
       await writers.another()
-      measured.push(writers.longestGapMs(startMs, endMs))
+      const gap = writers.longestGap(startMs, endMs)
+      measured.push(gap.ms)
+      if (gap.ms > handOverMs) {
+        const [beganMs, tookMs] = [gap.beginMs - startMs, endMs - startMs].map(Math.round)
+        console.log(
+          `  ${event.name} ${round + 1}: ${Math.round(gap.ms)} ms without an answer, from ${beganMs} ms on; the event took ${tookMs} ms`,
+        )
+      }
       await writers.stop()
     } finally {
       await writers.abandon()
@@ -151,9 +165,6 @@ async function gaps(stage: Stage, event: Event, rounds: number): Promise<number[
   console.log(`  ${event.name}: ${measured.map((ms) => Math.round(ms)).join(' ')} ms`)
   return measured.sort((a, b) => a - b)
 }
-
-/** At most this long, in all but one of thirty. */
-const handOverMs = 50
 
 /** Planned: by a transfer, and by SIGTERM of the leader's process. */
 export async function transfers(stage: Stage, rounds: number): Promise<Figures> {

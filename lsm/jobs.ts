@@ -60,6 +60,7 @@ export const compactionJobName = 'lsm.compact'
 const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
   const path = tablePath(input.folder, input.file)
   const reader = new ImageReader(input.image)
+  const { arena } = reader
   const pacer = new Pacer(context)
   const memory = TableMemory.take()
   const writer = await TableWriter.create(context.fileSystem, path, input.file, input.writer, memory)
@@ -68,14 +69,14 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
     let lastStart = 0
     let lastEnd = 0
     while (reader.advance()) {
-      const { buffer, keyStart, keyEnd } = reader
+      const { buffer, keyStart, keyEnd, valueEnd } = arena
       if (lastBuffer !== undefined && compareRanges(lastBuffer, lastStart, lastEnd, buffer, keyStart, keyEnd) === 0) continue
       lastBuffer = buffer
       lastStart = keyStart
       lastEnd = keyEnd
-      writer.add(buffer, keyStart, keyEnd, reader.kind, reader.sequence, buffer, keyEnd, reader.valueEnd)
+      writer.add(buffer, keyStart, keyEnd, arena.kind, reader.sequence, buffer, keyEnd, valueEnd)
       if (writer.wantsFlush) await writer.flush()
-      if (pacer.isDue(reader.valueEnd - keyStart)) await pacer.pause()
+      if (pacer.isDue(valueEnd - keyStart)) await pacer.pause()
     }
     const written = await writer.finish()
     memory.giveBack()

@@ -1,4 +1,4 @@
-import { kindTombstone, kindValue } from './kind.ts'
+import { Arena } from './arena.ts'
 import type { Memtable, MemtableImage } from './memtable.ts'
 import { Source } from './source.ts'
 
@@ -82,41 +82,35 @@ export class MemtableSource extends Source {
     this.#changes = memtable.changes
     this.valid = visible !== none
     if (visible === none) return
-    memtable.decode(memtable.pointerAt(visible))
-    this.kind = memtable.kind
+    const { arena } = memtable
+    arena.decode(memtable.pointerAt(visible))
+    this.kind = arena.kind
     this.sequence = memtable.sequenceAt(visible)
-    this.keyBuffer = memtable.buffer
-    this.keyStart = memtable.keyStart
-    this.keyEnd = memtable.keyEnd
-    this.valueBuffer = memtable.buffer
-    this.valueStart = memtable.keyEnd
-    this.valueEnd = memtable.valueEnd
+    this.keyBuffer = arena.buffer
+    this.keyStart = arena.keyStart
+    this.keyEnd = arena.keyEnd
+    this.valueBuffer = arena.buffer
+    this.valueStart = arena.keyEnd
+    this.valueEnd = arena.valueEnd
   }
 }
 
 /** Reads an image in order, all versions: `advance` until false. */
 export class ImageReader {
+  /** The entry is the one decoded last. */
+  readonly arena: Arena
   readonly #image: MemtableImage
-  readonly #units: Uint8Array[] = []
   readonly #counts: Uint8Array
   readonly #next: Int32Array
   readonly #pointers: Uint32Array
   readonly #sequences: Uint32Array
   #leaf: number
   #position = -1
-  buffer: Uint8Array = new Uint8Array(0)
-  kind = 0
   sequence = 0
-  keyStart = 0
-  keyEnd = 0
-  valueEnd = 0
 
   constructor(image: MemtableImage) {
     this.#image = image
-    image.buffers.forEach((buffer, i) => {
-      const first = Math.floor((image.bases[i] as number) / image.unitBytes)
-      this.#units.push(first < i ? (this.#units[first] as Uint8Array) : new Uint8Array(buffer))
-    })
+    this.arena = Arena.of(image.arena)
     this.#counts = new Uint8Array(image.leafCount)
     this.#next = new Int32Array(image.leafNext)
     this.#pointers = new Uint32Array(image.pointers)
@@ -134,30 +128,7 @@ export class ImageReader {
     }
     const slot = this.#leaf * 64 + this.#position
     this.sequence = this.#image.baseSequence + (this.#sequences[slot] as number)
-    this.#decode(this.#pointers[slot] as number)
+    this.arena.decode(this.#pointers[slot] as number)
     return true
-  }
-
-  #decode(pointer: number): void {
-    const unit = Math.floor(pointer / this.#image.unitBytes)
-    const buffer = this.#units[unit] as Uint8Array
-    this.buffer = buffer
-    let at = pointer - (this.#image.bases[unit] as number)
-    this.kind = buffer[at++] === kindTombstone ? kindTombstone : kindValue
-    let keyLength = 0
-    for (let shift = 0; ; shift += 7) {
-      const byte = buffer[at++] as number
-      keyLength |= (byte & 127) << shift
-      if (byte < 128) break
-    }
-    let valueLength = 0
-    for (let shift = 0; ; shift += 7) {
-      const byte = buffer[at++] as number
-      valueLength |= (byte & 127) << shift
-      if (byte < 128) break
-    }
-    this.keyStart = at
-    this.keyEnd = at + keyLength
-    this.valueEnd = at + keyLength + valueLength
   }
 }

@@ -1,26 +1,21 @@
 import { assert } from '../base/assert.ts'
 import { compareRanges, copyRange, int32Prefix } from '../base/bytes.ts'
+import { Arena, type ArenaImage } from './arena.ts'
 import { kindTombstone, tombstone } from './kind.ts'
 import { SharedMemoryPool } from './shared-memory-pool.ts'
 
 /**
- * An ordered map in typed columns over shared memory: an arena of encoded operations (see `WriteBatch`) and a 64-way B+tree whose slots
+ * An ordered map in typed columns over shared memory: an arena of encoded operations and a 64-way B+tree whose slots
  * hold the first 8 key bytes as two sign-flipped int32, a pointer into the arena, and the sequence number above `baseSequence`. A version
  * of a key is never changed: a newer one goes before the older ones. A worker reads the same memory (`image`), once the memtable is sealed.
  *
  * Counted: whoever reads it holds it (`retain`), and with the last `release` its memory goes back to the pool.
- *
- * A pointer is the index of an arena unit times its size plus the offset in it; a batch lies in one piece, so a large one takes several
- * units.
  */
 const fanout = 64
 const none = -1
 
 export interface MemtableImage {
-  readonly unitBytes: number
-  /** By unit: the buffer that holds it, and the pointer of that buffer's first byte. */
-  readonly buffers: readonly SharedArrayBuffer[]
-  readonly bases: readonly number[]
+  readonly arena: ArenaImage
   readonly baseSequence: number
   readonly count: number
   readonly firstLeaf: number
@@ -32,21 +27,15 @@ export interface MemtableImage {
 
 export class Memtable {
   readonly baseSequence: number
+  /** What is decoded in it holds until the next call of anything here. */
+  readonly arena: Arena
   readonly #pool: SharedMemoryPool
   #uses = 0
-  readonly #unitBytes: number
-  readonly #unitShift: number
-  readonly #units: Uint8Array[] = []
-  readonly #bases: number[] = []
-  #unitEnd = 0
-  /** Arena bytes taken; the end of the last batch. */
-  #arenaEnd = 0
   #entries = 0
   #maxSequence: number
-  // The batch that is being inserted: the pointer of its next operation, its end, and the pointer of its buffer's first byte.
+  // The batch that is being inserted: the pointer of its next operation, and its end.
   #insertAt = 0
   #insertEnd = 0
-  #insertBase = 0
   /** Moves with each insert: a cursor that finds it changed looks for its place again. */
   #changes = 0
 
@@ -88,20 +77,12 @@ export class Memtable {
   #leaf = 0
   #position = 0
 
-  // The last entry decoded by `decode`.
-  buffer = new Uint8Array(0)
-  kind = 0
-  keyStart = 0
-  keyEnd = 0
-  valueEnd = 0
-
   /** `budgetBytes` only sizes the arena's units. Sequence numbers below 2^32 above `baseSequence` can be held. */
   constructor(baseSequence: number, budgetBytes: number, pool = new SharedMemoryPool(0)) {
     this.baseSequence = baseSequence
     this.#pool = pool
     this.#maxSequence = baseSequence
-    this.#unitShift = Math.max(12, Math.min(20, Math.ceil(Math.log2(budgetBytes / 16))))
-    this.#unitBytes = 2 ** this.#unitShift
+    this.arena = new Arena(Math.max(12, Math.min(20, Math.ceil(Math.log2(budgetBytes / 16)))), pool)
     this.#newLeaf()
   }
 
@@ -129,7 +110,7 @@ export class Memtable {
 
   /** Arena and columns in use. */
   get bytes(): number {
-    return this.#arenaEnd + this.#leaves * fanout * 16
+    return this.arena.bytes + this.#leaves * fanout * 16
   }
 
   /** Copies the operations of a batch (`WriteBatch.encoded`) in and makes them visible under `sequence`, which must rise from batch to batch. */
@@ -144,60 +125,26 @@ export class Memtable {
     assert(this.#insertAt === this.#insertEnd, 'one batch comes after the other')
     this.#maxSequence = sequence
     if (operations.length === 0) return
-    const start = this.#allocate(operations.length)
-    const unit = this.#units[start >>> this.#unitShift] as Uint8Array
-    this.#insertBase = this.#bases[start >>> this.#unitShift] as number
-    unit.set(operations, start - this.#insertBase)
-    this.#insertAt = start
-    this.#insertEnd = start + operations.length
+    this.#insertAt = this.arena.add(operations)
+    this.#insertEnd = this.#insertAt + operations.length
   }
 
   /** Inserts up to `count` operations of the batch that was begun. Returns by how many there were fewer: 0 where more may be left. */
   insertSome(count: number): number {
-    const base = this.#insertBase
+    const { arena } = this
     const end = this.#insertEnd
     const sequence = this.#maxSequence - this.baseSequence
     let pointer = this.#insertAt
     let left = count
     for (; pointer < end && left > 0; left--) {
-      this.decode(pointer)
-      const next = base + this.valueEnd
+      arena.decode(pointer)
+      const next = arena.base + arena.valueEnd
       this.#insert(pointer, sequence)
       pointer = next
     }
     assert(pointer <= end, 'operations fill their batch')
     this.#insertAt = pointer
     return left
-  }
-
-  /** Decodes the entry at `pointer` into buffer, kind, keyStart, keyEnd, valueEnd (the value begins at keyEnd). */
-  decode(pointer: number): void {
-    const unit = pointer >>> this.#unitShift
-    const buffer = this.#units[unit] as Uint8Array<ArrayBuffer>
-    let at = pointer - (this.#bases[unit] as number)
-    this.buffer = buffer
-    this.kind = buffer[at++] as number
-    let keyLength = buffer[at++] as number
-    if (keyLength >= 128) {
-      keyLength &= 127
-      for (let shift = 7; ; shift += 7) {
-        const byte = buffer[at++] as number
-        keyLength |= (byte & 127) << shift
-        if (byte < 128) break
-      }
-    }
-    let valueLength = buffer[at++] as number
-    if (valueLength >= 128) {
-      valueLength &= 127
-      for (let shift = 7; ; shift += 7) {
-        const byte = buffer[at++] as number
-        valueLength |= (byte & 127) << shift
-        if (byte < 128) break
-      }
-    }
-    this.keyStart = at
-    this.keyEnd = at + keyLength
-    this.valueEnd = at + keyLength + valueLength
   }
 
   /** A copy of the newest value of `key` with a sequence number up to `limit`; `tombstone` where that is a delete; undefined where there is none. */
@@ -207,9 +154,10 @@ export class Memtable {
     const relative = limit - this.baseSequence
     for (let slot = this.#slot(); slot !== none && this.#compareSlot(slot) === 0; slot = this.#step()) {
       if ((this.#sequences[slot] as number) > relative) continue
-      this.decode(this.#pointers[slot] as number)
-      if (this.kind === kindTombstone) return tombstone
-      return copyRange(this.buffer, this.keyEnd, this.valueEnd)
+      const { arena } = this
+      arena.decode(this.#pointers[slot] as number)
+      if (arena.kind === kindTombstone) return tombstone
+      return copyRange(arena.buffer, arena.keyEnd, arena.valueEnd)
     }
     return undefined
   }
@@ -265,18 +213,17 @@ export class Memtable {
   /** Whether the keys at two slots are equal. */
   sameKey(a: number, b: number): boolean {
     if (this.#high[a] !== this.#high[b] || this.#low[a] !== this.#low[b]) return false
-    this.decode(this.#pointers[a] as number)
-    const { buffer, keyStart, keyEnd } = this
-    this.decode(this.#pointers[b] as number)
-    return compareRanges(buffer, keyStart, keyEnd, this.buffer, this.keyStart, this.keyEnd) === 0
+    const { arena } = this
+    arena.decode(this.#pointers[a] as number)
+    const { buffer, keyStart, keyEnd } = arena
+    arena.decode(this.#pointers[b] as number)
+    return compareRanges(buffer, keyStart, keyEnd, arena.buffer, arena.keyStart, arena.keyEnd) === 0
   }
 
   /** What a worker needs to read the entries in order: shared memory, no copy. Only of a sealed memtable. */
   image(): MemtableImage {
     return {
-      unitBytes: this.#unitBytes,
-      buffers: this.#units.map((unit) => unit.buffer as unknown as SharedArrayBuffer),
-      bases: this.#bases,
+      arena: this.arena.image(),
       baseSequence: this.baseSequence,
       count: this.#entries,
       firstLeaf: this.#firstLeaf,
@@ -285,24 +232,6 @@ export class Memtable {
       pointers: this.#pointers.buffer as unknown as SharedArrayBuffer,
       sequences: this.#sequences.buffer as unknown as SharedArrayBuffer,
     }
-  }
-
-  #allocate(length: number): number {
-    if (this.#arenaEnd + length > this.#unitEnd) {
-      const first = this.#units.length
-      const units = Math.max(1, Math.ceil(length / this.#unitBytes))
-      assert((first + units) * this.#unitBytes < 2 ** 32, 'memtable stays under 4 GiB')
-      const unit = new Uint8Array(this.#pool.take(units * this.#unitBytes) as unknown as ArrayBuffer)
-      for (let i = 0; i < units; i++) {
-        this.#units.push(unit)
-        this.#bases.push(first * this.#unitBytes)
-      }
-      this.#arenaEnd = first * this.#unitBytes
-      this.#unitEnd = (first + units) * this.#unitBytes
-    }
-    const start = this.#arenaEnd
-    this.#arenaEnd += length
-    return start
   }
 
   #lookFor(bytes: Uint8Array, start: number, end: number): void {
@@ -317,8 +246,9 @@ export class Memtable {
   #compare(high: number, low: number, pointer: number): number {
     if (high !== this.#keyHigh) return high < this.#keyHigh ? -1 : 1
     if (low !== this.#keyLow) return low < this.#keyLow ? -1 : 1
-    this.decode(pointer)
-    return compareRanges(this.buffer, this.keyStart, this.keyEnd, this.#keyBytes, this.#keyStart, this.#keyEnd)
+    const { arena } = this
+    arena.decode(pointer)
+    return compareRanges(arena.buffer, arena.keyStart, arena.keyEnd, this.#keyBytes, this.#keyStart, this.#keyEnd)
   }
 
   #compareSlot(slot: number): number {
@@ -389,8 +319,9 @@ export class Memtable {
   }
 
   #insert(pointer: number, sequence: number): void {
-    this.decode(pointer)
-    this.#lookFor(this.buffer, this.keyStart, this.keyEnd)
+    const { arena } = this
+    arena.decode(pointer)
+    this.#lookFor(arena.buffer, arena.keyStart, arena.keyEnd)
     const high = this.#keyHigh
     const low = this.#keyLow
     this.#lowerBound()
@@ -545,9 +476,7 @@ export class Memtable {
 
   /** Drops the memory too, so that a late reader fails instead of reading another memtable's. */
   #free(): void {
-    for (const unit of new Set(this.#units)) this.#giveBack(unit)
-    this.#units.length = 0
-    this.#unitEnd = this.#arenaEnd
+    this.arena.free()
     for (const column of [this.#high, this.#low, this.#pointers, this.#sequences, this.#leafCount, this.#next, this.#previous])
       this.#giveBack(column)
     for (const column of [this.#innerHigh, this.#innerLow, this.#innerPointers, this.#children, this.#innerCount]) this.#giveBack(column)
@@ -563,6 +492,5 @@ export class Memtable {
     this.#innerPointers = new Uint32Array(0)
     this.#children = new Int32Array(0)
     this.#innerCount = new Uint8Array(0)
-    this.buffer = new Uint8Array(0)
   }
 }

@@ -11,8 +11,11 @@ const tellEveryMs = 20
 let imageBytes = 0
 
 const flush: Job<FlushInput, unknown> = async (input, context) => {
-  const { buffers, leafCount, leafNext, pointers, sequences } = input.image
-  imageBytes = [...new Set([...buffers, leafCount, leafNext, pointers, sequences])].reduce((sum, buffer) => sum + buffer.byteLength, 0)
+  const { arena, leafCount, leafNext, pointers, sequences } = input.image
+  imageBytes = [...new Set([...arena.buffers, leafCount, leafNext, pointers, sequences])].reduce(
+    (sum, buffer) => sum + buffer.byteLength,
+    0,
+  )
   return await (lsmJobs[flushJobName] as Job<FlushInput, unknown>)(input, context)
 }
 

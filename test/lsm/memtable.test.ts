@@ -47,7 +47,7 @@ describe('memtable', () => {
     // As a worker gets it: the same memory, all versions, the newest of a key first.
     const reader = new ImageReader(structuredClone(memtable.image()))
     const all: string[] = []
-    while (reader.advance()) all.push(`${text(reader.buffer.slice(reader.keyStart, reader.keyEnd))}@${reader.sequence}`)
+    while (reader.advance()) all.push(`${text(reader.arena.buffer.slice(reader.arena.keyStart, reader.arena.keyEnd))}@${reader.sequence}`)
     const order = [...history].sort((a, b) => (a.key === b.key ? b.sequence - a.sequence : a.key < b.key ? -1 : 1))
     expect(all).toEqual(order.map(({ key, sequence }) => `${key}@${sequence}`))
   })

@@ -70,13 +70,14 @@ const flushJob: Job<FlushInput, WrittenTable> = async (input, context) => {
     let lastEnd = 0
     while (reader.advance()) {
       const { buffer, keyStart, keyEnd, valueEnd } = arena
+      // Of older versions, too: there may be a million of one key.
+      if (pacer.isDue(valueEnd - keyStart)) await pacer.pause()
       if (lastBuffer !== undefined && compareRanges(lastBuffer, lastStart, lastEnd, buffer, keyStart, keyEnd) === 0) continue
       lastBuffer = buffer
       lastStart = keyStart
       lastEnd = keyEnd
       writer.add(buffer, keyStart, keyEnd, arena.kind, reader.sequence, buffer, keyEnd, valueEnd)
       if (writer.wantsFlush) await writer.flush()
-      if (pacer.isDue(valueEnd - keyStart)) await pacer.pause()
     }
     const written = await writer.finish()
     memory.giveBack()

@@ -3,6 +3,8 @@ import type { Memtable, MemtableImage } from './memtable.ts'
 import { Source } from './source.ts'
 
 const none = -1
+/** More versions of one key are jumped over, not stepped: a counter may have a million. */
+const stepsMax = 8
 
 /** The entries of a memtable up to a sequence number, while others may be added to it. */
 export class MemtableSource extends Source {
@@ -38,16 +40,31 @@ export class MemtableSource extends Source {
       this.#settleBack(memtable.slotBefore(this.#slot))
       return
     }
-    let slot = this.#slot
-    do {
+    this.#settle(this.#behind(this.#slot))
+  }
+
+  /** The first slot of the next key. */
+  #behind(from: number): number {
+    const memtable = this.#memtable
+    let slot = from
+    for (let steps = 0; steps < stepsMax; steps++) {
       const next = memtable.slotAfter(slot)
-      if (next === none || !memtable.sameKey(slot, next)) {
-        slot = next
-        break
-      }
+      if (next === none || !memtable.sameKey(slot, next)) return next
       slot = next
-    } while (slot !== none)
-    this.#settle(slot)
+    }
+    return memtable.slotBehindKey(slot)
+  }
+
+  /** The newest version of the key at `from`. */
+  #newest(from: number): number {
+    const memtable = this.#memtable
+    let slot = from
+    for (let steps = 0; steps < stepsMax; steps++) {
+      const before = memtable.slotBefore(slot)
+      if (before === none || !memtable.sameKey(before, slot)) return slot
+      slot = before
+    }
+    return memtable.newestSlot(slot)
   }
 
   #settle(from: number): void {
@@ -60,14 +77,10 @@ export class MemtableSource extends Source {
   #settleBack(from: number): void {
     const memtable = this.#memtable
     for (let oldest = from; oldest !== none; ) {
-      // From the oldest version of the key towards the newest: the last one within the limit is the visible one.
-      let visible = none
-      let newest = oldest
-      for (let slot = oldest; slot !== none && (slot === oldest || memtable.sameKey(slot, oldest)); slot = memtable.slotBefore(slot)) {
-        if (memtable.sequenceAt(slot) <= this.#limit) visible = slot
-        newest = slot
-      }
-      if (visible !== none) {
+      const newest = this.#newest(oldest)
+      let visible = newest
+      while (visible !== oldest && memtable.sequenceAt(visible) > this.#limit) visible = memtable.slotAfter(visible)
+      if (memtable.sequenceAt(visible) <= this.#limit) {
         this.#stand(visible, newest)
         return
       }

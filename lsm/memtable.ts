@@ -190,6 +190,23 @@ export class Memtable {
     return this.#stepBack()
   }
 
+  /** The slot of the newest version of the key at `slot`. */
+  newestSlot(slot: number): number {
+    const { arena } = this
+    arena.decode(this.#pointers[slot] as number)
+    return this.lowerBoundSlot(arena.buffer, arena.keyStart, arena.keyEnd)
+  }
+
+  /** The first slot behind all versions of the key at `slot`. */
+  slotBehindKey(slot: number): number {
+    const { arena } = this
+    arena.decode(this.#pointers[slot] as number)
+    // The least key above it.
+    const next = new Uint8Array(arena.keyEnd - arena.keyStart + 1)
+    next.set(arena.buffer.subarray(arena.keyStart, arena.keyEnd))
+    return this.lowerBoundSlot(next, 0, next.length)
+  }
+
   slotAfter(slot: number): number {
     this.#leaf = Math.floor(slot / fanout)
     this.#position = slot % fanout

@@ -27,6 +27,9 @@ export class TableStore {
   /** After a failure no table is given up any more: what the manifest says is not known. */
   frozen = false
   #closed = false
+  /** Lookups that wait for a turn, a file or a block. */
+  #lookups = 0
+  #whenNoLookup: (() => void) | undefined
 
   constructor(options: { fileSystem: FileSystem; folder: string; cache: BlockCache; files: TableFiles; logger: Logger }) {
     this.#fileSystem = options.fileSystem
@@ -86,8 +89,23 @@ export class TableStore {
     }
   }
 
-  /** Waits for removals under way and closes all readers. */
+  /** A lookup waits from now on, until `endLookup`: the readers stay open for it. */
+  beginLookup(): void {
+    this.#lookups++
+  }
+
+  endLookup(): void {
+    assert(this.#lookups > 0, 'a lookup ends once')
+    if (--this.#lookups === 0) this.#whenNoLookup?.()
+  }
+
+  /** Waits for lookups and removals under way and closes all readers. */
   async close(): Promise<void> {
+    if (this.#lookups > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenNoLookup = resolve
+      })
+    }
     this.frozen = true
     this.#closed = true
     await this.#removals

@@ -228,12 +228,12 @@ export class View {
   }
 
   async #getOnceOpened(key: Uint8Array, limit: number): Promise<Uint8Array | undefined> {
-    this.retain()
+    this.#begin()
     try {
       await this.opened()
       return await this.get(key, limit)
     } finally {
-      this.release()
+      this.#end()
     }
   }
 
@@ -245,7 +245,7 @@ export class View {
     tables: readonly TableMetadata[],
     last: Uint8Array | undefined,
   ): Promise<Uint8Array | undefined> {
-    this.retain()
+    this.#begin()
     try {
       let found = await first
       for (let i = 0; found === undefined && i < tables.length; i++) {
@@ -255,8 +255,19 @@ export class View {
       found ??= last
       return found === tombstone ? undefined : found
     } finally {
-      this.release()
+      this.#end()
     }
+  }
+
+  /** A lookup begins to wait. */
+  #begin(): void {
+    this.retain()
+    this.#store.beginLookup()
+  }
+
+  #end(): void {
+    this.release()
+    this.#store.endLookup()
   }
 }
 

@@ -1,4 +1,5 @@
 import { equalBytes, fromHex, toHex, utf8, utf8Text } from '../base/bytes.ts'
+import { onceThereIsRoom, type Space } from '../base/disk-space.ts'
 import { CorruptionError, DataDirectoryMismatch } from '../base/errors.ts'
 import { type FileSystem, joinPath, makeFolderDurably, readFile, replaceFile } from '../base/file-system.ts'
 import { decodeRecordFile, encodeRecordFile } from '../base/framed-record.ts'
@@ -58,6 +59,8 @@ export class DataDirectory {
   /** The identity's, as bytes: asked for with every frame. */
   #clusterId: Uint8Array
   #saving: Promise<void> = Promise.resolve()
+  /** Undefined: a full disk fails what is to be remembered, as at the first start of a process. */
+  #space: Space | undefined
 
   private constructor(fileSystem: FileSystem, folder: string, identity: Identity) {
     this.#fileSystem = fileSystem
@@ -95,6 +98,11 @@ export class DataDirectory {
     const directory = new DataDirectory(fileSystem, folder, identity)
     await directory.#save(identity)
     return directory
+  }
+
+  /** From now on a full disk is waited for: what is to be remembered must be, and is a few hundred bytes. */
+  waitForRoom(space: Space): void {
+    this.#space = space
   }
 
   get id(): string {
@@ -237,7 +245,8 @@ export class DataDirectory {
     this.#identity = identity
     this.#clusterId = fromHex(identity.clusterId)
     const path = joinPath(this.folder, identityName)
-    this.#saving = this.#saving.then(() => replaceFile(this.#fileSystem, path, encodeRecordFile(utf8(JSON.stringify(identity)))))
+    const bytes = encodeRecordFile(utf8(JSON.stringify(identity)))
+    this.#saving = this.#saving.then(() => onceThereIsRoom(this.#space, () => replaceFile(this.#fileSystem, path, bytes)))
     return this.#saving
   }
 }

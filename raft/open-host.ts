@@ -14,6 +14,7 @@ export function openHost(
   onFatal: (error: Error) => void,
 ): Promise<RaftHost> {
   const { clock, random, fileSystem, transport, logger } = seams
+  directory.waitForRoom(space)
   const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, snapshotBytesPerSecond, readMode, maxAppendBytes, unsafe } = settings
   return RaftHost.open({
     clock,

@@ -52,6 +52,35 @@ describe('memtable', () => {
     expect(all).toEqual(order.map(({ key, sequence }) => `${key}@${sequence}`))
   })
 
+  it.each([false, true])('jumps over the versions of a key that has thousands, backwards: %s', (isReverse) => {
+    const memtable = new Memtable(0, 1 << 20)
+    const versions = 5000
+    let sequence = 0
+    for (const [key, count] of [
+      ['a', 1],
+      ['hot', versions],
+      ['hot2', 3],
+      ['z', 1],
+    ] as const) {
+      for (let i = 1; i <= count; i++) memtable.add(new WriteBatch().put(bytes(key), bytes(`${key}${i}`)).encoded(), ++sequence)
+    }
+    const walked = (limit: number) => drainSource(new MemtableSource(memtable, limit, isReverse))
+    const inOrder = (entries: string[]) => (isReverse ? entries.reverse() : entries)
+    let steps = 0
+    for (const name of ['slotAfter', 'slotBefore'] as const) {
+      const step = memtable[name].bind(memtable)
+      memtable[name] = (slot) => {
+        steps++
+        return step(slot)
+      }
+    }
+    expect(walked(sequence)).toEqual(inOrder(['a=a1', `hot=hot${versions}`, 'hot2=hot23', 'z=z1']))
+    expect(steps).toBeLessThan(100)
+    // An older view: it steps over what is newer, and finds the same.
+    expect(walked(1 + 17)).toEqual(inOrder(['a=a1', 'hot=hot17']))
+    expect(walked(1)).toEqual(['a=a1'])
+  })
+
   it('takes keys in rising and in falling order, and batches larger than a unit of its arena', () => {
     for (const direction of [1, -1]) {
       const memtable = new Memtable(0, 1024)

@@ -71,6 +71,24 @@ describe('a data directory', () => {
     expect(again.clusterId).toEqual(cluster(7))
   })
 
+  // Simulator, seed 1920: a replica that was to leave a full disk ended its node.
+  it('waits for room where the disk is full, once there is somebody who knows of it', async () => {
+    const rig = new Rig()
+    const directory = await rig.open()
+    const { disk } = rig.process
+    disk.quotaBytes = disk.usedBytes()
+    let asked = 0
+    const exhausted = async () => {
+      if (++asked === 3) disk.quotaBytes = Number.POSITIVE_INFINITY
+    }
+    directory.waitForRoom({ isLow: true, isCritical: true, fits: () => false, exhausted, whenMore: exhausted })
+    await rig.world.settle(Promise.all([directory.markStarted('g1@1', 1), directory.markStarted('g2@1', 2)]))
+    expect(asked).toBe(3)
+    rig.powerLoss()
+    const again = await rig.open()
+    expect([again.startedReplica('g1@1'), again.startedReplica('g2@1')]).toEqual([1, 2])
+  })
+
   it('a wiped one is another: it has another nonce', async () => {
     const rig = new Rig()
     const { nonce } = await rig.open()

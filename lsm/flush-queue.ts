@@ -19,6 +19,8 @@ export class FlushQueue {
   readonly #engine: Engine
   readonly #onEdit: () => void
   #running: Promise<void> | undefined
+  /** Asked of each log that nobody needs any more: whether who writes logs keeps its file. Else it is removed. */
+  keepLog: (number: number) => boolean = () => false
 
   /** `onEdit`: called after each edit. */
   constructor(engine: Engine, onEdit: () => void) {
@@ -89,7 +91,7 @@ export class FlushQueue {
     const { fileSystem, folder, logger } = engine.options
     const old = engine.logs.filter((log) => log < number)
     engine.logs = engine.logs.filter((log) => log >= number)
-    for (const log of old) await removeUnused(fileSystem, joinPath(folder, logName(log)), logger)
+    for (const log of old) if (!this.keepLog(log)) await removeUnused(fileSystem, joinPath(folder, logName(log)), logger)
   }
 
   #flush(memtable: Memtable): Promise<WrittenTable> {

@@ -39,6 +39,11 @@ export class LogPipeline {
   #running: Promise<void> | undefined
   /** The next log, made ahead: to sync the folder takes long while much is being written. Undefined where it could not be made. */
   #spare: Promise<WriteAheadLog | undefined> | undefined
+  /** Number of a log that nobody needs any more, whose file the next one gets. Undefined: none is kept. */
+  #unneeded: number | undefined
+  /** Writers wait for syncs: only these are faster in a file that was written before, and only for them one more file is kept. */
+  #isSynced = false
+  #isClosing = false
   /** Resolves when all logs before the current one are durable, or the database has failed. */
   #olderDurable: Promise<void> = Promise.resolve()
 
@@ -47,6 +52,7 @@ export class LogPipeline {
     this.#queue = queue
     this.#log = log
     engine.logs = [log.number]
+    queue.keepLog = (number) => this.#keep(number)
   }
 
   write(operations: Uint8Array, sync: boolean): Promise<void> {
@@ -84,6 +90,7 @@ export class LogPipeline {
 
   /** Writes what waits, and ends the log's file so that all of it is guarded. */
   async close(): Promise<void> {
+    this.#isClosing = true
     while (this.#running !== undefined) await this.#running
     await this.#olderDurable
     if (this.#engine.failed === undefined) {
@@ -194,6 +201,7 @@ export class LogPipeline {
   async #sync(): Promise<void> {
     await this.#olderDurable
     if (this.#engine.failed !== undefined) throw this.#engine.failed
+    this.#isSynced = true
     await this.#log.sync()
   }
 
@@ -221,7 +229,18 @@ export class LogPipeline {
 
   #create(): Promise<WriteAheadLog> {
     const { options, manifest } = this.#engine
-    return WriteAheadLog.create(options.fileSystem, options.folder, manifest.newNumber())
+    const { fileSystem, folder, memtableBudget } = options
+    const old = this.#unneeded
+    this.#unneeded = undefined
+    if (old === undefined) return WriteAheadLog.create(fileSystem, folder, manifest.newNumber())
+    return WriteAheadLog.reuse(fileSystem, folder, manifest.newNumber(), old, 2 * memtableBudget.bytes)
+  }
+
+  /** Whether a log that nobody needs any more is kept, for the next one's file. */
+  #keep(number: number): boolean {
+    if (!this.#isSynced || this.#unneeded !== undefined || this.#isClosing) return false
+    this.#unneeded = number
+    return true
   }
 
   /** What fails is tried again when the log is needed; a failed sync is final. */
@@ -242,12 +261,15 @@ export class LogPipeline {
   }
 
   async #removeSpare(): Promise<void> {
+    const { fileSystem, folder, logger } = this.#engine.options
+    const unneeded = this.#unneeded
+    this.#unneeded = undefined
+    if (unneeded !== undefined) await removeUnused(fileSystem, joinPath(folder, logName(unneeded)), logger)
     const spare = await this.#spare
     if (spare === undefined) return
     await spare.close()
     // The log before may have its end on the disk, though the write of it was refused: this one must follow then.
     if (this.#engine.failed !== undefined) return
-    const { fileSystem, folder, logger } = this.#engine.options
     await removeUnused(fileSystem, joinPath(folder, logName(spare.number)), logger)
   }
 }

@@ -82,6 +82,7 @@ export class DurableOrder {
 
   #rename(path: string, to: string): void {
     this.checks++
+    this.#mustBeUseless(path, 'becomes another log')
     if (!to.endsWith('CURRENT')) return
     if (this.#dirty.has(path)) this.violations.push(`${path} becomes CURRENT before it is synced`)
     this.#mustBeDurable(this.#nextCurrent, 'CURRENT')
@@ -95,13 +96,17 @@ export class DurableOrder {
     for (const table of folder.durable.tables.values()) {
       if (name === tableName(table.file)) this.violations.push(`${path} is unlinked while the durable state names it`)
     }
-    const log = /^(\d+)\.log$/.exec(name)?.[1]
-    if (log !== undefined && Number(log) >= folder.durable.logNumber) {
-      this.violations.push(`${logName(Number(log))} is unlinked before an edit that makes it useless is durable`)
-    }
+    this.#mustBeUseless(path, 'is unlinked')
     if (name.startsWith('MANIFEST') && folder.current === path) this.violations.push(`${path} is unlinked while CURRENT names it`)
     this.#dirty.delete(path)
     this.#unnamed.delete(path)
+  }
+
+  /** Where it is a log. */
+  #mustBeUseless(path: string, what: string): void {
+    const log = /(\d+)\.log$/.exec(path)?.[1]
+    if (log === undefined || Number(log) < this.#folder(path).durable.logNumber) return
+    this.violations.push(`${logName(Number(log))} ${what} before an edit that makes it useless is durable`)
   }
 
   #mustBeDurable(path: string, who: string): void {

@@ -26,6 +26,33 @@ it('files that cannot be removed are no failure: of compactions, flushes, manife
     await db.close()
   }))
 
+it('files whose names are not ours are left alone, in a new folder and at each later open', () =>
+  onNode(async (environment) => {
+    const { fileSystem } = environment
+    const folder = `${environment.folder}/db`
+    await fileSystem.makeFolder(folder)
+    const foreign = ['0000007.log', '7.log', '99999.sst', 'MANIFEST-1', 'app.log', 'x.sst']
+    for (const name of foreign) await (await fileSystem.open(`${folder}/${name}`, 'create')).close()
+    for (let life = 0; life < 2; life++) {
+      const db = await openDatabase(environment)
+      await db.put(bytes(`key${life}`), bytes('v'))
+      await db.close()
+    }
+    const db = await openDatabase(environment)
+    expect(await scan(db)).toEqual(['key0=v', 'key1=v'])
+    await db.close()
+    expect(await fileSystem.list(folder)).toEqual(expect.arrayContaining(foreign))
+  }))
+
+it.each(['000007.log', '1000007.sst'])('%s, without CURRENT, is what is left of a database', (name) =>
+  onNode(async (environment) => {
+    const { fileSystem } = environment
+    await fileSystem.makeFolder(`${environment.folder}/db`)
+    await (await fileSystem.open(`${environment.folder}/db/${name}`, 'create')).close()
+    await expect(openDatabase(environment)).rejects.toThrow(`missing, though ${name} is there`)
+  }),
+)
+
 it('a manifest that finds no room leaves no file and no descriptor', () => {
   const { world, process: machine } = simulate(3)
   const environment = environmentOf(machine)

@@ -144,10 +144,11 @@ export class Manifest {
       const number = this.newNumber()
       return { ...(await writeManifest(fileSystem, folder, number, this.#state)), number }
     })
-    await this.#writer?.close()
+    const before = this.#writer
     this.#writer = writer
     this.#wholeBytes = writer.end
     this.#number = number
+    await before?.close()
     await this.#mark(writer)
     if (old > 0) await removeUnused(fileSystem, joinPath(folder, manifestName(old)), logger)
   }

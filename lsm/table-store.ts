@@ -86,14 +86,16 @@ export class TableStore {
     }
   }
 
-  /** Waits for removals under way and closes all readers. */
+  /** Waits for removals under way and closes all readers, also where one rejects: with the first failure then. */
   async close(): Promise<void> {
     this.frozen = true
     this.#closed = true
     await this.#removals
     await Promise.allSettled(this.#opening.values())
-    for (const reader of this.#readers.values()) await reader.close()
+    const failures: unknown[] = []
+    for (const reader of this.#readers.values()) await reader.close().catch((error: unknown) => failures.push(error))
     this.#readers.clear()
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Waits until what is not used any more is unlinked. */

@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest'
 import type { File, FileSystem } from '../../base/file-system.ts'
+import { silentLogger } from '../../base/logger.ts'
+import { Manifest } from '../../lsm/manifest.ts'
 import { environmentOf, onNode, openDatabase, simulate } from './environment.ts'
 import { bytes, scan } from './model.ts'
 import { override } from './override.ts'
@@ -94,6 +96,25 @@ it('a manifest that finds no room leaves no file and no descriptor', () => {
     10_000_000,
   )
 })
+
+it('a manifest that follows one that cannot be closed is closed itself', () =>
+  onNode(async ({ fileSystem, folder }) => {
+    const closed: string[] = []
+    const open: FileSystem['open'] = async (path, mode) => {
+      const file = await fileSystem.open(path, mode)
+      if (!path.includes('MANIFEST')) return file
+      const close = async () => {
+        await file.close()
+        if (closed.push(path.slice(-6)) === 1) throw code('EIO')
+      }
+      return override(file, { close })
+    }
+    const manifest = await Manifest.open({ fileSystem: override(fileSystem, { open }), folder, logger: silentLogger }, [])
+    await manifest.roll()
+    await expect(manifest.roll()).rejects.toThrow('EIO')
+    await manifest.close()
+    expect(closed).toEqual(['000001', '000002'])
+  }))
 
 it('what was compressed may come out of a compaction many times as large', () =>
   onNode(async (environment) => {

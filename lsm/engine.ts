@@ -88,6 +88,10 @@ export class Engine implements MemtableHolder {
 
   mustWrite(): void {
     if (this.closed) throw new Error('the database is closed')
+    this.mustNotHaveFailed()
+  }
+
+  mustNotHaveFailed(): void {
     if (this.failed !== undefined) throw this.failed
   }
 

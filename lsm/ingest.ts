@@ -3,6 +3,7 @@ import { assert } from '../base/assert.ts'
 import { compareBytes } from '../base/bytes.ts'
 import type { Engine } from './engine.ts'
 import { type InspectInput, inspectJobName } from './jobs.ts'
+import type { Abortable } from './kind.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import { tablePath } from './table-writer.ts'
 import type { IngestedTables } from './view.ts'
@@ -41,9 +42,18 @@ export class PreparedIngest implements IngestedTables {
   }
 }
 
-/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason, or where the database was closed meanwhile; links nothing then. */
-export async function prepareIngest(engine: Engine, files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
+/**
+ * Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason, or where the database failed or,
+ * unless the ingest `isQueued`, was closed meanwhile; links nothing then.
+ */
+export async function prepareIngest(
+  engine: Engine,
+  files: readonly IngestFile[],
+  { signal, isQueued = false }: Abortable & { readonly isQueued?: boolean },
+): Promise<PreparedIngest> {
   const { options, manifest } = engine
+  // What is in the flush queue becomes durable, also once `close` was called.
+  const mustGoOn = () => (isQueued ? engine.mustNotHaveFailed() : engine.mustWrite())
   for (const { level } of files) {
     if (level !== undefined && !(Number.isInteger(level) && level >= 0 && level < levelCount)) throw new RangeError(`no level ${level}`)
   }
@@ -51,7 +61,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
   for (const { path, checksum } of files) {
     signal?.throwIfAborted()
     written.push(await unlessAborted(options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }), signal))
-    engine.mustWrite()
+    mustGoOn()
   }
   const sources: string[] = []
   const tables: TableMetadata[] = []
@@ -72,7 +82,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
       const path = tablePath(options.folder, table.file)
       await options.fileSystem.link(sources[i] as string, path)
       linked.push(path)
-      engine.mustWrite()
+      mustGoOn()
     }
   } catch (error) {
     for (const path of linked) await options.fileSystem.unlink(path).catch(() => undefined)

@@ -7,7 +7,7 @@ import { type CheckpointFiles, makeCheckpoint } from './checkpoint.ts'
 import { Compactor } from './compactor.ts'
 import { Engine } from './engine.ts'
 import { FlushQueue } from './flush-queue.ts'
-import { discardIngest, type IngestFile, PreparedIngest, prepareIngest } from './ingest.ts'
+import { discardIngest, type IngestFile, PreparedIngest, prepareIngest, removeIngest } from './ingest.ts'
 import { DatabaseIterator, type IterateOptions, Snapshot } from './iterator.ts'
 import type { Abortable, KeyRange } from './kind.ts'
 import { LogPipeline } from './log-pipeline.ts'
@@ -224,28 +224,43 @@ export class Database {
    * Puts tables in, above all that was written before and below all that is written after. `excise`: ranges emptied in the same edit, below
    * the tables. Resolves when durable. Without a WAL it takes its place in the order, and is seen by readers, before this returns (reads wait
    * until the files are open), and a file that does not fit is a failure of the database; with one, the files are verified first, and a misfit
-   * only rejects. An abort counts as long as the ingest has not taken its place; nothing has changed then.
+   * only rejects. An abort counts as long as the ingest has not taken its place; nothing has changed then, and what was prepared is used up.
    */
   async ingest(
     files: readonly IngestFile[] | PreparedIngest,
     mark?: Uint8Array,
     options: Abortable & { readonly excise?: readonly KeyRange[] } = {},
   ): Promise<void> {
-    this.#engine.mustWrite()
-    options.signal?.throwIfAborted()
+    const engine = this.#engine
+    engine.mustWrite()
+    const { signal } = options
     const excised = (options.excise ?? []).map(copyOfRange).filter((range) => !isEmptyRange(range))
-    if (files instanceof PreparedIngest) return this.#push({ tables: files.take(), excised, mark: mark && copyBytes(mark) })
+    const content = { excised, mark: mark && copyBytes(mark) }
+    if (files instanceof PreparedIngest) return this.#track(this.#ingestPrepared(files, content, signal))
+    signal?.throwIfAborted()
     if (this.#log !== undefined) {
-      const prepared = await this.#track(prepareIngest(this.#engine, files, options))
-      try {
-        return await this.#push(() => ({ tables: prepared.take(), excised, mark: mark && copyBytes(mark) }), options.signal)
-      } catch (error) {
-        if (!prepared.isTaken) await discardIngest(this.#engine, prepared)
-        throw error
-      }
+      const verified = prepareIngest(engine, files, { signal })
+      return this.#track(verified.then((prepared) => this.#ingestPrepared(prepared, content, signal)))
     }
-    const tables = this.#track(prepareIngest(this.#engine, files, { isQueued: true }))
-    return this.#push({ tables, excised, mark: mark && copyBytes(mark) })
+    const tables = this.#track(prepareIngest(engine, files, { isQueued: true }))
+    return this.#push({ ...content, tables })
+  }
+
+  /** Its files are this call's from here on: where it does not take its place they are gone again. */
+  async #ingestPrepared(prepared: PreparedIngest, content: QueueContent, signal: AbortSignal | undefined): Promise<void> {
+    const tables = prepared.take()
+    let tookPlace = false
+    const takePlace = () => {
+      tookPlace = true
+      return { ...content, tables }
+    }
+    try {
+      signal?.throwIfAborted()
+      await this.#push(takePlace, signal)
+    } catch (error) {
+      if (!tookPlace) await removeIngest(this.#engine, tables)
+      throw error
+    }
   }
 
   #track<T>(work: Promise<T>): Promise<T> {

@@ -4,6 +4,7 @@ import { compareBytes } from '../base/bytes.ts'
 import type { Engine } from './engine.ts'
 import { type InspectInput, inspectJobName } from './jobs.ts'
 import type { Abortable } from './kind.ts'
+import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import { tablePath } from './table-writer.ts'
 import type { IngestedTables } from './view.ts'
@@ -20,7 +21,7 @@ export interface IngestFile {
   readonly checksum?: number
 }
 
-/** Files that are verified and linked. To be given to `Database.ingest` once, or to `discard`. */
+/** Files that are verified and linked. To be given to `Database.ingest` once, which uses it up whatever becomes of it, or to `discardIngest`. */
 export class PreparedIngest implements IngestedTables {
   readonly tables: readonly TableMetadata[]
   readonly foreign: ReadonlySet<number>
@@ -29,10 +30,6 @@ export class PreparedIngest implements IngestedTables {
   constructor(tables: readonly TableMetadata[], foreign: ReadonlySet<number>) {
     this.tables = tables
     this.foreign = foreign
-  }
-
-  get isTaken(): boolean {
-    return this.#taken
   }
 
   take(): this {
@@ -94,6 +91,11 @@ export async function prepareIngest(
 
 export async function discardIngest(engine: Engine, prepared: PreparedIngest): Promise<void> {
   for (const { file } of prepared.take().tables) await engine.options.fileSystem.unlink(tablePath(engine.options.folder, file))
+}
+
+/** Removes the files of an ingest that was taken and came to nothing. */
+export async function removeIngest({ options }: Engine, { tables }: PreparedIngest): Promise<void> {
+  for (const { file } of tables) await removeUnused(options.fileSystem, tablePath(options.folder, file), options.logger)
 }
 
 function clip(table: WrittenTable, file: IngestFile): WrittenTable & { readonly clipped: boolean } {

@@ -7,7 +7,7 @@ import { type CheckpointFiles, makeCheckpoint } from './checkpoint.ts'
 import { Compactor } from './compactor.ts'
 import { Engine } from './engine.ts'
 import { FlushQueue } from './flush-queue.ts'
-import { discardIngest, type IngestFile, PreparedIngest, prepareIngest } from './ingest.ts'
+import { discardIngest, type IngestFile, PreparedIngest, prepareIngest, removeIngest } from './ingest.ts'
 import { DatabaseIterator, type IterateOptions, Snapshot } from './iterator.ts'
 import type { Abortable, KeyRange } from './kind.ts'
 import { LogPipeline } from './log-pipeline.ts'
@@ -52,8 +52,8 @@ export class Database {
   readonly #queue: FlushQueue
   readonly #compactor: Compactor
   readonly #log: LogPipeline | undefined
-  /** Ingests whose files are being looked at and linked. */
-  readonly #preparing = new Set<Promise<unknown>>()
+  /** What neither queue nor log knows of, though it is at work with the folder or reads its files: `close` waits for it. */
+  readonly #underWay = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
 
   private constructor(engine: Engine, log: WriteAheadLog | undefined) {
@@ -212,47 +212,62 @@ export class Database {
   /** Verifies and links files, so that `ingest` can no longer fail over them. Once aborted nothing is linked any more. */
   async prepareIngest(files: readonly IngestFile[], { signal }: Abortable = {}): Promise<PreparedIngest> {
     this.#engine.mustWrite()
-    return await this.#prepare(files, signal)
+    return await this.#track(prepareIngest(this.#engine, files, { signal }))
   }
 
   /** Gives up what `prepareIngest` has made. */
   discardIngest(prepared: PreparedIngest): Promise<void> {
-    return discardIngest(this.#engine, prepared)
+    return this.#track(discardIngest(this.#engine, prepared))
   }
 
   /**
    * Puts tables in, above all that was written before and below all that is written after. `excise`: ranges emptied in the same edit, below
    * the tables. Resolves when durable. Without a WAL it takes its place in the order, and is seen by readers, before this returns (reads wait
    * until the files are open), and a file that does not fit is a failure of the database; with one, the files are verified first, and a misfit
-   * only rejects. An abort counts as long as the ingest has not taken its place; nothing has changed then.
+   * only rejects. An abort counts as long as the ingest has not taken its place; nothing has changed then, and what was prepared is used up.
    */
   async ingest(
     files: readonly IngestFile[] | PreparedIngest,
     mark?: Uint8Array,
     options: Abortable & { readonly excise?: readonly KeyRange[] } = {},
   ): Promise<void> {
-    this.#engine.mustWrite()
-    options.signal?.throwIfAborted()
+    const engine = this.#engine
+    engine.mustWrite()
+    const { signal } = options
     const excised = (options.excise ?? []).map(copyOfRange).filter((range) => !isEmptyRange(range))
-    if (files instanceof PreparedIngest) return this.#push({ tables: files.take(), excised, mark: mark && copyBytes(mark) })
+    const content = { excised, mark: mark && copyBytes(mark) }
+    if (files instanceof PreparedIngest) return this.#track(this.#ingestPrepared(files, content, signal))
+    signal?.throwIfAborted()
     if (this.#log !== undefined) {
-      const prepared = await this.#prepare(files, options.signal)
-      try {
-        return await this.#push(() => ({ tables: prepared.take(), excised, mark: mark && copyBytes(mark) }), options.signal)
-      } catch (error) {
-        if (!prepared.isTaken) await discardIngest(this.#engine, prepared)
-        throw error
-      }
+      const verified = prepareIngest(engine, files, { signal })
+      return this.#track(verified.then((prepared) => this.#ingestPrepared(prepared, content, signal)))
     }
-    return this.#push({ tables: this.#prepare(files), excised, mark: mark && copyBytes(mark) })
+    const tables = this.#track(prepareIngest(engine, files, { isQueued: true }))
+    return this.#push({ ...content, tables })
   }
 
-  #prepare(files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
-    const preparing = prepareIngest(this.#engine, files, signal)
-    this.#preparing.add(preparing)
-    const ended = () => this.#preparing.delete(preparing)
-    preparing.then(ended, ended)
-    return preparing
+  /** Its files are this call's from here on: where it does not take its place they are gone again. */
+  async #ingestPrepared(prepared: PreparedIngest, content: QueueContent, signal: AbortSignal | undefined): Promise<void> {
+    const tables = prepared.take()
+    let tookPlace = false
+    const takePlace = () => {
+      tookPlace = true
+      return { ...content, tables }
+    }
+    try {
+      signal?.throwIfAborted()
+      await this.#push(takePlace, signal)
+    } catch (error) {
+      if (!tookPlace) await removeIngest(this.#engine, tables)
+      throw error
+    }
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#underWay.add(work)
+    const ended = () => this.#underWay.delete(work)
+    work.then(ended, ended)
+    return work
   }
 
   /** Removes all keys of [lower, upper) that were written before; undefined is unbounded. Readers see it at once; resolves when durable. */
@@ -276,7 +291,11 @@ export class Database {
   }
 
   /** A database of its own in `folder` (empty or absent, same file system), by hard links: with a WAL of all that was written before, without one of what is durable. Where it rejects, or is aborted, no table stays in the folder. */
-  async checkpoint(folder: string, { signal }: Abortable = {}): Promise<CheckpointFiles> {
+  checkpoint(folder: string, { signal }: Abortable = {}): Promise<CheckpointFiles> {
+    return this.#track(this.#checkpoint(folder, signal))
+  }
+
+  async #checkpoint(folder: string, signal: AbortSignal | undefined): Promise<CheckpointFiles> {
     this.#engine.mustWrite()
     signal?.throwIfAborted()
     if (this.#log !== undefined) await this.flush({ signal })
@@ -318,7 +337,7 @@ export class Database {
     this.#engine.mustWrite()
     const { view } = snapshot.mustBeHeld()
     assert(view.memtable.entries === 0 && view.queue.length === 0, 'the snapshot is one of tables')
-    return await exportRanges(this.#engine, view.version, ranges, folder, options)
+    return await this.#track(exportRanges(this.#engine, view.version, ranges, folder, options))
   }
 
   /** Brings what is durable of a range (default: all) together as deep as its data lies; drops tombstones and what was overwritten. Once aborted it begins no further step; the one that runs comes to its end. */
@@ -374,7 +393,7 @@ export class Database {
     }
   }
 
-  /** What is in the flush queue becomes durable; a running compaction ends. Open iterators and snapshots must not be used any more. Idempotent. */
+  /** What is in the flush queue becomes durable; a running compaction, a checkpoint and the running step of an export end. Open iterators and snapshots must not be used any more. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -398,7 +417,7 @@ export class Database {
     engine.closed = true
     // Each step is taken, whatever became of the one before: nothing may go on in a folder that was given back.
     const steps = [
-      () => Promise.allSettled(this.#preparing),
+      () => Promise.allSettled(this.#underWay),
       () => this.#log?.close(),
       () => this.#queue.settle(),
       () => this.#compactor.stop(),

@@ -73,12 +73,25 @@ export class Engine implements MemtableHolder {
     this.store.frozen = true
     this.options.logger.error({ error: failure, folder: this.options.folder }, 'the database failed and takes no more writes')
     this.wake()
-    this.options.onFailure?.(failure)
+    void this.#tell(failure)
     return failure
+  }
+
+  /** Before it returns. What is thrown there ends nothing here: those who wait for what failed have not been told yet. */
+  async #tell(failure: Error): Promise<void> {
+    try {
+      await this.options.onFailure?.(failure)
+    } catch (error) {
+      this.options.logger.error({ error, folder: this.options.folder }, 'onFailure itself failed')
+    }
   }
 
   mustWrite(): void {
     if (this.closed) throw new Error('the database is closed')
+    this.mustNotHaveFailed()
+  }
+
+  mustNotHaveFailed(): void {
     if (this.failed !== undefined) throw this.failed
   }
 

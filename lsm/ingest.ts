@@ -3,6 +3,8 @@ import { assert } from '../base/assert.ts'
 import { compareBytes } from '../base/bytes.ts'
 import type { Engine } from './engine.ts'
 import { type InspectInput, inspectJobName } from './jobs.ts'
+import type { Abortable } from './kind.ts'
+import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import { tablePath } from './table-writer.ts'
 import type { IngestedTables } from './view.ts'
@@ -19,7 +21,7 @@ export interface IngestFile {
   readonly checksum?: number
 }
 
-/** Files that are verified and linked. To be given to `Database.ingest` once, or to `discard`. */
+/** Files that are verified and linked. To be given to `Database.ingest` once, which uses it up whatever becomes of it, or to `discardIngest`. */
 export class PreparedIngest implements IngestedTables {
   readonly tables: readonly TableMetadata[]
   readonly foreign: ReadonlySet<number>
@@ -30,10 +32,6 @@ export class PreparedIngest implements IngestedTables {
     this.foreign = foreign
   }
 
-  get isTaken(): boolean {
-    return this.#taken
-  }
-
   take(): this {
     assert(!this.#taken, 'a prepared ingest is used once')
     this.#taken = true
@@ -41,9 +39,18 @@ export class PreparedIngest implements IngestedTables {
   }
 }
 
-/** Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason, or where the database was closed meanwhile; links nothing then. */
-export async function prepareIngest(engine: Engine, files: readonly IngestFile[], signal?: AbortSignal): Promise<PreparedIngest> {
+/**
+ * Throws RangeError where the files do not fit together, CorruptionError where one is damaged, the signal's reason, or where the database failed or,
+ * unless the ingest `isQueued`, was closed meanwhile; links nothing then.
+ */
+export async function prepareIngest(
+  engine: Engine,
+  files: readonly IngestFile[],
+  { signal, isQueued = false }: Abortable & { readonly isQueued?: boolean },
+): Promise<PreparedIngest> {
   const { options, manifest } = engine
+  // What is in the flush queue becomes durable, also once `close` was called.
+  const mustGoOn = () => (isQueued ? engine.mustNotHaveFailed() : engine.mustWrite())
   for (const { level } of files) {
     if (level !== undefined && !(Number.isInteger(level) && level >= 0 && level < levelCount)) throw new RangeError(`no level ${level}`)
   }
@@ -51,7 +58,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
   for (const { path, checksum } of files) {
     signal?.throwIfAborted()
     written.push(await unlessAborted(options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }), signal))
-    engine.mustWrite()
+    mustGoOn()
   }
   const sources: string[] = []
   const tables: TableMetadata[] = []
@@ -72,7 +79,7 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
       const path = tablePath(options.folder, table.file)
       await options.fileSystem.link(sources[i] as string, path)
       linked.push(path)
-      engine.mustWrite()
+      mustGoOn()
     }
   } catch (error) {
     for (const path of linked) await options.fileSystem.unlink(path).catch(() => undefined)
@@ -84,6 +91,11 @@ export async function prepareIngest(engine: Engine, files: readonly IngestFile[]
 
 export async function discardIngest(engine: Engine, prepared: PreparedIngest): Promise<void> {
   for (const { file } of prepared.take().tables) await engine.options.fileSystem.unlink(tablePath(engine.options.folder, file))
+}
+
+/** Removes the files of an ingest that was taken and came to nothing. */
+export async function removeIngest({ options }: Engine, { tables }: PreparedIngest): Promise<void> {
+  for (const { file } of tables) await removeUnused(options.fileSystem, tablePath(options.folder, file), options.logger)
 }
 
 function clip(table: WrittenTable, file: IngestFile): WrittenTable & { readonly clipped: boolean } {

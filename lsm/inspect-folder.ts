@@ -2,9 +2,7 @@ import { systemErrorCode } from '../base/errors.ts'
 import { type FileSystem, fileSize, joinPath } from '../base/file-system.ts'
 import { type Damage, damageOf } from './damage.ts'
 import { inspectManifest, type ManifestInspection, readCurrent } from './inspect-manifest.ts'
-import { currentName, manifestName, tableName } from './table-metadata.ts'
-
-export type DatabaseFileKind = 'current' | 'manifest' | 'table' | 'log' | 'temporary' | 'folder' | 'foreign'
+import { currentName, type DatabaseFileKind, databaseFileKind, isTableOrLog, manifestName, tableName } from './table-metadata.ts'
 
 export interface DatabaseFile {
   readonly name: string
@@ -26,16 +24,6 @@ export interface DatabaseInspection {
 }
 
 const attemptsMax = 5
-
-/** What kind of file of a database has this name. */
-export function databaseFileKind(name: string): { kind: Exclude<DatabaseFileKind, 'folder'>; number?: number } {
-  if (name === currentName) return { kind: 'current' }
-  if (name === `${currentName}.tmp`) return { kind: 'temporary' }
-  const found = /^(MANIFEST-)?(\d{6,15})(\.sst|\.log)?$/.exec(name)
-  const number = Number(found?.[2])
-  if (found === null || (found[1] === undefined) === (found[3] === undefined)) return { kind: 'foreign' }
-  return { kind: found[1] !== undefined ? 'manifest' : found[3] === '.sst' ? 'table' : 'log', number }
-}
 
 /** What is in a database's folder, and what of it counts. The database may be in use or damaged; nothing is changed. */
 export async function inspectDatabase(fileSystem: FileSystem, folder: string): Promise<DatabaseInspection> {
@@ -91,7 +79,7 @@ async function readManifest(
   damages: Damage[],
 ): Promise<ManifestInspection | undefined> {
   if (!names.includes(currentName)) {
-    const other = names.find((name) => /^\d+\.(sst|log)$/.test(name))
+    const other = names.find(isTableOrLog)
     if (other !== undefined) damages.push({ file: joinPath(folder, currentName), what: `missing, though ${other} is there` })
     return undefined
   }

@@ -101,8 +101,11 @@ export class LogPipeline {
         this.#engine.fail(error)
       }
     }
-    await this.#log.close()
-    await this.#removeSpare()
+    try {
+      await this.#log.close()
+    } finally {
+      await this.#removeSpare()
+    }
   }
 
   #add(item: WriteItem | BarrierItem): void {

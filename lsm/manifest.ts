@@ -6,7 +6,7 @@ import { decodeRecordFile, encodeRecordFile, scanRecords } from '../base/framed-
 import type { Logger } from '../base/logger.ts'
 import { RecordWriter } from './record-writer.ts'
 import { removeUnused } from './remove-unused.ts'
-import { currentName, manifestName } from './table-metadata.ts'
+import { currentName, databaseFileKind, isTableOrLog, manifestName } from './table-metadata.ts'
 import { applyEdit, type DurableState, decodeEdit, emptyState, encodeEdit, type VersionEdit, wholeState } from './version-edit.ts'
 
 /** Where the manifest is, and whom it tells. With `space` a full disk is waited for. */
@@ -65,8 +65,8 @@ export class Manifest {
     const { fileSystem, folder } = options
     const currentPath = joinPath(folder, currentName)
     if (!names.includes(currentName)) {
-      const foreign = names.find((name) => name.endsWith('.sst') || name.endsWith('.log'))
-      if (foreign !== undefined) throw new CorruptionError(currentPath, undefined, `missing, though ${foreign} is there`)
+      const left = names.find(isTableOrLog)
+      if (left !== undefined) throw new CorruptionError(currentPath, undefined, `missing, though ${left} is there`)
       const manifest = new Manifest(options, emptyState)
       // A crash during the first open leaves manifests that nothing points to: their numbers must not be met again.
       manifest.skipNumbers(names)
@@ -89,7 +89,7 @@ export class Manifest {
   /** Numbers of files that lie in the folder, also of orphans, are never given out again. */
   skipNumbers(names: readonly string[]): void {
     for (const name of names) {
-      const number = Number(/^(?:MANIFEST-)?(\d{6,15})(?:\.sst|\.log)?$/.exec(name)?.[1] ?? 0)
+      const { number = 0 } = databaseFileKind(name)
       if (number >= this.#state.nextNumber) this.#state = { ...this.#state, nextNumber: number + 1 }
     }
   }
@@ -144,10 +144,11 @@ export class Manifest {
       const number = this.newNumber()
       return { ...(await writeManifest(fileSystem, folder, number, this.#state)), number }
     })
-    await this.#writer?.close()
+    const before = this.#writer
     this.#writer = writer
     this.#wholeBytes = writer.end
     this.#number = number
+    await before?.close()
     await this.#mark(writer)
     if (old > 0) await removeUnused(fileSystem, joinPath(folder, manifestName(old)), logger)
   }

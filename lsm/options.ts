@@ -61,7 +61,7 @@ export interface DatabaseOptions {
   readonly expiry?: Expiry
   /** A full disk is waited for: flushes and edits are tried again, compactions begin when there is room. Not given: it is a failure as any other. */
   readonly space?: Space
-  /** Called once, when `failed` is set. */
+  /** Called once, when `failed` is set. What it throws, or rejects with, is logged. */
   readonly onFailure?: (error: Error) => void
   /** Called at the end of `close`, which waits for it: gives back what was made for this database alone. */
   readonly afterClose?: () => Promise<void>

@@ -53,7 +53,7 @@ export function planExport(version: Version, ranges: readonly ExportRange[]): Ex
  * Puts the tables with the records of `ranges` into `folder`, which is on the database's file system and has none of their names: by hard link,
  * and what shares a table with other records by one merge after the other. Resolves to runs, oldest first: tables of one do not overlap and
  * ascend. Files are synced, the folder is left to the caller, and where it rejects so is what lies in it: with ENOSPC also where the disk holds no more than what
- * flushes need. `version` must be in use until then.
+ * flushes need. Once the database has failed or was closed no further step begins. `version` must be in use until then.
  */
 export async function exportRanges(
   engine: Engine,
@@ -67,6 +67,7 @@ export async function exportRanges(
   const runs: ExportedTable[][] = []
   for (const [i, step] of steps.entries()) {
     signal?.throwIfAborted()
+    engine.mustWrite()
     if (step.kind === 'merge') {
       const written = await merge(engine, step.inputs, steps.slice(i + 1), ranges, folder)
       if (written.length > 0) runs.push(written.map(exported))

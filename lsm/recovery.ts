@@ -5,7 +5,7 @@ import { Manifest } from './manifest.ts'
 import { Memtable } from './memtable.ts'
 import { type ResolvedOptions, tableWriterOptions } from './options.ts'
 import { removeUnused } from './remove-unused.ts'
-import { currentName, logName, manifestName, type TableMetadata, tableName, type WrittenTable } from './table-metadata.ts'
+import { currentName, databaseFileKind, logName, manifestName, type TableMetadata, tableName, type WrittenTable } from './table-metadata.ts'
 import { replayLogs } from './write-ahead-log.ts'
 
 export interface Recovered {
@@ -70,9 +70,8 @@ async function replay(options: ResolvedOptions, manifest: Manifest, names: reado
   const written: WrittenTable[] = []
   const first = manifest.state.logNumber
   const numbers = names
-    .filter((name) => /^\d+\.log$/.test(name))
-    .map((name) => Number(name.slice(0, -4)))
-    .filter((number) => number >= first)
+    .map((name) => databaseFileKind(name))
+    .flatMap(({ kind, number = 0 }) => (kind === 'log' && number >= first ? [number] : []))
     .sort((a, b) => a - b)
   let memtable: Memtable | undefined
   const flush = async () => {
@@ -119,8 +118,7 @@ async function removeOrphans(options: ResolvedOptions, manifest: Manifest): Prom
   const kept = new Set([currentName, manifestName(manifest.number), ...state.version.tables().map((table) => tableName(table.file))])
   let removed = 0
   for (const name of await fileSystem.list(folder)) {
-    const isOurs = /^\d{6,}\.(sst|log)$|^MANIFEST-\d{6,}$|^CURRENT\.tmp$/.test(name)
-    if (!isOurs || kept.has(name) || name === logName(state.logNumber)) continue
+    if (databaseFileKind(name).kind === 'foreign' || kept.has(name) || name === logName(state.logNumber)) continue
     await removeUnused(fileSystem, joinPath(folder, name), options.logger)
     removed++
   }

@@ -42,6 +42,25 @@ export function manifestName(file: number): string {
 
 export const currentName = 'CURRENT'
 
+export type DatabaseFileKind = 'current' | 'manifest' | 'table' | 'log' | 'temporary' | 'folder' | 'foreign'
+
+/** What kind of file of a database has this name: `foreign` is none that is made here. The number is that of a manifest, table or log. */
+export function databaseFileKind(name: string): { kind: Exclude<DatabaseFileKind, 'folder'>; number?: number } {
+  if (name === currentName) return { kind: 'current' }
+  if (name === `${currentName}.tmp`) return { kind: 'temporary' }
+  // Filled up to six digits, and not beyond.
+  const found = /^(MANIFEST-)?(\d{6}|[1-9]\d{6,14})(\.sst|\.log)?$/.exec(name)
+  const number = Number(found?.[2])
+  if (found === null || (found[1] === undefined) === (found[3] === undefined)) return { kind: 'foreign' }
+  return { kind: found[1] !== undefined ? 'manifest' : found[3] === '.sst' ? 'table' : 'log', number }
+}
+
+/** Where one lies, CURRENT must lie too. */
+export function isTableOrLog(name: string): boolean {
+  const { kind } = databaseFileKind(name)
+  return kind === 'table' || kind === 'log'
+}
+
 export function rangeOverlaps(range: KeyRange, lower: Uint8Array, upper: Uint8Array): boolean {
   if (range.upper !== undefined && compareBytes(lower, range.upper) >= 0) return false
   return range.lower === undefined || compareBytes(range.lower, upper) < 0

@@ -99,7 +99,7 @@ export class TableStore {
     if (--this.#lookups === 0) this.#whenNoLookup?.()
   }
 
-  /** Waits for lookups and removals under way and closes all readers. */
+  /** Waits for lookups and removals under way and closes all readers, also where one rejects: with the first failure then. */
   async close(): Promise<void> {
     if (this.#lookups > 0) {
       await new Promise<void>((resolve) => {
@@ -110,8 +110,10 @@ export class TableStore {
     this.#closed = true
     await this.#removals
     await Promise.allSettled(this.#opening.values())
-    for (const reader of this.#readers.values()) await reader.close()
+    const failures: unknown[] = []
+    for (const reader of this.#readers.values()) await reader.close().catch((error: unknown) => failures.push(error))
     this.#readers.clear()
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Waits until what is not used any more is unlinked. */

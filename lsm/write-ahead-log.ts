@@ -40,7 +40,7 @@ export class WriteAheadLog {
     try {
       await fileSystem.syncFolder(folder)
     } catch (error) {
-      await file.close()
+      await file.close().catch(() => undefined)
       await fileSystem.unlink(file.path).catch(() => undefined)
       throw error
     }
@@ -60,7 +60,7 @@ export class WriteAheadLog {
       try {
         if ((await file.size()) > bytesMax) await file.truncate(0)
       } catch (error) {
-        await file.close()
+        await file.close().catch(() => undefined)
         throw error
       }
       return new WriteAheadLog(number, new RecordWriter(file, logSalt + number, 0))
@@ -104,10 +104,15 @@ export class WriteAheadLog {
     return this.#writer.append([Uint8Array.of(typeEnd)])
   }
 
-  /** Makes a log that was ended durable, and closes it. */
+  /** Makes a log that was ended durable, and closes it, also where it rejects. */
   async finish(): Promise<void> {
-    await this.#writer.sync()
-    await this.#writer.mark()
+    try {
+      await this.#writer.sync()
+      await this.#writer.mark()
+    } catch (error) {
+      await this.#writer.close().catch(() => undefined)
+      throw error
+    }
     await this.#writer.close()
   }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { sleep } from '../../base/clock.ts'
 import { WriteBatch, writeTable } from '../../lsm/index.ts'
 import { onNode, onSimulator, openDatabase } from './environment.ts'
 import { bytes, drain, scan, text } from './model.ts'
@@ -147,6 +148,48 @@ describe('an abort', () => {
       expect(await tables()).toHaveLength(db.stats().levels.reduce((sum, level) => sum + level.tables, 0))
       await db.close()
     }))
+
+  it.each([
+    ['while it waits behind a large write', true],
+    ['that came before it was called', false],
+  ])('of an ingest of what is prepared counts %s, and its files are gone', (_, waits) =>
+    onSimulator(async (environment) => {
+      const { fileSystem, folder } = environment
+      await writeTable(fileSystem, `${folder}/a.sst`, [{ key: bytes('a'), value: bytes('1') }])
+      const db = await openDatabase(environment, { memtableBytes: 2 ** 20 })
+      const before = await fileSystem.list(`${folder}/db`)
+      const prepared = await db.prepareIngest([{ path: `${folder}/a.sst` }])
+      const controller = new AbortController()
+      if (!waits) controller.abort(reason)
+      const written = db.write(fill(2000))
+      const ingesting = db.ingest(prepared, undefined, { signal: controller.signal })
+      controller.abort(reason)
+      await expect(ingesting).rejects.toBe(reason)
+      await written
+      expect(db.failed).toBe(undefined)
+      expect(await scan(db)).toHaveLength(2000)
+      const tables = (names: readonly string[]) => names.filter((name) => name.endsWith('.sst'))
+      expect(tables(await fileSystem.list(`${folder}/db`))).toEqual(tables(before))
+      await expect(db.ingest(prepared)).rejects.toThrow('used once')
+      await db.close()
+    }),
+  )
+
+  it.each([true, false])('of an ingest of what is prepared counts no more when it took its place, with a WAL: %s', (wal) =>
+    onSimulator(async (environment) => {
+      const { fileSystem, folder } = environment
+      await writeTable(fileSystem, `${folder}/a.sst`, [{ key: bytes('a'), value: bytes('1') }])
+      const db = await openDatabase(environment, { wal })
+      const prepared = await db.prepareIngest([{ path: `${folder}/a.sst` }])
+      const controller = new AbortController()
+      const ingesting = db.ingest(prepared, bytes('m'), { signal: controller.signal })
+      while (db.stats().queueLength === 0) await sleep(environment.clock, 0.1)
+      controller.abort(reason)
+      await ingesting
+      expect(await scan(db)).toEqual(['a=1'])
+      await db.close()
+    }),
+  )
 
   it('of a flush ends the waiting, not the flush', () =>
     onNode(async (environment) => {

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { utf8 } from '../../base/bytes.ts'
 import { WriteBatch } from '../../lsm/index.ts'
-import { environmentOf, openDatabase, simulate } from './environment.ts'
+import { environmentOf, onNode, openDatabase, simulate } from './environment.ts'
+import { scan } from './model.ts'
 
 it('a checkpoint that fails at any of its file operations leaves nothing in its folder, and can be made again', async () => {
   const { world, process: machine, disk } = simulate(5)
@@ -33,3 +34,23 @@ it('a checkpoint that fails at any of its file operations leaves nothing in its 
   expect(await world.settle(environment.fileSystem.list(folder))).toContain('CURRENT')
   await world.settle(db.close())
 })
+
+it.each([true, false])('a close waits for a checkpoint, which is whole then, with a WAL: %s', (wal) =>
+  onNode(async (environment) => {
+    const db = await openDatabase(environment, { wal })
+    for (const key of ['a', 'b']) {
+      await db.write(new WriteBatch().put(utf8(key), utf8('1')))
+      await (wal ? db.flush() : db.seal(utf8(key)))
+    }
+    let isMade = false
+    const made = db.checkpoint(`${environment.folder}/copy/db`).then(() => {
+      isMade = true
+    })
+    await db.close()
+    expect(isMade).toBe(true)
+    await made
+    const copy = await openDatabase({ ...environment, folder: `${environment.folder}/copy` }, { wal })
+    expect(await scan(copy)).toEqual(['a=1', 'b=1'])
+    await copy.close()
+  }),
+)

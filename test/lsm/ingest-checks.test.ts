@@ -59,3 +59,22 @@ it('a close waits for an ingest that is being prepared, which then rejects: noth
     await closed
     expect((await fileSystem.list(`${folder}/db`)).filter((name) => name.endsWith('.sst'))).toEqual([])
   }))
+
+it('a close waits for an ingest without a WAL that opens its files still: it, and what is queued behind it, becomes durable', () =>
+  onNode(async (environment) => {
+    const path = `${environment.folder}/foreign.sst`
+    await writeTable(environment.fileSystem, path, [{ key: bytes('b'), value: bytes('1') }])
+    const failures: Error[] = []
+    const db = await openDatabase(environment, { wal: false, onFailure: (error) => failures.push(error) })
+    db.put(bytes('a'), bytes('1'))
+    const ingested = db.ingest([{ path }], bytes('m1'))
+    db.put(bytes('c'), bytes('1'))
+    const sealed = db.seal(bytes('m2'))
+    const outcomes = await Promise.allSettled([ingested, sealed, db.close()])
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled'])
+    expect([failures, db.failed]).toEqual([[], undefined])
+    const again = await openDatabase(environment, { wal: false })
+    expect(again.durableMark).toEqual(bytes('m2'))
+    expect(await scan(again)).toEqual(['a=1', 'b=1', 'c=1'])
+    await again.close()
+  }))

@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest'
 import type { File, FileSystem } from '../../base/file-system.ts'
+import { silentLogger } from '../../base/logger.ts'
+import { Manifest } from '../../lsm/manifest.ts'
 import { environmentOf, onNode, openDatabase, simulate } from './environment.ts'
 import { bytes, scan } from './model.ts'
 import { override } from './override.ts'
@@ -25,6 +27,33 @@ it('files that cannot be removed are no failure: of compactions, flushes, manife
     expect(tables).toHaveLength(db.stats().levels.reduce((sum, level) => sum + level.tables, 0))
     await db.close()
   }))
+
+it('files whose names are not ours are left alone, in a new folder and at each later open', () =>
+  onNode(async (environment) => {
+    const { fileSystem } = environment
+    const folder = `${environment.folder}/db`
+    await fileSystem.makeFolder(folder)
+    const foreign = ['0000007.log', '7.log', '99999.sst', 'MANIFEST-1', 'app.log', 'x.sst']
+    for (const name of foreign) await (await fileSystem.open(`${folder}/${name}`, 'create')).close()
+    for (let life = 0; life < 2; life++) {
+      const db = await openDatabase(environment)
+      await db.put(bytes(`key${life}`), bytes('v'))
+      await db.close()
+    }
+    const db = await openDatabase(environment)
+    expect(await scan(db)).toEqual(['key0=v', 'key1=v'])
+    await db.close()
+    expect(await fileSystem.list(folder)).toEqual(expect.arrayContaining(foreign))
+  }))
+
+it.each(['000007.log', '1000007.sst'])('%s, without CURRENT, is what is left of a database', (name) =>
+  onNode(async (environment) => {
+    const { fileSystem } = environment
+    await fileSystem.makeFolder(`${environment.folder}/db`)
+    await (await fileSystem.open(`${environment.folder}/db/${name}`, 'create')).close()
+    await expect(openDatabase(environment)).rejects.toThrow(`missing, though ${name} is there`)
+  }),
+)
 
 it('a manifest that finds no room leaves no file and no descriptor', () => {
   const { world, process: machine } = simulate(3)
@@ -67,6 +96,25 @@ it('a manifest that finds no room leaves no file and no descriptor', () => {
     10_000_000,
   )
 })
+
+it('a manifest that follows one that cannot be closed is closed itself', () =>
+  onNode(async ({ fileSystem, folder }) => {
+    const closed: string[] = []
+    const open: FileSystem['open'] = async (path, mode) => {
+      const file = await fileSystem.open(path, mode)
+      if (!path.includes('MANIFEST')) return file
+      const close = async () => {
+        await file.close()
+        if (closed.push(path.slice(-6)) === 1) throw code('EIO')
+      }
+      return override(file, { close })
+    }
+    const manifest = await Manifest.open({ fileSystem: override(fileSystem, { open }), folder, logger: silentLogger }, [])
+    await manifest.roll()
+    await expect(manifest.roll()).rejects.toThrow('EIO')
+    await manifest.close()
+    expect(closed).toEqual(['000001', '000002'])
+  }))
 
 it('what was compressed may come out of a compaction many times as large', () =>
   onNode(async (environment) => {

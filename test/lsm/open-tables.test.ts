@@ -75,6 +75,28 @@ describe.each([
       await db.close()
     }))
 
+  it('are all closed by close, also where each refuses; it tells of the first', () =>
+    run(async (environment) => {
+      const { fileSystem } = environment
+      const closed: string[] = []
+      const open: FileSystem['open'] = async (path, mode) => {
+        const file = await fileSystem.open(path, mode)
+        if (mode !== 'read' || !path.endsWith('.sst')) return file
+        const close = async () => {
+          await file.close()
+          closed.push(path)
+          throw new Error(`${path} does not close`)
+        }
+        return override(file, { close })
+      }
+      const db = await openDatabase({ ...environment, fileSystem: override(fileSystem, { open }) }, quiet)
+      await fill(db, 3)
+      for (let i = 0; i < 3; i++) expect(await getText(db, `k${i}`)).toBe(`v${i}`)
+      await expect(db.close()).rejects.toThrow(/sst does not close/)
+      expect(new Set(closed).size).toBe(3)
+      expect(db.stats().openTables).toBe(0)
+    }))
+
   it('are as many as are read at once, and then no more than the limit again', () =>
     withWatch(async (watch, environment) => {
       const options = { ...quiet, blockCache: new BlockCache(0), tableFiles: new TableFiles(1) }

@@ -8,6 +8,7 @@ import { type TableMetadata, tableName } from '../../lsm/table-metadata.ts'
 import { Version } from '../../lsm/version.ts'
 import { type Environment, environmentOf, onSimulator, openDatabase, simulate } from './environment.ts'
 import { bytes, text } from './model.ts'
+import { override } from './override.ts'
 
 /** 'L1: 4[a-c] 5[d-f]clipped': id and bounds. Level 0: newest first. */
 function version(...lines: string[]): Version {
@@ -283,6 +284,33 @@ describe('exported ranges', () => {
       )
       expect(keys).toEqual(Array.from({ length: 60 }, (_, i) => `bb${i + 100}`))
       await db.close()
+    }))
+
+  it('end behind the step that runs when the database is closed, which waits for it', () =>
+    onSimulator(async (environment) => {
+      const { fileSystem } = environment
+      let isClosed = false
+      const linked: boolean[] = []
+      const link = async (from: string, to: string) => {
+        await fileSystem.link(from, to)
+        linked.push(isClosed)
+      }
+      const db = await openDatabase(
+        { ...environment, fileSystem: override(fileSystem, { link }) },
+        { wal: false, level0CompactionTrigger: 100 },
+      )
+      for (const key of ['a', 'b', 'c']) {
+        db.write(new WriteBatch().put(bytes(key), bytes('1')))
+        await db.seal(bytes(key))
+      }
+      const snapshot = await db.sealSnapshot(bytes('cut'))
+      const exporting = db.exportRanges(snapshot, rangesOf('a-d'), await newFolder(environment, 'data/out'))
+      const refused = expect(exporting).rejects.toThrow('the database is closed')
+      await db.close()
+      isClosed = true
+      await refused
+      expect(linked).toEqual([false])
+      snapshot.release()
     }))
 
   it('end between two steps when they are wanted no more', () =>

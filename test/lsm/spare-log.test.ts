@@ -105,3 +105,29 @@ it('a log stays where the end of the one before it may be on the disk although i
   }
   await world.settle(scenario(), 10_000_000)
 })
+
+it('a log made ahead is closed and removed also where the one before it does not close', () => {
+  const { world, process: machine } = simulate(14)
+  const environment = environmentOf(machine)
+  const { fileSystem } = environment
+  const logs: string[] = []
+  const closed: string[] = []
+  const open: typeof fileSystem.open = async (path, mode) => {
+    const file = await fileSystem.open(path, mode)
+    if (mode !== 'create' || !path.endsWith('.log')) return file
+    logs.push(path)
+    const close = async () => {
+      await file.close()
+      if (closed.push(path) === 1) throw new Error('it does not close')
+    }
+    return override(file, { close })
+  }
+  const scenario = async () => {
+    const db = await openDatabase({ ...environment, fileSystem: override(fileSystem, { open }) })
+    while (logs.length < 2) await db.put(bytes('key'), new Uint8Array(100))
+    await expect(db.close()).rejects.toThrow('it does not close')
+    expect(closed).toEqual(logs)
+    expect(await fileSystem.exists(logs[1] as string)).toBe(false)
+  }
+  return world.settle(scenario(), 10_000_000)
+})

@@ -6,6 +6,7 @@ import { replayLogs, WriteAheadLog } from '../../lsm/write-ahead-log.ts'
 import { WriteBatch } from '../../lsm/write-batch.ts'
 import { onNode } from './environment.ts'
 import { bytes } from './model.ts'
+import { override } from './override.ts'
 
 const operations = (value: string) => new WriteBatch().put(bytes('key'), bytes(value)).encoded().slice()
 
@@ -100,6 +101,24 @@ describe('the log', () => {
         await expect(replayed(fileSystem, folder, [5, 6]), `cut to ${length}`).rejects.toThrow(CorruptionError)
       }
     }))
+
+  it.each(['sync', 'write'] as const)('is closed where it cannot be finished: %s fails', (kind) =>
+    onNode(async ({ fileSystem, folder }) => {
+      let isOpen = true
+      const open: FileSystem['open'] = async (path, mode) => {
+        const file = await fileSystem.open(path, mode)
+        const close = async () => {
+          isOpen = false
+          await file.close()
+          throw new Error('nobody hears of this one')
+        }
+        return override(file, { [kind]: () => Promise.reject(new Error(`no ${kind}`)), close })
+      }
+      const log = await WriteAheadLog.create(override(fileSystem, { open }), folder, 5)
+      await expect(log.finish()).rejects.toThrow(`no ${kind}`)
+      expect(isOpen).toBe(false)
+    }),
+  )
 
   it('misses a file that counts, and does not miss one that counts no more', () =>
     onNode(async ({ fileSystem, folder }) => {

@@ -1,5 +1,5 @@
 import { assert } from '../../../base/assert.ts'
-import { CorruptionError } from '../../../base/errors.ts'
+import { type BlockKind, CorruptionError } from '../../../base/errors.ts'
 import { WriteBatch } from '../../../lsm/index.ts'
 import type { SimDisk } from '../../sim/sim-disk.ts'
 import { environmentOf, openDatabase, simulate } from '../environment.ts'
@@ -75,15 +75,17 @@ export async function readAll(image: Image, wal: boolean, damage: (disk: SimDisk
   return world.settle(read().catch((error: Error) => error))
 }
 
-/** Records must be `expected`; an error must be one of damage, and name `path` if given. Says which it was. */
+/** Records must be `expected`; an error must be one of damage, and name `path` and `block` if given. Says which it was. */
 export function judgeDamaged(
   found: readonly string[] | Error,
   expected: readonly string[],
   path: string | undefined,
+  block?: BlockKind,
 ): 'failed openly' | 'without harm' {
   if (found instanceof Error) {
     assert(found instanceof CorruptionError, `damage is told as such: ${found.stack}`)
     assert(path === undefined || found.file === path, `damage is told of ${path}: ${found.message}`)
+    assert(block === undefined || found.block === block, `damage is told of a block of kind ${block}: ${found.message}`)
     return 'failed openly'
   }
   assert(JSON.stringify(found) === JSON.stringify(expected), `no wrong value: found ${found}, expected ${expected}`)

@@ -167,8 +167,10 @@ export async function sweepMissingFiles(wal: boolean, end: End): Promise<Tally> 
   const newestLog = [...image.keys()].filter((path) => path.endsWith('.log')).at(-1)
   for (const path of image.keys()) {
     if (path === newestLog) continue
+    // That a log is missing is told of the one behind it.
+    const told = path.endsWith('.log') ? newestLog : path
     await tryPoint(tally, `without ${path}`, async () =>
-      judgeDamaged(await readAll(image, wal, (disk) => disk.unlink(path)), records, path),
+      judgeDamaged(await readAll(image, wal, (disk) => disk.unlink(path)), records, told),
     )
     await tryPoint(tally, `${path} empty`, async () => judgeDamaged(await readAll(image, wal, (disk) => disk.cut(path, 0)), records, path))
   }

@@ -3,20 +3,32 @@
  * a failing disk or a folder that is another's (here), and our own bug (`base/assert.ts`).
  */
 
-/** Bytes on disk are not what was written there. Names the file and, where known, the offset. */
+/** A block of a table of the storage engine (`lsm/table-format.ts`). */
+export type BlockKind = 'data' | 'filter' | 'index' | 'properties' | 'footer'
+
+/** Bytes on disk are not what was written there. Names the file and, where known, the offset; of a table the kind of block, too. */
 export class CorruptionError extends Error {
   override readonly name: string = 'CorruptionError'
   readonly file: string
   readonly offset: number | undefined
+  /** What begins at `offset`. Undefined: no block, or none that is known; a record of a log or a manifest is told by its offset. */
+  readonly block: BlockKind | undefined
   /** The message without the place. */
   readonly what: string
 
-  constructor(file: string, offset: number | undefined, what: string) {
-    super(`${file}${offset === undefined ? '' : ` at offset ${offset}`}: ${what}`)
+  constructor(file: string, offset: number | undefined, what: string, block?: BlockKind) {
+    super(`${file}${placeText(offset, block)}: ${what}`)
     this.file = file
     this.offset = offset
+    this.block = block
     this.what = what
   }
+}
+
+function placeText(offset: number | undefined, block: BlockKind | undefined): string {
+  const at = offset === undefined ? '' : ` at offset ${offset}`
+  if (block === undefined) return at
+  return `${at}, ${block === 'footer' ? 'footer' : `${block} block`}`
 }
 
 /** Whole, and of a format that this release does not know: no damage, so nothing is given up for it. To who opens the file it comes to the same. */

@@ -24,7 +24,10 @@ export type Job<Input, Output> = (input: Input, context: JobContext) => Promise<
 export type JobRegistry = Readonly<Record<string, Job<any, any>>>
 
 export interface Executor {
-  /** Runs job `name` of the registry that this executor was made with. Rejects with the job's error; its `name`, `message`, `code`, `file` and `offset` survive the way. */
+  /**
+   * Runs job `name` of the registry that this executor was made with. Rejects with the job's error; its `name`, `message`, `code`, `file` and `offset`
+   * survive the way, and `block` and `what` of a CorruptionError.
+   */
   run<Input, Output>(name: string, input: Input): Promise<Output>
   /** Lets running jobs end, takes no more. */
   close(): Promise<void>

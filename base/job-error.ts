@@ -1,6 +1,6 @@
 /** How an error crosses from a job's thread to the caller's: structured clone drops an error's own fields and its class. */
 import { AssertionError } from './assert.ts'
-import { CorruptionError, DiskError, NewerFormatError, systemErrorCode } from './errors.ts'
+import { type BlockKind, CorruptionError, DiskError, NewerFormatError, systemErrorCode } from './errors.ts'
 
 export interface EncodedError {
   readonly name: string
@@ -9,12 +9,17 @@ export interface EncodedError {
   readonly code: string | undefined
   readonly file: string | undefined
   readonly offset: number | undefined
+  /** Of a CorruptionError, as the next. */
+  readonly block: BlockKind | undefined
+  readonly what: string | undefined
 }
 
 export function encodeError(error: unknown): EncodedError {
   if (!(error instanceof Error)) {
-    return { name: 'Error', message: String(error), stack: undefined, code: undefined, file: undefined, offset: undefined }
+    const none = { stack: undefined, code: undefined, file: undefined, offset: undefined, block: undefined, what: undefined }
+    return { name: 'Error', message: String(error), ...none }
   }
+  const corruption = error instanceof CorruptionError ? error : undefined
   return {
     name: error.name,
     message: error.message,
@@ -22,6 +27,8 @@ export function encodeError(error: unknown): EncodedError {
     code: systemErrorCode(error),
     file: 'file' in error && typeof error.file === 'string' ? error.file : undefined,
     offset: 'offset' in error && typeof error.offset === 'number' ? error.offset : undefined,
+    block: corruption?.block,
+    what: corruption?.what,
   }
 }
 
@@ -42,9 +49,9 @@ export function decodeError(encoded: EncodedError): Error {
 function emptyError(encoded: EncodedError): Error {
   switch (encoded.name) {
     case 'CorruptionError':
-      return new CorruptionError(encoded.file ?? '', encoded.offset, '')
+      return new CorruptionError(encoded.file ?? '', encoded.offset, encoded.what ?? '', encoded.block)
     case 'NewerFormatError':
-      return new NewerFormatError(encoded.file ?? '', encoded.offset, '')
+      return new NewerFormatError(encoded.file ?? '', encoded.offset, encoded.what ?? '', encoded.block)
     case 'DiskError':
       return new DiskError(encoded.message)
     case 'AssertionError':

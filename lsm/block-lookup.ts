@@ -99,5 +99,5 @@ export class BlockLookup {
 }
 
 function malformed(file: string, fileOffset: number): CorruptionError {
-  return new CorruptionError(file, fileOffset, 'malformed block')
+  return new CorruptionError(file, fileOffset, 'malformed block', 'data')
 }

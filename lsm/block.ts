@@ -1,5 +1,5 @@
 import { compareRanges, emptyBytes, readU32, writeU32, writeVarint } from '../base/bytes.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { type BlockKind, CorruptionError } from '../base/errors.ts'
 import { entryTrailerBytes } from './table-format.ts'
 
 /** Builds the payload of a data or index block (`table-format.ts`). */
@@ -130,16 +130,18 @@ export class BlockCursor {
   valueEnd = 0
   #file = ''
   #fileOffset = 0
+  #kind: BlockKind = 'data'
   #start = 0
   #restarts = 0
   #restartCount = 0
   #next = 0
 
-  /** The payload is block[start, end); `file` and `fileOffset` are for errors. The cursor then stands before the first entry. */
-  open(block: Uint8Array, start: number, end: number, file: string, fileOffset: number): void {
+  /** The payload is block[start, end); `file`, `fileOffset` and `kind` are for errors. The cursor then stands before the first entry. */
+  open(block: Uint8Array, start: number, end: number, file: string, fileOffset: number, kind: BlockKind = 'data'): void {
     this.block = block
     this.#file = file
     this.#fileOffset = fileOffset
+    this.#kind = kind
     this.#start = start
     this.#restartCount = end - start < 4 ? 0 : readU32(block, end - 4)
     this.#restarts = end - 4 - 4 * this.#restartCount
@@ -244,6 +246,6 @@ export class BlockCursor {
   }
 
   #malformed(): CorruptionError {
-    return new CorruptionError(this.#file, this.#fileOffset, 'malformed block')
+    return new CorruptionError(this.#file, this.#fileOffset, 'malformed block', this.#kind)
   }
 }

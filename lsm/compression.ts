@@ -67,7 +67,7 @@ export function compress(number: number, payload: Uint8Array): Uint8Array | unde
  */
 export function decompress(number: number, stored: Uint8Array, file: string, offset: number): Uint8Array {
   const codec = codecs[number]
-  if (codec === undefined) throw new NewerFormatError(file, offset, `unknown compression ${number}`)
+  if (codec === undefined) throw new NewerFormatError(file, offset, `unknown compression ${number}`, 'data')
   try {
     const reader = new ByteReader(stored)
     const length = reader.varint()
@@ -77,7 +77,7 @@ export function decompress(number: number, stored: Uint8Array, file: string, off
     return payload
   } catch (error) {
     const what = `compression ${number} (${codec.name})`
-    if (error instanceof SnappyMissingError) throw new NewerFormatError(file, offset, `${what}: ${error.message}`)
-    throw new CorruptionError(file, offset, `malformed block of ${what}: ${(error as Error).message}`)
+    if (error instanceof SnappyMissingError) throw new NewerFormatError(file, offset, `${what}: ${error.message}`, 'data')
+    throw new CorruptionError(file, offset, `malformed block of ${what}: ${(error as Error).message}`, 'data')
   }
 }

@@ -25,8 +25,9 @@ export function damageOf(error: unknown, block?: number): Damage {
 }
 
 /** The other way. */
-export function errorOf({ file, offset, what, isNewer }: Damage): CorruptionError {
-  return isNewer ? new NewerFormatError(file, offset, what) : new CorruptionError(file, offset, what)
+export function errorOf({ file, offset, block, what, isNewer }: Damage): CorruptionError {
+  const kind = block === undefined ? undefined : 'data'
+  return isNewer ? new NewerFormatError(file, offset, what, kind) : new CorruptionError(file, offset, what, kind)
 }
 
 export function damageText({ file, offset, block, what }: Damage): string {

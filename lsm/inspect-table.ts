@@ -1,5 +1,5 @@
 import { ByteReader, compareBytes, readU64 } from '../base/bytes.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { type BlockKind, CorruptionError } from '../base/errors.ts'
 import type { File, FileSystem } from '../base/file-system.ts'
 import { BlockCursor } from './block.ts'
 import { isBloom } from './bloom.ts'
@@ -10,6 +10,7 @@ import {
   blockTrailerBytes,
   decodeFooter,
   type Footer,
+  type FooterHandle,
   footerBytes,
   verifyBlock,
   verifyDataBlock,
@@ -77,7 +78,7 @@ export class TableInspection {
     const entry = this.index?.[number]
     if (entry === undefined) return undefined
     try {
-      return await readRange(this.#file, entry.offset, entry.length + blockTrailerBytes)
+      return await readRange(this.#file, entry.offset, entry.length + blockTrailerBytes, 'data')
     } catch (error) {
       this.#report(damageOf(error, number))
       return undefined
@@ -135,37 +136,37 @@ async function readParts(file: File, size: number, report: (damage: Damage) => v
   const { path } = file
   await part(async () => {
     if (size < footerBytes) throw new CorruptionError(path, 0, `a table of ${size} bytes`)
-    parts.footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes), path, size - footerBytes)
+    parts.footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes, 'footer'), path, size - footerBytes)
   })
   const { footer } = parts
   if (footer === undefined) return parts
   await part(async () => {
-    const filter = await readBlock(file, footer.filter, 'filter')
-    if (!isBloom(filter)) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
+    const filter = await readBlock(file, footer.filter)
+    if (!isBloom(filter)) throw new CorruptionError(path, footer.filter.offset, 'malformed filter', 'filter')
     parts.filter = filter
   })
   await part(async () => {
-    parts.index = decodeIndex(await readBlock(file, footer.index, 'index'), path, footer)
+    parts.index = decodeIndex(await readBlock(file, footer.index), path, footer)
   })
   await part(async () => {
-    parts.properties = decodeProperties(await readBlock(file, footer.properties, 'properties'), path, footer.properties.offset)
+    parts.properties = decodeProperties(await readBlock(file, footer.properties), path, footer.properties.offset)
   })
   return parts
 }
 
-async function readBlock(file: File, handle: BlockHandle, name: string): Promise<Uint8Array> {
+async function readBlock(file: File, handle: FooterHandle): Promise<Uint8Array> {
   try {
-    return verifyBlock(await readRange(file, handle.offset, handle.length + blockTrailerBytes), file.path, handle.offset)
+    return verifyBlock(await readRange(file, handle.offset, handle.length + blockTrailerBytes, handle.block), file.path, handle)
   } catch (error) {
-    if (error instanceof CorruptionError) throw new CorruptionError(error.file, error.offset, `${name}: ${error.what}`)
+    if (error instanceof CorruptionError) throw new CorruptionError(error.file, error.offset, `${error.block}: ${error.what}`, error.block)
     throw error
   }
 }
 
-async function readRange(file: File, offset: number, length: number): Promise<Uint8Array> {
+async function readRange(file: File, offset: number, length: number, block: BlockKind): Promise<Uint8Array> {
   const bytes = new Uint8Array(length)
   const count = await file.read(bytes, offset)
-  if (count < length) throw new CorruptionError(file.path, offset, `ends ${length - count} bytes too early`)
+  if (count < length) throw new CorruptionError(file.path, offset, `ends ${length - count} bytes too early`, block)
   return bytes
 }
 
@@ -173,20 +174,21 @@ function decodeIndex(block: Uint8Array, path: string, footer: Footer): IndexEntr
   const { offset: at } = footer.index
   const entries: IndexEntry[] = []
   const cursor = new BlockCursor()
-  cursor.open(block, 0, block.length, path, at)
+  cursor.open(block, 0, block.length, path, at, 'index')
   while (cursor.advance()) {
     let handle: BlockHandle
     try {
       const value = new ByteReader(block.subarray(cursor.valueStart, cursor.valueEnd))
       handle = { offset: value.varint(), length: value.varint() }
     } catch {
-      throw new CorruptionError(path, at, 'malformed index')
+      throw new CorruptionError(path, at, 'malformed index', 'index')
     }
-    if (handle.offset + handle.length + blockTrailerBytes > footer.filter.offset) throw new CorruptionError(path, at, 'malformed index')
+    if (handle.offset + handle.length + blockTrailerBytes > footer.filter.offset)
+      throw new CorruptionError(path, at, 'malformed index', 'index')
     const separator = cursor.key.slice(0, cursor.keyLength)
     const before = entries.at(-1)
     if (before !== undefined && compareBytes(before.separator, separator) >= 0) {
-      throw new CorruptionError(path, at, 'the keys of the index do not rise')
+      throw new CorruptionError(path, at, 'the keys of the index do not rise', 'index')
     }
     entries.push({ ...handle, separator })
   }

@@ -1,6 +1,6 @@
 import { readU32, readU64, writeU32, writeU64 } from '../base/bytes.ts'
 import { crc32 } from '../base/checksum.ts'
-import { CorruptionError, NewerFormatError } from '../base/errors.ts'
+import { type BlockKind, CorruptionError, NewerFormatError } from '../base/errors.ts'
 import { compressionNone, decompress } from './compression.ts'
 
 /**
@@ -38,14 +38,19 @@ export interface BlockHandle {
   readonly length: number
 }
 
-export interface Footer {
-  readonly version: number
-  readonly filter: BlockHandle
-  readonly index: BlockHandle
-  readonly properties: BlockHandle
+/** A block other than one of data. */
+export interface FooterHandle extends BlockHandle {
+  readonly block: BlockKind
 }
 
-export function encodeFooter(footer: Omit<Footer, 'version'>): Uint8Array {
+export interface Footer {
+  readonly version: number
+  readonly filter: FooterHandle
+  readonly index: FooterHandle
+  readonly properties: FooterHandle
+}
+
+export function encodeFooter(footer: Readonly<Record<'filter' | 'index' | 'properties', BlockHandle>>): Uint8Array {
   const bytes = new Uint8Array(footerBytes)
   ;[footer.filter, footer.index, footer.properties].forEach((handle, i) => {
     writeU64(bytes, 12 * i, handle.offset)
@@ -61,19 +66,19 @@ export function encodeFooter(footer: Omit<Footer, 'version'>): Uint8Array {
 /** `bytes`: the last 64 of the file, which begin at `offset`. */
 export function decodeFooter(bytes: Uint8Array, file: string, offset: number): Footer {
   if (bytes.length < footerBytes || readU32(bytes, 56) !== magicLow || readU32(bytes, 60) !== magicHigh) {
-    throw new CorruptionError(file, offset, 'no table footer')
+    throw new CorruptionError(file, offset, 'no table footer', 'footer')
   }
-  if (readU32(bytes, 52) !== crc32(bytes.subarray(0, 52))) throw new CorruptionError(file, offset, 'damaged table footer')
+  if (readU32(bytes, 52) !== crc32(bytes.subarray(0, 52))) throw new CorruptionError(file, offset, 'damaged table footer', 'footer')
   const version = readU32(bytes, 48)
   if (version < 1 || version > tableVersion)
-    throw new NewerFormatError(file, offset, `table format ${version}, this version reads ${tableVersion}`)
-  const handles = [0, 12, 24].map((at) => ({ offset: readU64(bytes, at), length: readU32(bytes, at + 8) }))
-  for (const handle of handles) {
-    if (!(handle.offset + handle.length + blockTrailerBytes <= offset))
-      throw new CorruptionError(file, offset, 'footer points outside the table')
+    throw new NewerFormatError(file, offset, `table format ${version}, this version reads ${tableVersion}`, 'footer')
+  const handle = (block: BlockKind, at: number): FooterHandle => {
+    const found = { block, offset: readU64(bytes, at), length: readU32(bytes, at + 8) }
+    if (!(found.offset + found.length + blockTrailerBytes <= offset))
+      throw new CorruptionError(file, offset, 'footer points outside the table', 'footer')
+    return found
   }
-  const [filter, index, properties] = handles as [BlockHandle, BlockHandle, BlockHandle]
-  return { version, filter, index, properties }
+  return { version, filter: handle('filter', 0), index: handle('index', 12), properties: handle('properties', 24) }
 }
 
 /** The checksum that goes behind the payload and its compression byte, `bytes`, of a block at `offset`. */
@@ -82,15 +87,17 @@ export function blockChecksum(bytes: Uint8Array, offset: number): number {
 }
 
 /** Checks a block other than one of data as it lies on disk and returns its payload, a view. */
-export function verifyBlock(raw: Uint8Array, file: string, offset: number): Uint8Array {
-  const stored = storedBlock(raw, file, offset)
-  if (isCompressed(raw)) throw new NewerFormatError(file, offset, `compression ${raw[stored.length]} of a block that is not of data`)
+export function verifyBlock(raw: Uint8Array, file: string, { offset, block }: FooterHandle): Uint8Array {
+  const stored = storedBlock(raw, file, offset, block)
+  if (isCompressed(raw)) {
+    throw new NewerFormatError(file, offset, `compression ${raw[stored.length]} of a block that is not of data`, block)
+  }
   return stored
 }
 
 /** Checks a data block as it lies on disk and returns its payload: a view, but in memory of its own where it `isCompressed`. */
 export function verifyDataBlock(raw: Uint8Array, file: string, offset: number): Uint8Array {
-  const stored = storedBlock(raw, file, offset)
+  const stored = storedBlock(raw, file, offset, 'data')
   return isCompressed(raw) ? decompress(raw[stored.length] as number, stored, file, offset) : stored
 }
 
@@ -99,8 +106,10 @@ export function isCompressed(raw: Uint8Array): boolean {
   return raw[raw.length - blockTrailerBytes] !== compressionNone
 }
 
-function storedBlock(raw: Uint8Array, file: string, offset: number): Uint8Array {
+function storedBlock(raw: Uint8Array, file: string, offset: number, block: BlockKind): Uint8Array {
   const end = raw.length - blockTrailerBytes
-  if (blockChecksum(raw.subarray(0, end + 1), offset) !== readU32(raw, end + 1)) throw new CorruptionError(file, offset, 'damaged block')
+  if (blockChecksum(raw.subarray(0, end + 1), offset) !== readU32(raw, end + 1)) {
+    throw new CorruptionError(file, offset, 'damaged block', block)
+  }
   return raw.subarray(0, end)
 }

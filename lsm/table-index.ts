@@ -82,7 +82,7 @@ export class TableIndex {
     let count = 0
     let keyBytes = 0
     const cursor = new BlockCursor()
-    cursor.open(block, 0, block.length, file, offset)
+    cursor.open(block, 0, block.length, file, offset, 'index')
     while (cursor.advance()) {
       let blockOffset: number
       let length: number
@@ -91,9 +91,9 @@ export class TableIndex {
         blockOffset = value.varint()
         length = value.varint()
       } catch {
-        throw new CorruptionError(file, offset, 'malformed index')
+        throw new CorruptionError(file, offset, 'malformed index', 'index')
       }
-      if (blockOffset + length + blockTrailerBytes > dataEnd) throw new CorruptionError(file, offset, 'malformed index')
+      if (blockOffset + length + blockTrailerBytes > dataEnd) throw new CorruptionError(file, offset, 'malformed index', 'index')
       columns.offsets[count] = blockOffset
       columns.lengths[count] = length
       columns.starts[count] = keyBytes

@@ -1,5 +1,5 @@
 import { ByteReader, copyBytes, copyRange, emptyBytes, readU64, utf8Text } from '../base/bytes.ts'
-import { CorruptionError } from '../base/errors.ts'
+import { type BlockKind, CorruptionError } from '../base/errors.ts'
 import type { File, FileSystem } from '../base/file-system.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { type BlockCache, notCached } from './block-cache.ts'
@@ -9,10 +9,10 @@ import { kindTombstone, kindValue, tombstone } from './kind.ts'
 import { SpareMemory } from './spare-memory.ts'
 import type { TableFiles } from './table-files.ts'
 import {
-  type BlockHandle,
   blockTrailerBytes,
   decodeFooter,
   type Footer,
+  type FooterHandle,
   footerBytes,
   isCompressed,
   verifyBlock,
@@ -92,7 +92,7 @@ export class TableReader {
     try {
       const size = await file.size()
       if (size < footerBytes) throw new CorruptionError(path, 0, `a table of ${size} bytes`)
-      const footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes), path, size - footerBytes)
+      const footer = decodeFooter(await readRange(file, size - footerBytes, footerBytes, 'footer'), path, size - footerBytes)
       const filter = cache === undefined ? bloomOfAll : await readBlock(file, footer.filter)
       const index = await readIndex(file, footer)
       const properties = await readBlock(file, footer.properties)
@@ -134,7 +134,7 @@ export class TableReader {
     expected: ExpectedTable | undefined,
   ): TableReader {
     const { path } = file
-    if (!isBloom(filter)) throw new CorruptionError(path, footer.filter.offset, 'malformed filter')
+    if (!isBloom(filter)) throw new CorruptionError(path, footer.filter.offset, 'malformed filter', 'filter')
     const decoded = decodeProperties(properties, path, footer.properties.offset)
     const reader = new TableReader(file, size, footer, index, filter, decoded, cache)
     if (expected !== undefined) reader.#mustBe(expected)
@@ -240,7 +240,7 @@ export class TableReader {
 
   /** Fills `target` from `offset` of the file. */
   async readRange(target: Uint8Array, offset: number): Promise<void> {
-    mustBeWhole(target, await this.#file.read(target, offset), this.#file, offset)
+    mustBeWhole(target, await this.#file.read(target, offset), this.#file, offset, 'data')
   }
 
   evict(index: number): void {
@@ -289,7 +289,7 @@ export class TableReader {
     const target = reserved ?? scratchOf(bytes)
     const count = mayWait ? this.#file.readSync(target, offset) : this.#file.readNow(target, offset)
     if (count === undefined) return undefined
-    mustBeWhole(target, count, this.#file, offset)
+    mustBeWhole(target, count, this.#file, offset, 'data')
     const block = verifyDataBlock(target, this.path, offset)
     // One that was compressed has used that room for what is gone now.
     if (isCompressed(target)) this.#keepCopy(index, block)
@@ -310,7 +310,7 @@ export class TableReader {
     const offset = this.#index.offset(index)
     try {
       const bytes = new Uint8Array(this.#index.length(index) + blockTrailerBytes)
-      mustBeWhole(bytes, await this.#file.read(bytes, offset), this.#file, offset)
+      mustBeWhole(bytes, await this.#file.read(bytes, offset), this.#file, offset, 'data')
       const block = verifyDataBlock(bytes, this.path, offset)
       this.#keepCopy(index, block)
       return block
@@ -337,22 +337,22 @@ export class TableReader {
 
 /** Throws where this version cannot read entries of `kind`. */
 export function checkKind(kind: number, file: string, offset: number): void {
-  if (kind !== kindValue && kind !== kindTombstone) throw new CorruptionError(file, offset, `unknown kind ${kind} of entry`)
+  if (kind !== kindValue && kind !== kindTombstone) throw new CorruptionError(file, offset, `unknown kind ${kind} of entry`, 'data')
 }
 
-async function readRange(file: File, offset: number, length: number): Promise<Uint8Array> {
+async function readRange(file: File, offset: number, length: number, block: BlockKind): Promise<Uint8Array> {
   const bytes = new Uint8Array(length)
-  mustBeWhole(bytes, await file.read(bytes, offset), file, offset)
+  mustBeWhole(bytes, await file.read(bytes, offset), file, offset, block)
   return bytes
 }
 
 /** Throws where fewer than all of `bytes` could be read. */
-function mustBeWhole(bytes: Uint8Array, count: number, file: File, offset: number): void {
-  if (count < bytes.length) throw new CorruptionError(file.path, offset, `ends ${bytes.length - count} bytes too early`)
+function mustBeWhole(bytes: Uint8Array, count: number, file: File, offset: number, block: BlockKind): void {
+  if (count < bytes.length) throw new CorruptionError(file.path, offset, `ends ${bytes.length - count} bytes too early`, block)
 }
 
-async function readBlock(file: File, handle: BlockHandle): Promise<Uint8Array> {
-  return verifyBlock(await readRange(file, handle.offset, handle.length + blockTrailerBytes), file.path, handle.offset)
+async function readBlock(file: File, handle: FooterHandle): Promise<Uint8Array> {
+  return verifyBlock(await readRange(file, handle.offset, handle.length + blockTrailerBytes, handle.block), file.path, handle)
 }
 
 async function readIndex(file: File, footer: Footer): Promise<TableIndex> {
@@ -360,8 +360,8 @@ async function readIndex(file: File, footer: Footer): Promise<TableIndex> {
   const memory = indexMemory.take(length + blockTrailerBytes)
   try {
     const raw = memory.subarray(0, length + blockTrailerBytes)
-    mustBeWhole(raw, await file.read(raw, offset), file, offset)
-    return decodedIndex(verifyBlock(raw, file.path, offset), file.path, footer)
+    mustBeWhole(raw, await file.read(raw, offset), file, offset, 'index')
+    return decodedIndex(verifyBlock(raw, file.path, footer.index), file.path, footer)
   } finally {
     indexMemory.give(memory)
   }
@@ -371,10 +371,10 @@ function decodedIndex(block: Uint8Array, path: string, footer: Footer): TableInd
   return TableIndex.decode(block, path, footer.index.offset, footer.filter.offset)
 }
 
-function readBlockSync(file: File, handle: BlockHandle): Uint8Array {
+function readBlockSync(file: File, handle: FooterHandle): Uint8Array {
   const bytes = new Uint8Array(handle.length + blockTrailerBytes)
-  mustBeWhole(bytes, file.readSync(bytes, handle.offset), file, handle.offset)
-  return verifyBlock(bytes, file.path, handle.offset)
+  mustBeWhole(bytes, file.readSync(bytes, handle.offset), file, handle.offset, handle.block)
+  return verifyBlock(bytes, file.path, handle)
 }
 
 function scratchOf(bytes: number): Uint8Array {
@@ -393,7 +393,7 @@ export function decodeProperties(block: Uint8Array, path: string, offset: number
       properties.set(name, copyBytes(reader.bytes()))
     }
   } catch {
-    throw new CorruptionError(path, offset, 'malformed properties')
+    throw new CorruptionError(path, offset, 'malformed properties', 'properties')
   }
   return properties
 }

@@ -152,9 +152,9 @@ class TableCheck {
       while (this.#walk.advance()) {
         count++
         const what = this.#entry(number)
-        if (what !== undefined) throw new CorruptionError(path, offset, `entry ${count - 1}: ${what}`)
+        if (what !== undefined) throw new CorruptionError(path, offset, `entry ${count - 1}: ${what}`, 'data')
       }
-      if (count === 0) throw new CorruptionError(path, offset, 'no entries')
+      if (count === 0) throw new CorruptionError(path, offset, 'no entries', 'data')
       this.#last = this.#walk.key.slice(0, this.#walk.keyLength)
     } catch (error) {
       this.#report(damageOf(error, number))

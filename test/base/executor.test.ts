@@ -66,9 +66,11 @@ describe('NodeExecutor', { timeout: 30_000 }, () => {
     expect(corruption).toBeInstanceOf(CorruptionError)
     expect(corruption).toMatchObject({
       name: 'CorruptionError',
-      message: '000007.sst at offset 4096: block checksum does not fit',
+      message: '000007.sst at offset 4096, data block: block checksum does not fit',
       file: '000007.sst',
       offset: 4096,
+      block: 'data',
+      what: 'block checksum does not fit',
     })
     await expect(executor.run('fileSize', { path: '/no/such/file' })).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(executor.run('unknown', null)).rejects.toBeInstanceOf(AssertionError)

@@ -171,7 +171,7 @@ describe('the registry', () => {
       forged.set(stored.subarray(head), end)
       const error = refusal(forged.subarray(0, end + stored.length - head))
       expect(error, `${claimed}`).toBeInstanceOf(CorruptionError)
-      expect(String(error)).toContain(`F at offset 8: malformed block of compression ${number} (${name})`)
+      expect(String(error)).toContain(`F at offset 8, data block: malformed block of compression ${number} (${name})`)
     }
   })
 

@@ -163,7 +163,7 @@ export function describeSealing(inDatabase: InDatabase, runIn: RunIn): void {
       await file.write([new Uint8Array(500)], 0)
       await file.close()
       db.write(put('b', '1'))
-      await expect(db.ingest([{ path: `${folder}/bad.sst` }], bytes('2'))).rejects.toThrow('bad.sst at offset 436: no table footer')
+      await expect(db.ingest([{ path: `${folder}/bad.sst` }], bytes('2'))).rejects.toThrow('bad.sst at offset 436, footer: no table footer')
       expect(db.failed).toBe(failure)
       expect(failure?.name).toBe('CorruptionError')
       expect(() => db.write(put('c', '1'))).toThrow(failure)

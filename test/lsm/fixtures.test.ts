@@ -1,7 +1,7 @@
 /**
- * Databases as earlier releases wrote them (test/fixtures/lsm/vN/NAME/, beside each NAME.txt with all its records): every later release must
- * open them. They are never written again: a new format gets a folder of its own, made by
- * `OSTRAKA_WRITE_FIXTURES=1 npx vitest run test/lsm/fixtures.test.ts`, which writes only what is not there.
+ * Databases as releases wrote them (test/fixtures/lsm/vN/NAME/, N the version of their tables, beside each NAME.txt with all its records): every
+ * later release must open them, and this one those of the present version. They are never written again: a new format gets a folder of its own, made
+ * by `OSTRAKA_WRITE_FIXTURES=1 npx vitest run test/lsm/fixtures.test.ts`, which writes only what is not there.
  */
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -10,12 +10,13 @@ import { describe, expect, it } from 'vitest'
 import { readU32, writeU32 } from '../../base/bytes.ts'
 import { crc32 } from '../../base/checksum.ts'
 import { NewerFormatError } from '../../base/errors.ts'
-import { readFile } from '../../base/file-system.ts'
+import { type FileSystem, readFile } from '../../base/file-system.ts'
 import { encodeRecordFile } from '../../base/framed-record.ts'
 import { InlineExecutor } from '../../base/inline-executor.ts'
 import { MemoryFileSystem } from '../../base/memory-file-system.ts'
 import { NodeClock } from '../../base/node-clock.ts'
 import { SeededRandom } from '../../base/random.ts'
+import { bloomHash, bloomMayHold } from '../../lsm/bloom.ts'
 import {
   type Compression,
   compressionOf,
@@ -40,6 +41,10 @@ interface Recipe {
   readonly name: string
   readonly wal: boolean
   readonly compression?: Compression
+  /** Of tables; default that of `options`. */
+  readonly targetTableBytes?: number
+  /** The first version that has it; default 1. */
+  readonly since?: number
   readonly fill: (db: Database) => Promise<void>
 }
 
@@ -101,7 +106,36 @@ const recipes: readonly Recipe[] = [
       await db.excise(bytes('key12'), bytes('key25'))
     },
   },
+  {
+    // Filters of many parts, and keys of all lengths that the hash treats apart.
+    name: 'large-filters',
+    wal: true,
+    since: 2,
+    targetTableBytes: 65536,
+    async fill(db) {
+      for (const from of [0, 300]) {
+        const batch = new WriteBatch()
+        for (let i = from; i < from + 400; i++) batch.put(keyOf(i), bytes(`${i}`))
+        await db.write(batch)
+        await db.flush()
+        await db.compactRange()
+      }
+      const batch = new WriteBatch()
+      for (let i = 0; i < 800; i += 9) batch.delete(keyOf(i))
+      await db.write(batch)
+      await db.flush()
+    },
+  },
 ]
+
+function keyOf(i: number): Uint8Array {
+  return bytes(`${i}`.padStart(4, '0') + 'abcdefg'.slice(i % 8))
+}
+
+/** What a listing has as a string of latin1. */
+function unquoted(quoted: string): Uint8Array {
+  return Uint8Array.from(JSON.parse(quoted) as string, (letter) => letter.charCodeAt(0))
+}
 
 /** One line for each record: key and value as JSON strings of latin1. */
 async function listing(db: Database): Promise<string> {
@@ -110,12 +144,15 @@ async function listing(db: Database): Promise<string> {
   return lines.join('')
 }
 
-async function make({ name, wal, compression = 'none', fill }: Recipe, folder: string): Promise<void> {
+async function make(
+  { name, wal, compression = 'none', targetTableBytes = options.targetTableBytes, fill }: Recipe,
+  folder: string,
+): Promise<void> {
   const fileSystem = new MemoryFileSystem()
   await fileSystem.makeFolder('data')
   const clock = new NodeClock()
   const executor = new InlineExecutor(lsmJobs, { fileSystem, clock })
-  const db = await openDatabase({ fileSystem, executor, clock, folder: 'data' }, { wal, compression, ...options })
+  const db = await openDatabase({ fileSystem, executor, clock, folder: 'data' }, { wal, compression, ...options, targetTableBytes })
   await fill(db)
   await db.settle()
   const records = await listing(db)
@@ -129,23 +166,44 @@ async function make({ name, wal, compression = 'none', fill }: Recipe, folder: s
 }
 
 if (writes) {
-  for (const recipe of recipes) {
-    if (!existsSync(path.join(root, 'v1', recipe.name))) await make(recipe, path.join(root, 'v1'))
-  }
+  const folder = path.join(root, `v${tableVersion}`)
+  for (const recipe of recipes) if (!existsSync(path.join(folder, recipe.name))) await make(recipe, folder)
 }
 
 const versions = readdirSync(root)
+const namesOf = (version: string) => recipes.filter(({ since = 1 }) => since <= versionOf(version)).map(({ name }) => name)
 const fixtures = versions.flatMap((version) =>
   readdirSync(path.join(root, version))
     .filter((name) => name.endsWith('.txt'))
     .map((name) => [version, name.slice(0, -4)] as const),
 )
 
-describe('databases of earlier formats', () => {
-  it('are there, each with what it is for', async () => {
-    expect(fixtures.map(([, name]) => name)).toEqual(expect.arrayContaining(recipes.map(({ name }) => name)))
+function versionOf(folder: string): number {
+  return Number(folder.slice(1))
+}
+
+/** Each table of a fixture. */
+async function eachTable(
+  fileSystem: FileSystem,
+  [version, name]: readonly [string, string],
+  visit: (table: TableInspection) => Promise<void> | void,
+): Promise<void> {
+  const folder = path.join(root, version, name)
+  for (const file of readdirSync(folder).filter((found) => found.endsWith('.sst'))) {
+    const table = await TableInspection.open(fileSystem, path.join(folder, file), (damage) => expect(damage).toBeUndefined())
+    await visit(table)
+    await table.close()
+  }
+}
+
+describe('databases of all formats', () => {
+  it('are there, of the present one too', () =>
+    expect(versions.map(versionOf).sort((a, b) => a - b)).toEqual(Array.from({ length: tableVersion }, (_, i) => i + 1)))
+
+  it.each(versions)('are there, each with what it is for: %s', async (version) => {
+    expect(fixtures.filter((fixture) => fixture[0] === version).map(([, name]) => name)).toEqual(namesOf(version).sort())
     await onNode(async ({ fileSystem }) => {
-      const inspect = async (name: string) => inspectDatabase(fileSystem, path.join(root, 'v1', name))
+      const inspect = async (name: string) => inspectDatabase(fileSystem, path.join(root, version, name))
       const both = await inspect('log-and-two-levels')
       expect(both.manifest?.state.levels.filter((level) => level.length > 0).length).toBeGreaterThanOrEqual(2)
       expect(both.manifest?.records.filter(({ edit }) => edit !== undefined).length).toBeGreaterThan(3)
@@ -157,16 +215,33 @@ describe('databases of earlier formats', () => {
       expect(marks.manifest?.state.levels.flat().some(({ tombstones }) => tombstones > 0)).toBe(true)
       for (const codec of ['deflate', 'snappy']) {
         const kinds = new Set<string>()
-        const folder = path.join(root, 'v1', `${codec}-blocks`)
-        for (const name of readdirSync(folder).filter((file) => file.endsWith('.sst'))) {
-          const table = await TableInspection.open(fileSystem, path.join(folder, name), () => undefined)
+        await eachTable(fileSystem, [version, `${codec}-blocks`], async (table) => {
           for (let i = 0; i < (table.index?.length ?? 0); i++) kinds.add(compressionOf((await table.rawBlock(i)) as Uint8Array))
-          await table.close()
-        }
+        })
         expect([...kinds].sort()).toEqual([codec, 'none'].sort())
       }
     })
   })
+
+  // That they hold each key of their table `verifyDatabase` tells.
+  it.each(fixtures)('%s/%s has tables of that version, whose filters spare the reads of keys that are not there', (version, name) =>
+    onNode(async ({ fileSystem }) => {
+      let largest = 0
+      let held = 0
+      let asked = 0
+      await eachTable(fileSystem, [version, name], ({ footer, filter = bytes('') }) => {
+        expect(footer?.version).toBe(versionOf(version))
+        largest = Math.max(largest, filter.length)
+        for (let i = 0; i < 1000; i++) {
+          const key = bytes(`absent ${i}`)
+          asked++
+          if (bloomMayHold(filter, bloomHash(key, 0, key.length))) held++
+        }
+      })
+      expect(held).toBeLessThan(0.03 * asked)
+      if (name === 'large-filters') expect(largest).toBeGreaterThan(500)
+    }),
+  )
 
   it.each(fixtures)('%s/%s is whole, opens, and holds what its listing says, also after it was written by this release', (version, name) =>
     onNode(async (environment) => {
@@ -179,6 +254,10 @@ describe('databases of earlier formats', () => {
       const expected = readFileSync(path.join(root, version, `${name}.txt`), 'utf8')
       const first = await openDatabase(environment, options)
       expect(await listing(first)).toBe(expected)
+      for (const line of expected.split('\n').slice(0, -1)) {
+        const between = line.indexOf('" "') + 1
+        expect(first.getSync(unquoted(line.slice(0, between))), line).toEqual(unquoted(line.slice(between)))
+      }
       await first.write(new WriteBatch().put(bytes('key1'), bytes('new')))
       await first.compactRange()
       await first.close()

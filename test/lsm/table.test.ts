@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest'
+import { writeU32 } from '../../base/bytes.ts'
 import { CorruptionError } from '../../base/errors.ts'
+import { readFile } from '../../base/file-system.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { BlockCache } from '../../lsm/block-cache.ts'
 import { bloomHash, bloomMayHold, buildBloom } from '../../lsm/bloom.ts'
 import { tombstone } from '../../lsm/kind.ts'
 import { Merge, type Source } from '../../lsm/source.ts'
-import { tableVersion } from '../../lsm/table-format.ts'
+import { blockChecksum, blockTrailerBytes, decodeFooter, footerBytes, tableVersion } from '../../lsm/table-format.ts'
 import type { TableMetadata } from '../../lsm/table-metadata.ts'
 import { TableReader } from '../../lsm/table-reader.ts'
 import { RunSource, TableSource } from '../../lsm/table-source.ts'
@@ -114,6 +116,34 @@ describe('table', () => {
     for (let i = 0; i < 20_000; i++) if (bloomMayHold(filter, hashOf(`other${i}`))) wrong++
     expect(wrong).toBeLessThan(500)
   })
+
+  it.each([
+    ['data', 0, 'malformed block'],
+    ['filter', 0, 'malformed filter'],
+    ['index', 0, 'malformed block'],
+    ['properties', 0xff, 'malformed properties'],
+  ] as const)('names the block that is damaged, behind a right checksum or a wrong one: %s', (block, fill, malformed) =>
+    onNode(async ({ fileSystem, folder }) => {
+      const table = await writeTable(fileSystem, `${folder}/whole`, [{ key: bytes('a'), value: bytes('b') }])
+      const content = await readFile(fileSystem, `${folder}/whole`)
+      const footer = decodeFooter(content.subarray(content.length - footerBytes), 'whole', content.length - footerBytes)
+      const { offset, length } = block === 'data' ? { offset: 0, length: footer.filter.offset - blockTrailerBytes } : footer[block]
+      content.fill(fill, offset, offset + length)
+      for (const what of ['damaged block', malformed]) {
+        if (what === malformed) writeU32(content, offset + length + 1, blockChecksum(content.subarray(offset, offset + length + 1), offset))
+        const path = `${folder}/${what}`
+        const file = await fileSystem.open(path, 'create')
+        await file.write([content], 0)
+        await file.close()
+        const found = TableReader.open(fileSystem, path, new BlockCache(1000), table).then(async (reader) => {
+          const reading = (async () => reader.get(bytes('a'), bloomHash(bytes('a'), 0, 1)))()
+          return reading.finally(() => reader.close())
+        })
+        const message = `${path} at offset ${offset}, ${block} block: ${what}`
+        await expect(found).rejects.toMatchObject({ name: 'CorruptionError', file: path, offset, block, what, message })
+      }
+    }),
+  )
 
   it('of another format version is refused by name', () =>
     onNode(async ({ fileSystem, folder }) => {

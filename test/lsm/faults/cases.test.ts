@@ -105,6 +105,39 @@ describe('a database whose disk fails', () => {
     expect((await bench.scan(await bench.open()))[0]).toBe('a=1')
   })
 
+  it.each(['log that was ended', 'table that was written'])(
+    'takes no more writes once a %s could not be closed; what was acknowledged is found',
+    async (which) => {
+      const bench = new Bench()
+      const db = await bench.open()
+      await bench.write(db, 'a', '1')
+      const ending = which.startsWith('log') ? '.log' : '.sst'
+      bench.disk.inject = ({ kind, path }) => (kind === 'close' && path.endsWith(ending) ? 'EIO' : undefined)
+      // The log is closed beside it.
+      await bench.within(db.flush().catch(() => undefined))
+      await expect(bench.write(db, 'b', '1')).rejects.toThrow('EIO')
+      bench.disk.inject = undefined
+      await expect(bench.write(db, 'c', '1')).rejects.toBe(db.failed)
+      expect(await bench.get(db, 'a')).toBe('1')
+      await bench.within(db.close())
+      bench.restart('powerLoss')
+      const records = await bench.scan(await bench.open())
+      expect(records[0]).toBe('a=1')
+      expect(records).not.toContain('c=1')
+    },
+  )
+
+  it('tells of a log that could not be closed where it is closed itself', async () => {
+    const bench = new Bench()
+    const db = await bench.open()
+    await bench.write(db, 'a', '1')
+    bench.disk.inject = ({ kind, path }) => (kind === 'close' && path.endsWith('.log') ? 'EIO' : undefined)
+    await expect(bench.within(db.close())).rejects.toThrow('EIO')
+    bench.disk.inject = undefined
+    bench.restart('powerLoss')
+    expect(await bench.scan(await bench.open())).toEqual(['a=1'])
+  })
+
   it('reads again what it could not open for the limit of open files', async () => {
     const bench = new Bench()
     const db = await bench.open()

@@ -9,7 +9,7 @@ import { HastyClock } from '../hasty-clock.ts'
 import { bytes, getText, scan } from '../model.ts'
 import { CorruptingFileSystem } from './corrupting-file-system.ts'
 import { type Image, imageOf, imageOptions, judgeDamaged, makeImage, readAll } from './image.ts'
-import { regionsOf } from './regions.ts'
+import { type Region, regionsOf } from './regions.ts'
 import { type Dose, newTally, type Tally, tryPoint } from './tally.ts'
 
 export type End = 'close' | 'kill'
@@ -18,9 +18,9 @@ export type End = 'close' | 'kill'
 export async function sweepFlips(wal: boolean, end: End, perKind: number, seed: number): Promise<Tally[]> {
   const { image, records } = await makeImage(wal, end)
   const random = new SeededRandom(seed)
-  const kinds = new Map<string, { path: string; from: number; to: number }[]>()
+  const kinds = new Map<string, ({ readonly path: string } & Region)[]>()
   for (const [path, content] of image) {
-    for (const { kind, from, to } of regionsOf(path, content)) kinds.set(kind, [...(kinds.get(kind) ?? []), { path, from, to }])
+    for (const region of regionsOf(path, content)) kinds.set(region.kind, [...(kinds.get(region.kind) ?? []), { path, ...region }])
   }
   const tallies: Tally[] = []
   for (const [kind, regions] of [...kinds].sort()) {
@@ -29,12 +29,12 @@ export async function sweepFlips(wal: boolean, end: End, perKind: number, seed: 
     const total = regions.reduce((sum, { from, to }) => sum + to - from, 0)
     const stride = Math.max(1, Math.floor(total / perKind))
     let next = random.below(stride)
-    for (const { path, from, to } of regions) {
+    for (const { path, from, to, block } of regions) {
       for (; from + next < to; next += stride) {
         const position = from + next
         const mask = 1 << random.below(8)
         await tryPoint(tally, `${path} at ${position}, mask ${mask}`, async () =>
-          judgeDamaged(await readAll(image, wal, (disk) => disk.flip(path, position, mask)), records, path),
+          judgeDamaged(await readAll(image, wal, (disk) => disk.flip(path, position, mask)), records, path, block),
         )
       }
       next -= to - from
@@ -167,8 +167,10 @@ export async function sweepMissingFiles(wal: boolean, end: End): Promise<Tally> 
   const newestLog = [...image.keys()].filter((path) => path.endsWith('.log')).at(-1)
   for (const path of image.keys()) {
     if (path === newestLog) continue
+    // That a log is missing is told of the one behind it.
+    const told = path.endsWith('.log') ? newestLog : path
     await tryPoint(tally, `without ${path}`, async () =>
-      judgeDamaged(await readAll(image, wal, (disk) => disk.unlink(path)), records, path),
+      judgeDamaged(await readAll(image, wal, (disk) => disk.unlink(path)), records, told),
     )
     await tryPoint(tally, `${path} empty`, async () => judgeDamaged(await readAll(image, wal, (disk) => disk.cut(path, 0)), records, path))
   }

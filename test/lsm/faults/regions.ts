@@ -1,6 +1,7 @@
 import { readU32 } from '../../../base/bytes.ts'
+import type { BlockKind } from '../../../base/errors.ts'
 import { framedLength, recordHeaderBytes } from '../../../base/framed-record.ts'
-import { blockTrailerBytes, decodeFooter, footerBytes } from '../../../lsm/table-format.ts'
+import { blockTrailerBytes, decodeFooter, type FooterHandle, footerBytes } from '../../../lsm/table-format.ts'
 
 /** A part of a file that is read, and checked, by itself. */
 export interface Region {
@@ -8,6 +9,8 @@ export interface Region {
   readonly kind: string
   readonly from: number
   readonly to: number
+  /** What damage in it is told of; undefined: not in a table. */
+  readonly block?: BlockKind
 }
 
 /** All regions of a file, after docs/formats-lsm.md. */
@@ -22,17 +25,18 @@ export function regionsOf(path: string, bytes: Uint8Array): Region[] {
 function tableRegions(path: string, bytes: Uint8Array): Region[] {
   const offset = bytes.length - footerBytes
   const { filter, index, properties } = decodeFooter(bytes.subarray(offset), path, offset)
-  const block = (kind: string, from: number, length: number) => ({
-    kind: `${kind} of a table`,
-    from,
-    to: from + length + blockTrailerBytes,
+  const region = (handle: FooterHandle) => ({
+    kind: `${handle.block} block of a table`,
+    from: handle.offset,
+    to: handle.offset + handle.length + blockTrailerBytes,
+    block: handle.block,
   })
   return [
-    { kind: 'data blocks of a table', from: 0, to: filter.offset },
-    block('filter block', filter.offset, filter.length),
-    block('index block', index.offset, index.length),
-    block('properties block', properties.offset, properties.length),
-    { kind: 'footer of a table', from: offset, to: bytes.length },
+    { kind: 'data blocks of a table', from: 0, to: filter.offset, block: 'data' },
+    region(filter),
+    region(index),
+    region(properties),
+    { kind: 'footer of a table', from: offset, to: bytes.length, block: 'footer' },
   ]
 }
 

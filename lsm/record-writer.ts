@@ -40,6 +40,11 @@ export class RecordWriter {
     await this.append([])
   }
 
+  /** Cuts off what the file held before, behind the records. */
+  trim(): Promise<void> {
+    return this.#file.truncate(this.#end)
+  }
+
   close(): Promise<void> {
     return this.#file.close()
   }

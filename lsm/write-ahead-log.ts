@@ -28,10 +28,13 @@ const batchesByte = Uint8Array.of(typeBatches)
 export class WriteAheadLog {
   readonly number: number
   readonly #writer: RecordWriter
+  /** Behind its records its file may hold what another log has left. */
+  readonly #isReused: boolean
 
-  private constructor(number: number, writer: RecordWriter) {
+  private constructor(number: number, writer: RecordWriter, isReused: boolean) {
     this.number = number
     this.#writer = writer
+    this.#isReused = isReused
   }
 
   /** An empty log, to `begin`. The name is durable when this resolves; no file is left where it rejects, as far as the disk lets it. */
@@ -44,7 +47,7 @@ export class WriteAheadLog {
       await fileSystem.unlink(file.path).catch(() => undefined)
       throw error
     }
-    return new WriteAheadLog(number, new RecordWriter(file, logSalt + number, 0))
+    return new WriteAheadLog(number, new RecordWriter(file, logSalt + number, 0), false)
   }
 
   /**
@@ -63,7 +66,7 @@ export class WriteAheadLog {
         await file.close().catch(() => undefined)
         throw error
       }
-      return new WriteAheadLog(number, new RecordWriter(file, logSalt + number, 0))
+      return new WriteAheadLog(number, new RecordWriter(file, logSalt + number, 0), true)
     } catch (error) {
       await fileSystem.unlink(path).catch(() => undefined)
       throw error
@@ -113,11 +116,13 @@ export class WriteAheadLog {
       await this.#writer.close().catch(() => undefined)
       throw error
     }
-    await this.#writer.close()
+    await this.close()
   }
 
-  close(): Promise<void> {
-    return this.#writer.close()
+  async close(): Promise<void> {
+    // Of use to who looks at the file, and not needed.
+    if (this.#isReused) await this.#writer.trim().catch(() => undefined)
+    await this.#writer.close()
   }
 }
 

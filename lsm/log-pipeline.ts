@@ -43,7 +43,6 @@ export class LogPipeline {
   #unneeded: number | undefined
   /** Writers wait for syncs: only these are faster in a file that was written before, and only for them one more file is kept. */
   #isSynced = false
-  #isClosing = false
   /** Resolves when all logs before the current one are durable, or the database has failed. */
   #olderDurable: Promise<void> = Promise.resolve()
 
@@ -90,7 +89,6 @@ export class LogPipeline {
 
   /** Writes what waits, and ends the log's file so that all of it is guarded. */
   async close(): Promise<void> {
-    this.#isClosing = true
     while (this.#running !== undefined) await this.#running
     await this.#olderDurable
     if (this.#engine.failed === undefined) {
@@ -241,7 +239,7 @@ export class LogPipeline {
 
   /** Whether a log that nobody needs any more is kept, for the next one's file. */
   #keep(number: number): boolean {
-    if (!this.#isSynced || this.#unneeded !== undefined || this.#isClosing) return false
+    if (!this.#isSynced || this.#unneeded !== undefined || this.#engine.closed) return false
     this.#unneeded = number
     return true
   }

@@ -12,6 +12,8 @@ export interface Space {
   readonly isCritical: boolean
   /** Whether `bytes` more leave enough for what must be written. For work that can wait. */
   fits(bytes: number): boolean
+  /** Whether `bytes` may be written although little is left, by what cannot wait and is no vote or flush; they count as written then. */
+  spend(bytes: number): boolean
   /** A write met the end of the disk. Lets the reserve go; resolves when it is worth trying again. Rejects once the process ends. */
   exhausted(): Promise<void>
   /** Resolves when there is more room than there was, or may be. Rejects once the process ends. */
@@ -92,17 +94,23 @@ export class DiskSpace implements Space {
     return this.#isLow
   }
 
-  /** As last seen; the reserve apart. */
+  /** As last seen, less what was spent since; the reserve apart. */
   get freeBytes(): number {
     return this.#freeBytes
   }
 
   get isCritical(): boolean {
-    return this.#isLow && this.#freeBytes < this.#options.lowBytes / criticalPart
+    return this.#isLow && this.#freeBytes < this.#criticalBytes
   }
 
   fits(bytes: number): boolean {
     return this.#freeBytes - bytes >= this.#options.lowBytes
+  }
+
+  spend(bytes: number): boolean {
+    if (this.#freeBytes - bytes < this.#criticalBytes / 2) return false
+    this.#freeBytes -= bytes
+    return true
   }
 
   async exhausted(): Promise<void> {
@@ -130,6 +138,10 @@ export class DiskSpace implements Space {
     this.#waiters = []
     for (const { reject } of waiters) reject(closedError())
     await this.#whenIdle()
+  }
+
+  get #criticalBytes(): number {
+    return this.#options.lowBytes / criticalPart
   }
 
   get #path(): string {

@@ -94,8 +94,12 @@ export function decodeMessage(wire: pb.v1.RaftMessage): Message | undefined {
 /** Bytes that a message takes on the wire, about. */
 export function messageBytes(message: Message): number {
   let bytes = 96
-  for (const entry of message.entries) bytes += entry.data.length + 16
+  for (const entry of message.entries) bytes += entryWireBytes(entry)
   return bytes
+}
+
+export function entryWireBytes(entry: Entry): number {
+  return entry.data.length + 16
 }
 
 /** True for messages that carry entries and so go by the entries' lane. */

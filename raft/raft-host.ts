@@ -10,12 +10,14 @@ import { pb } from '../proto/messages.ts'
 import { alignLog } from './align-log.ts'
 import { CommitNews } from './commit-news.ts'
 import type { Message } from './core/types.ts'
+import { takenWhenCritical } from './critical-disk.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { FileServer } from './file-server.ts'
 import type { FileSource } from './file-set.ts'
 import { atMost, handOverReplica } from './hand-over.ts'
 import { isHeartbeat } from './heartbeat-columns.ts'
 import { leaseMs } from './lease.ts'
+import type { GroupKey } from './log/format.ts'
 import { SharedLog } from './log/shared-log.ts'
 import { assertConsecutive, decodeMessage, type Envelope, encodeMessage, isBulk, messageBytes } from './message-codec.ts'
 import { Messenger } from './messenger.ts'
@@ -31,8 +33,6 @@ import { openWholeLog, removeLog } from './whole-log.ts'
 
 const segmentBytesMin = 4 * 1024 * 1024
 const segmentBytesMax = 64 * 1024 * 1024
-/** Messages of at most so many bytes are taken also when the disk is all but full: a new leader's own entry, time marks. */
-const smallBytes = 4096
 
 export interface RaftHostOptions {
   readonly clock: Clock
@@ -160,6 +160,7 @@ export class RaftHost {
         // A segment is freed as a whole: where the groups' logs are kept short it must not be long either.
         segmentBytes: Math.max(segmentBytesMin, Math.min(segmentBytesMax, snapshotLogBytes)),
         onFailure: (error) => (host === undefined ? options.onFatal(error) : host.fail(error)),
+        onDamage: options.retiresDamaged ? (key, error) => host?.damageRead(key, error) : undefined,
         ...(space === undefined ? {} : { space }),
         ...(unsafe?.noSync ? { unsafe: { noSync: true } } : {}),
       })
@@ -296,6 +297,12 @@ export class RaftHost {
     this.#options.onFatal(error)
   }
 
+  /** The log of one replica is damaged: it stops, and who hosts it has it retired (`onStopped`). */
+  damageRead({ uid, replica }: GroupKey, error: CorruptionError): void {
+    const hosted = this.#hosted.get(uid)?.replica
+    if (hosted?.replica === replica) hosted.fail(error)
+  }
+
   /** Synchronous: nothing changes between the look at the log and the first vote. */
   #startRemembered<Result>(start: ReplicaStart<Result>, snapshots: SnapshotSource): Replica<Result> {
     const { clock, random, logger, snapshotLogBytes, maxAppendBytes, unsafe, directory } = this.#options
@@ -417,9 +424,9 @@ export class RaftHost {
       this.#options.logger.warn({ group: wire.group, from: wire.from, type: wire.type }, 'dropped a malformed Raft message')
       return
     }
-    // As if it were lost: the leader sends it again.
-    if (this.#options.space?.isCritical === true && messageBytes(message) > smallBytes) return
-    this.#step(message, wire, node)
+    const { space } = this.#options
+    const taken = space?.isCritical === true ? takenWhenCritical(message, space) : message
+    if (taken !== undefined) this.#step(taken, wire, node)
   }
 
   #step(message: Message, envelope: Envelope, node: string): void {

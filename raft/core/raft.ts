@@ -311,6 +311,8 @@ export class Raft {
       this.snapshotFailed()
       return false
     }
+    // Got from one in a newer term: to stay in an older one would let its leader count entries here that are not its own.
+    if (meta.term > this.term) this.#roles.becomeFollower(meta.term, NONE)
     const reset = this.#following.installed(meta, this.leader, this.term)
     this.#roles.enterMembership(meta.conf)
     this.#readyMaker.requireSync()

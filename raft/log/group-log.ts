@@ -1,5 +1,6 @@
 import { assert } from '../../base/assert.ts'
 import { copyBytes } from '../../base/bytes.ts'
+import { CorruptionError } from '../../base/errors.ts'
 import { entryBytes } from '../core/message.ts'
 import type { Entry, HardState, LogView } from '../core/types.ts'
 import type { Batch, PlacementOwner } from './batch.ts'
@@ -24,6 +25,8 @@ export interface LogParts {
   hardStateChanged(log: GroupLog): void
   /** `log` has its first record. */
   named(log: GroupLog): void
+  /** An entry of `log` is not what was written. May be told several times. */
+  damageRead(log: GroupLog, error: CorruptionError): void
   /** `log` is removed; `durably` once its tombstone is durable. */
   removed(log: GroupLog, durably: boolean): void
 }
@@ -283,8 +286,7 @@ export class GroupLog implements LogView, PlacementOwner {
       try {
         record = await reader.read(segment, offset, this.number)
       } catch (error) {
-        // Damage, or a disk that does not read: final, whoever asked.
-        this.#parts.writer.fail(error instanceof Error ? error : new Error(String(error)))
+        this.#readFailed(error)
         throw error
       } finally {
         await this.#parts.segments.release(segment)
@@ -314,6 +316,12 @@ export class GroupLog implements LogView, PlacementOwner {
     for (const entry of wanted) this.#index.keep(few ? { ...entry, data: copyBytes(entry.data) } : entry)
   }
 
+  /** Damage is this group's loss alone, whoever reads it; a disk that does not read is everyone's. */
+  #readFailed(error: unknown): void {
+    if (error instanceof CorruptionError) this.#parts.damageRead(this, error)
+    else this.#parts.writer.fail(error instanceof Error ? error : new Error(String(error)))
+  }
+
   #loadMissed(from: number, to: number, maxBytes: number): void {
     if (this.#loading) return
     this.#loading = true
@@ -325,9 +333,9 @@ export class GroupLog implements LogView, PlacementOwner {
         if (first !== undefined && this.#index.term(from) === first.term && this.#index.has(from)) this.#index.keep(first)
         if (!this.#removed) this.onLoaded?.()
       },
-      (error: Error) => {
+      (error: unknown) => {
         this.#loading = false
-        this.#parts.writer.fail(error)
+        this.#readFailed(error)
       },
     )
   }

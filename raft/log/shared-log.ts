@@ -1,7 +1,7 @@
 import { assert } from '../../base/assert.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Space } from '../../base/disk-space.ts'
-import { DiskError } from '../../base/errors.ts'
+import { CorruptionError, DiskError } from '../../base/errors.ts'
 import { type FileSystem, makeFolderDurably, parentFolder } from '../../base/file-system.ts'
 import type { Logger } from '../../base/logger.ts'
 import type { Batch } from './batch.ts'
@@ -33,8 +33,10 @@ export interface SharedLogOptions {
   readonly cacheBytes?: number
   /** After this long without a batch an empty one is written, whose mark covers what was acknowledged. */
   readonly idleMarkMs?: number
-  /** A DiskError is final: nothing further is acknowledged, the process ends with 74. A CorruptionError: an entry read back was damaged. */
+  /** Final: nothing further is acknowledged, the process ends. A DiskError (74); a CorruptionError (65) where nobody takes `onDamage`. */
   readonly onFailure: (error: Error) => void
+  /** An entry that was read back is not what was written: this group's log is to be removed, its replica's number retired. The others go on. */
+  readonly onDamage?: ((key: GroupKey, error: CorruptionError) => void) | undefined
   /** A full disk is waited for: what is queued stays queued. Not given: it is a failed write as any other. */
   readonly space?: Space
   /** For proving that tests catch it. Never set otherwise. */
@@ -110,6 +112,7 @@ export class SharedLog {
       writer: this.#writer,
       hardStateChanged: (log) => this.#dirty.add(log),
       named: (log) => this.#named.add(log),
+      damageRead: ({ key }, error) => (options.onDamage === undefined ? this.#writer.fail(error) : options.onDamage(key, error)),
       removed: (log, durably) => this.#removed(log, durably),
     }
     for (const group of recovered.groups.all()) {
@@ -231,10 +234,21 @@ export class SharedLog {
       await this.#writer.flush()
       await this.#maybeFree()
       if (this.#segments.oldest !== oldest) continue
-      for (const log of [...this.#byKey.values()]) if (log.pinnedIn(oldest.number) > 0) await log.rewrite(oldest.number)
+      if (!(await this.#rewrite(oldest.number))) return
       await this.#writer.flush()
       await this.#maybeFree()
       if (this.#segments.oldest === oldest) return
+    }
+  }
+
+  /** Writes all that lies in segment `number` again. False: some of it is damaged, and goes with the log that it is of. */
+  async #rewrite(number: number): Promise<boolean> {
+    try {
+      for (const log of [...this.#byKey.values()]) if (log.pinnedIn(number) > 0) await log.rewrite(number)
+      return true
+    } catch (error) {
+      if (!(error instanceof CorruptionError) || this.#writer.failure !== undefined) throw error
+      return false
     }
   }
 

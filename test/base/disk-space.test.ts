@@ -36,6 +36,18 @@ describe('the room on a disk', () => {
     await world.settle(space.close())
   })
 
+  it('is spent by what cannot wait down to half of what is critical, and counted as written until the next look', async () => {
+    const { world, process, open, fill } = await setUp(1000 * kB)
+    const space = await open()
+    await fill(865 * kB)
+    await world.runUntil(() => space.isCritical, 2000)
+    expect(space.freeBytes).toBe(35 * kB)
+    expect([space.spend(11 * kB), space.spend(10 * kB), space.spend(1)]).toEqual([false, true, false])
+    await world.runUntil(() => space.freeBytes === 35 * kB, 2000)
+    expect(process.disk.usedBytes()).toBe(965 * kB)
+    await world.settle(space.close())
+  })
+
   it('has no reserve on a disk that is nearly full, and makes one when there is room', async () => {
     const { world, process, open, fill, unlink } = await setUp(1000 * kB)
     await fill(900 * kB)

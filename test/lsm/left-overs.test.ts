@@ -78,6 +78,7 @@ it('a manifest that finds no room leaves no file and no descriptor', () => {
     isLow: false,
     isCritical: false,
     fits: () => true,
+    spend: () => true,
     exhausted: () => {
       waits++
       return Promise.resolve()

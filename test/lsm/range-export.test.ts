@@ -133,6 +133,7 @@ it('takes no room that flushes need: what shares tables with other records is no
         asked += more
         return false
       },
+      spend: () => false,
       exhausted: () => Promise.reject(new Error('nothing failed')),
       whenMore: () => new Promise<never>(() => undefined),
     }

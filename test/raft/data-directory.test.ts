@@ -81,7 +81,7 @@ describe('a data directory', () => {
     const exhausted = async () => {
       if (++asked === 3) disk.quotaBytes = Number.POSITIVE_INFINITY
     }
-    directory.waitForRoom({ isLow: true, isCritical: true, fits: () => false, exhausted, whenMore: exhausted })
+    directory.waitForRoom({ isLow: true, isCritical: true, fits: () => false, spend: () => false, exhausted, whenMore: exhausted })
     await rig.world.settle(Promise.all([directory.markStarted('g1@1', 1), directory.markStarted('g2@1', 2)]))
     expect(asked).toBe(3)
     rig.powerLoss()

@@ -94,6 +94,8 @@ export class Node {
   readonly #rig: Rig
   readonly kept: { durable: Standing }
   readonly fatal: Error[] = []
+  /** Faults of the replica's own. */
+  readonly stopped: Error[] = []
   process: SimProcess
   host: RaftHost | undefined
   replica: Replica<number> | undefined
@@ -135,6 +137,7 @@ export class Node {
       replica: this.number,
       stateMachine: this.machine,
       onSoftState: () => {},
+      onStopped: (error) => this.stopped.push(error),
     })
   }
 

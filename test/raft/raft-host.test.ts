@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { CorruptionError, DiskError } from '../../base/errors.ts'
-import { type Node, Rig } from './host-rig.ts'
+import { group, type Node, Rig } from './host-rig.ts'
 
 async function lone(): Promise<{ rig: Rig; node: Node }> {
   const rig = new Rig(1)
@@ -57,6 +57,20 @@ describe('a host whose disk fails', () => {
     expect(node.fatal).toEqual([])
     expect(node.replica?.failure?.message).toBe('a broken assertion')
     await expect(rig.world.settle(must(node.replica, 'a replica').whenApplied(99, node.process.clock, 5000))).rejects.toThrow('has stopped')
+  })
+})
+
+describe('a log whose entries are damaged when they are read back', () => {
+  it('stops the replica that they are of, and not the process', async () => {
+    const { rig, node } = await lone()
+    const damage = new CorruptionError('data/log/1.log', 12, 'damaged record body')
+    must(node.host, 'a host').damageRead({ uid: group, replica: node.number + 1 }, damage)
+    expect(node.replica?.failure).toBeUndefined()
+    must(node.host, 'a host').damageRead({ uid: group, replica: node.number }, damage)
+    expect(node.replica?.failure).toBe(damage)
+    expect(node.stopped).toEqual([damage])
+    expect(node.fatal).toEqual([])
+    await rig.world.settle(must(node.host, 'a host').close())
   })
 })
 

@@ -4,9 +4,16 @@ import { World } from './world.ts'
 
 const memtableBytes = 32 * 1024
 
-async function setUp(seed: number) {
+async function setUp(seed: number, bytesOfMemtable = memtableBytes) {
   const world = new World({ seed })
-  const cluster = new SimCluster(world, { controllers: 1, nodes: 3, groups: 1, shards: 16, memtableBytes, snapshotLogBytes: 128 * 1024 })
+  const cluster = new SimCluster(world, {
+    controllers: 1,
+    nodes: 3,
+    groups: 1,
+    shards: 16,
+    memtableBytes: bytesOfMemtable,
+    snapshotLogBytes: 128 * 1024,
+  })
   await cluster.form()
   const client = cluster.client('client', 3000)
   await world.settle(client.ready(), 10_000)
@@ -37,6 +44,26 @@ describe('a node whose disk is full', () => {
     await world.runFor(1500)
     await put('b')
     expect((await world.settle(client.get('b')))?.value.length).toBe(400)
+  })
+
+  it.each([40, 200])('takes from a new leader the %i entries that it lacks, and is all but full: the group reads on', async (count) => {
+    const roomyBytes = 256 * 1024
+    const { world, cluster, client, put, leader } = await setUp(15, roomyBytes)
+    await put('a')
+    const before = leader()
+    const [lagging, level] = cluster.nodeNames.filter((name) => name !== before) as [string, string]
+    for (const name of [before, level]) cluster.network.cutBoth(name, lagging)
+    for (let i = 0; i < count; i++) await put(`key${i}`, 100)
+    for (const name of cluster.nodeNames) {
+      const disk = cluster.disk(name)
+      disk.quotaBytes = disk.usedBytes() + 0.9 * (roomyBytes / 4)
+    }
+    await world.runFor(1500)
+    cluster.kill(before)
+    cluster.network.heal()
+    await world.runUntil(() => leader() === level, 10_000)
+    expect((await world.settle(client.get(`key${count - 1}`), 10_000))?.value.length).toBe(100)
+    for (const name of [level, lagging]) expect(cluster.isAlive(name)).toBe(true)
   })
 
   it('holds up nobody where others have room, and catches up when it has', async () => {

@@ -48,6 +48,16 @@ describe('a follower behind the truncated log', () => {
     }
   })
 
+  it('that got it from one in a newer term is in that term, too, and tells the leader of the older one nothing', () => {
+    const network = lagging()
+    network.delivered.length = 0
+    const { applied } = network.get(1)
+    network.get(3).install({ ...applied, index: applied.index + 1, term: 2 })
+    network.deliver()
+    expect(network.get(3).raft.term).toBe(2)
+    expect(ofType(network.delivered, MessageType.AppendResponse).filter(({ from, term }) => from === 3 && term === 1)).toEqual([])
+  })
+
   it('is offered it once per fetch, though the offer is repeated with each heartbeat', () => {
     const network = lagging()
     network.get(3).offered = undefined

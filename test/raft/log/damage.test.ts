@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest'
+import { must } from '../../../base/assert.ts'
 import { writeU32 } from '../../../base/bytes.ts'
 import { crc32 } from '../../../base/checksum.ts'
+import { CorruptionError } from '../../../base/errors.ts'
 import type { File, FileSystem } from '../../../base/file-system.ts'
 import { BatchRewriter } from '../../../raft/log/batch-rewriter.ts'
 import {
@@ -164,6 +166,62 @@ describe('damage before the durable end', () => {
     log = await world.open(options)
     expect(log.damage).toEqual([])
     expect(log.groups()).toEqual([first, third])
+  })
+})
+
+describe('an entry that is damaged since the start', () => {
+  const [damaged, whole] = [keys[0] as GroupKey, keys[1] as GroupKey]
+
+  /** Entries of two groups that lie on the disk alone, of which one is not what was written. */
+  async function setUp(takesDamage: boolean) {
+    const world = new LogWorld(9)
+    const told: { key: GroupKey; error: CorruptionError }[] = []
+    const onDamage = takesDamage ? (key: GroupKey, error: CorruptionError) => told.push({ key, error }) : undefined
+    const log = await world.open({ segmentBytes: 20_000, cacheBytes: 500, onDamage })
+    await world.append(log.group(damaged), makeEntries(1, 1, 1, 2000))
+    await world.append(log.group(whole), makeEntries(1, 20, 1, 400))
+    await world.append(log.group(damaged), makeEntries(2, 6, 1, 100))
+    const file = must(world.files()[0], 'a segment')
+    const region = must(
+      regions(world.disk.bytesOf(file)).find(({ from, to }) => to - from > 2000),
+      'the entries',
+    )
+    world.disk.flip(file, region.to - 100)
+    return { world, log, told }
+  }
+
+  it('is told of its group whenever it is read, and the others go on', async () => {
+    const { world, log, told } = await setUp(true)
+    await expect(world.world.settle(log.group(damaged).load(1, 2, 1000))).rejects.toThrow(CorruptionError)
+    expect(log.group(damaged).entries(1, 2, 1000)).toBeUndefined()
+    await world.world.runFor(10)
+    expect(told.length).toBeGreaterThan(1)
+    expect(new Set(told.map(({ key }) => key))).toEqual(new Set([damaged]))
+    await world.append(log.group(whole), makeEntries(21, 21, 1, 400))
+    expect(await world.world.settle(log.group(whole).load(1, 3, 1000))).toHaveLength(2)
+    expect(world.failures).toEqual([])
+    await world.world.settle(log.close())
+  })
+
+  it('holds its segment back when that is to be freed, until the log that it is of is removed', async () => {
+    const { world, log, told } = await setUp(true)
+    await world.append(log.group(whole), makeEntries(21, 60, 1, 400))
+    log.group(whole).truncateTo(60, 1)
+    const [oldest] = world.files()
+    await world.world.settle(log.reclaim())
+    expect(told.map(({ key }) => key)).toEqual([damaged])
+    expect(world.files()).toContain(oldest)
+    await world.world.settle(new Promise<void>((resolve) => log.group(damaged).remove(resolve)))
+    await world.world.settle(log.reclaim())
+    expect(world.files()).not.toContain(oldest)
+    expect(world.failures).toEqual([])
+    await world.world.settle(log.close())
+  })
+
+  it('ends the log of a process that retires none', async () => {
+    const { world, log } = await setUp(false)
+    await expect(world.world.settle(log.group(damaged).load(1, 2, 1000))).rejects.toThrow(CorruptionError)
+    expect(world.failures).toEqual([expect.any(CorruptionError)])
   })
 })
 

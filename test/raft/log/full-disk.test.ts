@@ -14,6 +14,10 @@ class Room implements Space {
     return true
   }
 
+  spend(): boolean {
+    return true
+  }
+
   exhausted(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ resolve, reject })

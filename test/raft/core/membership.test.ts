@@ -120,7 +120,7 @@ describe('a snapshot', () => {
     replica.install({ index: 5, term: 1, digest: 0, conf: learning })
     expect(replica.raft).toMatchObject({ role: 'follower' })
     replica.tick(5 * T)
-    expect(replica.raft).toMatchObject({ role: 'follower', term: 0 })
+    expect(replica.raft).toMatchObject({ role: 'follower', term: 1 })
   })
 
   it('is offered with the membership as of what is applied', () => {

@@ -1,4 +1,4 @@
-import { CorruptionError, DataDirectoryMismatch, DiskError } from '../base/errors.ts'
+import { CorruptionError, DataDirectoryMismatch, DiskError, systemErrorCode } from '../base/errors.ts'
 import { type ErrorCode, OstrakaError } from '../proto/errors.ts'
 
 /** CONTRACT's exit codes. */
@@ -63,6 +63,14 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof CorruptionError) return { exitCode: exitCode.damaged, code: 'CORRUPTION', message, definite: true }
   if (error instanceof DiskError) return { exitCode: exitCode.diskError, code: 'DISK_ERROR', message, definite: false }
   return { exitCode: exitCode.failed, code: 'FAILED', message, definite: false }
+}
+
+const diskCodes: ReadonlySet<string | undefined> = new Set(['EIO', 'ENOSPC', 'EDQUOT', 'EROFS'])
+
+/** What ended a server process: it writes to its own folder only, so where the system says that it cannot, the disk has failed. */
+export function asDiskError(error: unknown): unknown {
+  if (error instanceof DiskError || !diskCodes.has(systemErrorCode(error))) return error
+  return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
 }
 
 function exitCodeOf(code: ErrorCode): ExitCode {

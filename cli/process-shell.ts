@@ -1,11 +1,10 @@
-import { DiskError, systemErrorCode } from '../base/errors.ts'
 import { makeFolderDurably } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { type FolderLock, lockFolder } from '../base/node-folder-lock.ts'
 import type { Seams } from '../base/seams.ts'
 import type { ListenAddress } from '../base/transport.ts'
 import type { ProcessSettings, RunningProcess } from '../raft/process.ts'
-import { type ExitCode, exitCode } from './exit-code.ts'
+import { asDiskError, type ExitCode, exitCode } from './exit-code.ts'
 import type { HttpEndpoint } from './http-endpoint.ts'
 import type { TuningFlags } from './settings.ts'
 import type { World } from './world.ts'
@@ -77,14 +76,6 @@ export async function runProcess(world: World, options: ShellOptions): Promise<E
 async function openHttp(address: string, logger: Logger): Promise<HttpEndpoint> {
   const { HttpEndpoint } = await import('./http-endpoint.ts')
   return await HttpEndpoint.open(address, logger)
-}
-
-const diskCodes: ReadonlySet<string | undefined> = new Set(['EIO', 'ENOSPC', 'EDQUOT', 'EROFS'])
-
-/** A server writes to its own folder only: where the system says that it cannot, the disk has failed. */
-function asDiskError(error: unknown): unknown {
-  if (error instanceof DiskError || !diskCodes.has(systemErrorCode(error))) return error
-  return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
 }
 
 async function closeAll(

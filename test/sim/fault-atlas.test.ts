@@ -1,12 +1,23 @@
 import { describe, expect, it } from 'vitest'
-import { FaultAtlas } from './fault-atlas.ts'
+import { endMsMax, FaultAtlas } from './fault-atlas.ts'
 
 describe('fault atlas', () => {
-  it('expects as many failures as were armed: the second while the first was on its way (seed 323)', () => {
+  it('has a cause for the end of a process whose disk has failed, for a while', () => {
     const atlas = new FaultAtlas([['c1', 'c2', 'c3']])
-    atlas.expectFailure('c2')
-    atlas.expectFailure('c2')
-    expect([1, 2, 3].map(() => atlas.expectsFailure('c2'))).toEqual([true, true, false])
-    expect(atlas.expectsFailure('c1')).toBe(false)
+    expect(atlas.mayEnd('c2', 0)).toBe(false)
+    atlas.diskFailed('c2', 1000)
+    expect(atlas.mayEnd('c2', 1000)).toBe(true)
+    expect(atlas.mayEnd('c2', 1000 + endMsMax)).toBe(true)
+    expect(atlas.mayEnd('c2', 1001 + endMsMax)).toBe(false)
+    expect(atlas.mayEnd('c1', 1000)).toBe(false)
+  })
+
+  it('has none for the end of the next process, but where the disk has failed under that one too (seed 323)', () => {
+    const atlas = new FaultAtlas([['c1', 'c2', 'c3']])
+    atlas.diskFailed('c2', 1000)
+    atlas.processEnded('c2')
+    expect(atlas.mayEnd('c2', 1001)).toBe(false)
+    atlas.diskFailed('c2', 1600)
+    expect(atlas.mayEnd('c2', 1600)).toBe(true)
   })
 })

@@ -3,6 +3,9 @@
  * tables, the config) one good copy and a majority that can tell remain; else the run would ask for what nobody can do.
  */
 
+/** How long after an operation of its disk failed a process may end over it: one that is starting closes first what it has opened. */
+export const endMsMax = 10_000
+
 /** How long after a write the log may take what is damaged of it for a torn tail: until the next batch has told how far all is durable. */
 const unmarkedMs = 500
 
@@ -18,8 +21,8 @@ export class FaultAtlas {
   readonly #damaged = new Map<string, Damage>()
   /** Machines that do not come back by themselves. */
   readonly #lost = new Set<string>()
-  /** How many times a machine's process may end with a DiskError: so many syncs of its were made to fail, or its disk was filled. */
-  readonly #failing = new Map<string, number>()
+  /** Machine → when an operation of its disk last failed under the process that runs on it. */
+  readonly #failed = new Map<string, number>()
 
   /** `groups`: the machines of each group of replicas, the controllers' included. */
   constructor(groups: readonly (readonly string[])[]) {
@@ -57,16 +60,20 @@ export class FaultAtlas {
     this.#damaged.set(name, { what: 'wiped', atMs: nowMs - unmarkedMs, lies: false })
   }
 
-  /** Its process may end with a DiskError once more. A second fault may be armed while the first is on its way to the process. */
-  expectFailure(name: string): void {
-    this.#failing.set(name, (this.#failing.get(name) ?? 0) + 1)
+  /** An operation was made to fail, and the machine's process has heard of it. One that was only to fail is no cause of anything. */
+  diskFailed(name: string, atMs: number): void {
+    this.#failed.set(name, atMs)
   }
 
-  /** Takes one of those that are expected. */
-  expectsFailure(name: string): boolean {
-    const count = this.#failing.get(name) ?? 0
-    if (count > 0) this.#failing.set(name, count - 1)
-    return count > 0
+  /** The next process of the machine has heard of nothing. */
+  processEnded(name: string): void {
+    this.#failed.delete(name)
+  }
+
+  /** Whether there is a cause for the machine's process to end over its disk. */
+  mayEnd(name: string, nowMs: number): boolean {
+    const failedMs = this.#failed.get(name)
+    return failedMs !== undefined && nowMs - failedMs <= endMsMax
   }
 
   lose(name: string): void {

@@ -25,16 +25,30 @@ export type FaultKind =
   | 'slow-disk'
   | 'disk-stall'
   | 'sync-fails'
+  | 'folder-sync-fails'
+  | 'read-fails'
   | 'disk-full'
   // Disks, for good: at most a minority of each group's machines.
   | 'bit-rot'
   | 'misdirected-write'
+  | 'stale-read'
+  | 'truncation'
   | 'lying-sync'
   | 'wipe'
   // Clocks
   | 'wall-jump'
+  | 'wall-strobe'
 
-const weights: Readonly<Record<FaultKind, number>> = {
+/** Drawn from a stream of their own, and in half of the seeds none of them: what the other half plays is as it was before there were these. */
+const laterWeights = {
+  'folder-sync-fails': 1,
+  'read-fails': 1,
+  'stale-read': 0.5,
+  truncation: 0.5,
+  'wall-strobe': 1,
+} as const
+
+const weights: Readonly<Record<Exclude<FaultKind, keyof typeof laterWeights>, number>> = {
   kill: 4,
   'power-loss': 4,
   'power-loss-of-all': 1,
@@ -58,7 +72,8 @@ const weights: Readonly<Record<FaultKind, number>> = {
   'wall-jump': 1,
 }
 
-const kinds = Object.keys(weights) as FaultKind[]
+const kinds = Object.entries(weights) as [FaultKind, number][]
+const laterKinds = Object.entries(laterWeights) as [FaultKind, number][]
 
 /** Faults of machines whose disks are never touched by them: what three bare replicas of a map are put through. */
 export const plainFaults: ReadonlySet<FaultKind> = new Set<FaultKind>([
@@ -76,12 +91,22 @@ export const plainFaults: ReadonlySet<FaultKind> = new Set<FaultKind>([
 ])
 
 /** Those that leave a machine damaged for good. */
-export const lastingFaults: ReadonlySet<FaultKind> = new Set<FaultKind>(['bit-rot', 'misdirected-write', 'lying-sync', 'wipe'])
+export const lastingFaults: ReadonlySet<FaultKind> = new Set<FaultKind>([
+  'bit-rot',
+  'misdirected-write',
+  'stale-read',
+  'truncation',
+  'lying-sync',
+  'wipe',
+])
 
 /** Everything that passes. */
-export const passingFaults: ReadonlySet<FaultKind> = new Set(kinds.filter((kind) => !lastingFaults.has(kind)))
+export const passingFaults: ReadonlySet<FaultKind> = new Set(
+  [...kinds, ...laterKinds].map(([kind]) => kind).filter((kind) => !lastingFaults.has(kind)),
+)
 
 const kindProbability = 0.55
+const laterProbability = 0.5
 
 export interface FaultMenu {
   /** Kind → weight: the odds among those that are on the menu. */
@@ -109,12 +134,16 @@ export interface MenuOptions {
 export function drawMenu({ seed, intervalMs, kinds: offered }: MenuOptions): FaultMenu {
   const random = new SeededRandom((seed ^ 0x5eed_fa17) >>> 0)
   const faults = new Map<FaultKind, number>()
-  for (const kind of kinds) {
+  const draw = (source: SeededRandom, [kind, usual]: readonly [FaultKind, number], isOffered: boolean) => {
     // Always the same draws: a kind that is not offered does not change the others' luck.
-    const isChosen = random.next() < kindProbability
-    const weight = weights[kind] * (0.3 + random.next() * 1.7)
-    if (isChosen && (offered === undefined || offered.has(kind))) faults.set(kind, weight)
+    const isChosen = source.next() < kindProbability
+    const weight = usual * (0.3 + source.next() * 1.7)
+    if (isChosen && isOffered && (offered === undefined || offered.has(kind))) faults.set(kind, weight)
   }
+  for (const kind of kinds) draw(random, kind, true)
+  const later = new SeededRandom((seed ^ 0x1a7e_fa17) >>> 0)
+  const isLater = later.next() < laterProbability
+  for (const kind of laterKinds) draw(later, kind, isLater)
   if (faults.size === 0) faults.set('kill', 1)
   return {
     faults,

@@ -1,19 +1,24 @@
-/** Where in a log's segment something lies, and what a newer release would have written there, for tests that damage it. */
+/** Where in a log's segment something lies, what a newer release would have written there, and which damage nothing tells, for tests that damage it. */
 import { must } from '../../base/assert.ts'
 import { writeU32 } from '../../base/bytes.ts'
 import { crc32 } from '../../base/checksum.ts'
+import { joinPath, parentFolder } from '../../base/file-system.ts'
 import {
+  type BatchHeader,
   batchHeaderBytes,
   padded,
   RecordKind,
   readBatchHeader,
+  readHardStateBody,
   readNameBody,
   readRecordHeader,
   readStateBody,
   recordHeaderBytes,
+  segmentNumber,
   writeBatchHeader,
   writeRecordHeader,
 } from '../../raft/log/format.ts'
+import type { SimDisk } from './sim-disk.ts'
 
 /** Inside the body of a record of entries, about the middle of the segment, and whose it is. */
 export function entryInTheMiddle(segment: Uint8Array): { readonly at: number; readonly group: string } {
@@ -62,5 +67,52 @@ export function changeKind(segment: Uint8Array, offset: number, kind: number): v
     }
     writeBatchHeader(segment.subarray(start), { ...batch, recordsChecksum: crc32(checksums) })
     return
+  }
+}
+
+/**
+ * Whether a log that has lost [from, to) of its segment `path` takes that for a torn tail, though votes or entries were in it: no header that is left
+ * says that they were durable. False where the file is none of a log's.
+ */
+export function isTakenForTorn(disk: SimDisk, path: string, from: number, to: number): boolean {
+  const numberOf = (name: string) => segmentNumber(name.slice(name.lastIndexOf('/') + 1)) ?? 0
+  const number = numberOf(path)
+  if (number === 0) return false
+  const folder = parentFolder(path)
+  const isSealed = disk.list(folder).some((name) => numberOf(name) > number && batchesOf(disk.bytesOf(joinPath(folder, name))).length > 0)
+  const lost = batchesOf(disk.bytesOf(path)).filter(({ end }) => end > from)
+  const at = lost[0]?.offset ?? from
+  const isTold = lost.some(({ offset, syncedUpTo }) => offset >= to && syncedUpTo.segment === number && syncedUpTo.offset > at)
+  return !isSealed && !isTold && lost.some(({ promises }) => promises)
+}
+
+interface Batch extends BatchHeader {
+  readonly end: number
+  /** It holds more than news of commits and truncations, which nobody waits for. */
+  readonly promises: boolean
+}
+
+/** Up to the first that is not whole. */
+function batchesOf(segment: Uint8Array): Batch[] {
+  const found: Batch[] = []
+  const votes = new Map<number, string>()
+  for (let end = 0; ; ) {
+    const header = readBatchHeader(segment, end)
+    if (header?.offset !== end) return found
+    let at = end + batchHeaderBytes
+    end = at + header.bodyLength
+    let promises = false
+    for (let i = 0; i < header.records; i++) {
+      const record = readRecordHeader(segment, at)
+      if (record === undefined) return found
+      const body = segment.subarray(at + recordHeaderBytes, at + recordHeaderBytes + record.bodyLength)
+      at += recordHeaderBytes + record.bodyLength
+      if (record.kind === RecordKind.hardState || record.kind === RecordKind.state) {
+        const { term, vote } = readHardStateBody(body)
+        promises ||= votes.get(record.group) !== `${term} ${vote}`
+        votes.set(record.group, `${term} ${vote}`)
+      } else promises ||= record.kind !== RecordKind.truncation
+    }
+    found.push({ ...header, end, promises })
   }
 }

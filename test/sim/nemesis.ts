@@ -10,6 +10,7 @@
 import type { SeededRandom } from '../../base/random.ts'
 import { FaultJournal } from './fault-journal.ts'
 import { drawMenu, type FaultKind, type FaultMenu, pickFault, plainFaults } from './fault-menu.ts'
+import { isTakenForTorn } from './log-damage.ts'
 import { cutLinks, partitionShapes } from './partition.ts'
 import type { SimDisk } from './sim-disk.ts'
 import { CONDITIONS, type LinkConditions, type SimNetwork } from './sim-network.ts'
@@ -46,8 +47,6 @@ export interface DamageTarget {
   mayDamage(name: string): boolean
   /** `lies`: syncs are answered and not done from now on. */
   damaged(name: string, what: string, lies?: boolean): void
-  /** The machine's process may end with a DiskError from now on. */
-  expectFailure(name: string): void
   /** Power loss, and an empty disk when it comes back. */
   wipe(name: string): void
 }
@@ -78,6 +77,13 @@ const slowDiskMsMax = 1000
 const stallMsMax = 3000
 const rottenBytesMax = 16
 const blockBytes = 4096
+/** A file that is cut loses as much at most, in half of the cases. */
+const shortCutBytesMax = 8192
+/** Reads that a stale one is looked for in, at most: the log is read more than once at a start. */
+const staleReadsPassedMax = 3
+const strobeMsMin = 1
+const strobeMsMax = 20
+const strobeJumpMsMax = 600_000
 const leaderProbability = 0.4
 
 const usualDelays = { leastDelayMs: CONDITIONS.leastDelayMs, mostDelayMs: CONDITIONS.mostDelayMs }
@@ -161,6 +167,7 @@ export class Nemesis {
     if (disk === undefined) return
     disk.slowness = undefined
     disk.quotaBytes = Number.POSITIVE_INFINITY
+    disk.disarm()
   }
 
   /** What would destroy more for good. */
@@ -169,6 +176,7 @@ export class Nemesis {
     if (target === undefined) return
     const disk = target.disk(name)
     disk.misdirectNextWrite = undefined
+    disk.staleNextRead = undefined
     if (disk.lyingSync) target.wipe(name)
   }
 
@@ -325,11 +333,14 @@ export class Nemesis {
       }
       case 'sync-fails':
         disk.failNext('sync', 'EIO')
-        target.expectFailure(victim)
         return `the next fsync of ${victim} fails`
+      case 'folder-sync-fails':
+        disk.failNext('syncFolder', 'EIO')
+        return `the next fsync of a folder of ${victim} fails`
+      case 'read-fails':
+        return this.#failReads(fault, disk)
       case 'disk-full':
         disk.quotaBytes = disk.usedBytes() + random.below(64 * 1024)
-        target.expectFailure(victim)
         this.#later('disk has room', durationMs, () => {
           disk.quotaBytes = Number.POSITIVE_INFINITY
         })
@@ -339,9 +350,43 @@ export class Nemesis {
         target.jumpWall(victim, byMs)
         return `the wall clock of ${victim} jumps by ${Math.round(byMs / 1000)} s`
       }
+      case 'wall-strobe': {
+        const byMs = Math.ceil(random.next() ** 3 * strobeJumpMsMax) * (random.next() < 0.5 ? 1 : -1)
+        const everyMs = strobeMsMin + random.next() * (strobeMsMax - strobeMsMin)
+        this.#strobe(target, victim, byMs, everyMs, this.#world.nowMs + durationMs)
+        return `the wall clock of ${victim} jumps by ${byMs} ms and back every ${everyMs.toFixed(1)} ms, for ${Math.round(durationMs)} ms`
+      }
       default:
         return target.mayDamage(victim) ? this.#destroy(fault, target) : undefined
     }
+  }
+
+  #failReads({ random, victim, durationMs }: Fault, disk: SimDisk): string {
+    if (random.next() < 0.5) {
+      disk.failsRead = () => {
+        disk.failsRead = undefined
+        return true
+      }
+      return `the next read of ${victim} fails`
+    }
+    const share = random.next()
+    const fails = () => random.next() < share
+    disk.failsRead = fails
+    this.#later('disk reads', durationMs, () => {
+      if (disk.failsRead === fails) disk.failsRead = undefined
+    })
+    return `${Math.round(100 * share)} % of the reads of ${victim} fail, for ${Math.round(durationMs)} ms`
+  }
+
+  /** There and back again; it ends where it began, but where the process was another in between. */
+  #strobe(target: DamageTarget, victim: string, byMs: number, everyMs: number, untilMs: number): void {
+    const isLast = !this.#running || this.#world.nowMs >= untilMs
+    target.jumpWall(victim, byMs)
+    this.#world.schedule(everyMs, undefined, 'strobe', () => {
+      target.jumpWall(victim, -byMs)
+      if (isLast) return
+      this.#world.schedule(everyMs, undefined, 'strobe', () => this.#strobe(target, victim, byMs, everyMs, untilMs))
+    })
   }
 
   /** For good. */
@@ -368,6 +413,10 @@ export class Nemesis {
         }
         target.damaged(victim, 'a write will go astray')
         return `the next write of ${victim} lands elsewhere in its file`
+      case 'stale-read':
+        return this.#readStale(random, victim, target)
+      case 'truncation':
+        return this.#truncate(random, victim, target)
       case 'lying-sync':
         disk.lyingSync = true
         target.damaged(victim, 'the disk lies', true)
@@ -378,6 +427,60 @@ export class Nemesis {
         this.#reviveLater(victim, random)
         return `${victim} loses power and its disk`
     }
+  }
+
+  /**
+   * The machine is killed, and when it comes back one block of its log, or of a manifest, reads as it was before it was last written: nothing else is
+   * overwritten, or appended to, and read again.
+   */
+  #readStale(random: SeededRandom, victim: string, target: DamageTarget): string {
+    const disk = target.disk(victim)
+    const part = random.next() < 0.75 ? '/log/' : '/MANIFEST'
+    let left = random.below(staleReadsPassedMax)
+    const picksLast = random.next() < 0.5
+    const pick = random.next()
+    this.#down('kill', [victim], random)
+    disk.staleNextRead = (path, overwritten) => {
+      if (!path.includes(part) || left-- > 0) return undefined
+      const stale = overwritten[picksLast ? overwritten.length - 1 : Math.floor(pick * overwritten.length)]
+      if (stale === undefined) return undefined
+      const { block, from } = stale
+      const isLoss = isTakenForTorn(disk, path, from, (block + 1) * blockBytes)
+      target.damaged(victim, `block ${block} of ${path} reads as it was before it was last written${isLoss ? ', which nothing tells' : ''}`)
+      if (isLoss) this.#lose(victim, random, target)
+      return block
+    }
+    target.damaged(victim, 'a read will be stale')
+    return `${victim} is killed, and a block of its ${part === '/log/' ? 'log' : 'manifests'} will read as it was before it was last written`
+  }
+
+  /** The machine is killed, and the end of a file is gone when it comes back. */
+  #truncate(random: SeededRandom, victim: string, target: DamageTarget): string {
+    this.#down('kill', [victim], random)
+    const disk = target.disk(victim)
+    const files = disk.paths().filter((path) => disk.bytesOf(path).length > 0)
+    const path = files[random.below(Math.max(1, files.length))]
+    const isShort = random.next() < 0.5
+    const share = random.next()
+    if (path === undefined) return `${victim} is killed: it has no file to be cut`
+    const { length } = disk.bytesOf(path)
+    const lost = 1 + Math.floor(share * (isShort ? Math.min(length, shortCutBytesMax) : length))
+    const isLoss = isTakenForTorn(disk, path, length - lost, length)
+    disk.cut(path, length - lost)
+    target.damaged(victim, `the last ${lost} bytes of ${path} are gone${isLoss ? ', which nothing tells' : ''}`)
+    if (isLoss) this.#lose(victim, random, target)
+    return `${victim} is killed, and ${path} loses its last ${lost} of ${length} bytes${isLoss ? '; that is the loss of its disk' : ''}`
+  }
+
+  /**
+   * What is gone of the end of a log cannot be told from what was never written, where it was the only copy of the word that it was acknowledged: no
+   * checksum helps. So it is as if the disk were lost, before the process can act on it.
+   */
+  #lose(victim: string, random: SeededRandom, target: DamageTarget): void {
+    this.#world.schedule(0, undefined, 'the end of a log is lost', () => {
+      target.wipe(victim)
+      this.#reviveLater(victim, random)
+    })
   }
 
   /**

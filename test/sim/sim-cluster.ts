@@ -1,7 +1,8 @@
 /** A whole cluster on simulated machines: controllers, nodes and clients are the code of production on seeded seams. */
 import { must } from '../../base/assert.ts'
-import { CorruptionError, DataDirectoryMismatch, DiskError } from '../../base/errors.ts'
+import { CorruptionError, DataDirectoryMismatch } from '../../base/errors.ts'
 import type { JobRegistry } from '../../base/executor.ts'
+import { asDiskError, exitCode, failureOf } from '../../cli/exit-code.ts'
 import { Client } from '../../client/client.ts'
 import type { ConfigState } from '../../controller/config-state.ts'
 import { type RunningController, startController } from '../../controller/controller-process.ts'
@@ -14,10 +15,10 @@ import type { HostedReplica } from '../../shardserver/group-host.ts'
 import { shardJobs } from '../../shardserver/jobs.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { type RunningShardServer, startShardServer } from '../../shardserver/shard-server.ts'
-import { FaultAtlas } from './fault-atlas.ts'
+import { endMsMax, FaultAtlas } from './fault-atlas.ts'
 import type { DamageTarget, NemesisTarget } from './nemesis.ts'
 import type { ClockOptions } from './sim-clock.ts'
-import type { SimDisk } from './sim-disk.ts'
+import type { FailedOperation, SimDisk } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
 import type { World } from './world.ts'
@@ -67,6 +68,8 @@ interface Machine {
   process: SimProcess
   /** It comes back with an empty disk. */
   isWiped?: boolean
+  /** Asked to end while its disk was full: what waits for room is told that it is over. */
+  isClosingFull?: boolean
   running: { readonly node: RunningShardServer } | { readonly controller: RunningController } | undefined
 }
 
@@ -81,6 +84,8 @@ export class SimCluster implements NemesisTarget {
   readonly #options: SimClusterOptions
   readonly #maxAppendBytes: number
   readonly #machines = new Map<string, Machine>()
+  /** Processes that have said why they end. */
+  readonly #ended = new WeakSet<SimProcess>()
   readonly #lists = new WeakMap<object, readonly Replica<unknown>[]>()
 
   constructor(world: World, options: SimClusterOptions) {
@@ -135,6 +140,7 @@ export class SimCluster implements NemesisTarget {
     const machine = this.#machine(name)
     machine.process = machine.process.restart(machine.isWiped ? { disk: {} } : {})
     machine.isWiped = false
+    machine.isClosingFull = false
     machine.running = undefined
     this.#start(name)
   }
@@ -148,8 +154,11 @@ export class SimCluster implements NemesisTarget {
     disk: (name) => this.disk(name),
     jumpWall: (name, byMs) => this.#machine(name).process.clock.jumpWall(byMs),
     mayDamage: (name) => this.atlas.mayDamage(name),
-    damaged: (name, what, lies) => this.atlas.damage(name, what, this.#world.nowMs, lies),
-    expectFailure: (name) => this.atlas.expectFailure(name),
+    damaged: (name, what, lies) => {
+      const atMs = this.#world.nowMs
+      this.atlas.damage(name, what, atMs, lies)
+      this.#world.log({ atMs, process: name, level: 'warn', fields: {}, message: `its disk is damaged: ${what}` })
+    },
     wipe: (name) => {
       if (this.isAlive(name)) this.#wipe(name)
       else this.#emptied(name)
@@ -158,7 +167,9 @@ export class SimCluster implements NemesisTarget {
 
   /** The server closes; what has not closed after as long as a process has for it is killed. */
   shutDown(name: string, done: () => void): void {
-    const { process } = this.#machine(name)
+    const machine = this.#machine(name)
+    const { process } = machine
+    machine.isClosingFull = isFull(process.disk)
     const end = () => {
       if (!process.alive) return
       process.kill()
@@ -166,7 +177,7 @@ export class SimCluster implements NemesisTarget {
     }
     const running = this.running(name)
     if (running === undefined) end()
-    else running.close().then(end, (error: Error) => this.#world.fail(error))
+    else running.close().then(end, (error: Error) => process.alive && this.#fatal(name, process, error))
     this.#world.schedule(closeMs, undefined, `${name} is ended`, end)
   }
 
@@ -329,6 +340,8 @@ export class SimCluster implements NemesisTarget {
   #start(name: string): void {
     const machine = this.#machine(name)
     const { process } = machine
+    process.disk.onFailed = (failed) => this.#diskFailed(name, process, failed)
+    process.onDeath(() => this.atlas.processEnded(name))
     const onFatal = (error: Error) => {
       if (process.alive) this.#fatal(name, process, error)
     }
@@ -388,9 +401,29 @@ export class SimCluster implements NemesisTarget {
       : undefined
   }
 
+  /** A sync that failed is final: its process must end. What else fails it may live with, or not. */
+  #diskFailed(name: string, process: SimProcess, { kind, path, fault }: FailedOperation): void {
+    const isSync = kind === 'sync' || kind === 'syncFolder'
+    if (fault === 'ENOSPC' && !isSync) return
+    this.atlas.diskFailed(name, this.#world.nowMs)
+    if (!isSync) return
+    this.#world.schedule(endMsMax, undefined, `${name} must have ended`, () => {
+      if (!process.alive || this.#ended.has(process)) return
+      this.#world.fail(new Error(`${name} runs on ${endMsMax} ms after its ${kind} of ${path} failed`))
+    })
+  }
+
+  /** Its process ends with the code of a disk error, and for a reason: one of its operations has failed. That its disk is full is none, but where it was to end anyway. */
+  #endsOverDisk(name: string, error: Error): boolean {
+    if (failureOf(asDiskError(error)).exitCode !== exitCode.diskError) return false
+    return this.atlas.mayEnd(name, this.#world.nowMs) || this.#machine(name).isClosingFull === true
+  }
+
   /** What ends a real process. One whose disk failed is started again; one that has met damage is lost, until it is replaced. */
   #fatal(name: string, process: SimProcess, error: Error): void {
-    const isDisk = error instanceof DiskError && this.atlas.expectsFailure(name)
+    this.#ended.add(process)
+    const { onFatal } = this.#options
+    const isDisk = onFatal === undefined && this.#endsOverDisk(name, error)
     const isRefused = error instanceof CorruptionError || error instanceof DataDirectoryMismatch
     const isDamage = isRefused && this.atlas.isDamaged(name)
     if (isDisk || isDamage) {
@@ -410,8 +443,8 @@ export class SimCluster implements NemesisTarget {
           `${name} is started again`,
           () => !this.isAlive(name) && process === this.#machine(name).process && this.restart(name),
         )
-    } else if (this.#options.onFatal === undefined) this.#world.fail(error)
-    else this.#options.onFatal(name, error)
+    } else if (onFatal === undefined) this.#world.fail(error)
+    else onFatal(name, error)
   }
 
   #wipe(name: string): void {
@@ -430,6 +463,10 @@ export class SimCluster implements NemesisTarget {
 }
 
 const nobody: readonly Replica<unknown>[] = []
+
+function isFull({ quotaBytes }: SimDisk): boolean {
+  return quotaBytes !== Number.POSITIVE_INFINITY
+}
 
 function numbered(prefix: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => `${prefix}${i + 1}`)

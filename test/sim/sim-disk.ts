@@ -4,7 +4,7 @@
  */
 import { must } from '../../base/assert.ts'
 import type { SeededRandom } from '../../base/random.ts'
-import { FileNode, FolderNode, type Node } from './sim-inode.ts'
+import { FileNode, FolderNode, type Node, type Overwritten } from './sim-inode.ts'
 
 export type OperationKind =
   | 'open'
@@ -36,6 +36,13 @@ export interface DiskOperation {
 
 /** 'crash': the power goes in the middle of the operation. Otherwise it fails with this code; a write may then have been done in part. */
 export type Fault = 'crash' | 'EIO' | 'ENOSPC' | 'EACCES' | 'EMFILE'
+
+/** An operation that was made to fail, and whose process has heard of it. */
+export interface FailedOperation {
+  readonly kind: OperationKind
+  readonly path: string
+  readonly fault: Fault
+}
 
 export interface Latency {
   readonly leastMs: number
@@ -91,6 +98,14 @@ export class SimDisk {
   slowness: ((kind: OperationKind) => number) | undefined
   /** Where the next write of a file lands in place of `position`; used once. */
   misdirectNextWrite: ((position: number, fileLength: number) => number) | undefined
+  /**
+   * Asked of each read of blocks that were overwritten: which of them comes as it was before it was written last (undefined: none); used once it has named one.
+   */
+  staleNextRead: ((path: string, overwritten: readonly Overwritten[]) => number | undefined) | undefined
+  /** Asked before each read of bytes: whether it fails with EIO. */
+  failsRead: (() => boolean) | undefined
+  /** Told of each operation that was made to fail, when its process hears of it. */
+  onFailed: ((failed: FailedOperation) => void) | undefined
   /** Asked before each operation; see also `faultAt`. */
   inject: ((operation: DiskOperation) => Fault | undefined) | undefined
   readonly #latency: typeof LATENCY
@@ -120,13 +135,20 @@ export class SimDisk {
     this.#nextFaults.set(kind, fault)
   }
 
+  /** What was to fail next and has not been asked for does not fail. */
+  disarm(): void {
+    this.#nextFaults.clear()
+    this.failsRead = undefined
+  }
+
   /** Counts an operation and says what goes wrong with it. */
   begin(kind: OperationKind, path: string, detail = ''): Fault | undefined {
     const index = ++this.operations
     if (this.#recordTrace && !READING.has(kind)) this.trace.push(detail === '' ? `${kind} ${path}` : `${kind} ${path} ${detail}`)
     const next = this.#nextFaults.get(kind)
     if (next !== undefined) this.#nextFaults.delete(kind)
-    return next ?? this.#faults.get(index) ?? this.inject?.({ index, kind, path })
+    const fault = next ?? this.#faults.get(index) ?? this.inject?.({ index, kind, path })
+    return fault ?? (BYTES_READING.has(kind) && this.failsRead?.() === true ? 'EIO' : undefined)
   }
 
   latencyMs(kind: OperationKind): number {
@@ -316,6 +338,8 @@ export class SimDisk {
 }
 
 const READING: ReadonlySet<OperationKind> = new Set(['openSync', 'read', 'readNow', 'readSync', 'size', 'list', 'exists', 'close'])
+
+const BYTES_READING: ReadonlySet<OperationKind> = new Set(['read', 'readNow', 'readSync'])
 
 const LATENCY_KIND: Partial<Record<OperationKind, keyof typeof LATENCY>> = {
   read: 'read',

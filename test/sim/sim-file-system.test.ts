@@ -218,6 +218,51 @@ describe('the simulated disk', () => {
     await process.world.settle(file.write([block(3)], 0))
   })
 
+  it('reads a block, once, as it was before it was last written', async () => {
+    const { process } = await afterPowerLoss(1, async ({ fileSystem }) => {
+      const file = await fileSystem.open('f', 'write')
+      await file.write([block(2).subarray(0, 1000), block(3)], 4096 - 1000)
+      await file.sync()
+    })
+    const { disk, fileSystem, world } = process
+    const asked: unknown[] = []
+    disk.staleNextRead = (path, overwritten) => {
+      asked.push([path, overwritten])
+      return 0
+    }
+    const file = await world.settle(fileSystem.open('f', 'read'))
+    const read = async () => {
+      const bytes = Buffer.alloc(4096)
+      await world.settle(file.read(bytes, 2048))
+      return bytes
+    }
+    const stale = await read()
+    // Block 1 held nothing before.
+    expect(asked).toEqual([['f', [{ block: 0, from: 4096 - 1000 }]]])
+    expect([...new Set(stale.subarray(0, 2048))]).toEqual([1])
+    expect([...new Set(stale.subarray(2048))]).toEqual([3])
+    expect([...new Set((await read()).subarray(0, 2048))]).toEqual([1, 2])
+    expect(asked).toHaveLength(1)
+  })
+
+  it('fails reads, and tells who hears of it what failed', async () => {
+    const { process } = await afterPowerLoss(1, async () => {})
+    const { disk, fileSystem, world } = process
+    const failed: string[] = []
+    disk.onFailed = ({ kind, path, fault }) => failed.push(`${kind} ${path} ${fault}`)
+    disk.failsRead = () => true
+    await expect(world.settle(readFile(fileSystem, 'f'))).rejects.toMatchObject({ code: 'EIO' })
+    disk.failNext('syncFolder', 'EIO')
+    disk.disarm()
+    expect(await world.settle(readFile(fileSystem, 'f'))).toHaveLength(4096)
+    await world.settle(fileSystem.syncFolder('.'))
+    disk.failNext('syncFolder', 'EIO')
+    void fileSystem.syncFolder('.').catch(() => undefined)
+    process.kill()
+    await world.runFor(100)
+    expect(failed).toEqual(['read f EIO'])
+  })
+
   it('lets a test look at, decay and cut files', async () => {
     const { process } = await afterPowerLoss(1, async () => {})
     process.disk.flip('f', 10, 0x80)

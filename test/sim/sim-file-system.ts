@@ -119,6 +119,7 @@ export class SimFileSystem implements FileSystem {
         if (operation.failed !== undefined) operation.failed()
         else operation.partly?.(this.#disk.random)
         const cause = new SystemError(fault, path)
+        this.#disk.onFailed?.({ kind, path, fault })
         reject(operation.failure?.(cause) ?? cause)
       })
     })
@@ -129,7 +130,10 @@ export class SimFileSystem implements FileSystem {
     assert(this.#process.alive, `${this.#process.name} is dead`)
     const fault = this.#disk.begin(operation.kind, operation.path)
     if (fault === 'crash') this.#process.schedule(0, label(operation.kind, operation.path), () => this.#process.powerLoss())
-    else if (fault !== undefined) throw new SystemError(fault, operation.path)
+    else if (fault !== undefined) {
+      this.#disk.onFailed?.({ kind: operation.kind, path: operation.path, fault })
+      throw new SystemError(fault, operation.path)
+    }
     return operation.effect()
   }
 
@@ -162,19 +166,19 @@ class SimFile implements File {
 
   async read(target: Uint8Array, position: number): Promise<number> {
     this.#mustBeOpen()
-    return this.#fileSystem.operate({ kind: 'read', path: this.path, effect: () => this.#node.read(target, position) })
+    return this.#fileSystem.operate({ kind: 'read', path: this.path, effect: () => this.#read(target, position) })
   }
 
   /** Whether bytes come from memory nobody knows: half of the time. */
   readNow(target: Uint8Array, position: number): number | undefined {
     this.#mustBeOpen()
     if (this.#disk.random.next() < 0.5) return undefined
-    return this.#fileSystem.operateSync({ kind: 'readNow', path: this.path, effect: () => this.#node.read(target, position) })
+    return this.#fileSystem.operateSync({ kind: 'readNow', path: this.path, effect: () => this.#read(target, position) })
   }
 
   readSync(target: Uint8Array, position: number): number {
     this.#mustBeOpen()
-    return this.#fileSystem.operateSync({ kind: 'readSync', path: this.path, effect: () => this.#node.read(target, position) })
+    return this.#fileSystem.operateSync({ kind: 'readSync', path: this.path, effect: () => this.#read(target, position) })
   }
 
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
@@ -223,6 +227,18 @@ class SimFile implements File {
     if (this.#closed) return
     this.#closed = true
     return this.#fileSystem.operate({ kind: 'close', path: this.path, effect: () => {} })
+  }
+
+  #read(target: Uint8Array, position: number): number {
+    const count = this.#node.read(target, position)
+    const disk = this.#disk
+    if (disk.staleNextRead === undefined) return count
+    const overwritten = this.#node.overwritten(position, count)
+    const stale = overwritten.length === 0 ? undefined : disk.staleNextRead(this.path, overwritten)
+    if (stale === undefined) return count
+    disk.staleNextRead = undefined
+    this.#node.readOlder(stale, target, position, count)
+    return count
   }
 
   #write(chunks: readonly Uint8Array[], position: number, length: number): void {

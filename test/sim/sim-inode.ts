@@ -29,6 +29,13 @@ export interface SyncMark {
   readonly length: number
 }
 
+/** Bytes that were overwritten, in a block and from a place in the file on. */
+export interface Overwritten {
+  readonly block: number
+  /** The first byte that differs. */
+  readonly from: number
+}
+
 export class FileNode {
   readonly kind = 'file'
   /** Bytes behind `length` are zero. */
@@ -36,6 +43,8 @@ export class FileNode {
   #length = 0
   /** Oldest first. The last takes new writes. */
   #layers: Layer[] = []
+  /** What each block held, where it held anything, when the layer began in which it was written last. */
+  readonly #older = new Map<number, Uint8Array>()
 
   get length(): number {
     return this.#length
@@ -45,6 +54,36 @@ export class FileNode {
     const count = Math.max(0, Math.min(target.length, this.#length - position))
     target.set(this.#data.subarray(position, position + count))
     return count
+  }
+
+  /** Of the blocks of [position, position + count) those that held something else before they were written last. */
+  overwritten(position: number, count: number): Overwritten[] {
+    const found: Overwritten[] = []
+    for (let block = Math.floor(position / BLOCK_BYTES); block * BLOCK_BYTES < position + count; block++) {
+      const older = this.#olderBlock(block)
+      const start = block * BLOCK_BYTES
+      const at = older?.findIndex((byte, i) => byte !== this.#data[start + i]) ?? -1
+      if (at >= 0) found.push({ block, from: start + at })
+    }
+    return found
+  }
+
+  /** Puts what `block` held before it was written last into what was read from `position`, `count` bytes. */
+  readOlder(block: number, target: Uint8Array, position: number, count: number): void {
+    const older = must(this.#olderBlock(block), 'a block that was overwritten')
+    const start = block * BLOCK_BYTES
+    const from = Math.max(start, position)
+    const to = Math.min(start + older.length, position + count)
+    if (from < to) target.set(older.subarray(from - start, to - start), from - position)
+  }
+
+  /** As long as the block is now: what had not been written is zero. */
+  #olderBlock(block: number): Uint8Array | undefined {
+    const older = this.#older.get(block)
+    if (older === undefined) return undefined
+    const bytes = new Uint8Array(Math.max(0, Math.min(BLOCK_BYTES, this.#length - block * BLOCK_BYTES)))
+    bytes.set(older.subarray(0, bytes.length))
+    return bytes
   }
 
   bytes(): Uint8Array {
@@ -162,7 +201,9 @@ export class FileNode {
     for (let block = Math.floor(from / BLOCK_BYTES); block * BLOCK_BYTES < to; block++) {
       if (layer.before.has(block)) continue
       const start = block * BLOCK_BYTES
-      layer.before.set(block, start < this.#length ? this.#data.slice(start, Math.min(start + BLOCK_BYTES, this.#length)) : NOTHING)
+      const before = start < this.#length ? this.#data.slice(start, Math.min(start + BLOCK_BYTES, this.#length)) : NOTHING
+      layer.before.set(block, before)
+      if (before.length > 0) this.#older.set(block, before)
     }
   }
 

@@ -124,6 +124,9 @@ async function main(options: Options): Promise<void> {
   const { clock, fileSystem, transport, logger } = seams
   const server = new FileServer({
     ...{ fileSystem, clock, logger, random: seams.random },
+    onFailure: (error) => {
+      throw error
+    },
     clusterId: () => clusterId,
     snapshots: () => undefined,
     exports: () => source.machine.exports,

@@ -31,6 +31,8 @@ export interface FileServerOptions {
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
+  /** A sync failed in making a set: final for the process, whatever is told to who asked. */
+  readonly onFailure: (error: DiskError) => void
   /** The cluster this process belongs to; empty: none yet. */
   clusterId(): Uint8Array
   /** Snapshots of a group that has a replica here; undefined: none has. */
@@ -198,6 +200,7 @@ export class FileServer {
   /** What failed here is no matter of the caller's, who asks another peer, or again. */
   #refusal(error: unknown, what: string): pb.v1.Error {
     if (error instanceof OstrakaError) return encodeError(error)
+    if (error instanceof DiskError && !this.#closed) this.#options.onFailure(error)
     const isDisk = error instanceof DiskError || systemErrorCode(error) !== undefined
     const text = error instanceof Error ? error.message : String(error)
     this.#options.logger.warn({ what, error: text }, isDisk ? 'files could not be read for a peer' : 'files could not be given to a peer')

@@ -1,11 +1,12 @@
 import { assert } from '../base/assert.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Space } from '../base/disk-space.ts'
-import { CorruptionError, DiskError } from '../base/errors.ts'
+import { CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
 import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { Random } from '../base/random.ts'
 import type { Route, Transport } from '../base/transport.ts'
+import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { alignLog } from './align-log.ts'
 import { CommitNews } from './commit-news.ts'
@@ -139,6 +140,7 @@ export class RaftHost {
       clock: options.clock,
       random: options.random,
       logger: options.logger,
+      onFailure: (error) => this.fail(error),
       clusterId: () => options.directory.clusterId,
       snapshots: (group) => this.#hosted.get(group)?.snapshots,
       exports: (group) => this.#exports.get(group),
@@ -370,11 +372,15 @@ export class RaftHost {
       .catch((error: unknown) => this.#options.logger.warn({ group, error: String(error) }, 'closing a replica that goes failed'))
   }
 
-  /** A replica that stopped by a fault of its own leaves the others be; a disk that failed under it is everyone's. */
+  /**
+   * A replica that stopped by a fault of its own leaves the others be; a disk that failed under it is everyone's. A read that failed is that, too: the next
+   * process may read what this one could not, and a replica that has stopped is of no use.
+   */
   #replicaStopped({ group, replica, onStopped }: Pick<ReplicaStart<unknown>, 'group' | 'replica' | 'onStopped'>, error: Error): void {
     if (this.#closed || this.#failed) return
     this.#options.logger.error({ group, replica, error: error.message }, 'a replica stopped')
     if (error instanceof DiskError) this.fail(error)
+    else if (isRefusedByDisk(error)) this.fail(new DiskError(`the replica of ${group} stopped: ${error.message}`, { cause: error }))
     else onStopped?.(error)
   }
 
@@ -457,4 +463,9 @@ export class RaftHost {
     if (this.#closed || this.#log.bytes < 2 * this.#options.snapshotLogBytes * Math.max(1, this.#hosted.size)) return
     for (const { key } of this.#log.pinned()) this.#hosted.get(key.uid)?.replica.freeLog()
   }
+}
+
+/** The system's error: of a file, since nothing else is asked of it under a state machine. */
+function isRefusedByDisk(error: Error): boolean {
+  return !(error instanceof OstrakaError) && systemErrorCode(error) !== undefined
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { utf8 } from '../../base/bytes.ts'
 import { crc32 } from '../../base/checksum.ts'
+import { DiskError } from '../../base/errors.ts'
 import { readFile, replaceFile } from '../../base/file-system.ts'
 import { SeededRandom } from '../../base/random.ts'
 import { OstrakaError } from '../../proto/errors.ts'
@@ -10,6 +11,7 @@ import { type FetchOptions, fetchFiles } from '../../raft/file-fetch.ts'
 import { FileServer } from '../../raft/file-server.ts'
 import type { FileSet, FileSource } from '../../raft/file-set.ts'
 import { Pace } from '../../raft/pace.ts'
+import { SystemError } from '../sim/sim-disk.ts'
 import { SimNetwork } from '../sim/sim-network.ts'
 import { SimProcess } from '../sim/sim-process.ts'
 import { World } from '../sim/world.ts'
@@ -53,6 +55,7 @@ class Rig {
   readonly world: World
   readonly contents: Map<string, Uint8Array>
   readonly progress: number[] = []
+  readonly failures: Error[] = []
   sender: SimProcess
   receiver: SimProcess
   source: Source
@@ -85,6 +88,7 @@ class Rig {
       clock,
       random,
       logger,
+      onFailure: (error) => this.failures.push(error),
       clusterId: () => cluster,
       snapshots: (group) => (group === 'g1@1' ? this.source : undefined),
       exports: () => undefined,
@@ -338,6 +342,17 @@ describe('the server of files', () => {
     expect(rig.server.held).toBe(0)
     const gone = await rig.world.settle(rig.server.read(new pb.v1.ReadFileRequest(read)))
     expect(gone.error?.code).toBe(pb.v1.ErrorCode.NOT_FOUND)
+  })
+
+  it('tells of a sync that failed in making a set, not of a read that did', async () => {
+    const rig = new Rig(24)
+    rig.source.failure = new SystemError('EIO', 'a table')
+    expect((await rig.world.settle(rig.server.open(snapshot(1)))).error?.code).toBe(pb.v1.ErrorCode.UNAVAILABLE)
+    expect(rig.failures).toEqual([])
+    const failure = new DiskError('sync of a folder failed')
+    rig.source.failure = failure
+    expect((await rig.world.settle(rig.server.open(snapshot(1)))).error?.code).toBe(pb.v1.ErrorCode.UNAVAILABLE)
+    expect(rig.failures).toEqual([failure])
   })
 
   it('gives at most a mebibyte at a time, nothing behind the end, and no file that is not in the set', async () => {

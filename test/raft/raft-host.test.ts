@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { CorruptionError, DiskError } from '../../base/errors.ts'
+import { SystemError } from '../sim/sim-disk.ts'
 import { group, type Node, Rig } from './host-rig.ts'
 
 async function lone(): Promise<{ rig: Rig; node: Node }> {
@@ -46,6 +47,15 @@ describe('a host whose disk fails', () => {
     await rig.fill(node, 30_000)
     await rig.world.runUntil(() => node.fatal.length > 0)
     expect(node.fatal[0]).toBeInstanceOf(DiskError)
+  })
+
+  it('a file that cannot be read for apply is fatal, however well the others go', async () => {
+    const { rig, node } = await lone()
+    must(node.machine, 'a machine').applyFailure = new SystemError('EIO', 'a table')
+    node.propose()
+    await rig.world.runUntil(() => node.fatal.length > 0)
+    expect(node.fatal[0]).toBeInstanceOf(DiskError)
+    expect(node.fatal[0]).toMatchObject({ code: 'EIO' })
   })
 
   it('a bug in apply stops the replica, and not the process', async () => {

@@ -96,4 +96,29 @@ describe('a cluster', () => {
     const run = await runCluster({ seed, faultsMs: 15_000, menu })
     expect(run.faults).toBeGreaterThan(lastingFaults.has(kind) ? 3 : 10)
   })
+
+  // A replica that had met one such read stood still for ever; a majority of a group had.
+  it('goes on where reads have failed while shards moved (seed 107)', async () => {
+    const menu = {
+      faults: new Map<FaultKind, number>([
+        ['read-fails', 1],
+        ['kill', 1],
+      ]),
+      intervalMs: 700,
+    }
+    await runCluster({ seed: 107, moves: true, faultsMs: 20_000, menu })
+  })
+
+  // The sync of a folder failed in making a snapshot for a peer, who was told to ask again.
+  it('ends a process whose folder could not be synced for a snapshot (seed 208)', async () => {
+    const menu = {
+      faults: new Map<FaultKind, number>([
+        ['folder-sync-fails', 2],
+        ['kill', 1],
+        ['partition', 1],
+      ]),
+      intervalMs: 700,
+    }
+    await runCluster({ seed: 208, moves: true, faultsMs: 20_000, menu })
+  })
 })

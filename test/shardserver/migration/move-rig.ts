@@ -289,7 +289,13 @@ export class MoveRig {
     })
     replica.onSoftState = () => migrations.check()
     const exports = (group: string) => (group === replica.group ? replica.exports : undefined)
-    const files = new FileServer({ fileSystem, clock, random, logger, clusterId: () => cluster, snapshots: () => undefined, exports })
+    const onFailure = (error: Error) => this.world.fail(error)
+    const files = new FileServer({
+      ...{ fileSystem, clock, random, logger, onFailure },
+      clusterId: () => cluster,
+      snapshots: () => undefined,
+      exports,
+    })
     machine.migrations = migrations
     this.#machines.set(process.name, machine)
     void transport.listen([{ name: 'default', address: `${process.name}:1` }], [...migrations.routes(), ...files.routes()])

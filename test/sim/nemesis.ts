@@ -8,11 +8,10 @@
  * (see `FaultJournal`) leaves the others as they are.
  */
 import type { SeededRandom } from '../../base/random.ts'
+import { type DamageTarget, DiskNemesis, type Fault, type NemesisHost } from './disk-nemesis.ts'
 import { FaultJournal } from './fault-journal.ts'
 import { drawMenu, type FaultKind, type FaultMenu, pickFault, plainFaults } from './fault-menu.ts'
-import { isTakenForTorn } from './log-damage.ts'
 import { cutLinks, partitionShapes } from './partition.ts'
-import type { SimDisk } from './sim-disk.ts'
 import { CONDITIONS, type LinkConditions, type SimNetwork } from './sim-network.ts'
 import type { World } from './world.ts'
 
@@ -38,19 +37,6 @@ export interface NemesisTarget {
   readonly damage?: DamageTarget
 }
 
-/** Machines whose disks may be damaged. */
-export interface DamageTarget {
-  disk(name: string): SimDisk
-  /** Its wall clock is set forward or back. */
-  jumpWall(name: string, byMs: number): void
-  /** Whether one more damaged machine leaves a good majority of everything. */
-  mayDamage(name: string): boolean
-  /** `lies`: syncs are answered and not done from now on. */
-  damaged(name: string, what: string, lies?: boolean): void
-  /** Power loss, and an empty disk when it comes back. */
-  wipe(name: string): void
-}
-
 export interface NemesisOptions {
   /** Mean time between two faults, where `menu` is not given. */
   readonly intervalMs: number
@@ -73,30 +59,10 @@ const deposedMin = 4
 const deposedMax = 10
 /** Gives up when nobody is elected for so long. */
 const interregnumMsMax = 3000
-const slowDiskMsMax = 1000
-const stallMsMax = 3000
-const rottenBytesMax = 16
-const blockBytes = 4096
-/** A file that is cut loses as much at most, in half of the cases. */
-const shortCutBytesMax = 8192
-/** Reads that a stale one is looked for in, at most: the log is read more than once at a start. */
-const staleReadsPassedMax = 3
-const strobeMsMin = 1
-const strobeMsMax = 20
-const strobeJumpMsMax = 600_000
 const leaderProbability = 0.4
 
 const usualDelays = { leastDelayMs: CONDITIONS.leastDelayMs, mostDelayMs: CONDITIONS.mostDelayMs }
 const calm = { lossProbability: 0, duplicateProbability: 0, reorderProbability: 0 }
-
-/** One fault, all of it drawn. */
-interface Fault {
-  readonly id: string
-  readonly kind: FaultKind
-  readonly random: SeededRandom
-  readonly victim: string
-  readonly durationMs: number
-}
 
 interface Deposed {
   readonly name: string
@@ -104,7 +70,7 @@ interface Deposed {
   readonly mend: () => void
 }
 
-export class Nemesis {
+export class Nemesis implements NemesisHost {
   /** How often each fault was done. */
   readonly done = new Map<FaultKind, number>()
   readonly #world: World
@@ -114,6 +80,7 @@ export class Nemesis {
   readonly #random: SeededRandom
   readonly #menu: FaultMenu
   readonly #journal: FaultJournal
+  readonly #disks: DiskNemesis | undefined
   #count = 0
   #running = false
   /** Leaders are being deposed one after the other: other faults wait. An object for each time. */
@@ -130,6 +97,11 @@ export class Nemesis {
     this.#random = world.random.fork()
     this.#menu = options.menu ?? drawMenu({ seed: world.seed, intervalMs: options.intervalMs, kinds: plainFaults })
     this.#journal = options.journal ?? new FaultJournal(world)
+    this.#disks = target.damage && new DiskNemesis(world, target.damage, this)
+  }
+
+  get isRunning(): boolean {
+    return this.#running
   }
 
   start(): void {
@@ -143,8 +115,8 @@ export class Nemesis {
     this.#broken = broken
     this.#mendNetwork()
     for (const name of this.#target.names) {
-      this.#mendDisk(name)
-      this.#endDamage(name)
+      this.#disks?.mend(name)
+      this.#disks?.end(name)
       if (broken.includes(name) && this.#target.isAlive(name)) this.#target.kill(name)
       this.#revive(name)
     }
@@ -160,24 +132,6 @@ export class Nemesis {
     this.#deposing = undefined
     this.#network.heal()
     this.#network.setAllConditions({ ...calm, ...usualDelays })
-  }
-
-  #mendDisk(name: string): void {
-    const disk = this.#target.damage?.disk(name)
-    if (disk === undefined) return
-    disk.slowness = undefined
-    disk.quotaBytes = Number.POSITIVE_INFINITY
-    disk.disarm()
-  }
-
-  /** What would destroy more for good. */
-  #endDamage(name: string): void {
-    const target = this.#target.damage
-    if (target === undefined) return
-    const disk = target.disk(name)
-    disk.misdirectNextWrite = undefined
-    disk.staleNextRead = undefined
-    if (disk.lyingSync) target.wipe(name)
   }
 
   #next(): void {
@@ -199,7 +153,7 @@ export class Nemesis {
     if (!this.#letsUp || began) return this.#letsUp
     this.#mendNetwork()
     for (const name of this.#target.names) {
-      this.#mendDisk(name)
+      this.#disks?.mend(name)
       this.#revive(name)
     }
     this.#journal.note(id, 'faults let up, and what passes is mended')
@@ -234,7 +188,7 @@ export class Nemesis {
         return this.#pause(fault)
       case 'shut-down':
         if (!this.#target.isAlive(victim)) return undefined
-        this.#target.shutDown(victim, () => this.#reviveLater(victim, random))
+        this.#target.shutDown(victim, () => this.reviveLater(victim, random))
         return `${victim} is shut down`
       case 'transfer':
         this.#target.transferTo(victim)
@@ -253,17 +207,21 @@ export class Nemesis {
       case 'clog':
         return this.#disturb(fault)
       default:
-        return this.#target.damage === undefined ? undefined : this.#harm(fault, this.#target.damage)
+        return this.#disks?.do(fault)
     }
   }
 
   #down(how: 'kill' | 'power-loss', victims: readonly string[], random: SeededRandom): string {
     for (const name of victims) {
       if (this.#target.isAlive(name)) how === 'kill' ? this.#target.kill(name) : this.#target.powerLoss(name)
-      this.#reviveLater(name, random)
+      this.reviveLater(name, random)
     }
     const who = victims.length === 1 ? victims[0] : 'everything'
     return how === 'kill' ? `${who} is killed` : `${who} loses power`
+  }
+
+  kill(name: string, random: SeededRandom): void {
+    this.#down('kill', [name], random)
   }
 
   /** Down and up again at once: what it promised a moment ago must be on its disk. */
@@ -289,7 +247,7 @@ export class Nemesis {
     // Clients stand on one side as machines do, in some.
     const names = random.next() < 0.3 ? this.#network.names : this.#target.names
     const links = cutLinks(shape, names, victim, random)
-    this.#later('heal', durationMs, this.#network.hold(links, mode))
+    this.later('heal', durationMs, this.#network.hold(links, mode))
     const shown = links.slice(0, 12).map(([from, to]) => `${from}>${to}`)
     return `partition (${shape} of ${victim}, ${mode}) for ${Math.round(durationMs)} ms: ${shown.join(' ')}${links.length > 12 ? ` and ${links.length - 12} more` : ''}`
   }
@@ -306,181 +264,8 @@ export class Nemesis {
         ? { lossProbability: random.next() * 0.3, duplicateProbability: random.next() * 0.5, reorderProbability: random.next() * 0.3 }
         : { leastDelayMs: slow / 4, mostDelayMs: slow * 2 }
     this.#network.setAllConditions(conditions)
-    this.#later('calm', durationMs, () => this.#network.setAllConditions(kind === 'flaky' ? calm : usualDelays))
+    this.later('calm', durationMs, () => this.#network.setAllConditions(kind === 'flaky' ? calm : usualDelays))
     return `${kind} for ${Math.round(durationMs)} ms: ${JSON.stringify(conditions, (_, value) => (typeof value === 'number' ? Math.round(value * 100) / 100 : value))}`
-  }
-
-  /** Disks and clocks. */
-  #harm(fault: Fault, target: DamageTarget): string | undefined {
-    const { kind, random, victim, durationMs } = fault
-    const disk = target.disk(victim)
-    switch (kind) {
-      case 'slow-disk': {
-        const most = random.next() ** 3 * slowDiskMsMax
-        disk.slowness = () => random.next() * most
-        this.#later('disk is fast', durationMs, () => {
-          disk.slowness = undefined
-        })
-        return `the disk of ${victim} takes up to ${Math.round(most)} ms more for each operation, for ${Math.round(durationMs)} ms`
-      }
-      case 'disk-stall': {
-        const endMs = this.#world.nowMs + random.next() * stallMsMax
-        disk.slowness = () => Math.max(0, endMs - this.#world.nowMs)
-        this.#later('disk goes on', endMs - this.#world.nowMs, () => {
-          disk.slowness = undefined
-        })
-        return `the disk of ${victim} stands still for ${Math.round(endMs - this.#world.nowMs)} ms`
-      }
-      case 'sync-fails':
-        disk.failNext('sync', 'EIO')
-        return `the next fsync of ${victim} fails`
-      case 'folder-sync-fails':
-        disk.failNext('syncFolder', 'EIO')
-        return `the next fsync of a folder of ${victim} fails`
-      case 'read-fails':
-        return this.#failReads(fault, disk)
-      case 'disk-full':
-        disk.quotaBytes = disk.usedBytes() + random.below(64 * 1024)
-        this.#later('disk has room', durationMs, () => {
-          disk.quotaBytes = Number.POSITIVE_INFINITY
-        })
-        return `the disk of ${victim} is full for ${Math.round(durationMs)} ms`
-      case 'wall-jump': {
-        const byMs = (random.next() - 0.5) * 7_200_000
-        target.jumpWall(victim, byMs)
-        return `the wall clock of ${victim} jumps by ${Math.round(byMs / 1000)} s`
-      }
-      case 'wall-strobe': {
-        const byMs = Math.ceil(random.next() ** 3 * strobeJumpMsMax) * (random.next() < 0.5 ? 1 : -1)
-        const everyMs = strobeMsMin + random.next() * (strobeMsMax - strobeMsMin)
-        this.#strobe(target, victim, byMs, everyMs, this.#world.nowMs + durationMs)
-        return `the wall clock of ${victim} jumps by ${byMs} ms and back every ${everyMs.toFixed(1)} ms, for ${Math.round(durationMs)} ms`
-      }
-      default:
-        return target.mayDamage(victim) ? this.#destroy(fault, target) : undefined
-    }
-  }
-
-  #failReads({ random, victim, durationMs }: Fault, disk: SimDisk): string {
-    if (random.next() < 0.5) {
-      disk.failsRead = () => {
-        disk.failsRead = undefined
-        return true
-      }
-      return `the next read of ${victim} fails`
-    }
-    const share = random.next()
-    const fails = () => random.next() < share
-    disk.failsRead = fails
-    this.#later('disk reads', durationMs, () => {
-      if (disk.failsRead === fails) disk.failsRead = undefined
-    })
-    return `${Math.round(100 * share)} % of the reads of ${victim} fail, for ${Math.round(durationMs)} ms`
-  }
-
-  /** There and back again; it ends where it began, but where the process was another in between. */
-  #strobe(target: DamageTarget, victim: string, byMs: number, everyMs: number, untilMs: number): void {
-    const isLast = !this.#running || this.#world.nowMs >= untilMs
-    target.jumpWall(victim, byMs)
-    this.#world.schedule(everyMs, undefined, 'strobe', () => {
-      target.jumpWall(victim, -byMs)
-      if (isLast) return
-      this.#world.schedule(everyMs, undefined, 'strobe', () => this.#strobe(target, victim, byMs, everyMs, untilMs))
-    })
-  }
-
-  /** For good. */
-  #destroy({ kind, random, victim, durationMs }: Fault, target: DamageTarget): string | undefined {
-    const disk = target.disk(victim)
-    switch (kind) {
-      case 'bit-rot': {
-        const files = disk.paths().filter((path) => disk.bytesOf(path).length > 0)
-        const path = files[random.below(Math.max(1, files.length))]
-        if (path === undefined) return undefined
-        const { length } = disk.bytesOf(path)
-        const count = 1 + random.below(rottenBytesMax)
-        for (let i = 0; i < count; i++) disk.flip(path, random.below(length), 1 << random.below(8))
-        target.damaged(victim, `${path} has rotted`)
-        return `${count} bits of ${path} of ${victim} flip`
-      }
-      case 'misdirected-write':
-        disk.misdirectNextWrite = (position, fileLength) => {
-          const blocks = Math.floor(fileLength / blockBytes)
-          const other = random.below(blocks + 1) * blockBytes
-          // Only now is something wrong with it.
-          target.damaged(victim, 'a write went astray')
-          return other === position ? position + blockBytes : other
-        }
-        target.damaged(victim, 'a write will go astray')
-        return `the next write of ${victim} lands elsewhere in its file`
-      case 'stale-read':
-        return this.#readStale(random, victim, target)
-      case 'truncation':
-        return this.#truncate(random, victim, target)
-      case 'lying-sync':
-        disk.lyingSync = true
-        target.damaged(victim, 'the disk lies', true)
-        this.#later('the lie is found out', durationMs, () => target.wipe(victim))
-        return `the disk of ${victim} answers syncs and does nothing, for ${Math.round(durationMs)} ms; then it is lost`
-      default:
-        target.wipe(victim)
-        this.#reviveLater(victim, random)
-        return `${victim} loses power and its disk`
-    }
-  }
-
-  /**
-   * The machine is killed, and when it comes back one block of its log, or of a manifest, reads as it was before it was last written: nothing else is
-   * overwritten, or appended to, and read again.
-   */
-  #readStale(random: SeededRandom, victim: string, target: DamageTarget): string {
-    const disk = target.disk(victim)
-    const part = random.next() < 0.75 ? '/log/' : '/MANIFEST'
-    let left = random.below(staleReadsPassedMax)
-    const picksLast = random.next() < 0.5
-    const pick = random.next()
-    this.#down('kill', [victim], random)
-    disk.staleNextRead = (path, overwritten) => {
-      if (!path.includes(part) || left-- > 0) return undefined
-      const stale = overwritten[picksLast ? overwritten.length - 1 : Math.floor(pick * overwritten.length)]
-      if (stale === undefined) return undefined
-      const { block, from } = stale
-      const isLoss = isTakenForTorn(disk, path, from, (block + 1) * blockBytes)
-      target.damaged(victim, `block ${block} of ${path} reads as it was before it was last written${isLoss ? ', which nothing tells' : ''}`)
-      if (isLoss) this.#lose(victim, random, target)
-      return block
-    }
-    target.damaged(victim, 'a read will be stale')
-    return `${victim} is killed, and a block of its ${part === '/log/' ? 'log' : 'manifests'} will read as it was before it was last written`
-  }
-
-  /** The machine is killed, and the end of a file is gone when it comes back. */
-  #truncate(random: SeededRandom, victim: string, target: DamageTarget): string {
-    this.#down('kill', [victim], random)
-    const disk = target.disk(victim)
-    const files = disk.paths().filter((path) => disk.bytesOf(path).length > 0)
-    const path = files[random.below(Math.max(1, files.length))]
-    const isShort = random.next() < 0.5
-    const share = random.next()
-    if (path === undefined) return `${victim} is killed: it has no file to be cut`
-    const { length } = disk.bytesOf(path)
-    const lost = 1 + Math.floor(share * (isShort ? Math.min(length, shortCutBytesMax) : length))
-    const isLoss = isTakenForTorn(disk, path, length - lost, length)
-    disk.cut(path, length - lost)
-    target.damaged(victim, `the last ${lost} bytes of ${path} are gone${isLoss ? ', which nothing tells' : ''}`)
-    if (isLoss) this.#lose(victim, random, target)
-    return `${victim} is killed, and ${path} loses its last ${lost} of ${length} bytes${isLoss ? '; that is the loss of its disk' : ''}`
-  }
-
-  /**
-   * What is gone of the end of a log cannot be told from what was never written, where it was the only copy of the word that it was acknowledged: no
-   * checksum helps. So it is as if the disk were lost, before the process can act on it.
-   */
-  #lose(victim: string, random: SeededRandom, target: DamageTarget): void {
-    this.#world.schedule(0, undefined, 'the end of a log is lost', () => {
-      target.wipe(victim)
-      this.#reviveLater(victim, random)
-    })
   }
 
   /**
@@ -535,13 +320,13 @@ export class Nemesis {
     return () => this.#revive(name)
   }
 
-  #later(what: string, delayMs: number, action: () => void): void {
+  later(what: string, delayMs: number, action: () => void): void {
     this.#world.schedule(delayMs, undefined, what, () => {
       if (this.#running) action()
     })
   }
 
-  #reviveLater(name: string, random: SeededRandom): void {
+  reviveLater(name: string, random: SeededRandom): void {
     this.#world.schedule(random.next() * this.#options.deadMsMax, undefined, 'revive', () => this.#revive(name))
   }
 

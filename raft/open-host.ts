@@ -15,7 +15,7 @@ export function openHost(
 ): Promise<RaftHost> {
   const { clock, random, fileSystem, transport, logger } = seams
   directory.waitForRoom(space)
-  const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, snapshotBytesPerSecond, readMode, maxAppendBytes, unsafe } = settings
+  const { electionTimeoutMs, heartbeatMs, snapshotLogBytes, snapshotBytesPerSecond, readMode, maxAppendBytes, onReplica, unsafe } = settings
   return RaftHost.open({
     clock,
     random,
@@ -33,6 +33,7 @@ export function openHost(
     resolve,
     onFatal,
     ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
+    ...(onReplica === undefined ? {} : { onReplica }),
     ...(unsafe === undefined ? {} : { unsafe }),
   })
 }

@@ -1,6 +1,7 @@
 import type { ListenAddress } from '../base/transport.ts'
 import type { pb } from '../proto/messages.ts'
 import type { UnsafeRaft } from './raft-host.ts'
+import type { Replica } from './replica.ts'
 
 /** What every server process, controller or shardserver, is told at its start. */
 export interface ProcessSettings {
@@ -26,6 +27,8 @@ export interface ProcessSettings {
   readonly readMode: 'linearizable' | 'lease'
   /** Bytes of entries in one Raft append; the simulator makes it small. */
   readonly maxAppendBytes?: number
+  /** Told of each replica before it does anything. The simulator's observers listen. */
+  onReplica?(replica: Replica<unknown>): void
   /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
   readonly unsafe?: UnsafeRaft
 }

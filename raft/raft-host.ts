@@ -59,6 +59,8 @@ export interface RaftHostOptions {
   readonly snapshotBytesPerSecond?: number | undefined
   /** A full disk is waited for, and entries from peers are turned away while what is left is for votes. Not given: nobody watches. */
   readonly space?: Space
+  /** Told of each replica before it does anything. For observers. */
+  onReplica?(replica: Replica<unknown>): void
   /** Deliberate breaks, for proving that the simulator catches them. Never set otherwise. */
   readonly unsafe?: UnsafeRaft
 }
@@ -335,6 +337,8 @@ export class RaftHost {
       ...(maxAppendBytes === undefined ? {} : { maxAppendBytes }),
       ...(unsafe === undefined ? {} : { unsafe }),
     })
+    this.#options.onReplica?.(replica as Replica<unknown>)
+    replica.begin()
     if (this.#leaving) replica.allowCampaign(false)
     this.#hosted.set(group, { replica: replica as Replica<unknown>, snapshots })
     this.#nodes.setMembers(group, stateMachine.durable.nodes)

@@ -70,6 +70,10 @@ export class Replica<Result> implements ReplicaApi<Result> {
       this.#guard(() => this.#core.entriesLoaded())
       this.#wake()
     }
+  }
+
+  /** Goes to work: applies what was committed before the start. To be called once. */
+  begin(): void {
     this.#state.start()
     this.#wake()
   }

@@ -155,6 +155,7 @@ class Rehearsal {
       onTruncated: () => {},
       onStopped: onFailure,
     })
+    replica.begin()
     const kv = new KvServer({
       clock,
       logger: silentLogger,

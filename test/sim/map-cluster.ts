@@ -8,7 +8,7 @@ import type { Replica } from '../../raft/replica.ts'
 import { firstStanding } from '../../raft/standing.ts'
 import type { StateMachine } from '../../raft/state-machine.ts'
 import type { NemesisTarget } from './nemesis.ts'
-import type { RaftObserver } from './raft-observer.ts'
+import { RaftChecker, type ReplicaPlaces } from './raft-checker.ts'
 import type { DiskOptions } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
@@ -26,15 +26,9 @@ class MapMachine implements StateMachine<string | undefined> {
   readonly durable = firstStanding(new Map(names.map((name, i) => [i + 1, name])))
   onDurable: (() => void) | undefined = undefined
   readonly map = new Map<string, string>()
-  readonly #onApply: (entry: Entry) => void
-
-  constructor(onApply: (entry: Entry) => void) {
-    this.#onApply = onApply
-  }
 
   apply(entries: readonly Entry[]): readonly (string | undefined)[] {
     return entries.map((entry) => {
-      this.#onApply(entry)
       if (entry.data.length === 0) return undefined
       const { put, value } = JSON.parse(utf8Text(entry.data)) as Command
       this.map.set(put, value)
@@ -63,19 +57,19 @@ interface Member {
   machine: MapMachine | undefined
 }
 
-export class MapCluster implements NemesisTarget {
+export class MapCluster implements NemesisTarget, ReplicaPlaces {
   readonly names = names
   readonly network: SimNetwork
+  readonly checker: RaftChecker
+  onReplica: ReplicaPlaces['onReplica'] = undefined
   readonly #world: World
-  readonly #observer: RaftObserver
   readonly #unsafe: UnsafeRaft | undefined
   readonly #maxAppendBytes: number
   readonly #members = new Map<string, Member>()
 
   /** `disks`: by name; an ordinary one where none is given. */
-  constructor(world: World, observer: RaftObserver, unsafe?: UnsafeRaft, disks: Readonly<Record<string, DiskOptions>> = {}) {
+  constructor(world: World, unsafe?: UnsafeRaft, disks: Readonly<Record<string, DiskOptions>> = {}) {
     this.#world = world
-    this.#observer = observer
     this.#unsafe = unsafe
     this.network = new SimNetwork(world)
     // In some worlds an append carries one entry, so that entries arrive apart.
@@ -85,6 +79,8 @@ export class MapCluster implements NemesisTarget {
       this.#members.set(name, { process, host: undefined, replica: undefined, machine: undefined })
       this.#start(name)
     }
+    this.checker = new RaftChecker(world, this)
+    this.checker.start()
   }
 
   isAlive(name: string): boolean {
@@ -201,19 +197,17 @@ export class MapCluster implements NemesisTarget {
       retiresDamaged: true,
       resolve: (node) => `${node}:${port}`,
       onFatal: (error) => this.#world.fail(error),
+      onReplica: (replica) => this.onReplica?.(process, replica),
       maxAppendBytes: this.#maxAppendBytes,
       ...(this.#unsafe === undefined ? {} : { unsafe: this.#unsafe }),
     })
     await transport.listen([{ name: 'default', address: `${name}:${port}` }], host.routes())
-    const machine = new MapMachine((entry) => this.#observer.applied(group, entry))
+    const machine = new MapMachine()
     const replica: Replica<string | undefined> = await host.start({
       group,
       replica: names.indexOf(name as (typeof names)[number]) + 1,
       stateMachine: machine,
-      onSoftState: () => {
-        const started = host.replicas()[0]
-        if (started?.role === 'leader') this.#observer.leads(group, started.replica, started.term)
-      },
+      onSoftState: () => {},
     })
     return { host, replica, machine }
   }

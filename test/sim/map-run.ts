@@ -6,7 +6,6 @@ import { HistoryRecorder } from '../linearizability/history.ts'
 import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
 import { MapCluster } from './map-cluster.ts'
 import { Nemesis } from './nemesis.ts'
-import { RaftObserver } from './raft-observer.ts'
 import { World } from './world.ts'
 
 export interface MapRun {
@@ -24,8 +23,7 @@ const answerMsMax = 1500
 
 export async function runMap(seed: number, unsafe?: UnsafeRaft): Promise<MapRun> {
   const world = new World({ seed })
-  const observer = new RaftObserver(world)
-  const cluster = new MapCluster(world, observer, unsafe)
+  const cluster = new MapCluster(world, unsafe)
   const nemesis = new Nemesis(world, cluster.network, cluster, { intervalMs: 500, deadMsMax: 1500, partitionMsMax: 2000 })
   const load = new Load(world, cluster)
   for (let client = 0; client < clients; client++) load.start(client)
@@ -37,6 +35,7 @@ export async function runMap(seed: number, unsafe?: UnsafeRaft): Promise<MapRun>
   await world.runUntil(() => load.acknowledged >= before + 20, 20_000)
   load.stop()
   await world.runUntil(() => converged(cluster), 20_000)
+  cluster.checker.stop()
   for (const name of cluster.names) {
     assert(sameMap(cluster.contents(name), cluster.contents('r1')), `seed ${seed}: ${name} holds another map than r1`)
   }
@@ -47,7 +46,7 @@ export async function runMap(seed: number, unsafe?: UnsafeRaft): Promise<MapRun>
     operations: load.acknowledged,
     faults: [...nemesis.done.values()].reduce((sum, count) => sum + count, 0),
     virtualMs: world.nowMs,
-    leaderChanges: observer.leaderChanges,
+    leaderChanges: cluster.checker.elections,
   }
 }
 

@@ -85,14 +85,18 @@ const matrix: readonly Row[] = [
   },
 ]
 
-async function formed(world: World, servers: number, snapshots: boolean): Promise<SimCluster> {
-  const cluster = new SimCluster(world, {
+function makeCluster(world: World, servers: number, snapshots: boolean): SimCluster {
+  return new SimCluster(world, {
     controllers: 1,
     nodes: servers,
     groups: 1,
     shards: 16,
     ...(snapshots ? { snapshotLogBytes: maxRaftState } : {}),
   })
+}
+
+async function formed(world: World, servers: number, snapshots: boolean): Promise<SimCluster> {
+  const cluster = makeCluster(world, servers, snapshots)
   await cluster.form()
   return cluster
 }
@@ -200,9 +204,10 @@ function logBytes(cluster: SimCluster, name: string): number {
 
 async function runRow(row: Row, seed: number): Promise<void> {
   const world = new World({ seed })
-  const cluster = await formed(world, row.servers, row.snapshots === true)
+  const cluster = makeCluster(world, row.servers, row.snapshots === true)
   const checker = new RaftChecker(world, cluster)
   checker.start()
+  await cluster.form()
   if (row.unreliable) cluster.network.setAllConditions(unreliable)
   const recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
   const clerks = Array.from({ length: row.clients }, (_, i) => new Clerk(world, cluster.client(`client${i}`, deadlineMs), recorder, i, row))

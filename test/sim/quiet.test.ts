@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { MapCluster } from './map-cluster.ts'
 import { Nemesis } from './nemesis.ts'
-import { RaftObserver } from './raft-observer.ts'
 import { World } from './world.ts'
 
 const names = ['r1', 'r2', 'r3'] as const
@@ -16,7 +15,7 @@ class Rig {
 
   constructor(seed: number) {
     this.world = new World({ seed })
-    this.cluster = new MapCluster(this.world, new RaftObserver(this.world))
+    this.cluster = new MapCluster(this.world)
   }
 
   get leader(): string {

@@ -14,7 +14,7 @@ import { RaftHost } from '../../raft/raft-host.ts'
 import type { Replica } from '../../raft/replica.ts'
 import { firstStanding } from '../../raft/standing.ts'
 import { ListMachine } from './list-machine.ts'
-import { RaftChecker } from './raft-checker.ts'
+import { RaftChecker, type ReplicaPlaces } from './raft-checker.ts'
 import { type LinkConditions, SimNetwork } from './sim-network.ts'
 import { SimProcess } from './sim-process.ts'
 import type { World } from './world.ts'
@@ -53,13 +53,14 @@ interface Server {
   installsBefore: number
 }
 
-export class RaftCluster {
+export class RaftCluster implements ReplicaPlaces {
   readonly names: readonly string[]
   readonly network: SimNetwork
   readonly traffic: Traffic = { requests: 0, bytes: 0 }
   readonly world: World
   readonly random: SeededRandom
   readonly checker: RaftChecker
+  onReplica: ReplicaPlaces['onReplica'] = undefined
   readonly #options: RaftClusterOptions
   readonly #servers = new Map<string, Server>()
   readonly #cutOff = new Set<string>()
@@ -87,11 +88,6 @@ export class RaftCluster {
 
   isConnected(name: string): boolean {
     return !this.#cutOff.has(name)
-  }
-
-  replicas(name: string): readonly Replica<unknown>[] {
-    const { process, replica } = must(this.#servers.get(name), `a server ${name}`)
-    return process.alive && replica !== undefined ? [replica as Replica<unknown>] : []
   }
 
   /** While it runs. */
@@ -256,6 +252,7 @@ export class RaftCluster {
       retiresDamaged: true,
       resolve: (node) => `${node}:${port}`,
       onFatal: (error) => this.world.fail(error),
+      onReplica: (replica) => this.onReplica?.(process, replica),
     })
     await transport.listen([{ name: 'default', address: `${name}:${port}` }], host.routes().map(this.#counted))
     const machine = await ListMachine.open(fileSystem, 'list', firstStanding(new Map(this.names.map((node, i) => [i + 1, node]))))

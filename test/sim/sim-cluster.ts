@@ -18,6 +18,7 @@ import { type RunningShardServer, startShardServer } from '../../shardserver/sha
 import type { DamageTarget } from './disk-nemesis.ts'
 import { endMsMax, FaultAtlas } from './fault-atlas.ts'
 import type { NemesisTarget } from './nemesis.ts'
+import type { ReplicaPlaces } from './raft-checker.ts'
 import type { ClockOptions } from './sim-clock.ts'
 import type { FailedOperation, SimDisk } from './sim-disk.ts'
 import { SimNetwork } from './sim-network.ts'
@@ -74,13 +75,14 @@ interface Machine {
   running: { readonly node: RunningShardServer } | { readonly controller: RunningController } | undefined
 }
 
-export class SimCluster implements NemesisTarget {
+export class SimCluster implements NemesisTarget, ReplicaPlaces {
   readonly atlas: FaultAtlas
   readonly names: readonly string[]
   readonly controllerNames: readonly string[]
   readonly nodeNames: readonly string[]
   readonly groupNames: readonly string[]
   readonly network: SimNetwork
+  onReplica: ReplicaPlaces['onReplica'] = undefined
   readonly #world: World
   readonly #options: SimClusterOptions
   readonly #maxAppendBytes: number
@@ -377,6 +379,7 @@ export class SimCluster implements NemesisTarget {
       diskReserveBytes: 64 * 1024,
       readMode: isController ? ('linearizable' as const) : (this.#options.readMode ?? 'linearizable'),
       maxAppendBytes: this.#maxAppendBytes,
+      onReplica: (replica: Replica<unknown>) => this.onReplica?.(process, replica),
       ...(unsafe === undefined ? {} : { unsafe }),
     }
     if (!isController) {

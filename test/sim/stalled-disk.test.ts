@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { MapCluster } from './map-cluster.ts'
-import { RaftObserver } from './raft-observer.ts'
 import { World } from './world.ts'
 
 const names = ['r1', 'r2', 'r3'] as const
@@ -20,7 +19,7 @@ class Rig {
   constructor(seed: number) {
     this.world = new World({ seed })
     const disks = Object.fromEntries(names.map((name, i) => [name, { latency: { sync: must(this.#syncs[i], 'a latency') } }]))
-    this.cluster = new MapCluster(this.world, new RaftObserver(this.world), undefined, disks)
+    this.cluster = new MapCluster(this.world, undefined, disks)
   }
 
   get leader(): string {

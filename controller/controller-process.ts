@@ -41,6 +41,8 @@ export interface ControllerSettings extends ProcessSettings {
   readonly shards: number
   /** Spreads the leaders of the groups over the nodes. */
   readonly balanceLeaders: boolean
+  /** How long who leads and who lives must have been the same before it does; the simulator makes it short. Default: 10 s. */
+  readonly leadersSettledMs?: number
 }
 
 export interface RunningController extends RunningProcess {
@@ -129,8 +131,9 @@ class ControllerProcess implements RunningController {
     const isOfFormation = number <= ids.length && stateMachine.state.controllerMembers.version === 0
     if (isOfFormation) checkFormedPeers(this.#directory, peers)
     const late = new LateReplica<ConfigResult>(group, number, first.conf, (callback) => clock.soon(callback))
-    const { balanceLeaders } = this.#settings
-    this.#server = new ControllerServer({ replica: late, stateMachine, clock, random, logger, peers, balanceLeaders })
+    const { balanceLeaders, leadersSettledMs } = this.#settings
+    const parts = { replica: late, stateMachine, clock, random, logger, peers, balanceLeaders, leadersSettledMs }
+    this.#server = new ControllerServer(parts)
     const own = [
       unaryRoute(nodeMethods.status, (request) => this.status(request)),
       unaryRoute(nodeMethods.transferLeader, (request) => this.transferLeader(request)),

@@ -44,6 +44,8 @@ export interface ControllerServerParts {
   readonly peers: readonly { readonly id: string; readonly address: string }[]
   /** Whether it spreads the leaders of the groups over the nodes. */
   readonly balanceLeaders: boolean
+  /** How long who leads and who lives must have been the same before it does. Default: 10 s. */
+  readonly leadersSettledMs?: number | undefined
 }
 
 const clusterIdBytes = 16
@@ -116,7 +118,8 @@ export class ControllerServer {
     this.#steward = new Steward(leading)
     this.#rebalancer = new AutoRebalancer({ ...leading, liveness: this.#liveness, loads: this.#loads })
     const isLive = (group: Group, member: Member) => this.#isLive(group, member)
-    const balancing = { clock: parts.clock, state: () => this.#state, liveness: this.#liveness, isLive }
+    const { clock, leadersSettledMs: settledMs } = parts
+    const balancing = { clock, state: () => this.#state, liveness: this.#liveness, isLive, settledMs }
     this.#balancer = parts.balanceLeaders ? new LeaderBalancer(balancing) : undefined
     this.#stopListening = this.#machine.onChange(() => {
       this.#watchers.changed()

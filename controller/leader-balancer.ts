@@ -6,7 +6,7 @@ import type { Liveness } from './liveness.ts'
 import { hasMajority, isChanging, type Liveliness } from './members.ts'
 
 /** How long everything has to be quiet before leaderships are moved: who leads, which nodes live, and who leads the controllers. */
-const settledMs = 10_000
+const usualSettledMs = 10_000
 const everyMs = 1000
 /** A group's leadership is moved at most so often: one that does not stay where it was brought is let be for a while. */
 const groupEveryMs = 30_000
@@ -20,6 +20,8 @@ export interface LeaderBalancerParts {
   readonly state: () => Pick<ConfigState, 'config' | 'nodes'>
   readonly liveness: Pick<Liveness, 'leadingSinceMs' | 'liveSinceMs' | 'leaderOf' | 'leaderSinceMs'>
   readonly isLive: Liveliness['isLive']
+  /** How long everything has to be quiet. Default: 10 s. */
+  readonly settledMs?: number | undefined
 }
 
 /** A leadership that another node should take over. */
@@ -36,6 +38,7 @@ export interface WantedTransfer {
  */
 export class LeaderBalancer {
   readonly #parts: LeaderBalancerParts
+  readonly #settledMs: number
   /** By uid. */
   readonly #offered = new Map<string, { readonly from: string; readonly to: string }>()
   /** Uid → when a transfer of its leadership was wished for last. */
@@ -45,6 +48,7 @@ export class LeaderBalancer {
 
   constructor(parts: LeaderBalancerParts) {
     this.#parts = parts
+    this.#settledMs = parts.settledMs ?? usualSettledMs
   }
 
   /** What `node` should hand over; each is told once. */
@@ -73,12 +77,12 @@ export class LeaderBalancer {
   /** The nodes that live; undefined: somebody has come, or may still have gone, a moment ago. */
   #settledNodes(nowMs: number): string[] | undefined {
     const { liveness, state } = this.#parts
-    if (nowMs - liveness.leadingSinceMs < settledMs) return undefined
+    if (nowMs - liveness.leadingSinceMs < this.#settledMs) return undefined
     const nodes: string[] = []
     for (const id of state().nodes.keys()) {
       const sinceMs = liveness.liveSinceMs('node', id)
       if (sinceMs === undefined) continue
-      if (nowMs - sinceMs < settledMs) return undefined
+      if (nowMs - sinceMs < this.#settledMs) return undefined
       nodes.push(id)
     }
     return nodes.sort()
@@ -92,7 +96,7 @@ export class LeaderBalancer {
       if (!hasMajority({ isLive }, group)) continue
       const leader = liveness.leaderOf(group.uid)
       const sinceMs = liveness.leaderSinceMs(group.uid)
-      if (leader === '' || nowMs - sinceMs < settledMs) return undefined
+      if (leader === '' || nowMs - sinceMs < this.#settledMs) return undefined
       groups.push({ uid: group.uid, leader, candidates: this.#candidates(group), sinceMs })
     }
     return groups.sort((a, b) => b.sinceMs - a.sinceMs)

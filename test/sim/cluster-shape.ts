@@ -31,12 +31,16 @@ const placements: readonly (readonly (readonly string[])[])[] = [
 /** Three controllers, three groups, three nodes at least. Small memtables and short logs, so that flushes, compactions and snapshots fall into the run. */
 export function drawShape(seed: number, moves: boolean): SimClusterOptions {
   const random = new SeededRandom(seed)
+  const balance = new SeededRandom((seed ^ 0x1eade_55) >>> 0)
   const common = {
     controllers: 3,
     groups: 3,
     shards,
     memtableBytes: 16 * 1024 * (1 + random.below(4)),
     snapshotLogBytes: 32 * 1024 * (1 + random.below(4)),
+    balanceLeaders: balance.next() < 0.5,
+    // Under faults nothing is ever quiet for as long as production waits for it.
+    leadersSettledMs: 500 + balance.below(1500),
   }
   if (!moves) return { ...common, nodes: 3 }
   const placement = placements[random.below(placements.length)] ?? []

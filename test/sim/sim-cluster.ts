@@ -43,6 +43,8 @@ export interface SimClusterOptions {
   readonly migrationBytesPerSecond?: number
   /** Off if not given: many runs are about who leads. */
   readonly balanceLeaders?: boolean
+  /** Before leaders are balanced. As in production if not given. */
+  readonly leadersSettledMs?: number
   /** Of the nodes. Default: 'linearizable'. */
   readonly readMode?: 'linearizable' | 'lease'
   /** The clock of a machine, in place of one that drifts. */
@@ -394,8 +396,9 @@ export class SimCluster implements NemesisTarget, ReplicaPlaces {
       return { node: await startShardServer(own, process, onFatal) }
     }
     const peers = this.controllerNames.map((id) => ({ id, address: `${id}:${controllerPort}` }))
-    const { shards, balanceLeaders = false } = this.#options
-    return { controller: await startController({ ...settings, peers, shards, balanceLeaders }, process, onFatal) }
+    const { shards, balanceLeaders = false, leadersSettledMs } = this.#options
+    const own = { ...settings, peers, shards, balanceLeaders, ...(leadersSettledMs === undefined ? {} : { leadersSettledMs }) }
+    return { controller: await startController(own, process, onFatal) }
   }
 
   #controllerReplica(name: string): Replica<unknown> | undefined {

@@ -9,17 +9,18 @@ import type { UnsafeRaft } from '../../raft/raft-host.ts'
 import type { MigrationBreak } from '../../shardserver/migration-break.ts'
 import { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
-import { Workload } from '../workload/workload.ts'
+import { type StaleGets, Workload } from '../workload/workload.ts'
 import { drawShape, shards } from './cluster-shape.ts'
 import { checkHistory, convergeAndCompare } from './convergence.ts'
 import { FaultJournal, type JournalEntry } from './fault-journal.ts'
 import { describeMenu, drawMenu, type FaultMenu, passingFaults } from './fault-menu.ts'
-import { Load } from './load.ts'
+import { clientName, Load } from './load.ts'
 import { MigrationObserver } from './migration-observer.ts'
 import { checkPlaces } from './moves-checks.ts'
 import { Moving } from './moving.ts'
 import { Nemesis } from './nemesis.ts'
 import { RaftChecker } from './raft-checker.ts'
+import { checkClocks, describeReads, drawReads, type ReadPlan, staleForMs } from './read-plan.ts'
 import { SimCluster } from './sim-cluster.ts'
 import { Story } from './story.ts'
 import { World } from './world.ts'
@@ -36,6 +37,8 @@ export interface ClusterRunOptions {
   readonly faultsMs?: number
   /** In place of parts of the one that the seed draws. */
   readonly menu?: Partial<FaultMenu>
+  /** The same. */
+  readonly reads?: Partial<ReadPlan>
   /** The faults that may happen, by name; all if not given. */
   readonly only?: ReadonlySet<string>
   readonly recordTrace?: boolean
@@ -112,11 +115,12 @@ class Run {
   readonly #world: World
   readonly #cluster: SimCluster
   readonly #menu: FaultMenu
+  readonly #reads: ReadPlan
   readonly #journal: FaultJournal
   readonly #story: Story
   readonly #raft: RaftChecker
   readonly #observer: MigrationObserver
-  readonly #recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>()
+  readonly #recorder = new HistoryRecorder<OstrakaInput, OstrakaOutput>(() => this.#world.nowMs)
   readonly #faultsMs: number
   /** Of groups, while shards move. */
   readonly #changesMembers: boolean
@@ -133,6 +137,8 @@ class Run {
     this.#changesMembers = moves && new SeededRandom(seed).fork().next() < 0.5
     const drawn = drawMenu({ seed, intervalMs: moves ? 2000 : 1200, ...(this.#changesMembers ? { kinds: passingFaults } : {}) })
     this.#menu = { ...drawn, ...options.menu }
+    this.#reads = { ...drawReads(seed, clients), ...options.reads }
+    checkClocks(this.#reads, this.#menu.clockDrift)
     this.#world = new World({ seed, recordTrace })
     this.#cluster = new SimCluster(this.#world, this.#shape())
     options.onWorld?.(this.#world, this.#cluster)
@@ -160,12 +166,14 @@ class Run {
       valueBytes: moves ? 200 : 24,
       nowMs: () => world.nowMs,
       clockDrift,
+      stale: this.#staleGets(),
     })
     const load = new Load(world, cluster, workload, {
       clients,
       deadlineMs,
       thinkMs: this.#thinkMs(),
       rhythm: this.#menu.rhythm,
+      reads: this.#reads.modes.map((mode) => (mode === 'stale' ? 'linearizable' : mode)),
     })
     const nemesis = new Nemesis(world, cluster.network, cluster, {
       intervalMs: 0,
@@ -203,6 +211,12 @@ class Run {
     const { callsPerSecond, rhythm } = this.#menu
     const share = rhythm === undefined ? 1 : rhythm.burstMs / (rhythm.burstMs + rhythm.restMs)
     return (1000 * clients * share) / callsPerSecond
+  }
+
+  #staleGets(): StaleGets {
+    const { modes, maxStalenessMs } = this.#reads
+    const names = modes.flatMap((mode, i) => (mode === 'stale' ? [clientName(i)] : []))
+    return { clients: new Set(names), maxStalenessMs, forMs: staleForMs(this.#reads, this.#menu.clockDrift) }
   }
 
   /** Faults, whatever they do to availability: nothing may go wrong. */
@@ -280,7 +294,7 @@ class Run {
     return new RunFailure(
       message,
       {
-        menu: describeMenu(this.#menu),
+        menu: `${describeMenu(this.#menu)}; ${describeReads(this.#reads)}`,
         faults: this.#journal.entries,
         story: this.#story.tell(toldMs),
         traceLines: this.#world.traceLines,
@@ -323,6 +337,8 @@ class Run {
     return {
       ...drawShape(seed, moves),
       clockDrift: this.#menu.clockDrift,
+      readMode: this.#reads.leases ? ('lease' as const) : ('linearizable' as const),
+      ...(this.#reads.trustsClocks ? { pausedClocks: 'running' as const } : {}),
       lyingDisks,
       ...(unsafe === undefined ? {} : { unsafe }),
       ...(breaks === undefined ? {} : { breaks }),

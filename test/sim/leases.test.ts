@@ -3,7 +3,8 @@ import type { Client } from '../../client/client.ts'
 import { checkLinearizable } from '../linearizability/checker.ts'
 import { HistoryRecorder } from '../linearizability/history.ts'
 import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
-import { runReads } from './reads-run.ts'
+import { runCluster } from './cluster-run.ts'
+import { drawReads, type ReadPlan } from './read-plan.ts'
 import { SimCluster } from './sim-cluster.ts'
 import { World } from './world.ts'
 
@@ -139,8 +140,25 @@ describe('a leader that holds a lease and is cut off', () => {
   })
 })
 
+// Seeds draw how their clients read; `npm run sim -- --seeds 300` runs more.
 describe('reads of all kinds under faults, with clocks that go at different speeds', () => {
+  const reads: ReadPlan = {
+    leases: true,
+    trustsClocks: true,
+    modes: ['linearizable', 'lease', 'follower', 'stale', 'lease', 'stale'],
+    maxStalenessMs: 700,
+  }
+
   it.each([201, 202])('are linearizable, or stale within their bound (seed %i)', async (seed) => {
-    await runReads({ seed, faultsMs: 8000 })
+    const run = await runCluster({ seed, faultsMs: 8000, reads, menu: { clockDrift: 0.05 } })
+    expect(run.operations).toBeGreaterThanOrEqual(250)
+  })
+
+  it("are drawn: of 100 seeds some have leases and some not, and each mode is somebody's", () => {
+    const plans = Array.from({ length: 100 }, (_, i) => drawReads(i + 1, 6))
+    expect(plans.filter(({ leases }) => leases).length).toBeGreaterThan(25)
+    expect(plans.filter(({ leases }) => !leases).length).toBeGreaterThan(25)
+    for (const mode of ['linearizable', 'lease', 'follower', 'stale'] as const)
+      expect(plans.filter(({ modes }) => modes.includes(mode)).length, mode).toBeGreaterThan(40)
   })
 })

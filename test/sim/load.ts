@@ -1,5 +1,6 @@
 /** Clients of a simulated cluster, each on a machine of its own, that call without end until they are stopped. */
 import type { Client } from '../../client/client.ts'
+import type { ReadMode } from '../../client/types.ts'
 import type { Workload } from '../workload/workload.ts'
 import type { SimCluster } from './sim-cluster.ts'
 import type { World } from './world.ts'
@@ -17,7 +18,12 @@ export interface LoadOptions {
   readonly thinkMs?: number
   /** They call all the time if not given. */
   readonly rhythm?: Rhythm | undefined
+  /** How the clients read where a call does not say, in turn. Default: linearizable. */
+  readonly reads?: readonly ReadMode[]
 }
+
+/** Of the i-th client, from 0. */
+export const clientName = (i: number) => `client${i + 1}`
 
 export class Load {
   readonly #world: World
@@ -31,14 +37,15 @@ export class Load {
   #stopped = false
   #running = 0
 
-  constructor(world: World, cluster: SimCluster, workload: Workload, { clients, deadlineMs, thinkMs = 20, rhythm }: LoadOptions) {
+  constructor(world: World, cluster: SimCluster, workload: Workload, options: LoadOptions) {
+    const { clients, deadlineMs, thinkMs = 20, rhythm, reads = [] } = options
     this.#world = world
     this.#workload = workload
     this.thinkMs = thinkMs
     if (rhythm !== undefined) this.#burst(rhythm)
     for (let i = 0; i < clients; i++) {
-      const name = `client${i + 1}`
-      void this.#drive(name, cluster.client(name, deadlineMs))
+      const name = clientName(i)
+      void this.#drive(name, cluster.client(name, deadlineMs, reads[i % reads.length]))
     }
   }
 

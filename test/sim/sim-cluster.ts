@@ -4,6 +4,7 @@ import { CorruptionError, DataDirectoryMismatch } from '../../base/errors.ts'
 import type { JobRegistry } from '../../base/executor.ts'
 import { asDiskError, exitCode, failureOf } from '../../cli/exit-code.ts'
 import { Client } from '../../client/client.ts'
+import type { ReadMode } from '../../client/types.ts'
 import type { ConfigState } from '../../controller/config-state.ts'
 import { type RunningController, startController } from '../../controller/controller-process.ts'
 import { ControllerClient } from '../../proto/controller-client.ts'
@@ -322,10 +323,10 @@ export class SimCluster implements NemesisTarget, ReplicaPlaces {
   }
 
   /** A client on a machine of its own. */
-  client(name: string, deadlineMs: number): Client {
+  client(name: string, deadlineMs: number, read: ReadMode = 'linearizable'): Client {
     const process = new SimProcess(this.#world, { name, network: this.network })
     const { transport, clock, random, logger } = process
-    return new Client({ transport, clock, random, logger, controllers: this.controllerAddresses, deadlineMs, read: 'linearizable' })
+    return new Client({ transport, clock, random, logger, controllers: this.controllerAddresses, deadlineMs, read })
   }
 
   async #allServed(process: SimProcess): Promise<void> {

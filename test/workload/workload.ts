@@ -4,7 +4,7 @@
  */
 import type { Random } from '../../base/random.ts'
 import type { Client } from '../../client/client.ts'
-import type { Condition, Found, ReadMode, ReadOptions, Replacement } from '../../client/types.ts'
+import type { Condition, Found, ReadOptions, Replacement } from '../../client/types.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import type { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
@@ -21,12 +21,16 @@ export interface WorkloadOptions {
   readonly nowMs: () => number
   /** By how much clocks of machines may run apart, as a share. Default 0.01. */
   readonly clockDrift?: number
-  /** Gets of one key are made in one of these ways each, drawn; as the client has it if none are given. */
-  readonly reads?: readonly ReadMode[]
-  /** Of stale gets. */
-  readonly maxStalenessMs?: number
+  /** Gets of some clients are stale; if not given all read as they are made to. */
+  readonly stale?: StaleGets
+}
+
+export interface StaleGets {
+  /** By name. */
+  readonly clients: ReadonlySet<string>
+  readonly maxStalenessMs: number
   /** How old what they see may be, by the recorder's time. */
-  readonly staleForMs?: number
+  readonly forMs: number
 }
 
 export interface WorkloadCounts {
@@ -101,19 +105,18 @@ export class Workload {
       return
     }
     const input = counter ? this.#counterInput() : this.#textInput()
-    const read = input.op === 'get' ? this.#readOptions() : undefined
-    const operation = this.recorder.call(client, key, input, read?.read === 'stale' ? this.#options.staleForMs : 0)
+    const operation = this.#call(client, key, input)
     await this.#counted(
       [operation],
-      execute(db, key, input, read).then((output) => this.recorder.return(operation, output)),
+      execute(db, key, input, this.#readOptions(client)).then((output) => this.recorder.return(operation, output)),
     )
   }
 
   /** Reads a key, then changes it only if it is still at the revision that was read. Values are unique, so that is: still has that value. */
   async #checked(client: string, db: Client, key: string): Promise<void> {
-    const read = this.recorder.call(client, key, { op: 'get' })
+    const read = this.#call(client, key, { op: 'get' })
     let found: Found | undefined
-    const reading = db.get(key).then((result) => {
+    const reading = db.get(key, this.#readOptions(client)).then((result) => {
       found = result
       this.recorder.return(read, { value: result?.value.toString('utf8') })
     })
@@ -133,8 +136,8 @@ export class Workload {
   async #many(client: string, db: Client): Promise<void> {
     const keys = Array.from({ length: this.#options.keys }, (_, i) => `key-${i}`).filter(() => this.#random.next() < 0.5)
     if (this.#random.next() < 0.5) {
-      const operations = keys.map((key) => this.recorder.call(client, key, { op: 'get' }))
-      const reading = db.getMany(keys).then((results) => {
+      const operations = keys.map((key) => this.#call(client, key, { op: 'get' }))
+      const reading = db.getMany(keys, this.#readOptions(client)).then((results) => {
         for (const [i, operation] of operations.entries()) this.recorder.return(operation, { value: results[i]?.value.toString('utf8') })
       })
       await this.#counted(operations, reading)
@@ -178,11 +181,15 @@ export class Workload {
     else this.counts.unknown++
   }
 
-  #readOptions(): ReadOptions | undefined {
-    const { reads, maxStalenessMs = 1000 } = this.#options
-    const read = reads?.[this.#random.below(reads.length)]
-    if (read === undefined) return undefined
-    return read === 'stale' ? { read, maxStalenessMs } : { read }
+  /** A call is sent; a get of a client whose gets may be stale may be answered as if it had been sent earlier. */
+  #call(client: string, key: string, input: OstrakaInput): number {
+    const { stale } = this.#options
+    return this.recorder.call(client, key, input, input.op === 'get' && stale?.clients.has(client) === true ? stale.forMs : 0)
+  }
+
+  #readOptions(client: string): ReadOptions {
+    const { stale } = this.#options
+    return stale?.clients.has(client) === true ? { read: 'stale', maxStalenessMs: stale.maxStalenessMs } : {}
   }
 
   #counterInput(): OstrakaInput {
@@ -225,7 +232,7 @@ async function changeByBatch(db: Client, key: string, revision: number, value: s
   }
 }
 
-async function execute(db: Client, key: string, input: OstrakaInput, read?: ReadOptions): Promise<OstrakaOutput> {
+async function execute(db: Client, key: string, input: OstrakaInput, read: ReadOptions): Promise<OstrakaOutput> {
   switch (input.op) {
     case 'get':
       return { value: (await db.get(key, read))?.value.toString('utf8') }

@@ -11,7 +11,7 @@ import { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
 import { type StaleGets, Workload } from '../workload/workload.ts'
 import { drawShape, shards } from './cluster-shape.ts'
-import { checkHistory, convergeAndCompare } from './convergence.ts'
+import { checkHistory, convergeAndCompare, missingReplica } from './convergence.ts'
 import { FaultJournal, type JournalEntry } from './fault-journal.ts'
 import { describeMenu, drawMenu, type FaultMenu, passingFaults } from './fault-menu.ts'
 import { clientName, Load } from './load.ts'
@@ -255,7 +255,32 @@ class Run {
     await this.#serves(workload, 'calls are answered while a minority is broken')
     this.#story.say('run', 'all is mended')
     nemesis.mendAll()
+    this.#startLost()
     await this.#expect(() => this.#cluster.isReady && (this.#moving?.idle ?? true), servedMsMax, 'every machine is ready')
+    await this.#whole()
+  }
+
+  /** What ended for its damage is started once more, as people would: a node then goes on without what it has lost, if it can. */
+  #startLost(): void {
+    const { nodeNames, atlas } = this.#cluster
+    for (const name of nodeNames) {
+      if (this.#cluster.isAlive(name) || !atlas.isLost(name)) continue
+      this.#story.say(name, 'is started again although it is damaged')
+      this.#cluster.restart(name)
+    }
+  }
+
+  /** Every group has replaced by itself what it lost on nodes that run. */
+  async #whole(): Promise<void> {
+    const cluster = this.#cluster
+    const isWhole = () =>
+      missingReplica(cluster) === undefined &&
+      cluster.nodeNames.every((name) => !cluster.isAlive(name) || cluster.running(name)?.ready() === true)
+    try {
+      await this.#expect(isWhole, servedMsMax, 'what was lost is replaced')
+    } catch (error) {
+      throw new Error(`${error instanceof Error ? error.message : error}; ${missingReplica(cluster)}`, { cause: error })
+    }
   }
 
   /** Everything converges and agrees. */
@@ -278,6 +303,7 @@ class Run {
     await checkPlaces(world, cluster, this.#observer.ownership)
     await this.#moving?.check(this.#observer.ownership)
     await convergeAndCompare(world, cluster, cluster.groupNames.length)
+    await this.#whole()
     this.end()
     const wrong = workload.verdict()
     assert(wrong === undefined, `seed ${seed}: ${wrong}`)

@@ -45,7 +45,7 @@ export function checkClocks({ leases, trustsClocks, modes }: ReadPlan, clockDrif
 }
 
 /** For people. */
-export function describeReads({ leases, modes, maxStalenessMs }: ReadPlan): string {
+export function describeReads({ leases, trustsClocks, modes, maxStalenessMs }: ReadPlan): string {
   const told = modes.map((mode) => (mode === 'stale' ? `stale (${maxStalenessMs} ms)` : mode))
-  return `nodes ${leases ? 'with' : 'without'} leases, reads ${told.join(', ')}`
+  return `nodes ${leases ? 'with' : 'without'} leases, reads ${told.join(', ')}${trustsClocks ? '; no clock stands, whatever a pause says' : ''}`
 }

@@ -48,6 +48,11 @@ export class DiskError extends Error {
   }
 }
 
+/** It was used after it was closed or released. */
+export class ClosedError extends Error {
+  override readonly name = 'ClosedError'
+}
+
 /** This data directory belongs to another node or cluster, or is none of ours: exit code 78. */
 export class DataDirectoryMismatch extends Error {
   override readonly name = 'DataDirectoryMismatch'

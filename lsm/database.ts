@@ -1,7 +1,9 @@
 import { unlessAborted } from '../base/abort.ts'
 import { assert, must } from '../base/assert.ts'
 import { compareBytes, copyBytes } from '../base/bytes.ts'
+import { ClosedError } from '../base/errors.ts'
 import { type MaybePromise, settleAll } from '../base/maybe-promise.ts'
+import { copyOfRange, mustBeBytes, mustBeRange } from './arguments.ts'
 import { writeDelayMs } from './back-pressure.ts'
 import { type CheckpointFiles, makeCheckpoint } from './checkpoint.ts'
 import { Compactor } from './compactor.ts'
@@ -114,6 +116,7 @@ export class Database {
   /** A copy of the value. */
   get(key: Uint8Array, snapshot?: Snapshot): MaybePromise<Uint8Array | undefined> {
     this.#mustBeOpen()
+    mustBeBytes('key', key)
     if (snapshot !== undefined) return snapshot.mustBeHeld().view.get(key, snapshot.sequence)
     return this.#engine.view.get(key, this.#engine.sequence)
   }
@@ -124,6 +127,7 @@ export class Database {
    */
   getSync(key: Uint8Array, snapshot?: Snapshot): Uint8Array | undefined {
     this.#mustBeOpen()
+    mustBeBytes('key', key)
     if (snapshot !== undefined) return snapshot.mustBeHeld().view.getSync(key, snapshot.sequence)
     return this.#engine.view.getSync(key, this.#engine.sequence)
   }
@@ -131,6 +135,7 @@ export class Database {
   /** All of one moment; a promise if one of them needs it. */
   getMany(keys: readonly Uint8Array[], snapshot?: Snapshot): MaybePromise<(Uint8Array | undefined)[]> {
     this.#mustBeOpen()
+    for (const key of keys) mustBeBytes('key', key)
     const view = snapshot?.mustBeHeld().view ?? this.#engine.view
     const limit = snapshot?.sequence ?? this.#engine.sequence
     const values: MaybePromise<Uint8Array | undefined>[] = []
@@ -174,6 +179,8 @@ export class Database {
   /** The records of [lower, upper) as they are now, or were at the snapshot. */
   iterate(options: IterateOptions = {}): DatabaseIterator {
     this.#mustBeOpen()
+    mustBeRange(options)
+    if (options.prefix !== undefined) mustBeBytes('prefix', options.prefix)
     const engine = this.#engine
     const { view, sequence } = options.snapshot?.mustBeHeld() ?? engine
     return new DatabaseIterator(view.retain(), sequence, engine.pause, options)
@@ -287,6 +294,7 @@ export class Database {
    */
   async approximateBytes(lower: Uint8Array, upper: Uint8Array): Promise<number> {
     this.#mustBeOpen()
+    mustBeRange({ lower, upper })
     return await approximateBytes(this.#engine, { lower, upper })
   }
 
@@ -466,12 +474,8 @@ export class Database {
   }
 
   #mustBeOpen(): void {
-    if (this.#engine.closed) throw new Error('the database is closed')
+    if (this.#engine.closed) throw new ClosedError('the database is closed')
   }
-}
-
-function copyOfRange(range: KeyRange): KeyRange {
-  return { lower: range.lower && copyBytes(range.lower), upper: range.upper && copyBytes(range.upper) }
 }
 
 function isEmptyRange({ lower, upper }: KeyRange): boolean {

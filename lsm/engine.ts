@@ -1,4 +1,4 @@
-import { CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
+import { ClosedError, CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
 import type { Manifest } from './manifest.ts'
 import { Memtable } from './memtable.ts'
 import type { MemtableHolder } from './memtable-budget.ts'
@@ -87,7 +87,7 @@ export class Engine implements MemtableHolder {
   }
 
   mustWrite(): void {
-    if (this.closed) throw new Error('the database is closed')
+    if (this.closed) throw new ClosedError('the database is closed')
     this.mustNotHaveFailed()
   }
 
@@ -109,10 +109,14 @@ export class Engine implements MemtableHolder {
   }
 }
 
-/** What the file system refused is a failing disk; anything else is what it is: corruption, or a bug of ours. */
+/** What the system refused, a file or a thread for a job, is a failing disk; anything else is what it is: corruption, or a bug of ours. */
 function asFailure(error: unknown): Error {
-  if (error instanceof CorruptionError || error instanceof DiskError || systemErrorCode(error) === undefined) {
+  if (error instanceof CorruptionError || error instanceof DiskError || !(systemErrorCode(error) !== undefined || isOfWorker(error))) {
     return error instanceof Error ? error : new Error(String(error))
   }
   return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
+}
+
+function isOfWorker(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_WORKER_')
 }

@@ -1,5 +1,5 @@
 export type { Clock } from '../base/clock.ts'
-export { type BlockKind, CorruptionError, DiskError, NewerFormatError } from '../base/errors.ts'
+export { type BlockKind, ClosedError, CorruptionError, DiskError, NewerFormatError } from '../base/errors.ts'
 export type { Executor } from '../base/executor.ts'
 export type { FileSystem } from '../base/file-system.ts'
 export { InlineExecutor } from '../base/inline-executor.ts'

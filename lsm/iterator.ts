@@ -1,4 +1,5 @@
 import { compareBytes, compareRanges, copyBytes, prefixEnd } from '../base/bytes.ts'
+import { ClosedError } from '../base/errors.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { type Abortable, type KeyRange, kindTombstone } from './kind.ts'
 import { compareToKey, Merge } from './source.ts'
@@ -32,7 +33,7 @@ export class Snapshot {
 
   /** Throws where the snapshot was released. */
   mustBeHeld(): this {
-    if (this.#released) throw new Error('the snapshot was released')
+    if (this.#released) throw new ClosedError('the snapshot was released')
     return this
   }
 

@@ -1,4 +1,5 @@
 import { assert } from '../base/assert.ts'
+import { ClosedError } from '../base/errors.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
@@ -133,7 +134,7 @@ export class TableStore {
   }
 
   async #openUnlessOpen(table: TableMetadata): Promise<TableReader> {
-    if (this.#closed) throw new Error('the database is closed')
+    if (this.#closed) throw new ClosedError('the database is closed')
     const { file } = table
     const reader = await TableReader.open(this.#fileSystem, tablePath(this.#folder, file), this.#cache, table, this.#files)
     const open = this.#readers.get(file)

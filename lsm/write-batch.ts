@@ -1,4 +1,5 @@
 import { varintLength, writeVarint } from '../base/bytes.ts'
+import { mustBeBytes } from './arguments.ts'
 import { kindTombstone, kindValue, maxBatchBytes, maxKeyBytes, maxValueBytes } from './kind.ts'
 
 /**
@@ -23,8 +24,9 @@ export class WriteBatch {
     return this.#bytes
   }
 
-  /** Throws RangeError on a key of more than 64 KiB, a value of more than 256 MiB, or where the batch would become larger than 1 GiB. Both are copied. */
+  /** Throws TypeError on what is no Uint8Array, RangeError on a key of more than 64 KiB, a value of more than 256 MiB, or where the batch would become larger than 1 GiB. Both are copied. */
   put(key: Uint8Array, value: Uint8Array): this {
+    mustBeBytes('value', value)
     if (value.length > maxValueBytes) throw new RangeError(`value of ${value.length} bytes; at most ${maxValueBytes} are allowed`)
     this.#begin(kindValue, key, value.length)
     this.#buffer.set(value, this.#bytes)
@@ -32,7 +34,7 @@ export class WriteBatch {
     return this
   }
 
-  /** Throws RangeError as `put` does. */
+  /** Throws TypeError and RangeError as `put` does. */
   delete(key: Uint8Array): this {
     this.#begin(kindTombstone, key, 0)
     return this
@@ -49,6 +51,7 @@ export class WriteBatch {
   }
 
   #begin(kind: number, key: Uint8Array, valueLength: number): void {
+    mustBeBytes('key', key)
     const length = key.length
     if (length > maxKeyBytes) throw new RangeError(`key of ${length} bytes; at most ${maxKeyBytes} are allowed`)
     this.#reserve(1 + varintLength(length) + varintLength(valueLength) + length + valueLength)

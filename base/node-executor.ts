@@ -7,7 +7,7 @@
  *
  * An executor's threads take jobs in the order in which they came, one at a time each. Work that must not wait for other work (flush for
  * compaction) gets an executor of its own. A thread starts with its first job, holds the process only while it runs one, and is replaced
- * when it dies; the job that it ran is rejected.
+ * when it dies; the job that it ran is rejected. Where the system has no descriptor or memory for a thread, its job waits a while for one.
  */
 import { readlinkSync } from 'node:fs'
 import os from 'node:os'
@@ -42,6 +42,10 @@ export interface NodeExecutorOptions {
   readonly execArgv?: readonly string[]
 }
 
+/** After a thread that could not be started; so often one after the other. */
+const startAgainMs = 100
+const startsMax = 50
+
 /** Bytes that the jobs of an executor have told of, in memory that it shares with its threads. */
 type DoneCell = BigInt64Array<SharedArrayBuffer>
 
@@ -50,12 +54,23 @@ interface ThreadData {
   readonly done: DoneCell
 }
 
+interface Unstarted {
+  readonly job: Waiting
+  readonly error: Error
+}
+
 class Thread {
   readonly worker: Worker
   /** The job that runs, undefined while idle. */
   job: Waiting | undefined
 
-  constructor(options: NodeExecutorOptions, done: DoneCell, onIdle: () => void, onDeath: (thread: Thread) => void) {
+  /** `onDeath`: with the job that it was given, where it never ran a line of it. */
+  constructor(
+    options: NodeExecutorOptions,
+    done: DoneCell,
+    onIdle: () => void,
+    onDeath: (thread: Thread, unstarted: Unstarted | undefined) => void,
+  ) {
     this.worker = new Worker(options.entry, {
       workerData: { niceness: options.niceness ?? 0, done } satisfies ThreadData,
       ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
@@ -70,8 +85,11 @@ class Thread {
       failure = error
     })
     this.worker.on('exit', (code) => {
-      this.#end({ error: encodeError(failure ?? new Error(`worker thread of ${options.entry} ended with code ${code}`)) })
-      onDeath(this)
+      const job = codeOf(failure) === 'ERR_WORKER_INIT_FAILED' ? this.job : undefined
+      if (job !== undefined) this.job = undefined
+      const error = failure ?? new Error(`worker thread of ${options.entry} ended with code ${code}`)
+      this.#end({ error: encodeError(error) })
+      onDeath(this, job && { job, error })
     })
   }
 
@@ -96,12 +114,18 @@ class Thread {
   }
 }
 
+function codeOf(error: Error | undefined): unknown {
+  return error !== undefined && 'code' in error ? error.code : undefined
+}
+
 export class NodeExecutor implements CountingExecutor {
   readonly #options: NodeExecutorOptions
   readonly #threads = new Set<Thread>()
   readonly #waiting: Waiting[] = []
   readonly #done: DoneCell = new BigInt64Array(new SharedArrayBuffer(8))
   #closed = false
+  /** Threads that could not be started since one answered. */
+  #failedStarts = 0
   #whenIdle: (() => void) | undefined
 
   constructor(options: NodeExecutorOptions) {
@@ -155,14 +179,29 @@ export class NodeExecutor implements CountingExecutor {
     const thread = new Thread(
       this.#options,
       this.#done,
-      () => this.#dispatch(),
-      (dead) => {
-        this.#threads.delete(dead)
+      () => {
+        this.#failedStarts = 0
         this.#dispatch()
+      },
+      (dead, unstarted) => {
+        this.#threads.delete(dead)
+        if (unstarted === undefined || !this.#maybeAgain(unstarted)) this.#dispatch()
       },
     )
     this.#threads.add(thread)
     return thread
+  }
+
+  /** Its job goes first again, after a while. */
+  #maybeAgain({ job, error }: Unstarted): boolean {
+    if (++this.#failedStarts >= startsMax) {
+      this.#failedStarts = 0
+      job.reject(error)
+      return false
+    }
+    this.#waiting.unshift(job)
+    setTimeout(() => this.#dispatch(), startAgainMs)
+    return true
   }
 
   #isBusy(): boolean {

@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import { DiskError, systemErrorCode } from './errors.ts'
-import type { File, FileSystem } from './file-system.ts'
+import { type File, type FileSystem, parentFolder } from './file-system.ts'
 import { type FileAround, ReadAround } from './read-around.ts'
 import { ReadPace } from './read-pace.ts'
 
@@ -9,13 +9,42 @@ import { ReadPace } from './read-pace.ts'
 const smallBytes = 64 * 1024
 /** Node reads no more than 2 GiB at once. */
 const mostAtOnce = 2 ** 30
-const FLAGS = { read: 'r', write: 'r+', create: 'wx+' } as const
+/** Of what has a file's name and is none (a FIFO) an open does not wait for the other end. */
+const readFlags = fs.constants.O_RDONLY | (fs.constants.O_NONBLOCK ?? 0)
+const FLAGS = { read: readFlags, write: 'r+', create: 'wx+' } as const
+/** Descriptors come back: where none is left an open is tried again for so long. */
+const descriptorWaitMs = 5000
+const descriptorAgainMs = 20
 
 /** One promise per operation over Node's callback functions: `fs.promises` costs several and an object per handle. */
 function call(start: (done: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     start((error) => (error ? reject(error) : resolve()))
   })
+}
+
+function openDescriptor(path: string, flags: string | number): Promise<number> {
+  const untilMs = performance.now() + descriptorWaitMs
+  return new Promise((resolve, reject) => {
+    const attempt = () => {
+      fs.open(path, flags, (error, descriptor) => {
+        if (!error) resolve(descriptor)
+        else if ((error.code === 'EMFILE' || error.code === 'ENFILE') && performance.now() < untilMs) setTimeout(attempt, descriptorAgainMs)
+        else reject(error)
+      })
+    }
+    attempt()
+  })
+}
+
+/** Node names the file of an operation on a path, not of one on a descriptor. */
+function naming(path: string, error: unknown): unknown {
+  if (error instanceof DiskError || systemErrorCode(error) === undefined) return error
+  const named = error as NodeJS.ErrnoException
+  if (named.path !== undefined) return error
+  named.message = `${named.message} '${path}'`
+  named.path = path
+  return error
 }
 
 class NodeFile implements File {
@@ -180,6 +209,8 @@ class NodeFile implements File {
         if (count === 0) break
         filled += count
       }
+    } catch (error) {
+      throw naming(this.path, error)
     } finally {
       // A failing disk takes its time over it.
       const endMs = performance.now()
@@ -199,7 +230,7 @@ class NodeFile implements File {
       this.#running++
       const fail = (error: unknown) => {
         this.#ended()
-        reject(error)
+        reject(naming(this.path, error))
       }
       const succeed = (value: T) => {
         this.#ended()
@@ -264,6 +295,12 @@ function syncError(path: string, cause: NodeJS.ErrnoException): DiskError {
   return new DiskError(`sync of ${path} failed: ${cause.message}`, { cause })
 }
 
+async function isFolder(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    fs.stat(path, (error, stats) => resolve(!error && stats.isDirectory()))
+  })
+}
+
 /** What the page cache may take: what is free, or nothing but page cache already, within the bounds of a container. */
 function pageCacheBytes(): number {
   const bound = process.constrainedMemory()
@@ -276,13 +313,9 @@ export class NodeFileSystem implements FileSystem {
   static readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
   static readonly #around = new ReadAround(pageCacheBytes)
 
-  open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
-    return new Promise((resolve, reject) => {
-      fs.open(path, FLAGS[mode], (error, descriptor) => {
-        if (error) reject(error)
-        else resolve(new NodeFile(path, descriptor, NodeFileSystem.#pace, mode === 'read' ? NodeFileSystem.#around : undefined))
-      })
-    })
+  async open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
+    const descriptor = await openDescriptor(path, FLAGS[mode])
+    return new NodeFile(path, descriptor, NodeFileSystem.#pace, mode === 'read' ? NodeFileSystem.#around : undefined)
   }
 
   openSync(path: string): File {
@@ -304,8 +337,17 @@ export class NodeFileSystem implements FileSystem {
     return call((done) => fs.unlink(path, done))
   }
 
-  makeFolder(path: string): Promise<void> {
-    return call((done) => fs.mkdir(path, { recursive: true }, (error) => done(error)))
+  /** Node's own recursion does not end where a file system says ENOENT although the parent is there (/proc). */
+  async makeFolder(path: string): Promise<void> {
+    try {
+      await call((done) => fs.mkdir(path, done))
+    } catch (error) {
+      if (await isFolder(path)) return
+      const parent = parentFolder(path)
+      if (systemErrorCode(error) !== 'ENOENT' || parent === path || (await isFolder(parent))) throw error
+      await this.makeFolder(parent)
+      await this.makeFolder(path)
+    }
   }
 
   removeFolder(path: string): Promise<void> {
@@ -337,9 +379,7 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async syncFolder(path: string): Promise<void> {
-    const descriptor = await new Promise<number>((resolve, reject) => {
-      fs.open(path, 'r', (error, opened) => (error ? reject(error) : resolve(opened)))
-    })
+    const descriptor = await openDescriptor(path, 'r')
     try {
       await call((done) => fs.fsync(descriptor, (error) => done(error && syncError(path, error))))
     } finally {

@@ -2,6 +2,7 @@ import { toHex } from '../base/bytes.ts'
 import type { FileSystem } from '../base/file-system.ts'
 import { type Damage, inspectManifest, type ManifestInspection, type ManifestRecord } from '../lsm/index.ts'
 import { type TableMetadata, tableName } from '../lsm/table-metadata.ts'
+import type { ClosedLog } from '../lsm/version-edit.ts'
 import { endingText } from './inspect-log.ts'
 import { type Printer, quoted } from './printer.ts'
 import { bytesJson } from './text.ts'
@@ -37,11 +38,11 @@ export async function inspectManifestFile(
 }
 
 export async function printState({ state }: ManifestInspection, printer: Printer): Promise<void> {
-  const { nextNumber, lastSequence, logNumber, mark } = state
-  await printer.line(
-    () =>
-      `next number ${nextNumber}, last sequence ${lastSequence}, logs from ${logNumber} on count${mark === undefined ? '' : `, mark ${quoted(mark)}`}`,
-  )
+  const { nextNumber, lastSequence, logNumber, closedLog, mark } = state
+  const parts = [`next number ${nextNumber}`, `last sequence ${lastSequence}`, `logs from ${logNumber} on count`]
+  if (closedLog !== undefined) parts.push(closedText(closedLog))
+  if (mark !== undefined) parts.push(`mark ${quoted(mark)}`)
+  await printer.line(() => parts.join(', '))
   for (const [level, tables] of state.levels.entries()) {
     if (tables.length === 0) continue
     await printer.line(() => `level ${level}: ${tables.length} tables, ${byteText(tables.reduce((sum, { size }) => sum + size, 0))}`)
@@ -50,11 +51,12 @@ export async function printState({ state }: ManifestInspection, printer: Printer
 }
 
 export function stateJson({ state }: ManifestInspection): object {
-  const { nextNumber, lastSequence, logNumber, mark } = state
+  const { nextNumber, lastSequence, logNumber, closedLog, mark } = state
   return {
     nextNumber,
     lastSequence,
     logNumber,
+    ...(closedLog === undefined ? {} : { closedLog }),
     mark: mark === undefined ? null : toHex(mark),
     levels: state.levels.map((tables, level) => ({
       level,
@@ -64,12 +66,17 @@ export function stateJson({ state }: ManifestInspection): object {
   }
 }
 
+function closedText({ number, end }: ClosedLog): string {
+  return `log ${number} closed at ${end}`
+}
+
 function editText({ edit }: ManifestRecord): string {
   if (edit === undefined) return 'no edit: a mark of what is durable'
   const parts: string[] = []
   if (edit.nextNumber !== undefined) parts.push(`next number ${edit.nextNumber}`)
   if (edit.lastSequence !== undefined) parts.push(`last sequence ${edit.lastSequence}`)
   if (edit.logNumber !== undefined) parts.push(`log number ${edit.logNumber}`)
+  if (edit.closedLog !== undefined) parts.push(closedText(edit.closedLog))
   if (edit.mark !== undefined) parts.push(`mark ${quoted(edit.mark)}`)
   if (edit.dropped.length > 0) parts.push(`drops ${edit.dropped.join(', ')}`)
   return parts.join('; ')

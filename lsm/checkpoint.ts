@@ -31,7 +31,8 @@ export async function makeCheckpoint(engine: Engine, folder: string, signal?: Ab
   const { fileSystem, folder: from } = engine.options
   const view = engine.view.retain()
   const { manifest } = engine
-  const state = { ...manifest.state, version: view.version }
+  // It has no log.
+  const state = { ...manifest.state, version: view.version, closedLog: undefined }
   const files = new Map<string, CheckpointFile & { parts: TableMetadata[] }>()
   const number = state.nextNumber
   let isOurs = false

@@ -429,6 +429,7 @@ export class Database {
       () => this.#log?.close(),
       () => this.#queue.settle(),
       () => this.#compactor.stop(),
+      () => this.#log?.noteEnd(),
       () => engine.manifest.close(),
       () => engine.options.memtableBudget.leave(engine),
       () => engine.store.close(),

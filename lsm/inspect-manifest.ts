@@ -5,7 +5,7 @@ import { type Damage, damageOf } from './damage.ts'
 import { inspectRecords, type RecordsInspection } from './inspect-records.ts'
 import { decodeCurrent, manifestSalt } from './manifest.ts'
 import { currentName, levelCount, type TableMetadata } from './table-metadata.ts'
-import { decodeEdit, type VersionEdit } from './version-edit.ts'
+import { type ClosedLog, decodeEdit, type VersionEdit } from './version-edit.ts'
 
 /** What the edits lead to. Unlike `DurableState` it may be impossible: levels that overlap themselves. */
 export interface ManifestState {
@@ -14,6 +14,7 @@ export interface ManifestState {
   readonly nextNumber: number
   readonly lastSequence: number
   readonly logNumber: number
+  readonly closedLog: ClosedLog | undefined
   readonly mark: Uint8Array | undefined
 }
 
@@ -64,6 +65,7 @@ class StateBuilder {
   #nextNumber = 1
   #lastSequence = 0
   #logNumber = 0
+  #closedLog: ClosedLog | undefined
   #mark: Uint8Array | undefined
 
   /** Returns what is wrong with the edit. */
@@ -77,6 +79,8 @@ class StateBuilder {
     this.#nextNumber = Math.max(this.#nextNumber, edit.nextNumber ?? 0)
     this.#lastSequence = Math.max(this.#lastSequence, edit.lastSequence ?? 0)
     this.#logNumber = Math.max(this.#logNumber, edit.logNumber ?? 0)
+    this.#closedLog = edit.closedLog ?? this.#closedLog
+    if (this.#closedLog !== undefined && this.#closedLog.number < this.#logNumber) this.#closedLog = undefined
     this.#mark = edit.mark ?? this.#mark
     return wrong
   }
@@ -87,7 +91,8 @@ class StateBuilder {
     levels.forEach((level, i) => {
       level.sort(i === 0 ? (a, b) => b.order - a.order : (a, b) => compareBytes(a.lower, b.lower))
     })
-    return { levels, nextNumber: this.#nextNumber, lastSequence: this.#lastSequence, logNumber: this.#logNumber, mark: this.#mark }
+    const [nextNumber, lastSequence, logNumber] = [this.#nextNumber, this.#lastSequence, this.#logNumber]
+    return { levels, nextNumber, lastSequence, logNumber, closedLog: this.#closedLog, mark: this.#mark }
   }
 }
 

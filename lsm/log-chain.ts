@@ -12,6 +12,13 @@ export interface FoundLog {
   readonly isEnded: boolean
 }
 
+/** The log in which a close left records, up to `end`. */
+export interface ClosedFile {
+  readonly number: number
+  readonly path: string
+  readonly end: number
+}
+
 export type LogVerdict =
   | { readonly kind: 'counts' }
   /** It was made ahead and never begun, or lost with the tail of the log before it, of which nothing was durable either. */
@@ -26,6 +33,8 @@ export type LogVerdict =
  */
 export class LogChain {
   readonly #first: number
+  /** Not met yet. */
+  #closed: ClosedFile | undefined
   /** The last log that was begun. */
   #last: FoundLog | undefined
   /** Without a record. */
@@ -33,12 +42,18 @@ export class LogChain {
   /** Where the chain broke off. */
   #brokenAt: FoundLog | undefined
 
-  /** `first`: number of the oldest log that counts; what is older may be gone. */
-  constructor(first: number) {
+  /** `first`: number of the oldest log that counts; what is older may be gone. `closed`: what the last close left, if it left anything. */
+  constructor(first: number, closed?: ClosedFile) {
     this.#first = first
+    this.#closed = closed
   }
 
   next(log: FoundLog): LogVerdict {
+    const closed = this.#closed?.number === log.number ? this.#closed : undefined
+    if (closed !== undefined) this.#closed = undefined
+    if (closed !== undefined && log.end < closed.end) {
+      return { kind: 'damage', path: log.path, offset: log.end, what: `the log ends here, and was closed at ${closed.end}` }
+    }
     if (log.previous === undefined) {
       this.#empty.push(log)
       return { kind: 'nothing' }
@@ -60,10 +75,13 @@ export class LogChain {
     this.#last = undefined
     this.#empty = []
     this.#brokenAt = undefined
+    this.#closed = undefined
   }
 
   /** After the last one. A log is ended when the next one is there, with a durable name. */
   finish(): LogVerdict {
+    if (this.#closed !== undefined)
+      return { kind: 'damage', path: this.#closed.path, offset: 0, what: 'missing, though a close left records in it' }
     const { isEnded, path, end } = this.#last ?? { isEnded: false, path: '', end: 0 }
     if (!isEnded || this.#empty.length > 0 || this.#brokenAt !== undefined) return { kind: 'nothing' }
     return { kind: 'damage', path, offset: end, what: 'the log that comes after it is missing' }

@@ -106,6 +106,21 @@ export class LogPipeline {
     }
   }
 
+  /** After `close`, and all flushes: leaves word in the manifest of how far the log goes, so that a missing or shorter one is no log that a crash left. */
+  async noteEnd(): Promise<void> {
+    const { number, durableEnd: end } = this.#log
+    if (end === undefined || this.#engine.failed !== undefined) return
+    try {
+      await this.#engine.manifest.commit(
+        () => ({ closedLog: { number, end }, dropped: [], added: [] }),
+        () => undefined,
+      )
+    } catch (error) {
+      // Without room the log is all the same what it is.
+      if (!isOutOfSpace(error)) this.#engine.fail(error)
+    }
+  }
+
   #add(item: WriteItem | BarrierItem): void {
     this.#items.push(item)
     this.#running ??= this.#run()

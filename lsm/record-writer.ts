@@ -20,6 +20,11 @@ export class RecordWriter {
     return this.#end
   }
 
+  /** Up to here it was synced. */
+  get durableEnd(): number {
+    return this.#syncedEnd
+  }
+
   /** Resolves when written, not durable. Where it rejects nothing was appended: the next record goes to the same place. */
   async append(chunks: readonly Uint8Array[]): Promise<void> {
     let length = 0

@@ -91,7 +91,7 @@ async function replay(options: ResolvedOptions, manifest: Manifest, names: reado
     }
   }
   try {
-    await replayLogs(options, numbers, first, (operations, sequence) => {
+    await replayLogs(options, numbers, { firstThatCounts: first, closed: manifest.state.closedLog }, (operations, sequence) => {
       if (operations.length === 0) return undefined
       memtable ??= newMemtable(options, sequence - 1)
       memtable.add(operations, sequence)

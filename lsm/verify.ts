@@ -87,7 +87,8 @@ async function verifyLogs(fileSystem: FileSystem, inspection: DatabaseInspection
   const first = manifest === undefined || manifest.ending === 'damaged' ? Number.POSITIVE_INFINITY : manifest.state.logNumber
   const result = { files: 0, bytes: 0, count: 0 }
   const numbers = files.filter(({ kind, status }) => kind === 'log' && status !== 'orphaned').map(({ number }) => number ?? 0)
-  const chain = new LogChain(first)
+  const closed = first === Number.POSITIVE_INFINITY ? undefined : manifest?.state.closedLog
+  const chain = new LogChain(first, closed && { ...closed, path: joinPath(folder, logName(closed.number)) })
   let sequence = 0
   for (const number of numbers.sort((a, b) => a - b)) {
     const log = await orGone(fileSystem, inspection, joinPath(folder, logName(number)), options, (path) =>

@@ -12,7 +12,7 @@ import { Version } from './version.ts'
  *     1 next number    varint            4 mark     bytes
  *     2 last sequence  varint            5 dropped  table's id varint
  *     3 log number     varint            6 added    id, file, level, order, size, checksum, entries, tombstones, maxSequence,
- *                                                   clipped (0 or 1) as varints, lower and upper as length and bytes
+ *     7 closed log     number, end varint           clipped (0 or 1) as varints, lower and upper as length and bytes
  *
  * A reader refuses tags and versions that it does not know. The first record of a manifest holds the whole state.
  */
@@ -23,10 +23,18 @@ export interface VersionEdit {
   readonly lastSequence?: number
   /** Logs with a lower number hold nothing that is not in tables. Only rises. */
   readonly logNumber?: number
+  /** Counts as long as that log does. */
+  readonly closedLog?: ClosedLog | undefined
   /** The caller's word for where the tables now stand. */
   readonly mark?: Uint8Array
   readonly dropped: readonly number[]
   readonly added: readonly TableMetadata[]
+}
+
+/** What a close left in a log and in no table: its records go to `end`. A log that a crash left says itself how far it was durable, which is the less. */
+export interface ClosedLog {
+  readonly number: number
+  readonly end: number
 }
 
 /** What the manifest says. */
@@ -35,10 +43,18 @@ export interface DurableState {
   readonly nextNumber: number
   readonly lastSequence: number
   readonly logNumber: number
+  readonly closedLog: ClosedLog | undefined
   readonly mark: Uint8Array | undefined
 }
 
-export const emptyState: DurableState = { version: Version.empty, nextNumber: 1, lastSequence: 0, logNumber: 0, mark: undefined }
+export const emptyState: DurableState = {
+  version: Version.empty,
+  nextNumber: 1,
+  lastSequence: 0,
+  logNumber: 0,
+  closedLog: undefined,
+  mark: undefined,
+}
 
 const editVersion = 1
 
@@ -59,6 +75,11 @@ export function encodeEdit(edit: VersionEdit): Uint8Array {
   number(1, edit.nextNumber)
   number(2, edit.lastSequence)
   number(3, edit.logNumber)
+  if (edit.closedLog !== undefined) {
+    content.varint(edit.closedLog.number)
+    content.varint(edit.closedLog.end)
+    field(7)
+  }
   if (edit.mark !== undefined) {
     content.raw(edit.mark)
     field(4)
@@ -97,6 +118,7 @@ export function decodeEdit(bytes: Uint8Array, file: string, offset: number): Ver
       else if (tag === 4) edit.mark = copyBytes(content)
       else if (tag === 5) edit.dropped.push(inner.varint())
       else if (tag === 6) edit.added.push(decodeTable(inner))
+      else if (tag === 7) edit.closedLog = { number: inner.varint(), end: inner.varint() }
       else throw new RangeError(`unknown field ${tag}`)
     }
   } catch (error) {
@@ -125,12 +147,15 @@ function decodeTable(reader: ByteReader): TableMetadata {
 }
 
 export function applyEdit(state: DurableState, edit: VersionEdit): DurableState {
+  const logNumber = Math.max(state.logNumber, edit.logNumber ?? 0)
+  const closedLog = edit.closedLog ?? state.closedLog
   const isOfTables = edit.dropped.length > 0 || edit.added.length > 0
   return {
     version: isOfTables ? state.version.edited(new Set(edit.dropped), edit.added) : state.version,
     nextNumber: Math.max(state.nextNumber, edit.nextNumber ?? 0),
     lastSequence: Math.max(state.lastSequence, edit.lastSequence ?? 0),
-    logNumber: Math.max(state.logNumber, edit.logNumber ?? 0),
+    logNumber,
+    closedLog: closedLog !== undefined && closedLog.number >= logNumber ? closedLog : undefined,
     mark: edit.mark ?? state.mark,
   }
 }
@@ -141,6 +166,7 @@ export function wholeState(state: DurableState): VersionEdit {
     nextNumber: state.nextNumber,
     lastSequence: state.lastSequence,
     logNumber: state.logNumber,
+    closedLog: state.closedLog,
     ...(state.mark === undefined ? {} : { mark: state.mark }),
     dropped: [],
     added: state.version.tables(),

@@ -7,6 +7,7 @@ import { kindTombstone, kindValue } from './kind.ts'
 import { LogChain } from './log-chain.ts'
 import { RecordWriter } from './record-writer.ts'
 import { logName } from './table-metadata.ts'
+import type { ClosedLog } from './version-edit.ts'
 
 /**
  * The log of one memtable: framed records whose payload begins with a byte that tells what follows.
@@ -30,6 +31,7 @@ export class WriteAheadLog {
   readonly #writer: RecordWriter
   /** Behind its records its file may hold what another log has left. */
   readonly #isReused: boolean
+  #holdsBatches = false
 
   private constructor(number: number, writer: RecordWriter, isReused: boolean) {
     this.number = number
@@ -73,6 +75,11 @@ export class WriteAheadLog {
     }
   }
 
+  /** Up to here it was synced; undefined: nothing would be lost with it. */
+  get durableEnd(): number | undefined {
+    return this.#holdsBatches ? this.#writer.durableEnd : undefined
+  }
+
   /** `previous`: number of the log before, which was ended; 0: none that counts. */
   async begin(previous: number): Promise<void> {
     const start = new ByteWriter()
@@ -90,6 +97,7 @@ export class WriteAheadLog {
       header.u32(operations.length)
       chunks.push(header.view(), operations)
     }
+    this.#holdsBatches = true
     await this.#writer.append(chunks)
   }
 
@@ -136,7 +144,7 @@ const sliceMs = 4
 export async function replayLogs(
   { fileSystem, clock, folder }: { readonly fileSystem: FileSystem; readonly clock: Clock; readonly folder: string },
   numbers: readonly number[],
-  firstThatCounts: number,
+  { firstThatCounts, closed }: { readonly firstThatCounts: number; readonly closed: ClosedLog | undefined },
   onBatch: (operations: Uint8Array, sequence: number) => Promise<void> | undefined,
 ): Promise<void> {
   let untilMs = clock.monotonicMs() + sliceMs
@@ -147,7 +155,7 @@ export async function replayLogs(
       untilMs = clock.monotonicMs() + sliceMs
     })
   }
-  const chain = new LogChain(firstThatCounts)
+  const chain = new LogChain(firstThatCounts, closed && { ...closed, path: joinPath(folder, logName(closed.number)) })
   for (const number of numbers) {
     const path = joinPath(folder, logName(number))
     const { payloads, offsets, end, durable } = scanRecords(await readFile(fileSystem, path), { file: path, salt: logSalt + number })

@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { AssertionError } from '../../base/assert.ts'
 import { CorruptionError } from '../../base/errors.ts'
@@ -51,6 +54,17 @@ describe('NodeExecutor', { timeout: 30_000 }, () => {
     const executor = new NodeExecutor({ entry, execArgv: ['--there-is-no-such-flag'] })
     await expect(executor.run('sum', { numbers: new Float64Array([1]) })).rejects.toThrow('--there-is-no-such-flag')
     await executor.close()
+  })
+
+  it('has a job wait while there is no descriptor for a thread', async () => {
+    const script = compile(new URL('./fixtures/few-descriptors.ts', import.meta.url))
+    try {
+      const parameters = ['-c', 'ulimit -n 60; exec "$0" "$@"', process.execPath, fileURLToPath(script.url), entry.href]
+      const { stdout } = await promisify(execFile)('sh', parameters)
+      expect(JSON.parse(stdout)).toEqual({ held: true, result: { sum: 3 } })
+    } finally {
+      script.remove()
+    }
   })
 
   it('gives a job the files', async () => {

@@ -1,7 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import fs from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-import { expect, it } from 'vitest'
+import { promisify } from 'node:util'
+import { expect, it, vi } from 'vitest'
 import { NodeFileSystem } from '../../base/node-file-system.ts'
 import { fileSystemContract } from './file-system-contract.ts'
 
@@ -99,3 +102,65 @@ it('a read that Node refuses at once rejects, and keeps no close waiting', async
   await expect(file.read('no buffer' as never, 0)).rejects.toBeInstanceOf(TypeError)
   await file.close()
 })
+
+async function inFolder(body: (folder: string, fileSystem: NodeFileSystem) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))
+  try {
+    await body(folder, new NodeFileSystem())
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+it('an open, and a sync of a folder, wait for a descriptor where none is left', () =>
+  inFolder(async (folder, fileSystem) => {
+    await writeFile(path.join(folder, 'a'), 'abc')
+    const { open } = fs
+    let refused = 0
+    const spy = vi.spyOn(fs, 'open').mockImplementation(((...parameters: Parameters<typeof open>) => {
+      if (refused++ % 4 === 3) return open(...parameters)
+      const error = Object.assign(new Error('EMFILE: too many open files'), { code: refused % 2 === 0 ? 'EMFILE' : 'ENFILE' })
+      process.nextTick(parameters.at(-1) as unknown as (error: Error) => void, error)
+    }) as typeof open)
+    try {
+      const file = await fileSystem.open(path.join(folder, 'a'), 'read')
+      expect(await file.size()).toBe(3)
+      await file.close()
+      await fileSystem.syncFolder(folder)
+      expect(refused).toBe(8)
+    } finally {
+      spy.mockRestore()
+    }
+  }))
+
+it('what the system refuses of an open file names it', () =>
+  inFolder(async (folder, fileSystem) => {
+    const file = await fileSystem.open(folder, 'read')
+    const target = new Uint8Array(10)
+    const named = expect.objectContaining({ code: 'EISDIR', path: folder, message: expect.stringContaining(`'${folder}'`) })
+    await expect(file.read(target, 0)).rejects.toEqual(named)
+    expect(() => file.readSync?.(target, 0)).toThrow(named)
+    await file.close()
+  }))
+
+it('an open of a FIFO does not wait for the other end', () =>
+  inFolder(async (folder, fileSystem) => {
+    const fifo = path.join(folder, 'fifo')
+    await promisify(execFile)('mkfifo', [fifo])
+    const file = await fileSystem.open(fifo, 'read')
+    await expect(file.read(new Uint8Array(1), 0)).rejects.toMatchObject({ code: 'ESPIPE', path: fifo })
+    await file.close()
+  }))
+
+it('a folder that a file system refuses, though its parent is there, is an error', async () => {
+  await expect(new NodeFileSystem().makeFolder('/proc/nope/below')).rejects.toMatchObject({ code: 'ENOENT' })
+})
+
+it('a folder in the place of a file is an error, one that is there is none', () =>
+  inFolder(async (folder, fileSystem) => {
+    await writeFile(path.join(folder, 'a'), 'abc')
+    await expect(fileSystem.makeFolder(path.join(folder, 'a'))).rejects.toMatchObject({ code: 'EEXIST' })
+    await expect(fileSystem.makeFolder(path.join(folder, 'a', 'b'))).rejects.toMatchObject({ code: 'ENOTDIR' })
+    await Promise.all([1, 2, 3].map(() => fileSystem.makeFolder(path.join(folder, 'b', 'c', 'd'))))
+    expect(await fileSystem.list(path.join(folder, 'b', 'c'))).toEqual(['d'])
+  }))

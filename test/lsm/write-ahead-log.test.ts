@@ -52,10 +52,15 @@ async function cut(fileSystem: FileSystem, path: string, length: number): Promis
 
 async function replayed(fileSystem: FileSystem, folder: string, numbers: number[], firstThatCounts = 5): Promise<number[]> {
   const sequences: number[] = []
-  await replayLogs({ fileSystem, folder, clock: new NodeClock() }, numbers, firstThatCounts, (_operations, sequence) => {
-    sequences.push(sequence)
-    return undefined
-  })
+  await replayLogs(
+    { fileSystem, folder, clock: new NodeClock() },
+    numbers,
+    { firstThatCounts, closed: undefined },
+    (_operations, sequence) => {
+      sequences.push(sequence)
+      return undefined
+    },
+  )
   return sequences
 }
 

@@ -122,7 +122,7 @@ export class AppliedState<Result> {
   #applied(entries: readonly Entry[], results: readonly Result[]): void {
     const { options, core, time, calls, members, wake } = this.#parts
     const { applied } = this.#pump
-    time.hear(options.stateMachine.timeMs ?? 0)
+    time.logged(options.stateMachine.timeMs ?? 0)
     const membersChanged = members.applied(entries)
     core.applied(applied)
     if (membersChanged) options.onMembers()
@@ -162,7 +162,7 @@ export class AppliedState<Result> {
     fitness.needSnapshot(false)
     calls.loseBehind(0)
     this.#pump.installed(index)
-    time.hear(options.stateMachine.timeMs ?? 0)
+    time.logged(options.stateMachine.timeMs ?? 0)
     calls.caughtUp(index)
     this.#truncation.maybeTruncate()
     wake()

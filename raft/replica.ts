@@ -229,7 +229,7 @@ export class Replica<Result> implements ReplicaApi<Result> {
       if (quiet && message.from !== leader && !leavesQuiet(message)) this.#core.wake(this.#options.silentTicks(leader))
       this.#core.step(message)
       if (message.term === this.#core.term && message.from === this.#core.leader) {
-        this.#time.hear(envelope.groupTimeMs)
+        this.#time.hear(message.term, envelope.groupTimeMs)
         this.#state.matchedTo(envelope.allMatched)
       }
     })

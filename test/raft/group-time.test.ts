@@ -26,16 +26,38 @@ describe("a group's time", () => {
     expect(time.now()).toBe(570)
   })
 
-  it('goes on from the largest time heard, also while it leads', () => {
+  it('goes on from the largest time that a leader told or that is logged, also while it leads', () => {
     const { clock, time } = makeTime(500)
-    time.hear(400)
-    expect(time.now()).toBe(500)
+    time.hear(1, 600)
+    time.hear(1, 550)
+    expect(time.now()).toBe(600)
     time.run()
     clock.nowMs += 10
-    time.hear(900)
+    time.logged(900)
     clock.nowMs += 5
-    time.hear(600)
+    time.logged(700)
     expect(time.now()).toBe(905)
+  })
+
+  it('is what the leader says after a quiet time of its own, and what a new leader says, though that is less; never less than what is logged', () => {
+    const { clock, time } = makeTime(500)
+    time.hear(1, 1000)
+    time.run()
+    clock.nowMs += 6000
+    time.hear(2, 1010)
+    expect(time.now()).toBe(1010)
+    time.hear(2, 1005)
+    expect(time.now()).toBe(1010)
+    time.stand()
+    time.run()
+    clock.nowMs += 300
+    time.stand()
+    expect(time.now()).toBe(1310)
+    time.hear(2, 1020)
+    expect(time.now()).toBe(1020)
+    time.logged(1100)
+    time.hear(3, 1050)
+    expect(time.now()).toBe(1100)
   })
 
   it('a second word of the same office does not set it back', () => {
@@ -46,30 +68,35 @@ describe("a group's time", () => {
     expect(time.now()).toBe(50)
   })
 
-  it('whatever happens it never goes back, is whole, and never outruns the time that passed and was heard of', () => {
+  it('whatever happens it is whole, never less than what is logged, and never outruns the time that passed since the newest word', () => {
     const step = fc.oneof(
-      fc.record({ do: fc.constant('wait' as const), ms: fc.double({ min: 0, max: 100, noNaN: true }) }),
-      fc.record({ do: fc.constant('hear' as const), ms: fc.integer({ min: 0, max: 2000 }) }),
-      fc.record({ do: fc.constantFrom('run' as const, 'stand' as const), ms: fc.constant(0) }),
+      fc.record({ do: fc.constant('wait' as const), ms: fc.double({ min: 0, max: 100, noNaN: true }), more: fc.constant(0) }),
+      fc.record({ do: fc.constant('hear' as const), ms: fc.integer({ min: 0, max: 2000 }), more: fc.integer({ min: 0, max: 1 }) }),
+      fc.record({ do: fc.constant('logged' as const), ms: fc.integer({ min: 0, max: 2000 }), more: fc.constant(0) }),
+      fc.record({ do: fc.constantFrom('run' as const, 'stand' as const), ms: fc.constant(0), more: fc.constant(0) }),
     )
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const { clock, time } = makeTime(100)
-        let before = 100
-        let most = 100
-        for (const { do: what, ms } of steps) {
+        let [term, logged, most] = [1, 100, 100]
+        for (const { do: what, ms, more } of steps) {
           if (what === 'wait') {
             clock.nowMs += ms
             most += ms
           } else if (what === 'hear') {
-            time.hear(ms)
+            const isNew = more === 1
+            if (isNew) term++
+            time.hear(term, ms)
+            most = isNew ? Math.max(logged, ms) : Math.max(most, ms)
+          } else if (what === 'logged') {
+            time.logged(ms)
+            logged = Math.max(logged, ms)
             most = Math.max(most, ms)
           } else time[what]()
           const now = time.now()
-          expect(now).toBeGreaterThanOrEqual(before)
           expect(Number.isInteger(now)).toBe(true)
+          expect(now).toBeGreaterThanOrEqual(logged)
           expect(now).toBeLessThanOrEqual(most + 1e-6)
-          before = now
         }
       }),
     )

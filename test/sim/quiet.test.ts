@@ -69,6 +69,37 @@ async function atRest(seed: number): Promise<Rig> {
 const seeds = [1, 2, 3, 4, 5, 6, 7, 8]
 
 describe('a quiet group', () => {
+  it.each(seeds)(
+    'never has time run faster than it does: whoever ran by its own clock takes the word of a leader that knows less (seed %i)',
+    async (seed) => {
+      const rig = await atRest(seed)
+      const { world, cluster } = rig
+      const timeOf = (name: string) => must(cluster.replica(name), 'a replica').groupTimeMs()
+      const guesser = must(rig.followers[0], 'a follower')
+      const others = names.filter((name) => name !== guesser)
+      await world.runFor(6000)
+      expect(timeOf(guesser)).toBeGreaterThan(6000)
+      // Their next lives know of no time at all.
+      cluster.network.isolate(guesser, 'stall')
+      for (const name of others) cluster.kill(name)
+      for (const name of others) cluster.restart(name)
+      await world.runUntil(() => others.some((name) => cluster.replica(name)?.role === 'leader'), 10_000)
+      cluster.network.heal()
+      await rig.put('dated by who knows less')
+      const [before, fromMs] = [timeOf(rig.leader), world.nowMs]
+      expect(before).toBeLessThan(5000)
+      await world.runUntil(() => timeOf(guesser) <= timeOf(rig.leader), 10_000)
+      const leads = () => cluster.replica(guesser)?.role === 'leader'
+      // Given up where its log is still behind.
+      for (let tries = 0; tries < 10 && !leads(); tries++) {
+        cluster.transferTo(guesser)
+        await world.runFor(electionTimeoutMs)
+      }
+      expect(leads()).toBe(true)
+      expect(timeOf(guesser) - before).toBeLessThanOrEqual(1.1 * (world.nowMs - fromMs) + 1)
+    },
+  )
+
   it('stays quiet, with the same leader and term, while nobody wants anything', async () => {
     const rig = await atRest(1)
     const { leader } = rig

@@ -295,9 +295,16 @@ function syncError(path: string, cause: NodeJS.ErrnoException): DiskError {
   return new DiskError(`sync of ${path} failed: ${cause.message}`, { cause })
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  return await new Promise((resolve) => {
-    fs.stat(path, (error, stats) => resolve(!error && stats.isDirectory()))
+/** No error where it is there. */
+function makeOneFolder(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.mkdir(path, (refused) => {
+      if (!refused) return resolve()
+      fs.stat(path, (error, stats) => {
+        if (!error && stats.isDirectory()) resolve()
+        else reject(refused)
+      })
+    })
   })
 }
 
@@ -339,14 +346,14 @@ export class NodeFileSystem implements FileSystem {
 
   /** Node's own recursion does not end where a file system says ENOENT although the parent is there (/proc). */
   async makeFolder(path: string): Promise<void> {
+    const parent = parentFolder(path)
     try {
-      await call((done) => fs.mkdir(path, done))
+      await makeOneFolder(path)
     } catch (error) {
-      if (await isFolder(path)) return
-      const parent = parentFolder(path)
-      if (systemErrorCode(error) !== 'ENOENT' || parent === path || (await isFolder(parent))) throw error
+      if (systemErrorCode(error) !== 'ENOENT' || parent === path) throw error
       await this.makeFolder(parent)
-      await this.makeFolder(path)
+      // Once: others may have made the parent meanwhile, and whatever they did it is there now.
+      await makeOneFolder(path)
     }
   }
 

@@ -207,7 +207,7 @@ export class Client implements AsyncDisposable {
     const { router } = this.#dispatcher
     const shard = this.#shardOf(bytes)
     if (router.groupOf(shard) !== undefined) await this.get(bytes, { ...options, read: 'linearizable' })
-    const group = router.groupOf(shard)
+    const group = router.config?.groupOf(shard)
     return {
       key: bytes,
       slot: router.slotOf(bytes),

@@ -209,6 +209,17 @@ export class Dispatcher implements CallDriver {
     if (moved) this.routeHeld(session, Math.max(session.room, 1))
   }
 
+  routeAnew(): void {
+    for (const queues of [this.#queues, this.#spreadQueues]) {
+      for (const [uid, queue] of queues) {
+        const operations = queue.takeAll()
+        for (const operation of operations) if (operation.state === operationStates.queued) this.route(operation)
+        const isGone = this.router.config?.groupByUid(uid) === undefined
+        if (isGone && queue.size === 0 && queue.requests === 0) queues.delete(uid)
+      }
+    }
+  }
+
   routeHeld(session: ShardSession, count: number): void {
     for (const operation of this.#batcher.takeHeld(session, count)) this.route(operation)
   }
@@ -342,20 +353,10 @@ export class Dispatcher implements CallDriver {
   #handleConfig(): void {
     const { config } = this.#parts.configs
     this.#links.dropMoved()
-    if (config !== undefined && this.router.update(config)) {
-      for (const queues of [this.#queues, this.#spreadQueues]) this.#routeAnew(queues, config)
-    }
+    if (config !== undefined && this.router.update(config)) this.routeAnew()
     const awaiting = this.#awaitingConfig
     this.#awaitingConfig = []
     this.#routeDelayed(awaiting)
-  }
-
-  #routeAnew(queues: Map<string, GroupQueue>, config: Config): void {
-    for (const [uid, queue] of queues) {
-      const operations = queue.takeAll()
-      for (const operation of operations) if (operation.state === operationStates.queued) this.route(operation)
-      if (config.groupByUid(uid) === undefined && queue.size === 0 && queue.requests === 0) queues.delete(uid)
-    }
   }
 
   #scheduleAll(): void {

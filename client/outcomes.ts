@@ -38,6 +38,8 @@ export interface CallDriver {
   routeLater(operations: readonly Operation[], delayMs: number): void
   /** Routes calls again once a config with at least this number is here. */
   routeWithConfig(operations: readonly Operation[], number: number): void
+  /** Which group is to be asked for some shards has changed: routes again what is queued. */
+  routeAnew(): void
   /** Routes the oldest `count` of the calls that wait for room in a session. */
   routeHeld(session: ShardSession, count: number): void
   /** Looks at a queue at the end of this turn. */
@@ -52,6 +54,8 @@ export interface CallDriver {
 
 /** What one reply leaves to be done. */
 interface Rest {
+  /** Uid of the group that was asked. */
+  readonly uid: string
   /** Calls to be routed again at once. */
   readonly again: Operation[]
   /** Why the node cannot serve, if some member was refused for that. */
@@ -78,7 +82,7 @@ export class Outcomes {
       this.handleFailure(request, unanswered('UNKNOWN', `${request.node}: a reply that does not fit its request`), 0)
       return
     }
-    const rest: Rest = { again: [], elsewhere: undefined }
+    const rest: Rest = { uid: request.group.uid, again: [], elsewhere: undefined }
     request.writes.forEach((operation, i) => {
       if (isLive(operation, request)) this.#handleWritten(operation, reply.writes[i] ?? {}, rest)
     })
@@ -127,10 +131,11 @@ export class Outcomes {
         for (const operation of live) this.#fail(operation, verdict, !operation.indefinite)
         return
       case 'config':
+        this.#endDetours(live, queue.uid)
         this.#awaitConfig(live, verdict.configNumber)
         return
       case 'shard':
-        this.#later(live, loadBackoffMs(verdict.waitMs, mostAttempts(live), random))
+        this.#askAgain(live, queue.uid, verdict)
         return
       case 'session':
         for (const operation of live) this.#renewSession(operation)
@@ -216,13 +221,14 @@ export class Outcomes {
         this.#fail(operation, verdict, verdict.definite)
         return
       case 'config':
+        this.#endDetours([operation], rest.uid)
         this.#awaitConfig([operation], verdict.configNumber)
         return
       case 'session':
         this.#renewSession(operation)
         return
       case 'shard':
-        this.#later([operation], loadBackoffMs(verdict.waitMs, operation.attempts - 1, this.#driver.random))
+        this.#askAgain([operation], rest.uid, verdict)
         return
       default:
         if (isForAnyReplica(operation.consistency) && !operation.viaLeader) operation.viaLeader = true
@@ -247,6 +253,24 @@ export class Outcomes {
     // We have that config: either it came meanwhile, and the first retry goes right, or the node is the one that is behind.
     const attempts = mostAttempts(operations)
     this.#later(operations, attempts <= 1 ? 0 : leaderBackoffMs(attempts, this.#driver.random))
+  }
+
+  /** Their shards are not served where they belong, at group `uid`: yet, or as some other group still has them. */
+  #askAgain(operations: readonly Operation[], uid: string, { groupHint, waitMs }: Verdict): void {
+    const { router, random } = this.#driver
+    this.#endDetours(operations, uid)
+    const detoured = operations.filter(({ shard }) => groupHint !== '' && router.detour(shard, groupHint))
+    // What is queued for those shards goes with them.
+    if (detoured.length > 0) this.#driver.routeAnew()
+    this.#later(detoured, 0)
+    const rest = operations.filter((operation) => !detoured.includes(operation))
+    this.#later(rest, loadBackoffMs(waitMs, mostAttempts(rest) - 1, random))
+  }
+
+  /** Group `uid` does not serve their shards: if it was asked instead of their owner, that is over. */
+  #endDetours(operations: readonly Operation[], uid: string): void {
+    const { router } = this.#driver
+    if (operations.filter(({ shard }) => router.endDetour(shard, uid)).length > 0) this.#driver.routeAnew()
   }
 
   #later(operations: readonly Operation[], delayMs: number): void {

@@ -7,7 +7,7 @@ import { type ErrorCode, errorCodeOf } from './error-code.ts'
  * - finish: the outcome; the call ends with this error.
  * - leader: another node of the group is to be asked, at `hint` if it is named.
  * - config: a config of at least `configNumber` is needed first.
- * - shard: the same shard again, after `waitMs`.
+ * - shard: the same shard again: at once in group `groupHint`, if it is named and was not asked before, else after `waitMs`.
  * - load: the same group again, after `waitMs`.
  * - session: the shard has no session of ours.
  */
@@ -23,6 +23,8 @@ export interface Verdict {
   /** The attempt had no effect and never will. */
   readonly definite: boolean
   readonly hint: string
+  /** Uid of a group; '': none. */
+  readonly groupHint: string
   readonly configNumber: number
   readonly waitMs: number
 }
@@ -36,6 +38,7 @@ export function verdictOf(error: pb.v1.Error.$Properties, whole: boolean): Verdi
     message: error.message ?? '',
     definite: code !== undefined && (error.definite ?? false),
     hint: error.leaderHint ?? '',
+    groupHint: error.groupHint ?? '',
     configNumber: error.configNumber ?? 0,
     waitMs: Math.min(error.waitMs ?? 0, WAIT_MAX_MS),
   }
@@ -43,7 +46,7 @@ export function verdictOf(error: pb.v1.Error.$Properties, whole: boolean): Verdi
 
 /** A request that got no answer: whether it was executed is not known. */
 export function unanswered(code: ErrorCode, message: string): Verdict {
-  return { action: 'leader', code, message, definite: false, hint: '', configNumber: 0, waitMs: 0 }
+  return { action: 'leader', code, message, definite: false, hint: '', groupHint: '', configNumber: 0, waitMs: 0 }
 }
 
 function actionOf(code: ErrorCode | undefined, whole: boolean): Action {

@@ -27,6 +27,8 @@ const HINTED_AVOID_MS = 250
 export class Router {
   #config: Config | undefined
   readonly #routes = new Map<string, GroupRoute>()
+  /** By shard, under the present config: uid of the group that still serves it, while its owner does not yet; '': not any more. */
+  readonly #detours = new Map<number, string>()
   /** Nodes that gave no answer since they were last heard. */
   readonly #suspects = new Map<string, Suspect>()
   /** Counts the requests that any replica may answer. */
@@ -45,6 +47,7 @@ export class Router {
   update(config: Config): boolean {
     if (this.#config !== undefined && config.number <= this.#config.number) return false
     this.#config = config
+    this.#detours.clear()
     for (const uid of this.#routes.keys()) if (config.groupByUid(uid) === undefined) this.#routes.delete(uid)
     return true
   }
@@ -57,8 +60,28 @@ export class Router {
     return shardOf(slotOf(key), this.#config?.shardCount ?? 0)
   }
 
+  /** The group to ask for a shard: its owner, or the one that it has not left yet. */
   groupOf(shard: number): Group | undefined {
-    return this.#config?.groupOf(shard)
+    const detour = this.#detours.size > 0 ? this.#config?.groupByUid(this.#detours.get(shard) ?? '') : undefined
+    return detour ?? this.#config?.groupOf(shard)
+  }
+
+  /**
+   * The owner of `shard` says that group `uid` serves it still. Returns whether that one is to be asked: once under each config, for what a group has
+   * given away it does not serve again before the next.
+   */
+  detour(shard: number, uid: string): boolean {
+    if (this.#detours.has(shard)) return this.#detours.get(shard) === uid
+    const isOther = this.#config?.groupByUid(uid) !== undefined && this.#config.groupOf(shard)?.uid !== uid
+    if (isOther) this.#detours.set(shard, uid)
+    return isOther
+  }
+
+  /** Group `uid` does not serve `shard`. Returns whether it was asked by a detour, which is over. */
+  endDetour(shard: number, uid: string): boolean {
+    if (this.#detours.get(shard) !== uid) return false
+    this.#detours.set(shard, '')
+    return true
   }
 
   /** The node to ask for a group: the leader as far as known. Undefined: the group is gone or has no members. */

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** Every relative link in the Markdown files names a file that is there, and every `#anchor` a heading. */
+/** Every relative link in the Markdown files names a file that is there, and every `#anchor` a heading; no place is left to be filled in (a line of CAPITALS_ALONE). */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
@@ -24,6 +24,10 @@ for (const file of files) {
   const text = readFileSync(join(root, file), 'utf8')
     .replace(/```[\s\S]*?```/g, '')
     .replace(/`[^`\n]*`/g, '')
+  for (const [place] of text.matchAll(/^[A-Z]+(_[A-Z]+)+$/gm)) {
+    bad++
+    console.error(`${file}: ${place} was never filled in`)
+  }
   for (const match of text.matchAll(/\]\(([^)\s]+)\)/g)) {
     const [path, anchor] = match[1].split('#')
     if (/^[a-z]+:/.test(match[1])) continue
@@ -36,5 +40,5 @@ for (const file of files) {
     }
   }
 }
-console.log(`${links} links in ${files.length} files, ${bad} broken`)
+console.log(`${links} links in ${files.length} files, ${bad} bad`)
 process.exit(bad === 0 ? 0 : 1)

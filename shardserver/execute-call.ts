@@ -9,7 +9,7 @@ import { deltaBytes } from './delta.ts'
 import { encodeWrite } from './entry.ts'
 import type { HostedGroup, KvNode } from './kv-node.ts'
 import { ReadCall, type ReplyBudget } from './read-call.ts'
-import { deadlinePassed, diskFull, isWrongGroup, lostOutcome, notHosted, overloaded, refusalOf, shardRefusal } from './refusals.ts'
+import { deadlinePassed, diskFull, isElsewhere, lostOutcome, notHosted, overloaded, refusalOf, shardRefusal } from './refusals.ts'
 import { checkExecuteRequest, checkWriteBatch, invalidArgument, timeoutOf } from './request-checks.ts'
 import type { WriteResult } from './session.ts'
 
@@ -192,13 +192,14 @@ export class ExecuteCall implements Expiring {
 
   #withConfig(result: WriteResult, i: number): WriteResult {
     const shard = this.#batch.commands?.[i]?.shard ?? 0
-    if (!isWrongGroup(result.error)) {
+    if (!isElsewhere(result.error)) {
       this.#node.loads.countWrite(shard)
       return result
     }
     // As it is now: the entry may have met another state.
-    const isReleased = this.#node.group(this.#request.group ?? '')?.stateMachine.shardState(shard) === 'released'
-    return { error: encodeError(shardRefusal(this.#node, this.#request, shard, isReleased ? 'released' : undefined)) }
+    const state = this.#node.group(this.#request.group ?? '')?.stateMachine.shardState(shard)
+    const isServed = state === 'serving' || state === 'exporting'
+    return { error: encodeError(shardRefusal(this.#node, this.#request, shard, isServed ? undefined : state)) }
   }
 
   #partDone(): void {

@@ -16,6 +16,11 @@ export interface HostedGroup {
   readonly stateMachine: Pick<GroupStateMachine, 'read' | 'scan' | 'shardState' | 'timeMs'>
 }
 
+export interface MovesView {
+  /** Uid of the group that serves `shard` until it has given it to `group`, which owns it by the config; undefined: there is none. */
+  sourceOf(group: string, shard: number): string | undefined
+}
+
 export interface KvNodeParts {
   readonly clock: Clock
   /** By the group's uid. */
@@ -24,12 +29,17 @@ export interface KvNodeParts {
   readonly host: { nodeOf(group: string, replica: number): string | undefined }
   /** The node's disk. Not given: nobody watches it. */
   readonly space?: Pick<Space, 'isLow'>
+  /** Not given: none. */
+  readonly moves?: MovesView
   readonly watcher: {
     readonly config: Config | undefined
     /** Rejects with OstrakaError. */
     atLeast(number: number, timeoutMs: number): Promise<Config>
   }
 }
+
+/** Where no moves are known of. */
+const noMoves: MovesView = { sourceOf: () => undefined }
 
 const seekMs = 1000
 
@@ -69,6 +79,11 @@ export class KvNode {
   /** Node id; '' where it is not known. */
   nodeOf(group: string, replica: number): string {
     return this.#parts.host.nodeOf(group, replica) ?? ''
+  }
+
+  /** See MovesView. */
+  sourceOf(group: string, shard: number): string | undefined {
+    return (this.#parts.moves ?? noMoves).sourceOf(group, shard)
   }
 
   /** Whether a request by config `number` may be refused for what the present config says. */

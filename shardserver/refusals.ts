@@ -84,7 +84,14 @@ export function shardRefusal(
   const what = state === undefined ? `shard ${shard} is not served here` : `shard ${shard} is ${state} here`
   if (owner === group && state === 'released') node.seekNewerConfig()
   if (config === undefined || owner === group || state === 'importing' || state === 'refused') {
-    return new OstrakaError('SHARD_MOVING', `${what}, and will be soon`, true, { waitMs: movingWaitMs, configNumber: config?.number ?? 0 })
+    const source = state === 'importing' && config !== undefined ? node.sourceOf(group, shard) : undefined
+    const details = { waitMs: movingWaitMs, configNumber: config?.number ?? 0 }
+    return new OstrakaError(
+      'SHARD_MOVING',
+      `${what}, and will be soon`,
+      true,
+      source === undefined ? details : { ...details, groupHint: source },
+    )
   }
   return new OstrakaError('WRONG_GROUP', owner === undefined ? what : `${what}; it belongs to ${owner}`, true, {
     configNumber: config.number,
@@ -92,7 +99,7 @@ export function shardRefusal(
   })
 }
 
-/** `apply` knows no config: what it refuses as WRONG_GROUP is answered with what the newest one says. */
-export function isWrongGroup(error: pb.v1.Error.$Properties | null | undefined): boolean {
-  return error?.code === pb.v1.ErrorCode.WRONG_GROUP
+/** `apply` knows no config: what it refuses for where the shard is, is answered with what the newest one says. */
+export function isElsewhere(error: pb.v1.Error.$Properties | null | undefined): boolean {
+  return error?.code === pb.v1.ErrorCode.WRONG_GROUP || error?.code === pb.v1.ErrorCode.SHARD_MOVING
 }

@@ -117,7 +117,8 @@ class ShardServer implements RunningShardServer {
     this.#groups = groups
     const memberships = this.#openMemberships(groups)
     this.#memberships = memberships
-    const kv = new KvServer({ clock, logger, hosts: groups, host, space, watcher: this.#watcher })
+    const moves = { sourceOf: (group: string, shard: number) => this.#migrations?.sourceOf(group, shard) }
+    const kv = new KvServer({ clock, logger, hosts: groups, host, space, moves, watcher: this.#watcher })
     this.#kv = kv
     const migrations = this.#openMigrations(host, groups, kv, space)
     this.#migrations = migrations

@@ -49,6 +49,13 @@ export class MigrationBook {
     return rank[heard.phase] > rank[listed.phase] ? heard : listed
   }
 
+  /** Uid of the group that serves `shard` until it has given it to `group`, to which it was committed; undefined: there is none, or not any more. */
+  sourceOf(group: string, shard: number): string | undefined {
+    const gives = ({ phase, to, shards, fromConfirmed }: Migration) =>
+      phase === 'committed' && to === group && !fromConfirmed && shards.includes(shard)
+    return this.of(group).find(gives)?.from
+  }
+
   /** The list names it: it runs, or some group has not confirmed its end. */
   isListed(id: number): boolean {
     this.#look()

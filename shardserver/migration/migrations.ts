@@ -83,6 +83,11 @@ export class Migrations {
     return [...(this.#work.get(group)?.lead?.drivers.values() ?? [])].map((driver) => driver.progress())
   }
 
+  /** See MovesView. */
+  sourceOf(group: string, shard: number): string | undefined {
+    return this.#node.book.sourceOf(group, shard)
+  }
+
   close(): void {
     if (this.#closed) return
     this.#closed = true

@@ -310,6 +310,59 @@ describe('exactly once', () => {
   })
 })
 
+describe('a shard that its owner does not serve yet', () => {
+  /** By config 3 shards of g1 belong to g2, which has not got them: the nodes go on by config 2. `after`: config 3. */
+  async function commit(seed: number) {
+    const { cluster, db } = await start(seed, { groups: 2, deadlineMs: 5000 })
+    const key = 'k'
+    const before = cluster.makeConfig(2, () => 'g1@1')
+    const after = cluster.makeConfig(3, () => 'g2@1')
+    cluster.publish(before)
+    await cluster.settle(db.put(key, ''))
+    cluster.publish(after)
+    cluster.config = before
+    await cluster.world.runFor(50)
+    const moving = refusal('SHARD_MOVING', true, { waitMs: 50, groupHint: 'g1@1', configNumber: 3 })
+    cluster.script = ({ group }) => (group === 'g2@1' ? { refuseWrites: () => moving, refuseReads: () => moving } : undefined)
+    return { cluster, db, key, after }
+  }
+
+  it('is asked for at the group that its owner names, and no more at the owner', async () => {
+    const { cluster, db, key } = await commit(40)
+    const from = cluster.seen.length
+    const startMs = cluster.world.nowMs
+    for (let i = 0; i < 5; i++) await cluster.settle(db.append(key, String(i)))
+    expect((await cluster.settle(db.get(key)))?.value.toString()).toBe('01234')
+    expect(cluster.world.nowMs - startMs).toBeLessThan(50)
+    expect(cluster.seen.slice(from).filter(({ group }) => group === 'g2@1')).toHaveLength(1)
+  })
+
+  it('is asked for at its owner again once that group has given it away, in the order of the calls', async () => {
+    const { cluster, db, key, after } = await commit(41)
+    const calls = Array.from({ length: 5 }, (_, i) => db.append(key, String(i)))
+    await cluster.settle(Promise.all(calls))
+    cluster.config = after
+    cluster.script = () => undefined
+    for (let i = 5; i < 10; i++) calls.push(db.append(key, String(i)))
+    await cluster.settle(Promise.all(calls))
+    expect(cluster.value(key)).toBe('0123456789')
+    const from = cluster.seen.length
+    await cluster.settle(db.get(key))
+    expect(cluster.seen.slice(from).map(({ group }) => group)).toEqual(['g2@1'])
+  })
+
+  it('is waited for where neither has it: that group is not asked twice', async () => {
+    const { cluster, db, key, after } = await commit(42)
+    const from = cluster.seen.length
+    cluster.config = after
+    expect(await cluster.outcome(db.put(key, 'x', { deadlineMs: 1000 }))).toMatchObject({ code: 'DEADLINE', definite: true })
+    expect(cluster.seen.slice(from).filter(({ group }) => group === 'g1@1')).toHaveLength(1)
+    cluster.script = () => undefined
+    await cluster.settle(db.put(key, 'y'))
+    expect(cluster.value(key)).toBe('y')
+  })
+})
+
 describe('the order of calls on one key', () => {
   it('is kept within a turn, over refusals of members and of requests, and between reads and writes', async () => {
     const { cluster, db } = await start(30)

@@ -72,7 +72,7 @@ interface Shard {
 export function refusal(
   code: ErrorCode,
   definite = true,
-  details: { leaderHint?: string; configNumber?: number; waitMs?: number } = {},
+  details: { leaderHint?: string; groupHint?: string; configNumber?: number; waitMs?: number } = {},
 ): pb.v1.Error {
   return encodeError(new OstrakaError(code, `scripted ${code}`, definite, details))
 }

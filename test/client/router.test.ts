@@ -24,6 +24,20 @@ describe('the router', () => {
     expect(router.groupOf(0)?.name).toBe('g2')
   })
 
+  it('makes a detour to the group that still serves a shard, once under each config', () => {
+    const router = newRouter()
+    expect([router.detour(0, 'g1@1'), router.detour(0, 'g9@1')]).toEqual([false, false])
+    expect(router.detour(0, 'g2@1')).toBe(true)
+    expect([router.groupOf(0)?.uid, router.groupOf(1)?.uid]).toEqual(['g2@1', 'g1@1'])
+    expect(router.endDetour(0, 'g1@1')).toBe(false)
+    expect(router.endDetour(0, 'g2@1')).toBe(true)
+    expect([router.groupOf(0)?.uid, router.detour(0, 'g2@1')]).toEqual(['g1@1', false])
+    router.update(configOf(3, () => 'g1@1'))
+    expect(router.detour(0, 'g2@1')).toBe(true)
+    router.update(configOf(4, () => 'g1@1'))
+    expect(router.groupOf(0)?.uid).toBe('g1@1')
+  })
+
   it('finds slot and shard as the cluster does', () => {
     const router = newRouter()
     expect(router.slotOf(Buffer.from('foo'))).toBe(12_182)

@@ -8,6 +8,7 @@ import { pb } from '../../proto/messages.ts'
 import type { Command } from '../../shardserver/commands.ts'
 import { encodeMigration } from '../../shardserver/entry.ts'
 import type { InFlightLimits } from '../../shardserver/in-flight.ts'
+import type { MovesView } from '../../shardserver/kv-node.ts'
 import { KvServer } from '../../shardserver/kv-server.ts'
 import type { MigrationStep } from '../../shardserver/migration-entry.ts'
 import { Caller, keyOf, TestClock, writeBatch } from './builders.ts'
@@ -56,7 +57,9 @@ class FakeStream implements Stream<pb.v1.ExecuteReply> {
   }
 }
 
-async function setUp(options: { connectionLimits?: InFlightLimits; nodeLimits?: InFlightLimits; scansMax?: number } = {}) {
+async function setUp(
+  options: { connectionLimits?: InFlightLimits; nodeLimits?: InFlightLimits; scansMax?: number; moves?: MovesView } = {},
+) {
   const clock = new TestClock()
   const replica = await FakeReplica.open(group, [3, 5])
   const hosted = new Map([[group, { replica, stateMachine: replica.stateMachine }]])
@@ -465,6 +468,20 @@ describe('the KV server of a node', () => {
     await step(replica, { kind: 'outcome', id: 1, shards: [4], outcome: 'aborted', epochs: [] })
     server.shardsChanged(group, false, [])
     expect(errorOf((await early).writes[0]?.error).code).toBe('SHARD_MOVING')
+  })
+
+  it('names the group that serves a shard until it has given it here', async () => {
+    const moves = { sourceOf: (to: string, shard: number) => (to === group && shard === 4 ? 'g2@1' : undefined) }
+    const { execute, replica, server } = await setUp({ moves })
+    await step(replica, { kind: 'import', id: 1, shards: [4], attempt: 1, from: 'g2@1' })
+    server.shardsChanged(group, true, [])
+    const writes = writeBatch(1, [
+      { shard: 4, sequence: 1, lowestOutstanding: 1, first: true, put: { key: keyOf(4, 1), value: utf8('a') } },
+    ])
+    const reply = await execute({ writes, reads: [{ shard: 4, key: keyOf(4, 1) }] })
+    for (const { error } of [...reply.writes, ...reply.reads]) {
+      expect([errorOf(error).code, errorOf(error).details.groupHint]).toEqual(['SHARD_MOVING', 'g2@1'])
+    }
   })
 
   it('answers what a request asks of other shards though the source of one that is being filled is gone', async () => {

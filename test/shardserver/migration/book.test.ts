@@ -25,3 +25,15 @@ it('the book gives a group its own migrations, and looks at the others once for 
   list = { version: 2, migrations: [move(2, 'g2', 'g3')], births: [] }
   expect([idsOf('g1'), idsOf('g2'), idsOf('g3')]).toEqual([[], [2], [2]])
 })
+
+it('the book knows which group serves a shard that was committed to another, until it has given it away or was given up', () => {
+  const decided = { ...move(1, 'g1', 'g2'), phase: 'committed' as const, shards: [1, 2] }
+  const bookOf = (...migrations: Migration[]) =>
+    new MigrationBook({ clock: new TestClock(), list: () => ({ version: 1, migrations, births: [] }) })
+  const book = bookOf(decided, move(3, 'g1', 'g2'))
+  expect([1, 2, 3].map((shard) => book.sourceOf('g2', shard))).toEqual(['g1', 'g1', undefined])
+  expect(book.sourceOf('g1', 1)).toBeUndefined()
+  expect(bookOf({ ...decided, fromConfirmed: true }).sourceOf('g2', 1)).toBeUndefined()
+  book.hear({ ...decided, phase: 'done' })
+  expect(book.sourceOf('g2', 1)).toBeUndefined()
+})

@@ -105,6 +105,7 @@ class Cluster {
       sizeOf: () => this.#bytesOfEach,
       progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
       isLive: () => true,
+      hasNoRoom: () => false,
       isLivenessKnown: true,
       isDriven: () => true,
       lost: [],
@@ -176,7 +177,7 @@ async function measure(shards: number, groups: number, bytesOfEach: number | und
   const joinMoves = movesIn(first)
   const migrations = first.state.migrations.open().length
   const one = must(first.state.migrations.open()[0], 'a join moves shards')
-  const report = { group: one.to, reason: '', digest: new Uint8Array(16), pauseUs: 0, births: [], attempt: 1, bytes: 0 }
+  const report = { group: one.to, reason: '', digest: new Uint8Array(16), pauseUs: 0, births: [], attempt: 1, bytes: 0, noRoom: false }
   const commit = first.apply(changeOf(computeReport(first.view, { migration: one.id, kind: 'ready', ...report })))
   first.tell()
 

@@ -46,7 +46,10 @@ function untilGone(name: string, { configNumber }: ChangeOutcome): Aim {
       if (uid === undefined) return undefined
       const { config } = await controllers.query(0, { timeoutMs })
       if (config.groupByUid(uid) === undefined) return undefined
-      return `${name} is still there, with ${config.shardsOf(uid).length} shards: see 'ostraka admin migrations'`
+      const { groups } = await controllers.status({ timeoutMs })
+      const waits = groups.find((group) => group.name === name)?.waitsFor
+      const why = waits ? ` (${waits})` : ''
+      return `${name} is still there, with ${config.shardsOf(uid).length} shards${why}: see 'ostraka admin migrations'`
     },
   }
 }

@@ -9,13 +9,21 @@ const refreshMs = 500
 /** Ended ones that the live view still shows. */
 const endedShown = 10
 
-async function ask(invocation: Invocation, controllers: Controllers): Promise<MigrationJson[]> {
-  return (await controllers.migrations({ timeoutMs: invocation.timeoutMs() })).map(migrationJson)
+interface Look {
+  readonly migrations: readonly MigrationJson[]
+  /** Lines: what is to move and no migration moves. */
+  readonly waiting: readonly string[]
+}
+
+async function ask(invocation: Invocation, controllers: Controllers): Promise<Look> {
+  const { migrations, waiting } = await controllers.listMigrations({}, { timeoutMs: invocation.timeoutMs() })
+  return { migrations: migrations.map(migrationJson), waiting }
 }
 
 export async function showMigrations(invocation: Invocation, controllers: Controllers): Promise<void> {
-  const migrations = await ask(invocation, controllers)
+  const { migrations, waiting } = await ask(invocation, controllers)
   await invocation.printDrawn(migrations, () => migrationsTable(migrations, Date.now()))
+  for (const line of waiting) invocation.say(line)
 }
 
 /** Ends with ^C, or by the error of a controller that does not answer in time. */
@@ -44,13 +52,13 @@ class LiveView {
     this.#output = output
   }
 
-  async show(migrations: readonly MigrationJson[]): Promise<void> {
+  async show({ migrations, waiting }: Look): Promise<void> {
     this.#rates.look(migrations, performance.now())
     const running = migrations.filter((migration) => !hasEnded(migration))
     const ended = migrations.filter(hasEnded).slice(-endedShown)
     const nowMs = Date.now()
     const table = await migrationsTable([...ended, ...running], nowMs, this.#rates)
-    const text = [`${running.length} running`, ...sumLines(migrations, nowMs), table].join('\n')
+    const text = [`${running.length} running`, ...waiting, ...sumLines(migrations, nowMs), table].join('\n')
     // What does not fit could not be drawn over.
     const { rows = 1000, columns = 1000 } = this.#output
     const lines = text
@@ -63,22 +71,25 @@ class LiveView {
   }
 }
 
-/** A line for each migration that is new or has changed; of what had ended before nothing. That it has begun to look is told on stderr. */
+/** A line for each migration that is new or has changed; of what had ended before nothing. That it has begun to look, and what waits, is told on stderr. */
 class ChangeLog {
   readonly #invocation: Invocation
   readonly #rates = new MigrationRates()
   #told: Map<number, string> | undefined
+  #waiting = ''
 
   constructor(invocation: Invocation) {
     this.#invocation = invocation
   }
 
-  show(migrations: readonly MigrationJson[]): void {
+  show({ migrations, waiting }: Look): void {
     this.#rates.look(migrations, performance.now())
     if (this.#told === undefined) {
       const running = migrations.filter((migration) => !hasEnded(migration)).length
-      this.#invocation.world.stderr.write(`watching, ${running} running; ^C ends\n`)
+      this.#invocation.say(`watching, ${running} running; ^C ends`)
     }
+    if (waiting.join('\n') !== this.#waiting) for (const line of waiting) this.#invocation.say(line)
+    this.#waiting = waiting.join('\n')
     const now = new Map<number, string>()
     for (const migration of migrations) {
       const json = JSON.stringify(migration)

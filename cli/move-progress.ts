@@ -34,11 +34,13 @@ export class MoveProgress {
     this.#bar.update(progress, { moved })
   }
 
-  /** What is waited for, where there is nothing to draw. */
+  /** What is waited for, where there is nothing more to draw. */
   tell(text: string): void {
     if (this.#invocation.json || text === this.#told || performance.now() - this.#toldMs < lineEveryMs) return
     this.#told = text
     this.#toldMs = performance.now()
+    this.#bar?.stop()
+    this.#bar = undefined
     this.#invocation.say(`ostraka: ${text}`)
   }
 

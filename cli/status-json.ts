@@ -55,6 +55,7 @@ export function clusterStatusJson(status: pb.v1.ClusterStatusReply): object {
           readsPerSecond: rounded(group.readsPerSecond),
           writesPerSecond: rounded(group.writesPerSecond),
           bytes: group.bytes ?? 0,
+          ...(group.waitsFor ? { waitsFor: group.waitsFor } : {}),
           ...changesJson(group),
         },
       ]),

@@ -20,7 +20,7 @@ export async function clusterText(status: pb.v1.ClusterStatusReply): Promise<str
   const nodes = status.nodes.map(({ id, address, pid, live }) => row(id ?? '', address ?? '', pid ?? 0, 'node', live ?? false))
   const processes = await drawTable(['id', 'address', 'pid', 'role', 'live'], [...controllers, ...nodes])
   const groups = status.groups.map((group) => {
-    const state = [stateOf(group), changesText(group)].filter((text) => text !== '').join('; ')
+    const state = [stateOf(group), group.waitsFor ?? '', changesText(group)].filter((text) => text !== '').join('; ')
     const load = [rateText(group.readsPerSecond ?? 0), rateText(group.writesPerSecond ?? 0), byteText(group.bytes ?? 0)]
     return [group.name ?? '', group.leader || '?', String(group.shards ?? 0), ...load, state]
   })

@@ -32,7 +32,7 @@ export async function waitForChange(
       if (running.length > 0) return undefined
       if (aim?.plannedAnew !== true) mustNotBeAborted(migrations)
       missing = (await aim?.missing(controllers, leftMs)) ?? ''
-      if (missing !== '' && migrations.length === 0) progress.tell(missing)
+      if (missing !== '') progress.tell(missing)
       return missing === '' ? true : undefined
     }
     const reached = await pollUntil(timeoutMs, (leftMs) => answered(look(leftMs)))
@@ -59,7 +59,7 @@ async function answered<T>(asked: Promise<T>): Promise<T | undefined> {
 async function migrationsOf(controllers: Controllers, outcome: ChangeOutcome, timeoutMs: number): Promise<MigrationJson[]> {
   if (outcome.migrations.length === 0) return []
   const ids = new Set(outcome.migrations)
-  const all = await controllers.migrations({ timeoutMs })
+  const { migrations: all } = await controllers.listMigrations({}, { timeoutMs })
   return all.filter(({ id }) => ids.has(id ?? 0)).map(migrationJson)
 }
 

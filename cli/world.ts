@@ -48,7 +48,7 @@ export interface Controllers {
   steer(request: pb.v1.SteerRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   changeMembers(request: pb.v1.ChangeMembersRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
   replaceNode(request: pb.v1.ReplaceNodeRequest.$Properties, options: ControllerCallOptions): Promise<ChangeOutcome>
-  migrations(options: ControllerCallOptions): Promise<readonly pb.v1.Migration.$Properties[]>
+  listMigrations(request: pb.v1.MigrationsRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.MigrationsReply>
   plan(request: pb.v1.PlanRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.PlanReply>
   status(options: ControllerCallOptions & { readonly shards?: boolean }): Promise<pb.v1.ClusterStatusReply>
   close(): void

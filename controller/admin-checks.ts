@@ -53,6 +53,8 @@ export interface CheckedReport {
   readonly births: readonly ShardBirth[]
   readonly attempt: number
   readonly bytes: number
+  /** With 'cannot' and 'refused': for want of room. */
+  readonly noRoom: boolean
 }
 
 const reasonCharactersMax = 256
@@ -116,7 +118,8 @@ export function checkReport(request: pb.v1.ReportRequest.$Properties): CheckedRe
   check(Number.isSafeInteger(pauseUs) && Number.isSafeInteger(bytes), `pause of ${pauseUs} µs, ${bytes} bytes`)
   const reason = shown((request.reason || 'no reason given').slice(0, reasonCharactersMax))
   const births = checkBirths(request.births ?? [])
-  return { kind, migration, group: checkUid(request.group), reason, digest, pauseUs, births, attempt: request.attempt ?? 0, bytes }
+  const noRoom = request.noRoom ?? false
+  return { kind, migration, group: checkUid(request.group), reason, digest, pauseUs, births, attempt: request.attempt ?? 0, bytes, noRoom }
 }
 
 function checkBirths(births: readonly pb.v1.ShardBirth.$Properties[]): ShardBirth[] {

@@ -1,3 +1,4 @@
+import type { Clock } from '../base/clock.ts'
 import type { CallContext } from '../base/transport.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
@@ -28,6 +29,7 @@ import { checkJoin } from './request-checks.ts'
 import { requestedBy } from './requested.ts'
 import type { Slices } from './slices.ts'
 import { computeSteer } from './steer.ts'
+import { waitingDrains } from './upkeep.ts'
 import { computeWeigh } from './weigh.ts'
 
 export interface AdminServiceParts {
@@ -36,6 +38,7 @@ export interface AdminServiceParts {
   readonly read: (hint: (replica: number) => string) => Promise<LeaderView>
   readonly hint: (context: CallContext) => (replica: number) => string
   readonly reported: Reported
+  readonly clock: Pick<Clock, 'monotonicMs'>
 }
 
 const changesWaitingMax = 64
@@ -114,8 +117,10 @@ export class AdminService {
   }
 
   async migrations(context: CallContext): Promise<pb.v1.MigrationsReply> {
-    const { state } = await this.#parts.read(this.#parts.hint(context))
-    return new pb.v1.MigrationsReply({ migrations: [...state.migrations.byId.values()].map((record) => this.#shown(record)) })
+    const view = await this.#parts.read(this.#parts.hint(context))
+    const { config, migrations } = view.state
+    const waiting = [...waitingDrains(view)].map(([uid, why]) => `${config?.groupByUid(uid)?.name ?? uid} is being drained, ${why}`)
+    return new pb.v1.MigrationsReply({ migrations: [...migrations.byId.values()].map((record) => this.#shown(record)), waiting })
   }
 
   async report(request: pb.v1.ReportRequest, context: CallContext): Promise<pb.v1.ReportReply> {
@@ -126,6 +131,7 @@ export class AdminService {
       return computeReport(view, report)
     }
     await this.#parts.queue.submit(compute, { hint: this.#parts.hint(context), waitingMax: reportsWaitingMax })
+    if (report.noRoom) this.#parts.reported.noteNoRoom(report.group, this.#parts.clock.monotonicMs())
     if (report.kind === 'born') return new pb.v1.ReportReply()
     const record = state?.migrations.byId.get(report.migration)
     const forgotten = { id: report.migration, phase: pb.v1.MigrationPhase.ABORTED }

@@ -14,6 +14,8 @@ export function clusterStatus(view: {
   readonly sizeOf: (shard: number) => number | undefined
   readonly rates: ShardRates
   readonly autoRebalance: pb.v1.AutoRebalanceStatus.$Properties
+  /** Uid → why shards of a group that drains do not move. */
+  readonly waiting: ReadonlyMap<string, string>
   /** Tell of each shard. */
   readonly shards: boolean
   /** Ids of those that are and those that are to be. */
@@ -58,6 +60,7 @@ export function clusterStatus(view: {
       name,
       leader: liveness.leaderOf(uid),
       state: groupState === 'draining' ? pb.v1.GroupState.DRAINING : pb.v1.GroupState.ACTIVE,
+      waitsFor: view.waiting.get(uid) ?? '',
       changes: members.filter(({ state }) => state !== 'voter').map(encodeMember),
     })),
     autoRebalance: view.autoRebalance,

@@ -32,6 +32,7 @@ import { type CheckedLost, checkClaim, checkHeartbeat, checkNumber, checkRegiste
 import { ShardSizes } from './shard-sizes.ts'
 import { Steward } from './steward.ts'
 import { ToldLoads } from './told-loads.ts'
+import { waitingDrains } from './upkeep.ts'
 import { Watchers } from './watchers.ts'
 
 export interface ControllerServerParts {
@@ -107,6 +108,7 @@ export class ControllerServer {
       read: (hint) => this.#readView(hint),
       hint: (context) => this.#hint(context),
       reported: this.#reported,
+      clock: parts.clock,
     })
     this.#claims = new Claims({ proposals: this.#proposals, state: () => this.#state, read: (hint) => this.#read(hint) })
     const leading = {
@@ -241,6 +243,7 @@ export class ControllerServer {
       sizeOf: (shard) => this.#sizes.of(shard),
       rates: this.#loads.rates(config.shardCount, this.#clock.monotonicMs()),
       autoRebalance: this.#rebalancer.status(),
+      waiting: waitingDrains(this.#view()),
       shards,
       liveness: this.#liveness,
       controllers: this.#controllerIds(),
@@ -352,6 +355,7 @@ export class ControllerServer {
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
       },
       isDriven: (migration) => this.#reported.isDriven(migration, this.#clock.monotonicMs()),
+      hasNoRoom: (group) => this.#reported.hasNoRoom(group, this.#clock.monotonicMs()),
       isLive: (group, member) => this.#isLive(group, member),
       isLivenessKnown: this.#liveness.isKnown,
       lost: this.#reported.lost(),

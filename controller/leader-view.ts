@@ -29,6 +29,8 @@ export interface LeaderView {
   readonly progressOf: (migration: number) => { readonly attempt: number; readonly bytesTotal: number }
   /** Whether a leader of its target drives it, as far as this controller hears. */
   readonly isDriven: (migration: number) => boolean
+  /** Whether a group (uid) has refused shards a while ago for want of room. */
+  readonly hasNoRoom: (group: string) => boolean
   /** Whether the node of a group's replica is live, and has not told that it cannot hold it. */
   readonly isLive: (group: Group, member: Member) => boolean
   /** False: this controller leads since a moment ago, and everybody is live by the benefit of the doubt. */

@@ -7,9 +7,11 @@ import { configToChange, counted, groupNamed, type LeaderView, type Outcome, ran
 import { hasMajority } from './members.ts'
 import { encodeRecord, isSettled, type MigrationRecord } from './migration-record.ts'
 import { transition } from './migration-transition.ts'
-import { placeShards, planMoves, takers } from './planning.ts'
+import { type Owners, placeDrained, placeShards, planMoves, takers } from './planning.ts'
 import type { Slices } from './slices.ts'
 import { type Made, Steps } from './step.ts'
+import { unableTakers, unableText } from './takers.ts'
+import { isStuck, stranded } from './upkeep.ts'
 
 /** What a leave would do to a state, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 
@@ -20,17 +22,14 @@ export function* computeLeave(view: LeaderView, leave: CheckedLeave): Slices<Out
   if (leave.abandonData) return yield* abandon(view, config, group, leave)
   const shards = config.shardsOf(group.uid)
   if (group.state === 'draining') {
-    return {
-      kind: 'nothing',
-      note: `nothing to do: ${group.name} is being drained, ${counted(shards.length, 'shard')} left`,
-      ...running(view, group),
-    }
+    const left = `nothing to do: ${group.name} is being drained, ${counted(shards.length, 'shard')} left`
+    return { kind: 'nothing', note: `${left}${stuckNote(view, config, group)}`, ...running(view, group) }
   }
   mustNotBeLast(config, group)
   const steps = new Steps(config)
   const made = { cause: `leave ${group.name}`, author: leave.author, atMs: view.atMs }
   steps.add(made, { groups: [encodeGroup({ ...group, state: 'draining' })], unpinned: pinsOf(config, group) })
-  const { owners } = yield* placeShards(steps.config, view.state.migrations)
+  const owners = yield* placeDrained(steps.config, view, unableTakers(view, steps.config))
   const { planned, aborted } = yield* planMoves(steps.config, owners, view, made)
   const change = {
     base: config.number,
@@ -39,7 +38,12 @@ export function* computeLeave(view: LeaderView, leave: CheckedLeave): Slices<Out
     planned: planned.map(encodeRecord),
     changed: aborted.map(encodeRecord),
   }
-  return { kind: 'change', change, note: noteOf(view, group, shards, planned) }
+  return { kind: 'change', change, note: noteOf(view, steps.config, group, planned) }
+}
+
+function stuckNote(view: LeaderView, config: Config, group: Group): string {
+  const isStranded = stranded(view).some(({ uid }) => uid === group.uid)
+  return isStranded && isStuck(view) ? `; no group can take them now: ${unableText(view, config)}` : ''
 }
 
 function running({ state }: LeaderView, group: Group) {
@@ -58,12 +62,19 @@ function pinsOf(config: Config, group: Group): number[] {
   return [...config.pins].flatMap(([shard, name]) => (name === group.name ? [shard] : [])).sort((a, b) => a - b)
 }
 
-function noteOf(view: LeaderView, group: Group, shards: readonly number[], planned: readonly MigrationRecord[]): string {
+/** `config`: in which the group is being drained. */
+function noteOf(view: LeaderView, config: Config, group: Group, planned: readonly MigrationRecord[]): string {
+  const shards = config.shardsOf(group.uid)
   if (shards.length === 0) return `${group.name} owns no shards: it will be removed at once`
   if (!hasMajority(view, group)) {
     return `${group.name} has lost its majority: shards ${ranges(shards)} wait for it; start its nodes, or give the data up (--abandon-data)`
   }
-  return `${counted(shards.length, 'shard')} will move, in ${counted(planned.length, 'migration')}; then ${group.name} is removed`
+  const unable = unableText(view, config)
+  if (unableTakers(view, config).size === takers(config).length) {
+    return `no group can take the ${counted(shards.length, 'shard')} of ${group.name} now: ${unable}; they move when one can, then ${group.name} is removed`
+  }
+  const rest = unable === '' ? '' : `; not to groups that cannot take shards now: ${unable}`
+  return `${counted(shards.length, 'shard')} will move, in ${counted(planned.length, 'migration')}; then ${group.name} is removed${rest}`
 }
 
 /**
@@ -78,7 +89,7 @@ function* abandon(view: LeaderView, config: Config, group: Group, leave: Checked
   const steps = new Steps(config)
   const draining = new Steps(config)
   draining.add(made, { groups: [encodeGroup({ ...group, state: 'draining' })], unpinned: pinsOf(config, group) })
-  const { owners } = yield* placeShards(draining.config, state.migrations)
+  const owners = yield* placeAbandoned(view, draining.config)
   const ended = endedBy(view, config, group, made)
   const returned = new Map(ended.flatMap((record) => returnedBy(record, state.migrations.byId.get(record.id))))
   const births: ShardBirth[] = shards.flatMap((shard) => {
@@ -94,6 +105,13 @@ function* abandon(view: LeaderView, config: Config, group: Group, leave: Checked
   const change = { base: config.number, steps: steps.all, requestId: leave.requestId, births, born, changed: ended.map(encodeRecord) }
   const kept = handed.length === 0 ? '' : `; ${counted(handed.length, 'shard')} kept by the source of a migration`
   return { kind: 'change', change, note: `${counted(births.length, 'shard')} made empty elsewhere${kept}` }
+}
+
+/** They are born where somebody can serve them; where nobody can, wherever they belong. */
+function* placeAbandoned(view: LeaderView, config: Config): Slices<Owners> {
+  const unable = unableTakers(view, config)
+  if (unable.size === takers(config).length) return (yield* placeShards(config, view.state.migrations)).owners
+  return yield* placeDrained(config, view, unable)
 }
 
 function mustBeLost(view: LeaderView, config: Config, group: Group, shards: readonly number[], confirmed: number): void {

@@ -39,6 +39,45 @@ export function* placeShards(config: Config, migrations: Migrations): Slices<Pla
   return yield* placing({ shardCount: config.shardCount, groups, current, pins })
 }
 
+/** Below any share that rounding would raise to a shard: a group of this weight has what is pinned to it. */
+const noShare = Number.MIN_VALUE
+
+/**
+ * Where shards belong while a group is drained: groups that cannot take shards now (`unable`, names) are left as they are, and neither give nor take; a later
+ * rebalance evens out. What is on its way from a group that drains to one of them and is not driven goes elsewhere. Where nobody can take, shards stay.
+ */
+export function* placeDrained(
+  config: Config,
+  { state: { migrations }, isDriven }: LeaderView,
+  unable: ReadonlySet<string>,
+): Slices<Owners> {
+  const groups = takers(config)
+  if (unable.size === 0) return (yield* placeShards(config, migrations)).owners
+  const owners = intendedOwners(config, migrations)
+  yield owners.length
+  if (unable.size === groups.length) return owners.map((name, shard) => (isTaker(config, name) ? name : config.groupOf(shard)?.name))
+  const current = owners.map((name, shard) => {
+    const owner = config.groupOf(shard)
+    if (owner?.state !== 'draining') return owner !== undefined && unable.has(owner.name) && !isTaker(config, name) ? owner.name : name
+    const open = migrations.openOf(shard)
+    const isStanding = open?.phase === 'copying' && !isDriven(open.id)
+    return isStanding && name !== undefined && unable.has(name) ? undefined : name
+  })
+  yield current.length
+  const pins = new Map([...config.pins].filter(([, name]) => !unable.has(name)))
+  for (const { phase, shards, to } of migrations.open()) {
+    const name = config.groupByUid(to)?.name
+    if (phase === 'committed' && name !== undefined) for (const shard of shards) pins.set(shard, name)
+  }
+  for (const [shard, name] of current.entries()) if (name !== undefined && unable.has(name)) pins.set(shard, name)
+  const placed = groups.map(({ name, weight }) => ({ name, weight: unable.has(name) ? noShare : weight }))
+  return (yield* placing({ shardCount: config.shardCount, groups: placed, current, pins })).owners
+}
+
+function isTaker(config: Config, name: string | undefined): boolean {
+  return name !== undefined && config.groupByName(name)?.state === 'active'
+}
+
 export interface MovesPlan {
   readonly planned: readonly MigrationRecord[]
   /** Open migrations that are not wanted any more. */

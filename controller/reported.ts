@@ -4,10 +4,15 @@ import type { CheckedHosted, CheckedLost } from './request-checks.ts'
 
 /** Several heartbeats. */
 const drivenMs = 3000
+/** How long a group that had no room for shards is not offered others. */
+const noRoomMs = 5 * 60_000
 
 /** What nodes and the groups' leaders tell in heartbeats, as the controllers' leader hears it; in memory only. Hints, what people see, and the replacing of lost replicas rest on it. */
 export class Reported {
   readonly #progress = new Map<number, { readonly told: pb.v1.MigrationProgress.$Properties; readonly atMs: number }>()
+
+  /** Uid → when it refused shards for want of room. */
+  readonly #noRoom = new Map<string, number>()
 
   /** Uid and number → what its node told. */
   readonly #lost = new Map<string, LostReplica>()
@@ -15,6 +20,7 @@ export class Reported {
   /** This controller leads from now on. */
   begin(): void {
     this.#lost.clear()
+    this.#noRoom.clear()
     this.#progress.clear()
   }
 
@@ -26,6 +32,15 @@ export class Reported {
       const told = isUnknown ? { ...one, bytesTotal: bytesTotal ?? 0, bytesCopied: bytesCopied ?? 0 } : one
       this.#progress.set(one.migration ?? 0, { told, atMs: nowMs })
     }
+  }
+
+  noteNoRoom(group: string, nowMs: number): void {
+    for (const [uid, atMs] of this.#noRoom) if (nowMs - atMs >= noRoomMs) this.#noRoom.delete(uid)
+    this.#noRoom.set(group, nowMs)
+  }
+
+  hasNoRoom(group: string, nowMs: number): boolean {
+    return nowMs - (this.#noRoom.get(group) ?? Number.NEGATIVE_INFINITY) < noRoomMs
   }
 
   /** All replicas that `node` cannot hold, as it says now. */

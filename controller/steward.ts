@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../base/clock.ts'
 import type { Compute, LeaderView } from './leader-view.ts'
 import { computeReplacements, replaceable } from './lost-replicas.ts'
-import { computeAborts, computeDrains, computeRemovals, removable, stranded, undriven } from './upkeep.ts'
+import { computeAborts, computeDrains, computeRemovals, isStuck, removable, stranded, undriven } from './upkeep.ts'
 
 /** How long a group's shards may stand still before they are planned again: whoever cancelled them gets to see it. */
 const patienceMs = 5000
@@ -97,7 +97,8 @@ export class Steward {
     const shardsOf = (uid: string) => view.state.config?.shardsOf(uid).length ?? 0
     // What has lost some since gets on.
     for (const [uid, { shards }] of this.#planned) if (shardsOf(uid) < shards) this.#planned.delete(uid)
-    const idle = stranded(view).map(({ uid }) => uid)
+    // What nobody can take is not planned in vain, but as soon as somebody can.
+    const idle = isStuck(view) ? [] : stranded(view).map(({ uid }) => uid)
     const waitOf = (uid: string) => this.#planned.get(uid)?.waitMs ?? patienceMs
     const due = this.#idle.take(idle, nowMs, waitOf)
     for (const uid of due) this.#planned.set(uid, { shards: shardsOf(uid), waitMs: Math.min(patienceMsMax, waitOf(uid) * 2) })

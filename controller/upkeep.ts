@@ -1,13 +1,14 @@
 import type { Group } from '../proto/config.ts'
 import type { ConfigDifference } from '../proto/config-difference.ts'
 import { pb } from '../proto/messages.ts'
-import { configOf, type LeaderView, type Outcome } from './leader-view.ts'
+import { configOf, counted, type LeaderView, type Outcome } from './leader-view.ts'
 import { hasMajority } from './members.ts'
 import { encodeRecord, type MigrationRecord } from './migration-record.ts'
 import { transition } from './migration-transition.ts'
-import { newMigrations, placeShards } from './planning.ts'
+import { newMigrations, placeDrained, takers } from './planning.ts'
 import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
+import { hasLived, unableTakers, unableText, withoutMajority } from './takers.ts'
 
 /** What the leader does by itself, computed from the state. Pure. */
 
@@ -25,15 +26,38 @@ export function stranded({ state }: LeaderView): Group[] {
   return draining.filter(({ uid }) => config?.shardsOf(uid).some((shard) => state.migrations.openOf(shard) === undefined))
 }
 
+/** Whether no group can take shards now: whatever drains waits. */
+export function isStuck(view: LeaderView): boolean {
+  const { config } = view.state
+  return config !== undefined && unableTakers(view, config).size === takers(config).length
+}
+
+/** Uid → why the shards of a group that is being drained, and that nothing moves, wait; for people. */
+export function waitingDrains(view: LeaderView): ReadonlyMap<string, string> {
+  const { config, migrations } = view.state
+  if (config === undefined) return new Map()
+  const why = isStuck(view) ? `no group can take them now: ${unableText(view, config)}` : 'they are planned again within minutes'
+  return new Map(
+    stranded(view).map(({ uid }) => {
+      const waiting = config.shardsOf(uid).filter((shard) => migrations.openOf(shard) === undefined)
+      return [uid, `${counted(waiting.length, 'shard')} to move: ${why}`]
+    }),
+  )
+}
+
 /**
  * Migrations that may still be aborted and whose target nobody leads, as far as is heard here: nothing drives them, and the source keeps for them
- * what it must not forget. A paused one waits as it was told to. A target that never came to life is waited for: nothing is exported to it.
+ * what it must not forget. A paused one waits as it was told to. A target that never came to life is waited for, since nothing is exported to it; but
+ * not by a group that is being drained, where another one can take its shards.
  */
-export function undriven({ state, isDriven }: LeaderView): MigrationRecord[] {
-  return state.migrations.open().filter(({ id, phase, paused, to }) => {
-    if (phase !== 'copying' || paused || isDriven(id)) return false
-    const members = state.config?.groupByUid(to)?.members ?? []
-    return members.filter(({ replica }) => state.claims.has(replica)).length * 2 > members.length
+export function undriven(view: LeaderView): MigrationRecord[] {
+  const { config, migrations } = view.state
+  const isFree = !isStuck(view)
+  return migrations.open().filter(({ id, phase, paused, from, to }) => {
+    if (phase !== 'copying' || paused || view.isDriven(id)) return false
+    const target = config?.groupByUid(to)
+    if (target === undefined) return false
+    return hasLived(view, target) || (isFree && config?.groupByUid(from)?.state === 'draining')
   })
 }
 
@@ -43,7 +67,7 @@ export function computeAborts(view: LeaderView, ids: ReadonlySet<number>, forMs:
   const changed = undriven(view).flatMap((record) => {
     const target = config.groupByUid(record.to)
     if (!ids.has(record.id) || target === undefined) return []
-    const why = hasMajority(view, target) ? 'has no leader that the controllers hear' : 'has lost its majority'
+    const why = hasMajority(view, target) ? 'has no leader that the controllers hear' : withoutMajority(view, target)
     const reason = `nobody has driven it for ${forMs / 1000} s: ${target.name} ${why}`
     const after = transition(record, { kind: 'abort', reason, atMs: view.atMs })
     return after === undefined ? [] : [encodeRecord(after)]
@@ -64,18 +88,18 @@ export function computeRemovals(view: LeaderView): Outcome {
   return { kind: 'change', change: { base: config.number, steps: steps.all }, note: '' }
 }
 
-/** New migrations for the shards of those of `uids` that are `stranded`, except to groups without a majority, which could not take them; nothing else is planned anew. */
+/** New migrations for the shards of those of `uids` that are `stranded`, to groups that can take them; nothing else is planned anew. */
 export function* computeDrains(view: LeaderView, uids: ReadonlySet<string>): Slices<Outcome> {
   const config = configOf(view)
   const groups = stranded(view).filter(({ uid }) => uids.has(uid))
   if (groups.length === 0) return { kind: 'nothing', note: '' }
-  const { owners } = yield* placeShards(config, view.state.migrations)
+  const owners = yield* placeDrained(config, view, unableTakers(view, config))
   const planned: MigrationRecord[] = []
   for (const group of groups) {
     const shards = config.shardsOf(group.uid).filter((shard) => view.state.migrations.openOf(shard) === undefined)
     const moves = shards.flatMap((shard) => {
       const to = config.groupByName(owners[shard] ?? '')
-      return to === undefined || to.uid === group.uid || !hasMajority(view, to) ? [] : [{ shard, from: group.uid, to: to.uid }]
+      return to === undefined || to.uid === group.uid ? [] : [{ shard, from: group.uid, to: to.uid }]
     })
     const made = { cause: `leave ${group.name}`, author: leaverOf(view, group), atMs: view.atMs }
     planned.push(...(yield* newMigrations(moves, view, made)))

@@ -158,8 +158,12 @@ export class ControllerClient {
 
   /** Running migrations and the last ended ones, oldest first, with all that is for people. Linearizable. */
   async migrations(options: ControllerCallOptions): Promise<readonly pb.v1.Migration.$Properties[]> {
-    const reply = await this.#call(controllerMethods.migrations, {}, options, false)
-    return reply.migrations
+    return (await this.listMigrations({}, options)).migrations
+  }
+
+  /** The same, with what waits for a migration of its own. Linearizable. */
+  listMigrations(request: pb.v1.MigrationsRequest.$Properties, options: ControllerCallOptions): Promise<pb.v1.MigrationsReply> {
+    return this.#call(controllerMethods.migrations, request, options, false)
   }
 
   /**

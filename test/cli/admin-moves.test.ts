@@ -191,6 +191,17 @@ describe('--wait', () => {
     expect(asked).toEqual([9, 0, 0, 0])
   })
 
+  it('of a leave that nobody can take shards of says so when its time is over', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [] }
+    world.fakeControllers.configs = [config(9, 3)]
+    world.fakeControllers.groups = [{ name: 'g3', shards: 3, waitsFor: '3 shards to move: no group can take them now: g1 has no room' }]
+    const outcome = await world.run('admin', 'leave', 'g3', '--wait', '--timeout', '0.2')
+    expect(outcome.code).toBe(69)
+    expect(outcome.stderr).toContain(
+      "g3 is still there, with 3 shards (3 shards to move: no group can take them now: g1 has no room): see 'ostraka admin migrations'",
+    )
+  })
+
   it('draws a bar on a terminal, and on stderr only', async () => {
     world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17] }
     world.fakeControllers.migrationLists = [[migration(17, COPYING)], [migration(17, DONE)]]
@@ -343,6 +354,14 @@ describe('migrations', () => {
       /1 .*1–3, 9 \(4\) .*g1 .*g2 .*done .*100 % .*4\.0 KiB of 4\.0 KiB .*2\.0 KiB\/s .*1\.5 ms .*2\.0 s .*2023-11-14 22:13:20 .*me@here .*move 5/,
     )
     expect(table).toMatch(/copying, paused .*47 %/)
+  })
+
+  it('says on stderr what waits for a migration of its own', async () => {
+    world.fakeControllers.waiting = ['g3 is being drained, 3 shards to move: no group can take them now: g1 has no room']
+    for (const flags of [[], ['--json']]) {
+      const { stdout, stderr } = await world.run('admin', 'migrations', ...flags)
+      expect([stdout.toString().includes('g3'), stderr]).toEqual([false, `${world.fakeControllers.waiting[0]}\n`])
+    }
   })
 
   it('tells of what was planned together how far it is and how long it will take, where some of it still runs', () => {

@@ -157,11 +157,14 @@ export class FakeControllers implements Controllers {
     return this.#changed('replaceNode', request, options)
   }
 
-  async migrations(options: object) {
-    this.#called('migrations', options)
+  /** Told with every list. */
+  waiting: string[] = []
+
+  async listMigrations(request: object, options: object) {
+    this.#called('migrations', options, request)
     const list = this.migrationLists.length > 1 ? this.migrationLists.shift() : this.migrationLists[0]
     if (list === undefined) throw new OstrakaError('UNAVAILABLE', 'no controller leader answered', true)
-    return list
+    return new pb.v1.MigrationsReply({ migrations: list, waiting: this.waiting })
   }
 
   async plan(request: object, options: object) {

@@ -108,6 +108,30 @@ describe('controller server: moving shards', () => {
     expect(open().length).toBe(1)
   })
 
+  it('of a drain for which nobody has room waits, says so, and is planned again soon after somebody has', async () => {
+    const { client, run, live, clock, machine } = await cluster()
+    await run(client.join({ groups: [{ name: 'g3', members: [{ node: 'n7', address: 'n7:7410' }] }] }, { timeoutMs }))
+    const left = (await run(client.leave({ group: 'g2' }, { timeoutMs }))).note
+    expect(left).toMatch(/; not to groups that cannot take shards now: g3 has not come to life yet$/)
+    const open = () => machine(1).state.migrations.open()
+    const full = { kind: pb.v1.ReportKind.REPORT_REFUSED, group: 'g1@1', reason: 'n1 has no room', noRoom: true }
+    for (const { id, from } of open()) if (from === 'g2@2') await run(client.report({ ...full, migration: id }, { timeoutMs }))
+    const refusedMs = clock.monotonicMs()
+    const drained = () => open().filter(({ from }) => from === 'g2@2')
+    await live(30_000)
+    expect(drained()).toEqual([])
+    const why = '8 shards to move: no group can take them now: g1 has no room, g3 has not come to life yet'
+    const listed = await run(client.listMigrations({}, { timeoutMs }))
+    expect(listed.waiting).toEqual([`g2 is being drained, ${why}`])
+    const { groups } = await run(client.status({ timeoutMs }))
+    expect(groups.map(({ waitsFor }) => waitsFor)).toEqual(['', why, ''])
+    while (drained().length === 0) await live(1000)
+    // Five minutes, and five seconds of patience: no more, however often nobody could.
+    expect(clock.monotonicMs() - refusedMs).toBeGreaterThan(300_000)
+    expect(clock.monotonicMs() - refusedMs).toBeLessThan(312_000)
+    expect(drained().map(({ to }) => to)).toEqual(['g1@1'])
+  })
+
   it('aborts a move whose target has had nobody to lead it for a minute, also under a new leader, and never one that is driven', async () => {
     const { client, run, live, clock, group: fake, machine } = await cluster()
     const g2 = machine(1).state.config?.groupByName('g2')

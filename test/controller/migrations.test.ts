@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { encodeRecord } from '../../controller/migration-record.ts'
 import { settledMax } from '../../controller/migrations.ts'
-import { computeAborts, undriven } from '../../controller/upkeep.ts'
+import { computeAborts, undriven, waitingDrains } from '../../controller/upkeep.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { Lab, type Said } from './lab.ts'
 
@@ -131,6 +131,108 @@ describe('a leave', () => {
     lab.leave('g2')
     expect(lab.note).toContain('g2 has lost its majority: shards ')
     expect(lab.open().length).toBe(1)
+  })
+})
+
+describe('a leave where not all groups can take shards', () => {
+  const targets = (lab: Lab) => [...new Set(lab.open().map(({ to }) => to.replace(/@.*/, '')))].sort()
+
+  it('goes to those that can, evenly, leaves the others as they are, and names them', () => {
+    const lab = new Lab(64)
+    lab.join(['g1', 'g2', 'g3', 'g4', 'g5'])
+    const before = lab.counts()
+    lab.lost.add('g4')
+    lab.full.add('g5')
+    lab.leave('g3')
+    expect(lab.note).toMatch(
+      /^1[23] shards will move, .*; not to groups that cannot take shards now: g4 has not come to life yet, g5 has no room$/,
+    )
+    expect(targets(lab)).toEqual(['g1', 'g2'])
+    lab.completeAll()
+    const after = lab.counts()
+    expect([after.g4, after.g5]).toEqual([before.g4, before.g5])
+    expect(Math.abs((after.g1 ?? 0) - (after.g2 ?? 0))).toBeLessThanOrEqual(1)
+    lab.upkeep()
+    lab.lost.clear()
+    lab.rebalance()
+    lab.completeAll()
+    expect(Object.values(lab.counts())).toEqual([16, 16, 16, 16])
+  })
+
+  it('takes back from a group that never came to life what was on its way there from the leaver, and from nobody else', () => {
+    const lab = pair(64)
+    lab.lost.add('g3')
+    for (const id of lab.join(['g3'])) lab.undriven.add(id)
+    const [ofLeaver, ofOther] = ['g1', 'g2'].map((name) => lab.open().filter(({ from }) => from === lab.uid(name)))
+    expect([ofLeaver?.length, ofOther?.length].every((count) => (count ?? 0) > 0)).toBe(true)
+    lab.leave('g1')
+    const phases = (records = ofLeaver) => new Set(records?.map(({ id }) => lab.state.migrations.byId.get(id)?.phase))
+    expect([phases(), phases(ofOther)]).toEqual([new Set(['aborted']), new Set(['copying'])])
+    const fromLeaver = lab.open().filter(({ from }) => from === lab.uid('g1'))
+    expect([new Set(fromLeaver.map(({ to }) => to)), fromLeaver.flatMap(({ shards }) => shards).length]).toEqual([new Set(['g2@2']), 32])
+  })
+
+  it('is planned again elsewhere when its target has died or never came to life, also where a pin names that one', () => {
+    const lab = new Lab(16)
+    lab.join(['g1', 'g2', 'g3'])
+    const shards = lab.config.shardsOf(lab.uid('g3'))
+    const [pinned = 0] = shards
+    lab.leave('g3')
+    expect(targets(lab)).toEqual(['g1', 'g2'])
+    for (const [name, why] of [
+      ['g1', 'g1 has not come to life yet'],
+      ['g2', 'g2 has lost its majority'],
+    ] as const) {
+      lab.lost.clear()
+      lab.lost.add(name)
+      if (name === 'g2') lab.start('g2')
+      for (const { id, to } of lab.open()) if (to === lab.uid(name)) lab.undriven.add(id)
+      lab.abortUndriven()
+      expect(lab.open().some(({ to }) => to === lab.uid(name))).toBe(false)
+      expect([...lab.state.migrations.byId.values()].some(({ reason }) => reason === `nobody has driven it for 60 s: ${why}`)).toBe(true)
+      lab.upkeep()
+      expect(lab.open().flatMap((record) => record.shards)).toHaveLength(shards.length)
+      expect(targets(lab)).toEqual([name === 'g1' ? 'g2' : 'g1'])
+    }
+    lab.steer(pinned, 'cancel')
+    lab.move(pinned, 'g2')
+    const [held] = lab.open().filter(({ shards }) => shards.includes(pinned))
+    lab.undriven.add(held?.id ?? 0)
+    lab.abortUndriven()
+    lab.upkeep()
+    expect(lab.state.migrations.openOf(pinned)?.to).toBe(lab.uid('g1'))
+    expect(lab.config.pins.get(pinned)).toBe('g2')
+  })
+
+  it('waits where nobody can, says so, aborts nothing in vain, and is planned when somebody can', () => {
+    const lab = pair()
+    lab.lost.add('g1')
+    lab.leave('g2')
+    expect(lab.note).toBe(
+      'no group can take the 8 shards of g2 now: g1 has not come to life yet; they move when one can, then g2 is removed',
+    )
+    expect(lab.open()).toEqual([])
+    lab.leave('g2')
+    expect(lab.note).toBe('nothing to do: g2 is being drained, 8 shards left; no group can take them now: g1 has not come to life yet')
+    expect([...waitingDrains(lab.view)]).toEqual([['g2@2', '8 shards to move: no group can take them now: g1 has not come to life yet']])
+    lab.upkeep()
+    expect(lab.open()).toEqual([])
+    lab.lost.clear()
+    lab.upkeep()
+    expect(lab.open().flatMap(({ shards }) => shards)).toHaveLength(8)
+    expect(waitingDrains(lab.view).size).toBe(0)
+    for (const { id } of lab.open()) lab.undriven.add(id)
+    lab.lost.add('g1')
+    expect(undriven(lab.view)).toEqual([])
+  })
+
+  it('gives nothing up to a dead group that another one could have: what is abandoned is born where it is served', () => {
+    const lab = new Lab(16)
+    lab.join(['g1', 'g2', 'g3'])
+    for (const name of ['g2', 'g3']) lab.lost.add(name)
+    const given = lab.config.shardsOf(lab.uid('g3'))
+    lab.leave('g3', { abandonData: true, confirmShards: given.length })
+    expect(new Set(given.map((shard) => lab.config.groupOf(shard)?.name))).toEqual(new Set(['g1']))
   })
 })
 

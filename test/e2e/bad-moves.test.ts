@@ -39,7 +39,7 @@ afterAll(async () => {
 const run = (words: readonly string[]) => up.run(words)
 // What is looked at to see that nothing changed takes no process each time.
 const query = async (number = 0) => (await controllers.query(number, { timeoutMs: 20_000 })).config
-const migrations = async () => (await controllers.migrations({ timeoutMs: 20_000 })).map(migrationJson)
+const migrations = async () => (await controllers.listMigrations({}, { timeoutMs: 20_000 })).migrations.map(migrationJson)
 const nodesFlag = () => up.ready.nodes.map(({ id, address }) => `${id}=${address}`).join(',')
 
 /** Refused, and neither the config nor any migration is another one afterwards. */

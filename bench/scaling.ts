@@ -105,6 +105,7 @@ class Cluster {
       sizeOf: () => this.#bytesOfEach,
       progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
       isLive: () => true,
+      hasLeader: () => true,
       hasNoRoom: () => false,
       isLivenessKnown: true,
       isDriven: () => true,

@@ -23,6 +23,11 @@ export interface MigrationJson {
   /** From release to activation, with fractions. Null: not known. */
   readonly pauseMs: number | null
   readonly paused: boolean
+  /** Where it is paused: who did it, if that is known, and when. */
+  readonly pausedBy?: string
+  readonly pausedAt?: string
+  /** Where it stands, as far as is known: what for, for people. */
+  readonly waitsFor?: string
   readonly cause: string
   readonly author: string
   /** Of the records at the cut, as source and target agree, hexadecimal. Null: not committed. */
@@ -32,7 +37,7 @@ export interface MigrationJson {
 }
 
 export function migrationJson(migration: pb.v1.Migration.$Properties): MigrationJson {
-  const { pauseUs, endedAtMs, reason } = migration
+  const { pauseUs, endedAtMs, pausedBy, pausedAtMs, waitsFor, reason } = migration
   return {
     id: migration.id ?? 0,
     shards: [...(migration.shards ?? [])],
@@ -46,6 +51,9 @@ export function migrationJson(migration: pb.v1.Migration.$Properties): Migration
     endedAt: endedAtMs ? new Date(endedAtMs).toISOString() : null,
     pauseMs: pauseUs ? pauseUs / 1000 : null,
     paused: migration.paused ?? false,
+    ...(pausedBy ? { pausedBy } : {}),
+    ...(pausedAtMs ? { pausedAt: new Date(pausedAtMs).toISOString() } : {}),
+    ...(waitsFor ? { waitsFor } : {}),
     cause: migration.cause ?? '',
     author: migration.author ?? '',
     digest: migration.digest?.length ? toHex(migration.digest) : null,
@@ -72,6 +80,16 @@ function shownPhase({ phase, catchingUp }: pb.v1.Migration.$Properties): ShownPh
 /** Whether nothing will become of it any more. */
 export function hasEnded({ phase }: MigrationJson): boolean {
   return phase === 'done' || phase === 'aborted'
+}
+
+/** What it waits for, for people, and since when where it is paused; '': nothing that is known of. */
+export function waitText({ waitsFor, pausedAt }: MigrationJson): string {
+  return waitsFor === undefined ? '' : pausedAt === undefined ? waitsFor : `${waitsFor} since ${secondOf(pausedAt)}`
+}
+
+/** '2026-11-30 19:40:02' of an ISO time. */
+export function secondOf(iso: string): string {
+  return iso.slice(0, 19).replace('T', ' ')
 }
 
 /** The share that is done, from 0 to 1. */

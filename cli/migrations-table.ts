@@ -1,9 +1,9 @@
-import { hasEnded, type MigrationJson, progressOf } from './migration-json.ts'
+import { hasEnded, type MigrationJson, progressOf, secondOf, waitText } from './migration-json.ts'
 import { copyLeftMs, type MigrationRates } from './migration-rates.ts'
 import { drawTable } from './table.ts'
 import { byteText, durationText, listed } from './units.ts'
 
-const head = ['id', 'shards', 'from', 'to', 'phase', 'done', 'copied', 'rate', 'left', 'pause', 'took', 'began', 'by', 'why']
+const head = ['id', 'shards', 'from', 'to', 'phase', 'done', 'copied', 'rate', 'left', 'waits for', 'pause', 'took', 'began', 'by', 'why']
 
 /** Migrations for people. `nowMs`: the wall clock; `rates`: where they are better known than by start and end. */
 export async function migrationsTable(migrations: readonly MigrationJson[], nowMs: number, rates?: MigrationRates): Promise<string> {
@@ -30,9 +30,10 @@ function rowOf(migration: MigrationJson, nowMs: number, rate: number | undefined
     `${byteText(bytesCopied)} of ${byteText(bytesTotal)}`,
     bytesCopied === 0 ? '' : `${byteText(Math.round(perSecond))}/s`,
     leftMs === undefined ? '' : durationText(leftMs),
+    waitText(migration),
     pauseMs === null ? '' : `${pauseMs.toFixed(1)} ms`,
     durationText(tookMs),
-    startedAt.slice(0, 19).replace('T', ' '),
+    secondOf(startedAt),
     author,
     reason === undefined ? cause : `${cause}: ${reason}`,
   ]
@@ -46,8 +47,10 @@ export function migrationLine(migration: MigrationJson, perSecond = 0): string {
   const state = `${phase}${percent}${paused && !hasEnded(migration) ? ', paused' : ''}`
   const leftMs = copyLeftMs(migration, perSecond)
   const left = leftMs === undefined ? '' : `, ${durationText(leftMs)} left`
+  const waits = waitText(migration)
+  const waiting = waits === '' ? '' : `, waits for ${waits}`
   const why = reason === undefined ? '' : `: ${reason}`
-  return `${id}: shards ${listed(shards)} from ${from} to ${to}: ${state}, ${byteText(bytesTotal)}${left}${pause}${why}`
+  return `${id}: shards ${listed(shards)} from ${from} to ${to}: ${state}, ${byteText(bytesTotal)}${left}${waiting}${pause}${why}`
 }
 
 /** '5', '5–7', '1, 5–7, 9 (12)'. */

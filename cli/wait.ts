@@ -3,7 +3,7 @@ import { OstrakaError } from '../proto/errors.ts'
 import type { Change } from './change.ts'
 import { CommandError, exitCode } from './exit-code.ts'
 import type { Invocation } from './invocation.ts'
-import { hasEnded, type MigrationJson, migrationJson, progressOf } from './migration-json.ts'
+import { hasEnded, type MigrationJson, migrationJson, progressOf, waitText } from './migration-json.ts'
 import { MoveProgress } from './move-progress.ts'
 import { pollUntil } from './poll.ts'
 import { listed } from './units.ts'
@@ -74,5 +74,6 @@ function mustNotBeAborted(migrations: readonly MigrationJson[]): void {
 
 function shortly(migration: MigrationJson): string {
   const { id, phase, paused } = migration
-  return `${id} (${paused ? 'paused' : phase} ${Math.floor(progressOf(migration) * 100)} %)`
+  const waits = waitText(migration)
+  return `${id} (${paused ? 'paused' : phase} ${Math.floor(progressOf(migration) * 100)} %${waits === '' ? '' : `, waits for ${waits}`})`
 }

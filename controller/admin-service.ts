@@ -30,6 +30,7 @@ import { requestedBy } from './requested.ts'
 import type { Slices } from './slices.ts'
 import { computeSteer } from './steer.ts'
 import { waitingDrains } from './upkeep.ts'
+import { waitsForOf } from './waits-for.ts'
 import { computeWeigh } from './weigh.ts'
 
 export interface AdminServiceParts {
@@ -120,7 +121,11 @@ export class AdminService {
     const view = await this.#parts.read(this.#parts.hint(context))
     const { config, migrations } = view.state
     const waiting = [...waitingDrains(view)].map(([uid, why]) => `${config?.groupByUid(uid)?.name ?? uid} is being drained, ${why}`)
-    return new pb.v1.MigrationsReply({ migrations: [...migrations.byId.values()].map((record) => this.#shown(record)), waiting })
+    const shown = [...migrations.byId.values()].map((record) => ({
+      ...this.#shown(record),
+      waitsFor: waitsForOf(view, record, this.#parts.reported.progressOf(record.id)?.waitsFor ?? ''),
+    }))
+    return new pb.v1.MigrationsReply({ migrations: shown, waiting })
   }
 
   async report(request: pb.v1.ReportRequest, context: CallContext): Promise<pb.v1.ReportReply> {

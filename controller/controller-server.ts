@@ -355,6 +355,7 @@ export class ControllerServer {
         return { attempt: attempt ?? 0, bytesTotal: bytesTotal ?? 0 }
       },
       isDriven: (migration) => this.#reported.isDriven(migration, this.#clock.monotonicMs()),
+      hasLeader: (group) => !this.#liveness.isKnown || this.#liveness.leaderOf(group) !== '',
       hasNoRoom: (group) => this.#reported.hasNoRoom(group, this.#clock.monotonicMs()),
       isLive: (group, member) => this.#isLive(group, member),
       isLivenessKnown: this.#liveness.isKnown,

@@ -2,12 +2,13 @@ import { must } from '../base/assert.ts'
 import { type Config, encodeGroup, type Group } from '../proto/config.ts'
 import type { pb } from '../proto/messages.ts'
 import { guessedNodes } from './guesses.ts'
-import { configToChange, counted, type LeaderView, type Outcome, refused } from './leader-view.ts'
+import { configToChange, counted, type LeaderView, noteOfParts, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { type MovesPlan, placeShards, planMoves } from './planning.ts'
 import type { CheckedGroup, CheckedJoin } from './request-checks.ts'
 import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
+import { waitingEnds } from './takers.ts'
 
 /** What a join would do to a state, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 
@@ -49,7 +50,8 @@ export function* computeJoin(view: LeaderView, join: CheckedJoin): Slices<Outcom
     planned: plan.planned.map(encodeRecord),
     changed: plan.aborted.map(encodeRecord),
   }
-  return { kind: 'change', change, note: noteOf(steps.config, added, plan) }
+  const note = noteOfParts(noteOf(steps.config, added, plan), waitingEnds(view, steps.config, plan.planned))
+  return { kind: 'change', change, note }
 }
 
 const noMoves: MovesPlan = { planned: [], aborted: [] }

@@ -29,6 +29,8 @@ export interface LeaderView {
   readonly progressOf: (migration: number) => { readonly attempt: number; readonly bytesTotal: number }
   /** Whether a leader of its target drives it, as far as this controller hears. */
   readonly isDriven: (migration: number) => boolean
+  /** Whether a group (uid) has a leader, as far as this controller hears; true while it cannot know. */
+  readonly hasLeader: (group: string) => boolean
   /** Whether a group (uid) has refused shards a while ago for want of room. */
   readonly hasNoRoom: (group: string) => boolean
   /** Whether the node of a group's replica is live, and has not told that it cannot hold it. */
@@ -121,6 +123,11 @@ export function ranges(numbers: readonly number[]): string {
     parts.push(first === last ? `${first}` : `${first}-${last}`)
   }
   return parts.length > 20 ? `${parts.slice(0, 20).join(', ')}, …` : parts.join(', ')
+}
+
+/** One line of those parts of a note that say something. */
+export function noteOfParts(...parts: readonly string[]): string {
+  return parts.filter((part) => part !== '').join('; ')
 }
 
 export function counted(count: number, what: string): string {

@@ -9,6 +9,10 @@ export interface MigrationRecord extends Migration {
   readonly startedAtMs: number
   /** 0: it runs. */
   readonly endedAtMs: number
+  /** Who paused it; '': it is not paused, or nobody said who. */
+  readonly pausedBy: string
+  /** When; 0: it is not paused. */
+  readonly pausedAtMs: number
   /** What planned it: 'join g3'. */
   readonly cause: string
   readonly author: string
@@ -46,6 +50,8 @@ export function newMigration(
     fromConfirmed: false,
     toConfirmed: false,
     endedAtMs: 0,
+    pausedBy: '',
+    pausedAtMs: 0,
     reason: '',
     attempt: 0,
     bytesTotal: 0,
@@ -55,8 +61,9 @@ export function newMigration(
 }
 
 export function encodeRecord(record: MigrationRecord): pb.v1.Migration.$Properties {
-  const { startedAtMs, endedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest } = record
-  return { ...encodeMigration(record), startedAtMs, endedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest }
+  const { startedAtMs, endedAtMs, pausedBy, pausedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest } = record
+  const known = { startedAtMs, endedAtMs, pausedBy, pausedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest }
+  return { ...encodeMigration(record), ...known }
 }
 
 /** Throws RangeError on what is no migration. */
@@ -65,6 +72,8 @@ export function decodeRecord(message: pb.v1.Migration.$Properties): MigrationRec
     ...decodeMigration(message),
     startedAtMs: message.startedAtMs ?? 0,
     endedAtMs: message.endedAtMs ?? 0,
+    pausedBy: message.pausedBy ?? '',
+    pausedAtMs: message.pausedAtMs ?? 0,
     cause: message.cause ?? '',
     author: message.author ?? '',
     reason: message.reason ?? '',
@@ -73,7 +82,8 @@ export function decodeRecord(message: pb.v1.Migration.$Properties): MigrationRec
     pauseUs: message.pauseUs ?? 0,
     digest: plain(message.digest ?? emptyBytes),
   }
-  const numbers = [record.startedAtMs, record.endedAtMs, record.bytesTotal, record.pauseUs, record.configNumber, ...record.epochs]
+  const { startedAtMs, endedAtMs, pausedAtMs, bytesTotal, pauseUs, configNumber, epochs } = record
+  const numbers = [startedAtMs, endedAtMs, pausedAtMs, bytesTotal, pauseUs, configNumber, ...epochs]
   if (!numbers.every((number) => Number.isSafeInteger(number))) throw new RangeError(`migration ${record.id} with a number out of range`)
   return record
 }

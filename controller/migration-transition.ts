@@ -9,7 +9,7 @@ import type { MigrationRecord } from './migration-record.ts'
  */
 
 export type MigrationEvent =
-  | { readonly kind: 'pause' }
+  | { readonly kind: 'pause'; readonly author: string; readonly atMs: number }
   | { readonly kind: 'resume' }
   | {
       readonly kind: 'commit'
@@ -50,16 +50,17 @@ export function transition(before: MigrationRecord, event: MigrationEvent): Migr
 function outcome(before: MigrationRecord, event: MigrationEvent): MigrationRecord | undefined {
   switch (event.kind) {
     case 'pause':
-    case 'resume': {
-      const paused = event.kind === 'pause'
-      return before.phase !== 'copying' || before.paused === paused ? undefined : { ...before, paused }
-    }
+      return before.phase !== 'copying' || before.paused
+        ? undefined
+        : { ...before, paused: true, pausedBy: event.author, pausedAtMs: event.atMs }
+    case 'resume':
+      return before.phase !== 'copying' || !before.paused ? undefined : { ...before, ...notPaused }
     case 'commit': {
       const { configNumber, epochs, digest, attempt, bytesTotal } = event
       return before.phase !== 'copying' ? undefined : { ...before, phase: 'committed', configNumber, epochs, digest, attempt, bytesTotal }
     }
     case 'abort':
-      return { ...before, phase: 'aborted', paused: false, reason: event.reason, endedAtMs: event.atMs }
+      return { ...before, phase: 'aborted', ...notPaused, reason: event.reason, endedAtMs: event.atMs }
     case 'finish':
       return { ...before, phase: 'done', pauseUs: event.pauseUs, endedAtMs: event.atMs }
     case 'give-back': {
@@ -75,6 +76,8 @@ function outcome(before: MigrationRecord, event: MigrationEvent): MigrationRecor
   }
 }
 
+const notPaused = { paused: false, pausedBy: '', pausedAtMs: 0 }
+
 /** Whether one entry may make `after` of `before`. */
 export function mayFollow(before: MigrationRecord, after: MigrationRecord): boolean {
   if (!isSameMigration(before, after) || !isWhole(after)) return false
@@ -88,10 +91,12 @@ export function mayFollow(before: MigrationRecord, after: MigrationRecord): bool
 }
 
 /** What holds of a migration in its phase, whatever came before. */
-export function isWhole({ phase, paused, configNumber, epochs, shards, endedAtMs, fromConfirmed, toConfirmed }: MigrationRecord): boolean {
+export function isWhole(record: MigrationRecord): boolean {
+  const { phase, paused, configNumber, epochs, shards, endedAtMs, fromConfirmed, toConfirmed } = record
   const isDecided = phase === 'committed' || phase === 'done' || phase === 'given-back'
   if (isDecided ? configNumber < 1 || epochs.length !== shards.length : configNumber !== 0 || epochs.length !== 0) return false
   if (paused && phase !== 'copying') return false
+  if (!paused && (record.pausedBy !== '' || record.pausedAtMs !== 0)) return false
   if (isEnded(phase)) return endedAtMs > 0
   return endedAtMs === 0 && !toConfirmed && (phase === 'committed' || !fromConfirmed)
 }

@@ -1,10 +1,11 @@
 import { must } from '../base/assert.ts'
 import type { CheckedMove, CheckedRebalance, CheckedUnpin } from './admin-checks.ts'
-import { configToChange, counted, groupNamed, type LeaderView, mustBeShard, type Outcome, refused } from './leader-view.ts'
+import { configToChange, counted, groupNamed, type LeaderView, mustBeShard, noteOfParts, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { newMigrations, placeShards, planMoves } from './planning.ts'
 import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
+import { waitingEnds } from './takers.ts'
 
 /** What moving and holding single shards, and evening out, would do to a state, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 
@@ -26,7 +27,7 @@ export function* computeMove(view: LeaderView, move: CheckedMove): Slices<Outcom
   if (config.pins.get(shard) !== name) steps.add(made, { pins: [{ shard, group: name }] })
   const planned = owner.uid === group.uid ? [] : yield* newMigrations([{ shard, from: owner.uid, to: group.uid }], view, made)
   if (steps.all.length + planned.length === 0) return { kind: 'nothing', note: `nothing to do: shard ${shard} is pinned to ${name}` }
-  const note = planned.length > 0 ? '' : `shard ${shard} is at ${name} already: it is pinned there now`
+  const note = planned.length > 0 ? waitingEnds(view, config, planned) : `shard ${shard} is at ${name} already: it is pinned there now`
   return { kind: 'change', change: { base: config.number, steps: steps.all, requestId, planned: planned.map(encodeRecord) }, note }
 }
 
@@ -66,5 +67,5 @@ export function* computeRebalance(view: LeaderView, rebalance: CheckedRebalance)
     concerned: running,
   }
   const note = aborted.length === 0 ? '' : `${counted(aborted.length, 'migration')} under way no longer wanted: aborted`
-  return { kind: 'change', change, note }
+  return { kind: 'change', change, note: noteOfParts(note, waitingEnds(view, config, planned)) }
 }

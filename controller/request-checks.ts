@@ -202,7 +202,8 @@ function checkHosted(hosted: pb.v1.HostedGroup.$Properties): CheckedHosted {
   const { group, term, leader, tellsSizes, progress } = hosted
   check(Number.isSafeInteger(term ?? 0), `term ${term} of group ${shown(group ?? '')}`)
   const sizes = tellsSizes ? new Map((hosted.sizes ?? []).map(({ shard, bytes }) => [shard ?? 0, bytes ?? 0])) : undefined
-  return { group: group ?? '', term: term ?? 0, leader: leader ?? '', sizes, progress: progress ?? [], replica: hosted.replica ?? 0 }
+  const told = (progress ?? []).map((one) => (one.waitsFor ? { ...one, waitsFor: shown(one.waitsFor) } : one))
+  return { group: group ?? '', term: term ?? 0, leader: leader ?? '', sizes, progress: told, replica: hosted.replica ?? 0 }
 }
 
 export function checkUid(given: string | null | undefined): string {

@@ -1,7 +1,7 @@
 import { unreachable } from '../base/assert.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { CheckedSteer } from './admin-checks.ts'
-import { configToChange, type LeaderView, mustBeShard, type Outcome, ranges, refused } from './leader-view.ts'
+import { configToChange, type LeaderView, mustBeShard, noteOfParts, type Outcome, ranges, refused } from './leader-view.ts'
 import { encodeRecord, type MigrationRecord } from './migration-record.ts'
 import { type MigrationEvent, transition } from './migration-transition.ts'
 
@@ -15,16 +15,19 @@ export function computeSteer(view: LeaderView, steer: CheckedSteer): Outcome {
   const after = transition(record, eventOf(view, steering, author))
   if (after === undefined) return unchanged(record, steering, shard)
   const pinned = steering === 'cancel' ? record.shards.filter((one) => config.pins.has(one)) : []
-  const pins = pinned.length === 0 ? '' : `; pinned still: ${ranges(pinned)}`
+  const pins = pinned.length === 0 ? '' : `pinned still: ${ranges(pinned)}`
   const others = record.shards.length > 1 ? `, with shards ${ranges(record.shards)}` : ''
   const change = { base: config.number, steps: [], requestId, changed: [encodeRecord(after)], concerned: [record.id] }
-  return { kind: 'change', change, note: `migration ${record.id}${others}${pins}` }
+  return { kind: 'change', change, note: noteOfParts(`migration ${record.id}${others}`, pins, steering === 'pause' ? costOfPause : '') }
 }
+
+/** A paused migration may stand for any time: its source must not forget anything, and no clock ends it. */
+const costOfPause = 'until it is resumed or cancelled its source keeps each write to these shards twice, and the tables that it has cut'
 
 function eventOf(view: LeaderView, steering: CheckedSteer['steering'], author: string): MigrationEvent {
   switch (steering) {
     case 'pause':
-      return { kind: 'pause' }
+      return { kind: 'pause', author, atMs: view.atMs }
     case 'resume':
       return { kind: 'resume' }
     case 'cancel':
@@ -38,6 +41,7 @@ function unchanged(record: MigrationRecord, steering: CheckedSteer['steering'], 
   if (record.phase === 'committed' && steering !== 'resume') {
     throw refused(`migration ${record.id} of shard ${shard} is committed: it can only be completed now`)
   }
-  const note = `nothing to do: migration ${record.id} is ${record.paused ? 'paused' : 'not paused'}`
+  const by = record.pausedBy === '' ? '' : ` by ${record.pausedBy}`
+  const note = `nothing to do: migration ${record.id} is ${record.paused ? `paused${by}` : 'not paused'}`
   return { kind: 'nothing', note, migrations: [record.id] }
 }

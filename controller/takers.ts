@@ -1,4 +1,5 @@
 import type { Config, Group } from '../proto/config.ts'
+import type { Migration } from '../proto/migration.ts'
 import type { LeaderView } from './leader-view.ts'
 import { hasMajority } from './members.ts'
 import { takers } from './planning.ts'
@@ -33,4 +34,16 @@ export function unableText(view: LeaderView, config: Config): string {
     return why === undefined ? [] : [`${group.name} ${why}`]
   })
   return unable.length > 5 ? `${unable.slice(0, 5).join(', ')}, and ${unable.length - 5} more` : unable.join(', ')
+}
+
+/** Which ends of migrations that begin have no majority now: 'g4 has not come to life yet: what goes there waits'; '': all have one. */
+export function waitingEnds(view: LeaderView, config: Config, planned: readonly Pick<Migration, 'from' | 'to'>[]): string {
+  const without = (uids: readonly string[], what: string) =>
+    [...new Set(uids)].flatMap((uid) => {
+      const group = config.groupByUid(uid)
+      return group === undefined || hasMajority(view, group) ? [] : [`${group.name} ${withoutMajority(view, group)}: ${what}`]
+    })
+  const targets = planned.map(({ to }) => to)
+  const sources = planned.map(({ from }) => from)
+  return [...without(targets, 'what goes there waits'), ...without(sources, 'what comes from there waits')].slice(0, 5).join('; ')
 }

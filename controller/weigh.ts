@@ -1,10 +1,11 @@
 import { encodeGroup } from '../proto/config.ts'
 import type { CheckedWeigh } from './admin-checks.ts'
-import { configToChange, counted, groupNamed, type LeaderView, type Outcome, refused } from './leader-view.ts'
+import { configToChange, counted, groupNamed, type LeaderView, noteOfParts, type Outcome, refused } from './leader-view.ts'
 import { encodeRecord } from './migration-record.ts'
 import { placeShards, planMoves } from './planning.ts'
 import type { Slices } from './slices.ts'
 import { Steps } from './step.ts'
+import { waitingEnds } from './takers.ts'
 
 /** Gives a group another weight, and what migrations that asks for, computed by the leader. Pure. Refusals are thrown as OstrakaErrors. */
 export function* computeWeigh(view: LeaderView, weigh: CheckedWeigh): Slices<Outcome> {
@@ -27,5 +28,6 @@ export function* computeWeigh(view: LeaderView, weigh: CheckedWeigh): Slices<Out
   }
   const shards = planned.reduce((sum, record) => sum + record.shards.length, 0)
   const note = shards === 0 ? 'no shard has to move' : `${counted(shards, 'shard')} will move, in ${counted(planned.length, 'migration')}`
-  return { kind: 'change', change, note: `${group.name} had the weight ${group.weight}; ${note}` }
+  const ends = waitingEnds(view, steps.config, planned)
+  return { kind: 'change', change, note: noteOfParts(`${group.name} had the weight ${group.weight}`, note, ends) }
 }

@@ -356,6 +356,28 @@ describe('migrations', () => {
     expect(table).toMatch(/copying, paused .*47 %/)
   })
 
+  it('says of each what it waits for, and who paused it and when', async () => {
+    const pausedAtMs = 1_700_000_001_000
+    const list = [
+      migration(1, COPYING, { waitsFor: 'its target: g2 has lost its majority' }),
+      migration(2, COPYING, { paused: true, pausedBy: 'me@here', pausedAtMs, waitsFor: 'its resumption: paused by me@here' }),
+    ]
+    world.fakeControllers.migrationLists = [list]
+    const told = (await world.run('admin', 'migrations', '--json')).json() as Record<string, unknown>[]
+    expect(told).toMatchObject([
+      { id: 1, waitsFor: 'its target: g2 has lost its majority' },
+      { id: 2, pausedBy: 'me@here', pausedAt: '2023-11-14T22:13:21.000Z', waitsFor: 'its resumption: paused by me@here' },
+    ])
+    const table = (await world.run('admin', 'migrations')).stdout.toString()
+    expect(table).toMatch(/waits for .*its target: g2 has lost its majority .*its resumption: paused by me@here since 2023-11-14 22:13:21/s)
+    const [line, paused] = list.map((one) => migrationLine(migrationJson(one)))
+    expect(line).toBe('1: shards 5 from g1 to g2: copying 47 %, 1.0 KiB, waits for its target: g2 has lost its majority')
+    expect(paused).toContain('copying 47 %, paused, 1.0 KiB, waits for its resumption: paused by me@here since 2023-11-14 22:13:21')
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [1] }
+    const late = await world.run('admin', 'move', '5', 'g2', '--wait', '--timeout', '0.2')
+    expect(late.stderr).toContain('1 (copying 47 %, waits for its target: g2 has lost its majority)')
+  })
+
   it('says on stderr what waits for a migration of its own', async () => {
     world.fakeControllers.waiting = ['g3 is being drained, 3 shards to move: no group can take them now: g1 has no room']
     for (const flags of [[], ['--json']]) {

@@ -215,6 +215,11 @@ describe('controller server: moving shards', () => {
     expect(await shown()).toMatchObject({ id: 1, bytesCopied: 0 })
     await beat({ term: 3, progress: [{ migration: 1, attempt: 2, bytesCopied: 40, bytesTotal: 90, catchingUp: true }] })
     expect(await shown()).toMatchObject({ id: 1, attempt: 2, bytesCopied: 40, bytesTotal: 90, catchingUp: true })
+    await beat({
+      term: 3,
+      progress: [{ migration: 1, attempt: 2, bytesCopied: 40, bytesTotal: 90, catchingUp: true, waitsFor: 'its\nsource' }],
+    })
+    expect(await shown()).toMatchObject({ waitsFor: 'its?source' })
     // The next leader of the target came when the files were in.
     await beat({ term: 4, progress: [{ migration: 1, attempt: 2, catchingUp: true }] })
     expect(await shown()).toMatchObject({ bytesCopied: 40, bytesTotal: 90, catchingUp: true })

@@ -44,7 +44,8 @@ describe('controller server: join and query', () => {
     const { world, client } = await fakeControllers()
     await world.settle(client.join({ groups: [group('g1')] }, { timeoutMs }))
     const reply = await world.settle(client.join({ groups: [group('g2')] }, { timeoutMs }))
-    expect(reply).toEqual({ configNumber: 2, note: '8 shards will move, in 2 migrations', migrations: [1, 2] })
+    const waits = 'g2 has not come to life yet: what goes there waits; g1 has not come to life yet: what comes from there waits'
+    expect(reply).toEqual({ configNumber: 2, note: `8 shards will move, in 2 migrations; ${waits}`, migrations: [1, 2] })
     const { config } = await world.settle(client.query(0, { timeoutMs }))
     expect([...config.shardCounts()]).toEqual([16, 0])
   })

@@ -25,6 +25,7 @@ export function viewOf(state: ConfigState, more: Partial<LeaderView> = {}): Lead
     sizeOf: () => 0,
     progressOf: () => ({ attempt: 0, bytesTotal: 0 }),
     isDriven: () => true,
+    hasLeader: () => true,
     hasNoRoom: () => false,
     isLive: () => true,
     isLivenessKnown: true,

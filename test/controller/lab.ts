@@ -42,6 +42,8 @@ export class Lab {
   readonly dead = new Set<string>()
   /** Replicas that their nodes cannot hold, by number. */
   readonly lostReplicas = new Map<number, string>()
+  /** Names of groups of whose leader nobody hears. */
+  readonly leaderless = new Set<string>()
   /** Names of groups that have refused shards for want of room. */
   readonly full = new Set<string>()
   /** Migrations that nobody drives. */
@@ -65,6 +67,7 @@ export class Lab {
     return viewOf(this.state, {
       sizeOf: (shard) => (this.knowsSizes ? (this.sizes.get(shard) ?? 0) : undefined),
       isDriven: (migration) => !this.undriven.has(migration),
+      hasLeader: (uid) => !this.leaderless.has(this.state.config?.groupByUid(uid)?.name ?? ''),
       hasNoRoom: (uid) => this.full.has(this.state.config?.groupByUid(uid)?.name ?? ''),
       isLivenessKnown: this.isLivenessKnown,
       isLive: (group, { node, replica }) => !this.lost.has(group.name) && !this.dead.has(node) && !this.lostReplicas.has(replica),

@@ -23,7 +23,7 @@ const states: Readonly<Record<string, MigrationRecord>> = {
 }
 
 const events: Readonly<Record<string, MigrationEvent>> = {
-  pause: { kind: 'pause' },
+  pause: { kind: 'pause', author: 'op', atMs: 4 },
   resume: { kind: 'resume' },
   commit: { kind: 'commit', ...decision, digest: Uint8Array.of(1), attempt: 1, bytesTotal: 7 },
   abort: { kind: 'abort', reason: 'why', atMs: 9 },

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { encodeRecord } from '../../controller/migration-record.ts'
 import { settledMax } from '../../controller/migrations.ts'
 import { computeAborts, undriven, waitingDrains } from '../../controller/upkeep.ts'
+import { waitsForOf } from '../../controller/waits-for.ts'
 import { OstrakaError } from '../../proto/errors.ts'
 import { Lab, type Said } from './lab.ts'
 
@@ -536,6 +537,53 @@ describe('move, unpin and rebalance', () => {
   })
 })
 
+describe('what a migration waits for', () => {
+  it('is told by what the controllers know of its ends and its pause, before what its target tells', () => {
+    const lab = pair()
+    const [shard = 0] = lab.config.shardsOf(lab.uid('g1'))
+    const [id = 0] = lab.move(shard, 'g2')
+    const waits = () => {
+      const record = lab.state.migrations.byId.get(id)
+      if (record === undefined) throw new Error('planned')
+      return waitsForOf(lab.view, record, 'a free place')
+    }
+    expect(waits()).toBe('a free place')
+    lab.leaderless.add('g2')
+    expect(waits()).toBe('its target: g2 has no leader that the controllers hear')
+    lab.start('g1')
+    lab.lost.add('g1')
+    expect(waits()).toBe('its source: g1 has lost its majority')
+    lab.lost.add('g2')
+    expect(waits()).toBe('its target: g2 has not come to life yet')
+    lab.steer(shard, 'pause')
+    expect(waits()).toBe('its resumption: paused by op')
+    lab.steer(shard, 'cancel')
+    expect(waits()).toBe('')
+  })
+
+  it('is said at once of a move, a join, a rebalance and a weight that have an end without a majority', () => {
+    const lab = pair()
+    const [shard = 0] = lab.config.shardsOf(lab.uid('g1'))
+    lab.lost.add('g2')
+    lab.move(shard, 'g2')
+    expect(lab.note).toBe('g2 has not come to life yet: what goes there waits')
+    lab.steer(shard, 'cancel')
+    lab.unpin(shard)
+    lab.start('g2')
+    lab.weigh('g2', 2)
+    expect(lab.note).toMatch(
+      /^g2 had the weight 1; \d shards will move, in \d migrations?; g2 has lost its majority: what goes there waits$/,
+    )
+    for (const { shards } of lab.open()) lab.steer(shards[0] ?? 0, 'cancel')
+    lab.rebalance()
+    expect(lab.note).toBe('g2 has lost its majority: what goes there waits')
+    for (const { shards } of lab.open()) lab.steer(shards[0] ?? 0, 'cancel')
+    lab.weigh('g2', 1)
+    lab.join(['g3'])
+    expect(lab.note).toMatch(/^5 shards will move, .*; g2 has lost its majority: what comes from there waits$/)
+  })
+})
+
 describe('steering', () => {
   it('keeps a paused migration from its commit, and cancels only before it', () => {
     const lab = pair()
@@ -544,9 +592,14 @@ describe('steering', () => {
     lab.move(3, away)
     expect(lab.steer(3, 'pause')).toEqual([1])
     expect(refusal(() => lab.report(1, 'ready'))).toContain('migration 1 is paused')
+    const { atMs } = lab.view
+    expect(lab.note).toMatch(/^migration 1; until it is resumed or cancelled its source keeps each write to these shards twice, /)
+    expect(lab.state.migrations.byId.get(1)).toMatchObject({ paused: true, pausedBy: 'op', pausedAtMs: atMs })
     lab.steer(3, 'pause')
-    expect(lab.note).toContain('nothing to do')
+    expect(lab.note).toBe('nothing to do: migration 1 is paused by op')
     lab.steer(3, 'resume')
+    expect(lab.state.migrations.byId.get(1)).toMatchObject({ paused: false, pausedBy: '', pausedAtMs: 0 })
+    lab.steer(3, 'pause')
     lab.steer(3, 'cancel')
     expect(lab.note).toBe('migration 1; pinned still: 3')
     expect(lab.state.migrations.byId.get(1)).toMatchObject({ phase: 'aborted', reason: 'cancelled by op' })

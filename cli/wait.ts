@@ -21,11 +21,12 @@ export async function waitForChange(
   timeoutMs: number,
 ): Promise<void> {
   const aim = change.aim?.(outcome)
+  const moves = new Moves(outcome.migrations)
   const progress = new MoveProgress(invocation)
   let missing = ''
   try {
     const look = async (leftMs: number): Promise<true | undefined> => {
-      const migrations = await migrationsOf(controllers, outcome, leftMs)
+      const migrations = await moves.look(controllers, leftMs)
       await progress.update(migrations)
       const running = migrations.filter((migration) => !hasEnded(migration))
       missing = `${running.length} of its migrations still run: ${listed(running.map(shortly))}`
@@ -55,12 +56,36 @@ async function answered<T>(asked: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Those of the change; one that the controllers have forgotten ended long ago. */
-async function migrationsOf(controllers: Controllers, outcome: ChangeOutcome, timeoutMs: number): Promise<MigrationJson[]> {
-  if (outcome.migrations.length === 0) return []
-  const ids = new Set(outcome.migrations)
-  const { migrations: all } = await controllers.listMigrations({}, { timeoutMs })
-  return all.filter(({ id }) => ids.has(id ?? 0)).map(migrationJson)
+/** The migrations of one change, of which each end is remembered once it was seen: the controllers forget. */
+class Moves {
+  /** By id, as seen last. */
+  readonly #seen = new Map<number, MigrationJson>()
+  /** Not seen to have ended. */
+  readonly #open: Set<number>
+
+  constructor(ids: readonly number[]) {
+    this.#open = new Set(ids)
+  }
+
+  /** All that were ever seen. One that the controllers have forgotten is done: a failure they remember until a thousand others have come since. */
+  async look(controllers: Controllers, timeoutMs: number): Promise<readonly MigrationJson[]> {
+    if (this.#open.size > 0) {
+      const { migrations } = await controllers.listMigrations({ ids: [...this.#open] }, { timeoutMs })
+      const told = new Map(migrations.map((migration) => [migration.id ?? 0, migrationJson(migration)]))
+      for (const id of this.#open) {
+        const migration = told.get(id)
+        if (migration === undefined) this.#forgotten(id)
+        else this.#seen.set(id, migration)
+        if (migration === undefined || hasEnded(migration)) this.#open.delete(id)
+      }
+    }
+    return [...this.#seen.values()]
+  }
+
+  #forgotten(id: number): void {
+    const before = this.#seen.get(id)
+    if (before !== undefined) this.#seen.set(id, { ...before, phase: 'done' })
+  }
 }
 
 function mustNotBeAborted(migrations: readonly MigrationJson[]): void {

@@ -117,11 +117,12 @@ export class AdminService {
     return await this.#parts.queue.ask(compute, this.#parts.hint(context), (view, outcome) => new pb.v1.PlanReply(planReply(view, outcome)))
   }
 
-  async migrations(context: CallContext): Promise<pb.v1.MigrationsReply> {
+  async migrations({ ids }: pb.v1.MigrationsRequest, context: CallContext): Promise<pb.v1.MigrationsReply> {
     const view = await this.#parts.read(this.#parts.hint(context))
     const { config, migrations } = view.state
     const waiting = [...waitingDrains(view)].map(([uid, why]) => `${config?.groupByUid(uid)?.name ?? uid} is being drained, ${why}`)
-    const shown = [...migrations.byId.values()].map((record) => ({
+    const records = ids.length === 0 ? migrations.history() : ids.flatMap((id) => migrations.byId.get(id) ?? [])
+    const shown = records.map((record) => ({
       ...this.#shown(record),
       waitsFor: waitsForOf(view, record, this.#parts.reported.progressOf(record.id)?.waitsFor ?? ''),
     }))

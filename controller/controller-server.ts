@@ -163,7 +163,7 @@ export class ControllerServer {
       this.#route(methods.autoRebalance, (request, context) => admin.autoRebalance(request, context), v1.ChangeReply),
       this.#route(methods.steer, (request, context) => admin.steer(request, context), v1.ChangeReply),
       this.#route(methods.plan, (request, context) => admin.plan(request, context), v1.PlanReply),
-      this.#route(methods.migrations, (_, context) => admin.migrations(context), v1.MigrationsReply),
+      this.#route(methods.migrations, (request, context) => admin.migrations(request, context), v1.MigrationsReply),
       this.#route(methods.changeMembers, (request, context) => admin.changeMembers(request, context), v1.ChangeReply),
       this.#route(methods.replaceNode, (request, context) => admin.replaceNode(request, context), v1.ChangeReply),
       this.#route(methods.reportMembers, (request, context) => admin.reportMembers(request, context), v1.ReportMembersReply),

@@ -7,7 +7,7 @@ import { birthKey, migrationKey, plain, type RecordReader, type RecordWriter, re
 import { decodeRecord, encodeRecord, isOpen, isSettled, type MigrationRecord } from './migration-record.ts'
 import { isWhole, mayFollow } from './migration-transition.ts'
 
-/** Migrations that are over and that nobody has to act upon: the history. */
+/** Migrations that are over and that nobody has to act upon: so many of those that are done are kept, and so many of the others, that no success drives a failure out. */
 export const settledMax = 1000
 /** Versions of the list whose changes are kept in memory, for watchers that know an older one. */
 const changesMax = 1024
@@ -35,7 +35,7 @@ export interface ConfigSpan {
  * - A shard changes its owner only by a commit, a give-back or a birth, and each raises its epoch by one.
  */
 export class Migrations {
-  /** By rising id: those that run, those that ended and that a group has not confirmed, and the newest `settledMax` of the others. */
+  /** By rising id: those that run, those that ended and that a group has not confirmed, and of the others the newest `settledMax` that are done and as many that are not. */
   readonly byId = new Map<number, MigrationRecord>()
   /** By shard: given up, to be made empty, and not confirmed by the group. */
   readonly births = new Map<number, ShardBirth>()
@@ -48,12 +48,18 @@ export class Migrations {
   readonly #openByShard = new Map<number, number>()
   /** What the newest versions changed, oldest first. */
   readonly #changes: { readonly ids: readonly number[]; readonly births: readonly number[] }[] = []
-  #settled = 0
+  readonly #settled = { done: 0, undone: 0 }
 
   /** The open migration of a shard; undefined: it stays where it is. */
   openOf(shard: number): MigrationRecord | undefined {
     const id = this.#openByShard.get(shard)
     return id === undefined ? undefined : this.byId.get(id)
+  }
+
+  /** For people, by id: those that are not settled, and of the others the newest `settledMax`. */
+  history(): MigrationRecord[] {
+    let left = this.#settled.done + this.#settled.undone - settledMax
+    return [...this.byId.values()].filter((record) => !isSettled(record) || left-- <= 0)
   }
 
   /** All open ones, by id. */
@@ -156,7 +162,7 @@ export class Migrations {
   #take(record: MigrationRecord): void {
     const before = this.byId.get(record.id)
     this.byId.set(record.id, record)
-    if (isSettled(record) && (before === undefined || !isSettled(before))) this.#settled++
+    if (isSettled(record) && (before === undefined || !isSettled(before))) this.#settled[endOf(record)]++
     for (const shard of record.shards) {
       if (isOpen(record)) this.#openByShard.set(shard, record.id)
       else if (this.#openByShard.get(shard) === record.id) this.#openByShard.delete(shard)
@@ -164,12 +170,14 @@ export class Migrations {
   }
 
   #forget(records: RecordWriter): void {
-    for (const record of this.#settled > settledMax ? this.byId.values() : []) {
-      if (this.#settled <= settledMax) return
-      if (!isSettled(record)) continue
+    const settled = this.#settled
+    const isOver = () => settled.done > settledMax || settled.undone > settledMax
+    for (const record of isOver() ? this.byId.values() : []) {
+      if (!isOver()) return
+      if (!isSettled(record) || settled[endOf(record)] <= settledMax) continue
       this.byId.delete(record.id)
       records.delete(migrationKey(record.id))
-      this.#settled--
+      settled[endOf(record)]--
     }
   }
 
@@ -209,6 +217,11 @@ export class Migrations {
       return [...pending.values()].every(({ group }) => group !== uid)
     })
   }
+}
+
+/** Of one that is settled. */
+function endOf({ phase }: MigrationRecord): 'done' | 'undone' {
+  return phase === 'done' ? 'done' : 'undone'
 }
 
 type Listed = pb.v1.Migration.$Properties

@@ -146,6 +146,23 @@ describe('--wait', () => {
     expect(names()).toEqual(['move', 'migrations'])
   })
 
+  it('remembers that one was aborted, though the controllers forget it before the others have ended, and asks for no other', async () => {
+    world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17, 18, 19] }
+    world.fakeControllers.migrationLists = [
+      [migration(17, ABORTED, { reason: 'no room in g2' }), migration(18, COPYING), migration(19, COPYING)],
+      [migration(18, COPYING)],
+      [],
+    ]
+    const outcome = await world.run('admin', 'rebalance', '--wait')
+    expect(outcome.code).toBe(1)
+    expect(outcome.stderr).toMatch(/^ostraka: migration 17 [^\n]+ was aborted: no room in g2: see [^\n]+\n$/)
+    expect(
+      calls()
+        .slice(1)
+        .map(([, , request]) => request),
+    ).toEqual([{ ids: [17, 18, 19] }, { ids: [18, 19] }, { ids: [18] }])
+  })
+
   it.each([ABORTED, GIVEN_BACK])('ends with 1 and why where one ended without the move, once all have ended (phase %i)', async (phase) => {
     world.fakeControllers.outcome = { configNumber: 9, note: '', migrations: [17, 18] }
     const aborted = migration(17, phase, { reason: 'no room in g2' })

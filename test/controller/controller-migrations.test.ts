@@ -264,6 +264,7 @@ describe('controller server: moving shards', () => {
     // As if a thousand others had come since.
     machine(1).state.migrations.byId.delete(1)
     expect(await report(1, REPORT_CLEAN, 'g2@2')).toMatchObject({ id: 1, phase: 'aborted', shards: [] })
+    expect((await run(client.listMigrations({ ids: [1, 7] }, { timeoutMs }))).migrations).toEqual([])
     await expect(report(2, REPORT_READY)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
 

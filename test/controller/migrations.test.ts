@@ -702,4 +702,17 @@ describe('the log', () => {
     lab.report(3, 'clean', 'g1@1')
     expect(lab.state.migrations.byId.has(3)).toBe(false)
   })
+
+  it('keeps what came to nothing, however many others succeed: who waits for it learns so', () => {
+    const lab = pair()
+    const away = (shard: number) => (lab.config.groupOf(shard)?.name === 'g1' ? 'g2' : 'g1')
+    const [failed = 0] = lab.move(4, away(4))
+    lab.steer(4, 'cancel')
+    lab.clean(failed)
+    for (let count = 0; count < settledMax + 5; count++) lab.complete(lab.move(3, away(3))[0] ?? 0)
+    const { byId } = lab.state.migrations
+    expect([byId.get(failed)?.phase, byId.size]).toEqual(['aborted', settledMax + 1])
+    const shown = lab.state.migrations.history().map(({ id }) => id)
+    expect([shown.length, shown[0], shown.at(-1)]).toEqual([settledMax, failed + 6, failed + settledMax + 5])
+  })
 })

@@ -42,6 +42,7 @@ export interface AdminServiceParts {
   readonly clock: Pick<Clock, 'monotonicMs'>
 }
 
+/** Of admins' changes. */
 const changesWaitingMax = 64
 /** Groups report without being asked, and each report counts. */
 const reportsWaitingMax = 1024

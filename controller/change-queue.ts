@@ -27,18 +27,23 @@ export interface Waiting {
   readonly request?: { readonly id: Uint8Array; readonly requested: number }
   /** Address of a controller by its replica number. */
   readonly hint: (replica: number) => string
-  /** How many may wait before it. */
+  /** How many of its kind may wait before it: of those that somebody asked for, or of the others. */
   readonly waitingMax: number
 }
 
 /** How often a change is computed anew because another came first. */
 const attemptsMax = 10
 
-/** Changes are computed and proposed one after the other, so that they seldom overtake each other. */
+/**
+ * Changes are computed and proposed one after the other, so that they seldom overtake each other. What somebody asked for (it has a `request`) goes before
+ * what groups report and the leader does by itself, a thousand of which may wait while shards move; but of those one gets its turn after each.
+ */
 export class ChangeQueue {
   readonly #parts: ChangeQueueParts
-  #last: Promise<unknown> = Promise.resolve()
-  #waiting = 0
+  readonly #asked: (() => Promise<void>)[] = []
+  readonly #told: (() => Promise<void>)[] = []
+  #isRunning = false
+  #wasAsked = false
 
   constructor(parts: ChangeQueueParts) {
     this.#parts = parts
@@ -46,17 +51,26 @@ export class ChangeQueue {
 
   /** Rejects with what `compute` throws, with the proposal's refusals, and with OVERLOADED where too many wait. */
   async submit(compute: Compute, waiting: Waiting): Promise<Answer> {
-    if (this.#waiting >= waiting.waitingMax) {
+    const lane = waiting.request === undefined ? this.#told : this.#asked
+    if (lane.length >= waiting.waitingMax) {
       throw new OstrakaError('OVERLOADED', 'too many changes wait at the controller', true, { waitMs: 500 })
     }
-    this.#waiting++
-    const change = this.#last.then(() => this.#run(compute, waiting))
-    this.#last = change.catch(() => {})
-    try {
-      return await change
-    } finally {
-      this.#waiting--
-    }
+    return await new Promise((resolve, reject) => {
+      lane.push(() => this.#run(compute, waiting).then(resolve, reject))
+      this.#goOn()
+    })
+  }
+
+  #goOn(): void {
+    if (this.#isRunning) return
+    this.#wasAsked = this.#asked.length > 0 && (!this.#wasAsked || this.#told.length === 0)
+    const next = (this.#wasAsked ? this.#asked : this.#told).shift()
+    if (next === undefined) return
+    this.#isRunning = true
+    void next().finally(() => {
+      this.#isRunning = false
+      this.#goOn()
+    })
   }
 
   /** What a change would come to. Rejects as `submit` does. */

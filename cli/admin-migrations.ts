@@ -5,7 +5,7 @@ export function addAdminMigrations(admin: Command, registry: Registry): void {
   const command = admin
     .command('migrations')
     .description('the shards that move, and the last 1,000 migrations that ended, oldest first')
-    .option('--watch', 'go on until ^C: a live view on a terminal, else a line for each change')
+    .option('--watch', 'go on until ^C, whether or not a controller answers: a live view on a terminal, else a line for each change')
     .addHelpText('after', examples('admin migrations', 'admin migrations --watch', 'admin migrations --watch --json'))
   registry.add(command, async (invocation) => {
     const { watch } = command.opts<{ watch?: boolean }>()

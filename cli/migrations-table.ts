@@ -46,11 +46,12 @@ export function migrationLine(migration: MigrationJson, perSecond = 0): string {
   const percent = hasEnded(migration) ? '' : ` ${Math.floor(progressOf(migration) * 100)} %`
   const state = `${phase}${percent}${paused && !hasEnded(migration) ? ', paused' : ''}`
   const leftMs = copyLeftMs(migration, perSecond)
+  const rate = leftMs === undefined ? '' : `, ${byteText(Math.round(perSecond))}/s`
   const left = leftMs === undefined ? '' : `, ${durationText(leftMs)} left`
   const waits = waitText(migration)
   const waiting = waits === '' ? '' : `, waits for ${waits}`
   const why = reason === undefined ? '' : `: ${reason}`
-  return `${id}: shards ${listed(shards)} from ${from} to ${to}: ${state}, ${byteText(bytesTotal)}${left}${waiting}${pause}${why}`
+  return `${id}: shards ${listed(shards)} from ${from} to ${to}: ${state}, ${byteText(bytesTotal)}${rate}${left}${waiting}${pause}${why}`
 }
 
 /** '5', '5–7', '1, 5–7, 9 (12)'. */

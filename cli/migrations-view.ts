@@ -1,5 +1,7 @@
+import { OstrakaError } from '../proto/errors.ts'
 import type { Invocation } from './invocation.ts'
-import { hasEnded, type MigrationJson, migrationJson } from './migration-json.ts'
+import { type Look, MigrationHistory } from './migration-history.ts'
+import { hasEnded } from './migration-json.ts'
 import { MigrationRates } from './migration-rates.ts'
 import { sumLines } from './migration-sums.ts'
 import { migrationLine, migrationsTable } from './migrations-table.ts'
@@ -9,31 +11,32 @@ const refreshMs = 500
 /** Ended ones that the live view still shows. */
 const endedShown = 10
 
-interface Look {
-  readonly migrations: readonly MigrationJson[]
-  /** Lines: what is to move and no migration moves. */
-  readonly waiting: readonly string[]
-}
-
-async function ask(invocation: Invocation, controllers: Controllers): Promise<Look> {
-  const { migrations, waiting } = await controllers.listMigrations({}, { timeoutMs: invocation.timeoutMs() })
-  return { migrations: migrations.map(migrationJson), waiting }
-}
-
 export async function showMigrations(invocation: Invocation, controllers: Controllers): Promise<void> {
-  const { migrations, waiting } = await ask(invocation, controllers)
+  const { migrations, waiting } = await new MigrationHistory().look(controllers, invocation.timeoutMs())
   await invocation.printDrawn(migrations, () => migrationsTable(migrations, Date.now()))
   for (const line of waiting) invocation.say(line)
 }
 
-/** Ends with ^C, or by the error of a controller that does not answer in time. */
+/** Ends with ^C, and with an error other than that no controller answers; with that one too where none ever did. */
 export async function watchMigrations(invocation: Invocation, controllers: Controllers): Promise<never> {
   const { stdout } = invocation.world
-  const view = !invocation.json && stdout.isTTY === true ? new LiveView(stdout) : new ChangeLog(invocation)
-  for (;;) {
-    await view.show(await ask(invocation, controllers))
+  const view: View = !invocation.json && stdout.isTTY === true ? new LiveView(stdout) : new ChangeLog(invocation)
+  const history = new MigrationHistory()
+  for (let isFirst = true; ; isFirst = false) {
+    try {
+      await view.show(await history.look(controllers, invocation.timeoutMs()))
+    } catch (error) {
+      if (isFirst || !(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
+      view.lost(`${error.message}; asking again until ^C`)
+    }
     await new Promise((resolve) => setTimeout(resolve, refreshMs))
   }
+}
+
+interface View {
+  show(look: Look): Promise<void> | void
+  /** Nobody answers, and who watches sees what was last. */
+  lost(why: string): void
 }
 
 interface Screen {
@@ -43,10 +46,11 @@ interface Screen {
 }
 
 /** Draws over what it drew before. */
-class LiveView {
+class LiveView implements View {
   readonly #output: Screen
   readonly #rates = new MigrationRates()
   #lines = 0
+  #text = ''
 
   constructor(output: Screen) {
     this.#output = output
@@ -58,7 +62,15 @@ class LiveView {
     const ended = migrations.filter(hasEnded).slice(-endedShown)
     const nowMs = Date.now()
     const table = await migrationsTable([...ended, ...running], nowMs, this.#rates)
-    const text = [`${running.length} running`, ...waiting, ...sumLines(migrations, nowMs), table].join('\n')
+    this.#text = [`${running.length} running`, ...waiting, ...sumLines(migrations, nowMs), table].join('\n')
+    this.#draw(this.#text)
+  }
+
+  lost(why: string): void {
+    this.#draw(`${why}\n${this.#text}`)
+  }
+
+  #draw(text: string): void {
     // What does not fit could not be drawn over.
     const { rows = 1000, columns = 1000 } = this.#output
     const lines = text
@@ -72,11 +84,12 @@ class LiveView {
 }
 
 /** A line for each migration that is new or has changed; of what had ended before nothing. That it has begun to look, and what waits, is told on stderr. */
-class ChangeLog {
+class ChangeLog implements View {
   readonly #invocation: Invocation
   readonly #rates = new MigrationRates()
   #told: Map<number, string> | undefined
   #waiting = ''
+  #isLost = false
 
   constructor(invocation: Invocation) {
     this.#invocation = invocation
@@ -84,6 +97,8 @@ class ChangeLog {
 
   show({ migrations, waiting }: Look): void {
     this.#rates.look(migrations, performance.now())
+    if (this.#isLost) this.#invocation.say('the controllers answer again')
+    this.#isLost = false
     if (this.#told === undefined) {
       const running = migrations.filter((migration) => !hasEnded(migration)).length
       this.#invocation.say(`watching, ${running} running; ^C ends`)
@@ -98,5 +113,9 @@ class ChangeLog {
       if (isNews) this.#invocation.print(migration, migrationLine(migration, this.#rates.of(migration.id)))
     }
     this.#told = now
+  }
+  lost(why: string): void {
+    if (!this.#isLost) this.#invocation.say(why)
+    this.#isLost = true
   }
 }

@@ -118,16 +118,18 @@ export class AdminService {
     return await this.#parts.queue.ask(compute, this.#parts.hint(context), (view, outcome) => new pb.v1.PlanReply(planReply(view, outcome)))
   }
 
-  async migrations({ ids }: pb.v1.MigrationsRequest, context: CallContext): Promise<pb.v1.MigrationsReply> {
+  async migrations({ ids, known }: pb.v1.MigrationsRequest, context: CallContext): Promise<pb.v1.MigrationsReply> {
     const view = await this.#parts.read(this.#parts.hint(context))
     const { config, migrations } = view.state
     const waiting = [...waitingDrains(view)].map(([uid, why]) => `${config?.groupByUid(uid)?.name ?? uid} is being drained, ${why}`)
-    const records = ids.length === 0 ? migrations.history() : ids.flatMap((id) => migrations.byId.get(id) ?? [])
+    const changed = ids.length === 0 ? migrations.changedSince(known) : ids.flatMap((id) => migrations.byId.get(id) ?? [])
+    const records = changed ?? migrations.history()
     const shown = records.map((record) => ({
       ...this.#shown(record),
       waitsFor: waitsForOf(view, record, this.#parts.reported.progressOf(record.id)?.waitsFor ?? ''),
     }))
-    return new pb.v1.MigrationsReply({ migrations: shown, waiting })
+    const since = ids.length === 0 && changed !== undefined ? known : 0
+    return new pb.v1.MigrationsReply({ migrations: shown, waiting, version: migrations.version, since })
   }
 
   async report(request: pb.v1.ReportRequest, context: CallContext): Promise<pb.v1.ReportReply> {

@@ -62,6 +62,15 @@ export class Migrations {
     return [...this.byId.values()].filter((record) => !isSettled(record) || left-- <= 0)
   }
 
+  /** The same of those that run or have changed since version `known`; undefined: that is too long ago. */
+  changedSince(known: number): MigrationRecord[] | undefined {
+    const behind = this.version - known
+    if (known === 0 || behind < 0 || behind > this.#changes.length) return undefined
+    const changed = behind === 0 ? [] : this.#changes.slice(-behind).flatMap(({ ids }) => ids)
+    const running = this.open().map(({ id }) => id)
+    return ascending([...changed, ...running]).flatMap((id) => this.byId.get(id) ?? [])
+  }
+
   /** All open ones, by id. */
   open(): MigrationRecord[] {
     return [...this.byId.values()].filter(isOpen)

@@ -156,9 +156,9 @@ export class ControllerClient {
     return { configNumber }
   }
 
-  /** Running migrations and the last ended ones, oldest first, with all that is for people. Linearizable. */
-  async migrations(options: ControllerCallOptions): Promise<readonly pb.v1.Migration.$Properties[]> {
-    return (await this.listMigrations({}, options)).migrations
+  /** Running migrations and the last ended ones, oldest first, or those of `ids` that are remembered, with all that is for people. Linearizable. */
+  async migrations(options: ControllerCallOptions & { readonly ids?: readonly number[] }): Promise<readonly pb.v1.Migration.$Properties[]> {
+    return (await this.listMigrations({ ids: [...(options.ids ?? [])] }, options)).migrations
   }
 
   /** The same, with what waits for a migration of its own. Linearizable. */

@@ -93,7 +93,7 @@ export class Outcomes {
     const nowMs = clock.monotonicMs()
     if (nowMs - (this.#asked.get(id) ?? Number.NEGATIVE_INFINITY) < askEveryMs) return undefined
     this.#asked.set(id, nowMs)
-    const all = await controllers.migrations({ timeoutMs: reportTimeoutMs })
+    const all = await controllers.migrations({ timeoutMs: reportTimeoutMs, ids: [id] })
     const found = all.find((migration) => migration.id === id)
     if (found === undefined) return forgotten
     const migration = decodeMigration(found)

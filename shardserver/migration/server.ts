@@ -176,7 +176,7 @@ export class MigrationServer {
     const isSeen = configNumber > 0
     let migration = await this.#node.book.whenDecided(id, isSeen ? watchMs : decisionMs)
     if (migration === undefined && isSeen) {
-      const all = await this.#node.controllers.migrations({ timeoutMs: askTimeoutMs })
+      const all = await this.#node.controllers.migrations({ timeoutMs: askTimeoutMs, ids: [id] })
       const found = all.find((known) => known.id === id)
       if (found !== undefined) this.#node.book.hear(decodeMigration(found))
       migration = this.#node.book.get(id)

@@ -425,7 +425,7 @@ describe('migrations', () => {
     rates.look([at(2000)], 2000)
     expect(rates.of(2)).toBe(2000)
     expect(copyLeftMs(at(2000), 2000)).toBe(4000)
-    expect(migrationLine(at(2000), 2000)).toContain(', 4.0 s left')
+    expect(migrationLine(at(2000), 2000)).toContain(', 2.0 KiB/s, 4.0 s left')
     for (const none of [at(2000, { paused: true }), at(2000, { catchingUp: true }), at(0, { bytesTotal: 0 })]) {
       expect(copyLeftMs(none, 2000)).toBeUndefined()
     }
@@ -434,22 +434,24 @@ describe('migrations', () => {
     expect(rates.of(2)).toBeUndefined()
   })
 
+  const interrupted = new OstrakaError('CANCELLED', 'the call was cancelled', true)
+
   it('--watch prints a line for each change until it cannot go on, with --json as ndjson', async () => {
     const lists = () => [
       [migration(1, DONE), migration(2, COPYING)],
       [migration(1, DONE), migration(2, COPYING)],
       [migration(1, DONE), migration(2, DONE, { pauseUs: 2500 }), migration(3, ABORTED, { reason: 'cancelled' })],
-      undefined as never,
+      interrupted,
     ]
     world.fakeControllers.migrationLists = lists()
     const json = await world.run('admin', 'migrations', '--watch', '--json')
-    expect(json.code).toBe(69)
+    expect(json.code).toBe(1)
     const lines = json.stdout.toString().trim().split('\n')
     expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
       { id: 2, phase: 'copying' },
       { id: 2, phase: 'done', pauseMs: 2.5 },
       { id: 3, phase: 'aborted' },
-      { error: { code: 'UNAVAILABLE' } },
+      { error: { code: 'CANCELLED' } },
     ])
     world.fakeControllers.migrationLists = lists()
     const text = (await world.run('admin', 'migrations', '--watch')).stdout.toString()
@@ -460,9 +462,35 @@ describe('migrations', () => {
     )
   })
 
+  it('--watch goes on when no controller answers, says so once, and asks only for what has changed since', async () => {
+    world.fakeControllers.migrationLists = [
+      [migration(1, DONE), migration(2, COPYING)],
+      undefined,
+      undefined,
+      [migration(2, COPYING, { bytesCopied: 1024, bytesTotal: 4096 }), migration(3, COPYING)],
+      interrupted,
+    ]
+    world.fakeControllers.versions = [
+      { version: 7, since: 0 },
+      { version: 9, since: 7 },
+    ]
+    const outcome = await world.run('admin', 'migrations', '--watch')
+    expect(calls().map(([, , request]) => request)).toEqual([{ known: 0 }, { known: 7 }, { known: 7 }, { known: 7 }, { known: 9 }])
+    expect(outcome.stderr).toBe(
+      'watching, 1 running; ^C ends\nno controller leader answered; asking again until ^C\nthe controllers answer again\nostraka: the call was cancelled\n',
+    )
+    expect(outcome.stdout.toString()).toMatch(/^2: .* 47 %, .*\n2: .*copying 23 %, 4\.0 KiB, \d+ B\/s, [\d.]+ s left\n3: /)
+    Object.assign(world.stdout, { isTTY: true, rows: 8, columns: 60 })
+    world.fakeControllers.migrationLists = [[migration(2, COPYING)], undefined, interrupted]
+    const drawn = (await world.run('admin', 'migrations', '--watch')).stdout.toString()
+    expect(drawn).toContain('no controller leader answered; asking again until ^C\n1 running\n')
+    world.fakeControllers.migrationLists = [undefined]
+    expect((await world.run('admin', 'migrations', '--watch')).code).toBe(69)
+  })
+
   it('--watch on a terminal draws over what it drew', async () => {
     Object.assign(world.stdout, { isTTY: true, rows: 8, columns: 60 })
-    world.fakeControllers.migrationLists = [[migration(2, COPYING)], [migration(2, DONE)], undefined as never]
+    world.fakeControllers.migrationLists = [[migration(2, COPYING)], [migration(2, DONE)], interrupted]
     const text = (await world.run('admin', 'migrations', '--watch')).stdout.toString()
     const [first = '', second = ''] = text.split('\u001b[6A\u001b[0J')
     expect(first).toContain('1 running\n')

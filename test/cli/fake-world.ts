@@ -109,8 +109,8 @@ export class FakeControllers implements Controllers {
 
   /** Answered by every change. */
   outcome: ChangeOutcome = { configNumber: 8, note: '', migrations: [] }
-  /** Answered one after the other, the last again and again; undefined: no controller answers. */
-  migrationLists: (pb.v1.Migration.$Properties[] | undefined)[] = [[]]
+  /** Answered, or thrown, one after the other, the last again and again; undefined: no controller answers. */
+  migrationLists: (pb.v1.Migration.$Properties[] | Error | undefined)[] = [[]]
   groups: pb.v1.GroupSummary.$Properties[] = [
     { name: 'g1', leader: 'n1', shards: 86, readsPerSecond: 12.3456, writesPerSecond: 250, bytes: 4096 },
   ]
@@ -157,6 +157,8 @@ export class FakeControllers implements Controllers {
     return this.#changed('replaceNode', request, options)
   }
 
+  /** Told with the lists, in turn. */
+  versions: { version: number; since: number }[] = []
   /** Told with every list. */
   waiting: string[] = []
 
@@ -164,7 +166,8 @@ export class FakeControllers implements Controllers {
     this.#called('migrations', options, request)
     const list = this.migrationLists.length > 1 ? this.migrationLists.shift() : this.migrationLists[0]
     if (list === undefined) throw new OstrakaError('UNAVAILABLE', 'no controller leader answered', true)
-    return new pb.v1.MigrationsReply({ migrations: list, waiting: this.waiting })
+    if (list instanceof Error) throw list
+    return new pb.v1.MigrationsReply({ migrations: list, waiting: this.waiting, ...this.versions.shift() })
   }
 
   async plan(request: object, options: object) {

@@ -229,6 +229,25 @@ describe('controller server: moving shards', () => {
     expect(await shown()).toMatchObject(ended)
   })
 
+  it('tells who watches only what runs and what has changed, and all where that was too long ago', async () => {
+    const { client, run, complete, machine } = await cluster()
+    const list = async (request: object) => {
+      const { migrations, version, since } = await run(client.listMigrations(request, { timeoutMs }))
+      return { ids: migrations.map(({ id }) => id), version, since }
+    }
+    const away = (shard: number) => (machine(1).state.config?.groupOf(shard)?.name === 'g1' ? 'g2' : 'g1')
+    for (const shard of [1, 2]) await complete((await run(client.move({ shard, group: away(shard) }, { timeoutMs }))).migrations[0] ?? 0)
+    await run(client.move({ shard: 3, group: away(3) }, { timeoutMs }))
+    const { version } = machine(1).state.migrations
+    expect(await list({})).toEqual({ ids: [1, 2, 3], version, since: 0 })
+    expect(await list({ known: version })).toEqual({ ids: [3], version, since: version })
+    expect(await list({ ids: [2] })).toEqual({ ids: [2], version, since: 0 })
+    await run(client.steer({ shard: 3, steering: pb.v1.Steering.CANCEL }, { timeoutMs }))
+    expect(await list({ known: version })).toEqual({ ids: [3], version: version + 1, since: version })
+    expect(await list({ known: version + 1 })).toEqual({ ids: [], version: version + 1, since: version + 1 })
+    expect(await list({ known: version + 9 })).toEqual({ ids: [1, 2, 3], version: version + 1, since: 0 })
+  })
+
   it('takes a shard that has arrived for as large as it was, until its new group tells', async () => {
     const { client, run, report, machine } = await cluster()
     const [shard = 0] = machine(1).state.config?.shardsOf('g1@1') ?? []

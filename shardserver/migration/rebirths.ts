@@ -7,6 +7,8 @@ import type { MigrationNode, MovingReplica } from './node.ts'
 import { entryTimeMs, propose } from './propose.ts'
 
 const reportTimeoutMs = 3000
+/** So many are proposed without waiting for one another: their entries share their rounds, and other proposals find room between. */
+const atOnce = 256
 
 /**
  * Shards that one group, led by this node, is to make empty at an epoch above 1, since the controllers gave up what another group held: by their
@@ -51,14 +53,20 @@ export class Rebirths {
 
   async #run(ordered: readonly ShardBirth[]): Promise<void> {
     const { group } = this.#hosted.replica
-    for (const { shard, epoch } of ordered) {
-      if (this.#isBorn(shard, epoch)) continue
-      await propose(this.#node, this.#hosted, encodeRebirth(entryTimeMs(this.#hosted), shard, epoch), `rebirth of shard ${shard}`)
-      this.#logger.info({ shard, epoch }, 'a shard was made empty')
+    const failures: unknown[] = []
+    for (let at = 0; at < ordered.length && failures.length === 0 && !this.#closed; at += atOnce) {
+      const births = ordered.slice(at, at + atOnce).filter(({ shard, epoch }) => !this.#isBorn(shard, epoch))
+      await Promise.all(births.map((birth) => this.#bear(birth).catch((error: unknown) => failures.push(error))))
     }
+    for (const failure of failures) throw failure
     const births = this.#node.births().filter((birth) => birth.group === group && this.#isBorn(birth.shard, birth.epoch))
     if (births.length === 0 || this.#closed) return
     await this.#node.controllers.report({ group, kind: pb.v1.ReportKind.REPORT_BORN, births }, { timeoutMs: reportTimeoutMs })
+  }
+
+  async #bear({ shard, epoch }: ShardBirth): Promise<void> {
+    await propose(this.#node, this.#hosted, encodeRebirth(entryTimeMs(this.#hosted), shard, epoch), `rebirth of shard ${shard}`)
+    this.#logger.info({ shard, epoch }, 'a shard was made empty')
   }
 
   #isBorn(shard: number, epoch: number): boolean {

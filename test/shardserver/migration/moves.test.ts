@@ -789,4 +789,20 @@ describe('births above epoch 1', () => {
     expect(rig.target.steps).toEqual(['rebirth'])
     expect(rig.source.record(9).state).toBe('unborn')
   })
+
+  it('of many shards take a few rounds of the log together, and one that is lost keeps none of the others', async () => {
+    const rig = new MoveRig(22)
+    rig.target.applyMs = 20
+    let proposals = 0
+    rig.target.fate = () => (++proposals === 300 ? 'lost' : 'applied')
+    const shards = Array.from({ length: 600 }, (_, at) => 100 + at)
+    rig.controllers.births = shards.map((shard) => ({ shard, group: 'g2@1', epoch: 2 }))
+    const beganMs = rig.world.nowMs
+    rig.controllers.onChange()
+    await rig.world.runUntil(() => rig.controllers.births.length === 0, 60_000)
+    expect(shards.every((shard) => rig.target.record(shard).state === 'serving')).toBe(true)
+    expect(proposals).toBe(601)
+    // One after the other they took 12 s; what was lost is looked at again within half a second.
+    expect(rig.world.nowMs - beganMs).toBeLessThan(1500)
+  })
 })

@@ -57,6 +57,9 @@ export class ImportDriver {
   #ahead: { readonly after: number; readonly released: Promise<Released> } | undefined
   #pauseUs = 0
   #failures = 0
+  /** How its last step failed; undefined: it did not. */
+  #trouble: OstrakaError | undefined
+  #hasNoRoom = false
   #lastFailure = ''
   #progressAtMs: number
   #isSourceAway = false
@@ -113,7 +116,16 @@ export class ImportDriver {
       bytesCopied: catchingUp ? total : copied,
       bytesTotal: total,
       catchingUp,
+      waitsFor: this.#waitsFor(),
     }
+  }
+
+  /** For people; '': it gets on. */
+  #waitsFor(): string {
+    if (this.#waitsForPlace) return 'a free place (--max-migrations)'
+    if (this.#isSourceAway) return 'its source, which is away'
+    if (this.#trouble === undefined) return ''
+    return `${this.#trouble.code === 'OVERLOADED' ? 'its turn' : 'another try'}: ${this.#trouble.message}`
   }
 
   async #run(): Promise<void> {
@@ -128,8 +140,10 @@ export class ImportDriver {
         await this.#maybeGiveUp(migration, step)
         await this.#perform(migration, step)
         this.#failures = 0
+        this.#trouble = undefined
       } catch (error) {
         if (!(error instanceof OstrakaError)) throw error
+        this.#trouble = error
         await this.#failed(migration, step, error)
       }
     }
@@ -164,6 +178,7 @@ export class ImportDriver {
       case 'report-refused':
         return this.#report(migration, {
           kind: pb.v1.ReportKind.REPORT_REFUSED,
+          noRoom: this.#hasNoRoom,
           reason: this.#lastFailure || 'the target refused the copy',
         })
       case 'report-active':
@@ -210,7 +225,10 @@ export class ImportDriver {
       return proposeStep(this.#node, this.#hosted, next)
     }
     if (verdict.kind === 'differ') return this.#refuse({ id, shards }, 'the digests of the copies differ')
-    if (verdict.kind === 'no-room') return this.#refuse({ id, shards }, verdict.why)
+    if (verdict.kind === 'no-room') {
+      this.#hasNoRoom = true
+      return this.#refuse({ id, shards }, verdict.why)
+    }
     return this.#ingest({ id, shards }, attempt, verdict.cut, verdict.digest)
   }
 

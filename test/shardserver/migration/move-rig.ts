@@ -37,6 +37,7 @@ export class FakeControllers {
     readonly pauseUs: number
     readonly reason: string
     readonly digest: Uint8Array
+    readonly noRoom: boolean
   }[] = []
   /** Answers nothing while set. */
   silent = false
@@ -79,8 +80,8 @@ export class FakeControllers {
 
   async report(request: pb.v1.ReportRequest.$Properties): Promise<Migration | undefined> {
     await this.#trip()
-    const { kind, migration: id, group, pauseUs, reason, digest } = new pb.v1.ReportRequest(request)
-    this.reports.push({ kind, migration: id, group, pauseUs, reason, digest: new Uint8Array(digest) })
+    const { kind, migration: id, group, pauseUs, reason, digest, noRoom } = new pb.v1.ReportRequest(request)
+    this.reports.push({ kind, migration: id, group, pauseUs, reason, digest: new Uint8Array(digest), noRoom })
     if (kind === pb.v1.ReportKind.REPORT_BORN) {
       this.births = this.births.filter((birth) => !(request.births ?? []).some(({ shard }) => shard === birth.shard))
       this.version++

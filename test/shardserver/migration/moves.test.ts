@@ -674,6 +674,29 @@ describe('a move that cannot be', () => {
     expectStayed(rig, [3])
   })
 
+  it('tells what it waits for: a place, its source, another try', async () => {
+    const rig = new MoveRig(31)
+    const waits = () =>
+      rig
+        .machine('t1')
+        .migrations.progressOf('g2@1')
+        .map(({ waitsFor }) => waitsFor ?? '')
+        .sort()
+    let isLost = true
+    rig.target.fate = (kind) => (kind === 'import' && isLost ? 'lost' : 'applied')
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    for (const [i, shard] of [3, 5, 6].entries()) rig.controllers.plan(i + 1, [shard])
+    await rig.world.runUntil(() => waits().includes('another try: import of migration 1: leadership was lost'), 10_000)
+    isLost = false
+    await rig.world.runUntil(() => waits().join() === ',,a free place (--max-migrations)', 10_000)
+    for (const node of ['s1', 's2', 's3']) rig.kill(node)
+    await rig.world.runUntil(() => waits().every((what) => what === 'its source, which is away'), 60_000)
+    for (const replica of rig.source.replicas) replica.isMaking = false
+    for (const node of ['s1', 's2', 's3']) rig.restart(node)
+    for (const id of [1, 2, 3]) await rig.runUntilSettled(id)
+    expect([3, 5, 6].map((shard) => rig.target.record(shard).state)).toEqual(['serving', 'serving', 'serving'])
+  })
+
   it('is refused where a replica of the target has no room for it, and says which', async () => {
     const rig = new MoveRig(20)
     const writes = load(rig, 3)
@@ -684,7 +707,7 @@ describe('a move that cannot be', () => {
     writes.stop()
     expect(rig.controllers.phase(1)).toBe('aborted')
     const refused = rig.controllers.reports.filter(({ kind }) => kind === REPORT_REFUSED)
-    expect(refused.map(({ reason }) => reason)).toEqual([expect.stringMatching(/^t3 has no room for the [1-9]\d* bytes of the copy$/)])
+    expect(refused).toMatchObject([{ noRoom: true, reason: expect.stringMatching(/^t3 has no room for the [1-9]\d* bytes of the copy$/) }])
     expect(rig.target.steps).not.toContain('ingest')
     expectStayed(rig, [3])
     rig.room.delete('t3')

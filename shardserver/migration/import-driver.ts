@@ -11,7 +11,7 @@ import { FileWait } from './file-wait.ts'
 import { GroupLink, isRefusal } from './group-link.ts'
 import { type ImportStep, nextImportStep } from './import-step.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
-import { proposeStep } from './propose.ts'
+import { confirmLead, proposeStep } from './propose.ts'
 
 const exportTimeoutMs = 10_000
 const releaseTimeoutMs = 3000
@@ -24,6 +24,8 @@ const backoffMsMax = 2000
 const stallMs = 60_000
 
 /** What the source answered when it was asked to release, and when that came. */
+/** It is woken far more often: where it was not for so long this process was away (stopped, asleep), and knows nothing of what came meanwhile. */
+const awayMs = 5000
 interface Released {
   readonly reply: pb.v1.DeltaReply
   readonly atMs: number
@@ -66,6 +68,8 @@ export class ImportDriver {
   #waitsForPlace = false
   #seen: Seen = {}
   #wake: (() => void) | undefined
+  /** When it was last seen that this process runs. */
+  #awakeAtMs: number
   #closed = false
 
   constructor(options: ImportDriverOptions, from: string) {
@@ -82,6 +86,7 @@ export class ImportDriver {
       this.#logger.error({ error: error instanceof Error ? error.message : String(error) }, 'driving a migration failed')
       this.close()
     })
+    this.#awakeAtMs = this.#progressAtMs
   }
 
   /** It has nothing to do before it may begin. */
@@ -95,6 +100,7 @@ export class ImportDriver {
   }
 
   close(): void {
+    this.#stayAwake()
     if (this.#closed) return
     this.#closed = true
     this.#wake?.()
@@ -255,6 +261,9 @@ export class ImportDriver {
    * The source waits for the commit too, by its own watch, and releases when it has seen it: it need not hear of it by way of this node. One such call
    * at a time: of a commit that is refused it goes on for as long as the source waits.
    */
+    // Who was deposed meanwhile knows neither what the group has refused since nor how far it is behind.
+    await confirmLead(this.#node, this.#hosted)
+    if (this.#closed) return
   #releaseAhead(migration: Migration): void {
     if (this.#ahead !== undefined) return
     const after = this.#catchUp.cursorOf(migration)
@@ -322,7 +331,14 @@ export class ImportDriver {
     this.#logger.info({}, isThere ? 'the source is there again' : 'the source is away: the migration waits for it')
   }
 
-  /** Only the controllers end a migration: this asks them to, where the copy does not move. */
+  /** Only the controllers end a migration: this asks them to, where the copy does not move. Only who still leads knows that it does not. */
+  /** Another may have led, and driven, while this process was away: the minute begins anew. */
+  #stayAwake(): void {
+    const nowMs = this.#node.clock.monotonicMs()
+    if (nowMs - this.#awakeAtMs >= awayMs) this.#progress()
+    this.#awakeAtMs = nowMs
+  }
+
   async #maybeGiveUp(migration: Migration, step: ImportStep): Promise<void> {
     if (migration.phase !== 'copying' || migration.paused || step.kind === 'report-refused') return
     if (this.#node.clock.monotonicMs() - this.#progressAtMs < stallMs) return
@@ -333,8 +349,11 @@ export class ImportDriver {
   }
 
   async #failed(migration: Migration, step: ImportStep, error: OstrakaError): Promise<void> {
+    this.#stayAwake()
     // The source is busy with other copies: its turn comes.
     if (error.code === 'OVERLOADED') this.#progress()
+    await confirmLead(this.#node, this.#hosted)
+    if (this.#closed) return
     else if (this.#link.isAway) this.#sawSource(false)
     else this.#lastFailure = error.message
     this.#logger.debug({ step: step.kind, error: error.message }, 'a step failed')

@@ -207,8 +207,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   #process: SimProcess
   /** Another digest than the cut has. */
   wrongDigest = false
-  /** It believes to lead, and no round confirms that. */
-  isDeposed = false
+  /** The term in which it believes to lead. */
+  #deposedIn: number | undefined
   /** Its exports are never made. */
   isMaking = false
   /** How long it takes to verify files. */
@@ -237,13 +237,23 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     return this.#group.uid
   }
   get role(): 'leader' | 'follower' {
-    return this.#group.leader === this.#process.name ? 'leader' : 'follower'
+    return this.#leads || this.isDeposed ? 'leader' : 'follower'
+  }
+  /** It believes to lead, whoever does, and no round confirms that: what it proposes is lost. */
+  get isDeposed(): boolean {
+    return this.#deposedIn !== undefined
+  }
+  set isDeposed(isDeposed: boolean) {
+    this.#deposedIn = isDeposed ? this.#group.term : undefined
   }
   get leader(): number {
-    return this.#group.replicas.find((replica) => replica.role === 'leader')?.replica ?? 0
+    return this.#group.replicas.find((replica) => replica.#leads)?.replica ?? 0
+  }
+  get #leads(): boolean {
+    return this.#group.leader === this.#process.name
   }
   get term(): number {
-    return this.#group.term
+    return this.#deposedIn ?? this.#group.term
   }
   get applied(): number {
     return this.#group.index
@@ -255,6 +265,7 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
   propose(data: Uint8Array, done: (outcome: ProposalOutcome<GroupResult>) => void): void {
     this.#process.clock.setTimer(this.#group.applyMs, () => {
       if (this.role !== 'leader') return done({ kind: 'refused', reason: 'not-leader', leader: this.leader })
+      if (this.isDeposed) return done({ kind: 'lost' })
       const fate = this.#group.fate(decodeEntry(data, 1).kind)
       if (fate === 'lost') return done({ kind: 'lost' })
       const result = this.#group.apply(data)

@@ -731,6 +731,63 @@ describe('a move that cannot be', () => {
         }
       }
       rig.controllers.plan(1, [3, 5])
+  it('is not aborted by a leader of the target that slept for more than a minute, while another one drove', async () => {
+    const rig = new MoveRig(38)
+    const writes = load(rig, 1000)
+    const [sleeper, ...others] = rig.target.replicas
+    // They get on with verifying what came, and nobody tells the sleeper.
+    for (const replica of rig.target.replicas) replica.stageMs = 300_000
+    for (const replica of others) replica.workRate = 1e6
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
+    await rig.world.runFor(5000)
+    for (const other of ['t2', 't3']) rig.network.cutBoth('t1', other, 'stall')
+    rig.machine('t1').process.pause(90_000, 'running')
+    if (sleeper !== undefined) sleeper.isDeposed = true
+    rig.lead(rig.target, 't2')
+    await rig.world.runFor(95_000)
+    expect(rig.machine('t1').process.paused).toBe(false)
+    expect(rig.controllers.phase(1)).toBe('copying')
+    // It learns only later of the other one, however long it takes.
+    await rig.world.runFor(120_000)
+    expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
+    if (sleeper !== undefined) sleeper.isDeposed = false
+    rig.network.heal()
+    rig.lead(rig.target, 't2')
+    await rig.runUntilSettled(1, 400_000)
+    writes.stop()
+    expectMoved(rig, [3], writes.acknowledged)
+  })
+
+  it('has a whole minute again where all of the target slept: nobody was there to see the source give anything', async () => {
+    const rig = new MoveRig(39)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
+    await rig.world.runFor(5000)
+    for (const node of ['t1', 't2', 't3']) rig.machine(node).process.pause(90_000, 'running')
+    await rig.world.runFor(140_000)
+    expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 30_000)
+    expect(rig.controllers.reports.filter(({ kind }) => kind === REPORT_CANNOT)).toHaveLength(1)
+  })
+
+  it('is not committed by the word of who believes to lead the target and does not', async () => {
+    const rig = new MoveRig(40)
+    const [first] = rig.target.replicas
+    rig.target.fate = (kind) => {
+      if (kind === 'ingest' && first !== undefined) rig.world.schedule(0, undefined, 'depose', () => (first.isDeposed = true))
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.target.steps.includes('ingest'), 20_000)
+    await rig.world.runFor(5000)
+    expect(reportsOf(rig, REPORT_READY)).toBe(0)
+    rig.lead(rig.target, 't2')
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+  })
+
       await rig.runUntilSettled(1)
       await rig.world.runFor(100)
       writes.stop()

@@ -20,6 +20,8 @@ const reportTimeoutMs = 3000
 const lookMs = 500
 const backoffMsMin = 20
 const backoffMsMax = 2000
+/** Where clients wait for it. */
+const pauseBackoffMsMax = 200
 /** Without progress for so long before the commit, the source being there: the controllers are asked to abort. */
 const stallMs = 60_000
 
@@ -358,8 +360,9 @@ export class ImportDriver {
     else this.#lastFailure = error.message
     this.#logger.debug({ step: step.kind, error: error.message }, 'a step failed')
     if (this.#catchUp.isHopeless) await this.#refuse(migration, error.message).catch(ignoreRefusal)
-    const most = error.code === 'OVERLOADED' ? (error.details.waitMs ?? backoffMsMax) : backoffMsMax
-    const backoffMs = Math.min(most, backoffMsMax, backoffMsMin * 2 ** Math.min(this.#failures++, 10))
+    const most = step.kind === 'take-over' ? pauseBackoffMsMax : backoffMsMax
+    const asked = error.code === 'OVERLOADED' ? (error.details.waitMs ?? most) : most
+    const backoffMs = Math.min(asked, most, backoffMsMin * 2 ** Math.min(this.#failures++, 10))
     await this.#pause(backoffMs * (0.5 + this.#node.random.next()))
   }
 

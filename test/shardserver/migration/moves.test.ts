@@ -315,6 +315,41 @@ describe('moving shards between two groups', () => {
     expectMoved(rig, [3], writes.acknowledged)
   })
 
+  for (const [step, how, what] of [
+    ['export', 'stall', 'says nothing any more'],
+    ['replay', 'stall', 'says nothing any more'],
+    ['release', 'stall', 'says nothing any more'],
+    ['release', 'refuse', 'is not there any more'],
+  ] as const) {
+    it(`is held up at ${step} no longer than the source has no leader where the former one ${what}`, async () => {
+      const rig = new MoveRig(41)
+      const writes = load(rig, 3)
+      // So that there are connections.
+      rig.controllers.plan(7, [5])
+      await rig.runUntilSettled(7)
+      for (const group of [rig.source, rig.target]) group.steps.splice(0)
+      rig.controllers.plan(8, [3])
+      if (step === 'export') await rig.world.runUntil(() => rig.target.steps.includes('import'), 20_000)
+      else if (step === 'replay') await rig.world.runUntil(() => rig.target.steps.includes('ingest'), 20_000)
+      else await rig.world.runUntil(() => rig.controllers.phase(8) === 'committed', 20_000)
+      for (const node of ['t1', 't2', 't3']) rig.network.cutBoth(node, 's1', how)
+      rig.lead(rig.source, '')
+      await rig.world.runFor(1500)
+      const isThrough = () => {
+        if (step === 'export') return rig.source.steps.includes('export')
+        return step === 'replay' ? rig.controllers.phase(8) === 'committed' : rig.target.record(3).state === 'serving'
+      }
+      expect(isThrough()).toBe(false)
+      rig.lead(rig.source, 's3')
+      const electedMs = rig.world.nowMs
+      await rig.world.runUntil(isThrough, 20_000)
+      expect(rig.world.nowMs - electedMs).toBeLessThan(500)
+      await rig.runUntilSettled(8)
+      writes.stop()
+      expectMoved(rig, [3], writes.acknowledged)
+    })
+  }
+
   for (const [what, commandBytes, applyMs, rounds] of [
     ['as soon as a round is short', 64 * 1024, 1, 1],
     ['as soon as one brings little', 1024, 30, 1],

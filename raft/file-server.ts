@@ -54,7 +54,7 @@ interface Held {
 
 /**
  * Gives files to other nodes: `Open` has a source find or make a set and holds it under a token, `Read` gives pieces of it. A set is released
- * once it was not asked for in `leaseMs`, or earlier where another needs its place. Who asks for what is being made waits for the same set.
+ * once it was not asked for in `leaseMs`, or earlier where another needs its place: at once if its source says that it is over. Who asks for what is being made waits for the same set.
  */
 export class FileServer {
   readonly #options: FileServerOptions
@@ -165,8 +165,10 @@ export class FileServer {
     if (this.#held.delete(held.token)) held.source.release(held.set)
   }
 
-  /** Lets go of the set that nobody has asked for the longest, if it is long enough. */
+  /** Lets go of those that are over, or else of the set that nobody has asked for the longest, if it is long enough. */
   #maybeMakeRoom(): boolean {
+    for (const held of [...this.#held.values()]) if (held.source.isOver?.(held.set)) this.#release(held)
+    if (this.#held.size < setsMax) return true
     const idle = [...this.#held.values()].filter(({ readers }) => readers === 0).sort((a, b) => a.lastUsedMs - b.lastUsedMs)[0]
     if (idle === undefined || this.#options.clock.monotonicMs() - idle.lastUsedMs < idleMsMin) return false
     this.#release(idle)

@@ -28,4 +28,6 @@ export interface FileSource {
   readonly pace?: Pace
   open(request: pb.v1.OpenFilesRequest): Promise<FileSet>
   release(set: FileSet): void
+  /** Nobody will want a set any more that was opened: it holds no place where others need one. Not given: nobody can tell. */
+  isOver?(set: FileSet): boolean
 }

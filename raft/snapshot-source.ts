@@ -67,6 +67,10 @@ export class SnapshotSource implements FileSource {
     this.#remove(set)
   }
 
+  isOver(): boolean {
+    return this.#closed
+  }
+
   #remove(set: FileSet): void {
     if (this.#closed) return
     this.#options.fileSystem.removeFolder(set.folder).catch((error: unknown) => {

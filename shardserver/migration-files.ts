@@ -42,6 +42,7 @@ export class MigrationFiles {
         return await this.exports.open(request)
       },
       release: () => this.exports.release(),
+      isOver: (set) => this.exports.isOver(set),
     }
   }
 

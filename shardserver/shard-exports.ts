@@ -129,6 +129,10 @@ export class ShardExports implements FileSource {
   /** Exports stay until their migration ends, whoever reads them. */
   release(): void {}
 
+  isOver(set: FileSet): boolean {
+    return this.#closed || ![...this.#exports.values()].some((each) => each.set === set)
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     this.tell()

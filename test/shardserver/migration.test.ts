@@ -253,6 +253,30 @@ describe('a shard on its way', () => {
     expect(await openExport(a.machine, 7, 1)).toBe(set)
   })
 
+  for (const end of ['done', 'aborted', 'cut again'] as const) {
+    it(`says of a set of files that it is over when its migration is ${end}, and not before: its place on a server is free`, async () => {
+      const { a, mover } = await pair()
+      await mover.import()
+      await mover.export()
+      const set = await openExport(a.machine, 7, 1)
+      const isOver = () => a.machine.exports.isOver?.(set)
+      const held = await mover.copy()
+      await mover.ingest(held)
+      expect(isOver()).toBe(false)
+      if (end === 'aborted') await mover.outcome(a, 'aborted')
+      else if (end === 'cut again') {
+        mover.attempt = 2
+        await mover.export()
+      } else {
+        await mover.release()
+        expect(isOver()).toBe(false)
+        await mover.activate()
+        await mover.outcome(a, 'done')
+      }
+      expect(isOver()).toBe(true)
+    })
+  }
+
   it('takes a second attempt, whose delta begins anew', async () => {
     const { a, b, mover, append } = await pair()
     await mover.import()

@@ -29,6 +29,13 @@ export function deltaBytes(writes: number): number {
   return 32 + writes
 }
 
+/** The same of all that an answer brings. */
+export function bytesOfDeltas(shards: readonly pb.v1.ShardDelta.$Properties[]): number {
+  let bytes = 0
+  for (const { records } of shards) for (const { writes } of records ?? []) bytes += deltaBytes(writes?.length ?? 0)
+  return bytes
+}
+
 /** The checksum with one more record: crc32 over [index u64][time u64][writes], little-endian, continuing the last. */
 export function chainDelta(checksum: number, record: pb.v1.DeltaRecord.$Properties): number {
   const head = new Uint8Array(16)

@@ -2,19 +2,22 @@ import { OstrakaError } from '../../proto/errors.ts'
 import { pb } from '../../proto/messages.ts'
 import { migrationMethods } from '../../proto/methods.ts'
 import type { Migration } from '../../proto/migration.ts'
-import { deltaBytes } from '../delta.ts'
-import type { GroupLink } from './group-link.ts'
+import { bytesOfDeltas } from '../delta.ts'
+import { DeltaAhead } from './delta-ahead.ts'
+import { GroupLink } from './group-link.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 import { proposeStep } from './propose.ts'
 
 const deltaTimeoutMs = 5000
 /**
  * When the commit may be asked for: with no more than this left behind the last round, and that round short. A round leaves what clients write while it
- * runs: the bound in time is a bound of that. Where the disks alone take longer, one that brought little is short enough, since another would take as long.
+ * runs: the bound in time is a bound of that. Where the disks alone take longer, one that brought little is short enough once the next one would take as long:
+ * when it took about what the one before it took.
  */
 const closeEntries = 64
 const closeMs = 20
 const closeBytes = 128 * 1024
+const settledShare = 0.75
 /** What a round may bring where another one would bring no less. */
 const closeBytesMost = 1024 * 1024
 /** Rounds without a smaller lag after which it is taken to fall no further: the source is to slow the writes down if it is large. */
@@ -46,15 +49,35 @@ export class CatchUp {
   #slows = false
   /** Of rounds behind which there was more to bring: what was brought, and how long it took. */
   #brought = { bytes: 0, ms: 0 }
+  /** How long the last round took, if it asked for what it brought. */
+  #lastMs = Number.POSITIVE_INFINITY
   #refusals = 0
   #refusedAt = -1
   /** The piece behind the one that is being replayed, asked for meanwhile. */
   #next: { readonly after: number; readonly reply: Promise<pb.v1.DeltaReply> } | undefined
+  /** What was asked for before the files were ingested. */
+  #early: DeltaAhead | undefined
 
   constructor(node: MigrationNode, hosted: MovingReplica, link: GroupLink) {
     this.#node = node
     this.#hosted = hosted
     this.#link = link
+  }
+
+  /** While the files of a cut are on their way: what the source has done since comes too. */
+  fetchEarly(migration: Migration, cut: number): void {
+    if (this.#early?.cut !== cut) {
+      this.dropEarly()
+      // What becomes of these calls says nothing of the driver's.
+      const link = new GroupLink(this.#node, migration.from)
+      this.#early = new DeltaAhead(this.#node.clock, cut, (after) => this.#ask(migration, after, link))
+    }
+    this.#early.maybeFetch()
+  }
+
+  dropEarly(): void {
+    this.#early?.close()
+    this.#early = undefined
   }
 
   /** What is left after the last round is little. */
@@ -78,24 +101,27 @@ export class CatchUp {
     this.#moved = false
     const isStuck = this.#roundsWithoutLess >= patienceRounds
     if (isStuck && this.#lag > closeEntries) this.#slows = true
-    const ahead = this.#next?.after === after ? this.#next.reply : undefined
+    const early = this.#early?.take(after)
+    const ahead = early ?? (this.#next?.after === after ? this.#next.reply : undefined)
     this.#next = undefined
     const reply = await (ahead ?? this.#ask(migration, after))
-    if (reply.lag > 0) this.#askAhead(migration, reply.upTo)
+    if (reply.lag > 0 && this.#early?.has(reply.upTo) !== true) this.#askAhead(migration, reply.upTo)
     await this.replay(migration, after, reply)
-    const bytes = bytesOf(reply.shards)
+    const bytes = bytesOfDeltas(reply.shards)
     const tookMs = this.#node.clock.monotonicMs() - startedMs
     if (reply.lag > 0) this.#watchRate(bytes, tookMs)
     const records = reply.shards.reduce((sum, shard) => sum + (shard.records?.length ?? 0), 0)
     this.#moved = records > 0 || reply.lag === 0
-    const isShort = bytes <= (isStuck ? closeBytesMost : closeBytes) || tookMs <= closeMs
-    // What was read ahead says how it stood a round ago.
+    const isSettled = records === 0 || tookMs >= settledShare * this.#lastMs
+    const isShort = tookMs <= closeMs || (isStuck ? bytes <= closeBytesMost : bytes <= closeBytes && isSettled)
+    // What was read ahead says how it stood a round ago, or before the ingest.
     this.#isClose = ahead === undefined && reply.lag <= closeEntries && isShort
-    this.#watchLag(reply.lag + records)
+    this.#lastMs = ahead === undefined ? tookMs : Number.POSITIVE_INFINITY
+    if (early === undefined) this.#watchLag(reply.lag + records)
     if (this.#isClose) this.#slows = false
   }
 
-  #ask({ id, from, shards }: Migration, after: number): Promise<pb.v1.DeltaReply> {
+  #ask({ id, from, shards }: Migration, after: number, link = this.#link): Promise<pb.v1.DeltaReply> {
     const request = new pb.v1.DeltaRequest({
       clusterId: this.#node.clusterId(),
       group: from,
@@ -104,7 +130,7 @@ export class CatchUp {
       shards: [...shards],
       replayRate: this.#slows ? this.#rate : 0,
     })
-    return this.#link.call(migrationMethods.delta, request, deltaTimeoutMs, () => false)
+    return link.call(migrationMethods.delta, request, deltaTimeoutMs, () => false)
   }
 
   /** A failure is the next round's, if that comes. */
@@ -181,10 +207,4 @@ export class CatchUp {
       this.#roundsWithoutLess = 0
     } else this.#roundsWithoutLess++
   }
-}
-
-function bytesOf(shards: readonly pb.v1.ShardDelta.$Properties[]): number {
-  let bytes = 0
-  for (const { records } of shards) for (const { writes } of records ?? []) bytes += deltaBytes(writes?.length ?? 0)
-  return bytes
 }

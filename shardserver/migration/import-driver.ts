@@ -24,10 +24,10 @@ const backoffMsMax = 2000
 const pauseBackoffMsMax = 200
 /** Without progress for so long before the commit, the source being there: the controllers are asked to abort. */
 const stallMs = 60_000
-
-/** What the source answered when it was asked to release, and when that came. */
 /** It is woken far more often: where it was not for so long this process was away (stopped, asleep), and knows nothing of what came meanwhile. */
 const awayMs = 5000
+
+/** What the source answered when it was asked to release, and when that came. */
 interface Released {
   readonly reply: pb.v1.DeltaReply
   readonly atMs: number
@@ -52,8 +52,10 @@ export class ImportDriver {
   readonly #files: FileWait
   readonly #catchUp: CatchUp
   #exportedAttempt = 0
-  /** Index of the cut of that attempt where it has no files. */
-  #cutOfNothing: number | undefined
+  /** Index of the cut of that attempt. */
+  #cut = 0
+  /** That cut has no files. */
+  #isCutOfNothing = false
   #releaseAskedMs: number | undefined
   /** When the source released, as its leader has told. */
   #releasedMs: number | undefined
@@ -66,12 +68,12 @@ export class ImportDriver {
   #hasNoRoom = false
   #lastFailure = ''
   #progressAtMs: number
+  /** When it was last seen that this process runs. */
+  #awakeAtMs: number
   #isSourceAway = false
   #waitsForPlace = false
   #seen: Seen = {}
   #wake: (() => void) | undefined
-  /** When it was last seen that this process runs. */
-  #awakeAtMs: number
   #closed = false
 
   constructor(options: ImportDriverOptions, from: string) {
@@ -84,11 +86,11 @@ export class ImportDriver {
     this.#files = new FileWait(node, hosted, id, from)
     this.#catchUp = new CatchUp(node, hosted, this.#link)
     this.#progressAtMs = node.clock.monotonicMs()
+    this.#awakeAtMs = this.#progressAtMs
     this.#run().catch((error: unknown) => {
       this.#logger.error({ error: error instanceof Error ? error.message : String(error) }, 'driving a migration failed')
       this.close()
     })
-    this.#awakeAtMs = this.#progressAtMs
   }
 
   /** It has nothing to do before it may begin. */
@@ -98,13 +100,14 @@ export class ImportDriver {
 
   /** Something changed, maybe of another migration: what it waits for is not disturbed by that. */
   wake(): void {
+    this.#stayAwake()
     if (this.#waitsForPlace || !isSame(this.#seen, this.#look())) this.#wake?.()
   }
 
   close(): void {
-    this.#stayAwake()
     if (this.#closed) return
     this.#closed = true
+    this.#catchUp.dropEarly()
     this.#wake?.()
     this.#options.onEnd()
   }
@@ -172,6 +175,7 @@ export class ImportDriver {
     switch (step.kind) {
       case 'wait':
         if (step.why === 'paused') this.#progress()
+        this.#catchUp.dropEarly()
         return this.#pause(lookMs)
       case 'begin':
         return this.#begin(migration)
@@ -209,12 +213,14 @@ export class ImportDriver {
   }
 
   /** The cut is asked for only now that this group's log names the attempt. */
-  async #copy({ id, shards, from }: Migration, attempt: number): Promise<void> {
+  async #copy(migration: Migration, attempt: number): Promise<void> {
+    const { id, shards, from } = migration
     if (this.#exportedAttempt !== attempt) {
       const request = new pb.v1.ExportRequest({ ...this.#naming(id, from), attempt, shards: [...shards] })
       const reply = await this.#link.call(migrationMethods.export, request, exportTimeoutMs, isRefusal)
       this.#exportedAttempt = reply.attempt
-      this.#cutOfNothing = isDigestOfNothing(reply.digest) ? reply.cut : undefined
+      this.#cut = reply.cut
+      this.#isCutOfNothing = isDigestOfNothing(reply.digest)
       this.#sawSource(true)
       this.#logger.info({ attempt: reply.attempt, cut: reply.cut }, 'the source has cut')
       // A cut is none: the same may be lost again and again.
@@ -223,7 +229,8 @@ export class ImportDriver {
     const next = { kind: 'import', id, shards, attempt: attempt + 1, from } as const
     // The source stands at a later attempt, that of a leader whose entry has not come here yet or never will.
     if (this.#exportedAttempt > attempt) return proposeStep(this.#node, this.#hosted, next)
-    if (this.#cutOfNothing !== undefined) return this.#ingest({ id, shards }, attempt, this.#cutOfNothing, digestOfNothing)
+    if (this.#isCutOfNothing) return this.#ingest({ id, shards }, attempt, this.#cut, digestOfNothing)
+    this.#catchUp.fetchEarly(migration, this.#cut)
     const verdict = await this.#files.look(attempt)
     if (this.#files.moved) this.#progress()
     this.#sawSource(!this.#files.isSourceAway)
@@ -254,6 +261,9 @@ export class ImportDriver {
     if (!this.#catchUp.isClose) return
     if (breaks.has('activate-before-commit')) return this.#catchUp.activateUnreleased(migration)
     if (breaks.has('release-before-commit')) await this.#release(migration, this.#catchUp.cursorOf(migration))
+    // Who was deposed meanwhile knows neither what the group has refused since nor how far it is behind.
+    await confirmLead(this.#node, this.#hosted)
+    if (this.#closed) return
     this.#releaseAhead(migration)
     const { digest } = this.#hosted.stateMachine.shardRecord(migration.shards[0] ?? 0)
     await this.#report(migration, { kind: pb.v1.ReportKind.REPORT_READY, digest })
@@ -263,9 +273,6 @@ export class ImportDriver {
    * The source waits for the commit too, by its own watch, and releases when it has seen it: it need not hear of it by way of this node. One such call
    * at a time: of a commit that is refused it goes on for as long as the source waits.
    */
-    // Who was deposed meanwhile knows neither what the group has refused since nor how far it is behind.
-    await confirmLead(this.#node, this.#hosted)
-    if (this.#closed) return
   #releaseAhead(migration: Migration): void {
     if (this.#ahead !== undefined) return
     const after = this.#catchUp.cursorOf(migration)
@@ -325,6 +332,13 @@ export class ImportDriver {
     this.#progressAtMs = this.#node.clock.monotonicMs()
   }
 
+  /** Another may have led, and driven, while this process was away: the minute begins anew. */
+  #stayAwake(): void {
+    const nowMs = this.#node.clock.monotonicMs()
+    if (nowMs - this.#awakeAtMs >= awayMs) this.#progress()
+    this.#awakeAtMs = nowMs
+  }
+
   /** A source that is away is waited for, however long it takes: what it holds is nowhere else, and it serves nobody meanwhile. */
   #sawSource(isThere: boolean): void {
     if (!isThere) this.#progress()
@@ -334,16 +348,12 @@ export class ImportDriver {
   }
 
   /** Only the controllers end a migration: this asks them to, where the copy does not move. Only who still leads knows that it does not. */
-  /** Another may have led, and driven, while this process was away: the minute begins anew. */
-  #stayAwake(): void {
-    const nowMs = this.#node.clock.monotonicMs()
-    if (nowMs - this.#awakeAtMs >= awayMs) this.#progress()
-    this.#awakeAtMs = nowMs
-  }
-
   async #maybeGiveUp(migration: Migration, step: ImportStep): Promise<void> {
+    this.#stayAwake()
     if (migration.phase !== 'copying' || migration.paused || step.kind === 'report-refused') return
     if (this.#node.clock.monotonicMs() - this.#progressAtMs < stallMs) return
+    await confirmLead(this.#node, this.#hosted)
+    if (this.#closed) return
     const reason = `no progress for ${stallMs / 1000} s${this.#lastFailure === '' ? '' : `: ${this.#lastFailure}`}`
     this.#logger.warn({ reason }, 'asking the controllers to abort')
     this.#progress()
@@ -351,11 +361,8 @@ export class ImportDriver {
   }
 
   async #failed(migration: Migration, step: ImportStep, error: OstrakaError): Promise<void> {
-    this.#stayAwake()
     // The source is busy with other copies: its turn comes.
     if (error.code === 'OVERLOADED') this.#progress()
-    await confirmLead(this.#node, this.#hosted)
-    if (this.#closed) return
     else if (this.#link.isAway) this.#sawSource(false)
     else this.#lastFailure = error.message
     this.#logger.debug({ step: step.kind, error: error.message }, 'a step failed')

@@ -350,9 +350,99 @@ describe('moving shards between two groups', () => {
     })
   }
 
+  it('asks no more for what the source did behind the cut than it fetched with the files', async () => {
+    const rig = new MoveRig(42)
+    const writes = load(rig, 50)
+    await rig.world.runFor(100)
+    for (const replica of rig.source.replicas) {
+      replica.isMaking = true
+      replica.workRate = 1e6
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runFor(10_000)
+    for (const replica of rig.source.replicas) replica.isMaking = false
+    const deltas = () => rig.asked('t1', migrationMethods.delta)
+    let ingestedMs = 0
+    const early: { readonly deltas: number; readonly ms: number; readonly commands: number }[] = []
+    let askedBefore = 0
+    rig.target.fate = (step) => {
+      if (step === 'ingest') {
+        ingestedMs = rig.world.nowMs
+        askedBefore = deltas()
+      } else if (step === 'replay') {
+        const commands = rig.target.data.get(3)?.length ?? 0
+        early.push({ deltas: deltas() - askedBefore, ms: rig.world.nowMs - ingestedMs, commands })
+      }
+      return 'applied'
+    }
+    await rig.runUntilSettled(1)
+    writes.stop()
+    expectMoved(rig, [3], writes.acknowledged)
+    // 200 commands, four to a piece; one call is in flight, another reads behind the last piece that is held.
+    const atOnce = early.filter(({ deltas: asked }) => asked === 0)
+    expect(atOnce.length).toBeGreaterThan(30)
+    expect(atOnce[0]?.ms).toBeLessThanOrEqual(2)
+  })
+
+  for (const [how, disturb] of [
+    ['the leader of the target changes', (rig: MoveRig) => rig.lead(rig.target, 't2')],
+    ['the leader of the source changes', (rig: MoveRig) => rig.lead(rig.source, 's3')],
+    [
+      'the cut is lost and another one made',
+      (rig: MoveRig) => {
+        for (const replica of rig.source.replicas) {
+          replica.cuts.clear()
+          replica.isMaking = false
+        }
+      },
+    ],
+  ] as const) {
+    it(`brings nothing twice, and nothing too few, of what it fetched with the files where ${how} meanwhile`, async () => {
+      const rig = new MoveRig(43)
+      const writes = load(rig, 50)
+      for (const replica of rig.source.replicas) {
+        replica.isMaking = true
+        replica.workRate = 1e6
+      }
+      rig.controllers.plan(1, [3])
+      await rig.world.runFor(4000)
+      expect(rig.asked('t1', migrationMethods.delta)).toBeGreaterThan(3)
+      disturb(rig)
+      await rig.world.runFor(4000)
+      for (const replica of rig.source.replicas) replica.isMaking = false
+      await rig.runUntilSettled(1)
+      writes.stop()
+      expectMoved(rig, [3], writes.acknowledged)
+    })
+  }
+
+  it('waits with the commit until rounds that bring little take no less time: what is left is what clients write in one', async () => {
+    const rig = new MoveRig(44)
+    rig.source.commandBytes = 1024
+    const writes = load(rig, 150)
+    await rig.world.runFor(100)
+    rig.target.fate = (step) => {
+      if (step === 'ingest') rig.target.applyMs = 1600
+      else if (step === 'replay') rig.target.applyMs = Math.max(25, rig.target.applyMs / 2)
+      return 'applied'
+    }
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
+    // A little is written behind the cut, less than a piece.
+    await rig.world.runFor(300)
+    for (const replica of rig.source.replicas) replica.isMaking = false
+    await rig.world.runUntil(() => reportsOf(rig, REPORT_READY) > 0, 60_000)
+    const { cursor } = rig.target.record(3)
+    expect(rig.source.commands(3, cursor).length).toBeLessThanOrEqual(1)
+    await rig.runUntilSettled(1)
+    writes.stop()
+    expectMoved(rig, [3], writes.acknowledged)
+  })
+
   for (const [what, commandBytes, applyMs, rounds] of [
     ['as soon as a round is short', 64 * 1024, 1, 1],
-    ['as soon as one brings little', 1024, 30, 1],
+    ['as soon as one brings little in the time of the one before', 1024, 30, 2],
     ['only when it has proved that none will', 64 * 1024, 30, 6],
   ] as const) {
     it(`asks for the commit ${what}, and slows no writes where little is left`, async () => {
@@ -451,7 +541,7 @@ describe('moving shards between two groups', () => {
     ['import', 'copying'],
     ['export', 'copying'],
     ['ingest', 'copying'],
-    ['replay', 'committed'],
+    ['commit', 'committed'],
   ] as const) {
     it(`waits for a source whose nodes die at ${kind}, for as long as it takes, and goes on when it is back`, async () => {
       const rig = new MoveRig(19)
@@ -470,6 +560,10 @@ describe('moving shards between two groups', () => {
         }
       }
       rig.controllers.plan(1, [3, 5])
+      if (kind === 'commit') {
+        await rig.world.runUntil(() => rig.controllers.phase(1) === 'committed', 20_000)
+        die()
+      }
       await rig.world.runUntil(() => !rig.machine('s1').process.alive, 20_000)
       await rig.world.runFor(600_000)
       expect(rig.controllers.phase(1)).toBe(phase)
@@ -619,6 +713,63 @@ describe('a move that cannot be', () => {
     expectStayed(rig, [3])
   })
 
+  it('is not aborted by a leader of the target that slept for more than a minute, while another one drove', async () => {
+    const rig = new MoveRig(38)
+    const writes = load(rig, 1000)
+    const [sleeper, ...others] = rig.target.replicas
+    // They get on with verifying what came, and nobody tells the sleeper.
+    for (const replica of rig.target.replicas) replica.stageMs = 300_000
+    for (const replica of others) replica.workRate = 1e6
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
+    await rig.world.runFor(5000)
+    for (const other of ['t2', 't3']) rig.network.cutBoth('t1', other, 'stall')
+    rig.machine('t1').process.pause(90_000, 'running')
+    if (sleeper !== undefined) sleeper.isDeposed = true
+    rig.lead(rig.target, 't2')
+    await rig.world.runFor(95_000)
+    expect(rig.machine('t1').process.paused).toBe(false)
+    expect(rig.controllers.phase(1)).toBe('copying')
+    // It learns only later of the other one, however long it takes.
+    await rig.world.runFor(120_000)
+    expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
+    if (sleeper !== undefined) sleeper.isDeposed = false
+    rig.network.heal()
+    rig.lead(rig.target, 't2')
+    await rig.runUntilSettled(1, 400_000)
+    writes.stop()
+    expectMoved(rig, [3], writes.acknowledged)
+  })
+
+  it('has a whole minute again where all of the target slept: nobody was there to see the source give anything', async () => {
+    const rig = new MoveRig(39)
+    for (const replica of rig.source.replicas) replica.isMaking = true
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
+    await rig.world.runFor(5000)
+    for (const node of ['t1', 't2', 't3']) rig.machine(node).process.pause(90_000, 'running')
+    await rig.world.runFor(140_000)
+    expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
+    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 30_000)
+    expect(rig.controllers.reports.filter(({ kind }) => kind === REPORT_CANNOT)).toHaveLength(1)
+  })
+
+  it('is not committed by the word of who believes to lead the target and does not', async () => {
+    const rig = new MoveRig(40)
+    const [first] = rig.target.replicas
+    rig.target.fate = (kind) => {
+      if (kind === 'ingest' && first !== undefined) rig.world.schedule(0, undefined, 'depose', () => (first.isDeposed = true))
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3])
+    await rig.world.runUntil(() => rig.target.steps.includes('ingest'), 20_000)
+    await rig.world.runFor(5000)
+    expect(reportsOf(rig, REPORT_READY)).toBe(0)
+    rig.lead(rig.target, 't2')
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3], [])
+  })
+
   it('goes on for as long as the source gets on with making its export', async () => {
     const rig = new MoveRig(34)
     for (const replica of rig.source.replicas) replica.isMaking = true
@@ -766,63 +917,6 @@ describe('a move that cannot be', () => {
         }
       }
       rig.controllers.plan(1, [3, 5])
-  it('is not aborted by a leader of the target that slept for more than a minute, while another one drove', async () => {
-    const rig = new MoveRig(38)
-    const writes = load(rig, 1000)
-    const [sleeper, ...others] = rig.target.replicas
-    // They get on with verifying what came, and nobody tells the sleeper.
-    for (const replica of rig.target.replicas) replica.stageMs = 300_000
-    for (const replica of others) replica.workRate = 1e6
-    rig.controllers.plan(1, [3])
-    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
-    await rig.world.runFor(5000)
-    for (const other of ['t2', 't3']) rig.network.cutBoth('t1', other, 'stall')
-    rig.machine('t1').process.pause(90_000, 'running')
-    if (sleeper !== undefined) sleeper.isDeposed = true
-    rig.lead(rig.target, 't2')
-    await rig.world.runFor(95_000)
-    expect(rig.machine('t1').process.paused).toBe(false)
-    expect(rig.controllers.phase(1)).toBe('copying')
-    // It learns only later of the other one, however long it takes.
-    await rig.world.runFor(120_000)
-    expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
-    if (sleeper !== undefined) sleeper.isDeposed = false
-    rig.network.heal()
-    rig.lead(rig.target, 't2')
-    await rig.runUntilSettled(1, 400_000)
-    writes.stop()
-    expectMoved(rig, [3], writes.acknowledged)
-  })
-
-  it('has a whole minute again where all of the target slept: nobody was there to see the source give anything', async () => {
-    const rig = new MoveRig(39)
-    for (const replica of rig.source.replicas) replica.isMaking = true
-    rig.controllers.plan(1, [3])
-    await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
-    await rig.world.runFor(5000)
-    for (const node of ['t1', 't2', 't3']) rig.machine(node).process.pause(90_000, 'running')
-    await rig.world.runFor(140_000)
-    expect(reportsOf(rig, REPORT_CANNOT)).toBe(0)
-    await rig.world.runUntil(() => rig.controllers.phase(1) === 'aborted', 30_000)
-    expect(rig.controllers.reports.filter(({ kind }) => kind === REPORT_CANNOT)).toHaveLength(1)
-  })
-
-  it('is not committed by the word of who believes to lead the target and does not', async () => {
-    const rig = new MoveRig(40)
-    const [first] = rig.target.replicas
-    rig.target.fate = (kind) => {
-      if (kind === 'ingest' && first !== undefined) rig.world.schedule(0, undefined, 'depose', () => (first.isDeposed = true))
-      return 'applied'
-    }
-    rig.controllers.plan(1, [3])
-    await rig.world.runUntil(() => rig.target.steps.includes('ingest'), 20_000)
-    await rig.world.runFor(5000)
-    expect(reportsOf(rig, REPORT_READY)).toBe(0)
-    rig.lead(rig.target, 't2')
-    await rig.runUntilSettled(1)
-    expectMoved(rig, [3], [])
-  })
-
       await rig.runUntilSettled(1)
       await rig.world.runFor(100)
       writes.stop()

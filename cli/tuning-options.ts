@@ -12,7 +12,7 @@ const tuningHelp: Readonly<Record<keyof TuningFlags, string>> = {
   'block-cache-bytes': 'memory for blocks read, per node (default: 134217728)',
   'disk-reserve-bytes': 'held back on the disk, given up when it is full, per process (default: 16777216)',
   'migration-bytes-per-second': 'limit of what moving shards copy into a node, and out of it; they give way to clients (default: none)',
-  'max-migrations': 'moves at once, per node and direction (default: 2)',
+  'max-migrations': 'moves at once into the groups that a node leads, and out of them (default: 2)',
   'balance-leaders': 'true: the leaders of the groups are spread over the nodes (default: true)',
   'read-mode': 'linearizable or lease (default: linearizable)',
   'log-level': 'debug, info, warn, error or silent (default: info)',

@@ -29,7 +29,7 @@ export interface MigrationNode {
   readonly controllers: Pick<ControllerClient, 'report' | 'migrations'>
   readonly book: MigrationBook
   readonly peers: Peers
-  /** Copies at once, in each direction. */
+  /** Copies at once into groups that this node leads, and as many out of such groups. */
   readonly maxMigrations: number
   readonly breaks: ReadonlySet<MigrationBreak>
   clusterId(): Uint8Array

@@ -1,18 +1,17 @@
 import type { Clock, Timer } from '../base/clock.ts'
-import { CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
 import type { HostedReplica } from './group-host.ts'
 import type { ShardLoad, ShardLoads } from './shard-loads.ts'
-import { serves } from './shard-state.ts'
+import { type LookedUp, ShardSizes } from './shard-sizes.ts'
 
 const everyMs = 500
 const timeoutMs = 1000
 const sizesEveryMs = 5000
-/** Sizes asked for in one turn. */
-const shardsPerTurn = 32
+/** How long a heartbeat waits for them: those of thousands of shards take longer than the controllers wait for a node, and are told by a later one. */
+const sizesWaitMs = 100
 
 export interface HeartbeatsOptions {
   readonly clock: Clock
@@ -44,12 +43,16 @@ export class Heartbeats {
   readonly #options: HeartbeatsOptions
   #timer: Timer | undefined
   #sizesAtMs = Number.NEGATIVE_INFINITY
+  readonly #sizes: ShardSizes
+  /** Begun, and told by no heartbeat yet. */
+  #looking: Promise<LookedUp> | undefined
   /** What is being deleted: that may take longer than the controllers wait for a node that is silent. */
   readonly #deleting = new Set<string>()
   #closed = false
 
   constructor(options: HeartbeatsOptions) {
     this.#options = options
+    this.#sizes = new ShardSizes(options)
     this.#beat()
   }
 
@@ -76,16 +79,16 @@ export class Heartbeats {
   async #once(): Promise<void> {
     const { id, nonce, client } = this.#options
     const nowMs = this.#options.clock.monotonicMs()
-    const tellsSizes = nowMs - this.#sizesAtMs >= sizesEveryMs
-    const groups: pb.v1.HostedGroup.$Properties[] = []
-    for (const hosted of this.#options.hosted()) groups.push(await this.#describe(hosted, tellsSizes))
+    const isDue = nowMs - this.#sizesAtMs >= sizesEveryMs
+    const sizes = isDue ? await this.#maybeSizes() : undefined
     if (this.#closed) return
+    const groups = this.#options.hosted().map((hosted) => this.#describe(hosted, sizes))
     const lost = [...this.#options.lost()]
     const { removedGroups, removedReplicas, transfers } = await client.heartbeat(
-      { id, nonce, groups, controller: false, lost, ...(tellsSizes ? { loads: told(this.#options.loads.busy()) } : {}) },
+      { id, nonce, groups, controller: false, lost, ...(isDue ? { loads: told(this.#options.loads.busy()) } : {}) },
       { timeoutMs },
     )
-    if (tellsSizes) this.#sizesAtMs = nowMs
+    if (sizes !== undefined) this.#sizesAtMs = nowMs
     for (const { group, node } of transfers) if (!this.#closed) this.#options.transfer(group, node)
     for (const group of removedGroups) this.#delete(group, () => this.#options.remove(group))
     for (const { group, replica } of removedReplicas) this.#delete(`${group}.${replica}`, () => this.#options.removeReplica(group, replica))
@@ -105,37 +108,32 @@ export class Heartbeats {
     if (!this.#closed) this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
   }
 
-  async #describe({ replica, stateMachine }: HostedReplica, tellsSizes: boolean): Promise<pb.v1.HostedGroup.$Properties> {
+  /** undefined: they take their time. */
+  #maybeSizes(): Promise<LookedUp | undefined> {
+    this.#looking ??= this.#sizes.lookUp()
+    const looking = this.#looking
+    return new Promise((resolve, reject) => {
+      let isLate = false
+      const timer = this.#options.clock.setTimer(sizesWaitMs, () => {
+        isLate = true
+        resolve(undefined)
+      })
+      looking.then((sizes) => {
+        if (isLate) return
+        timer.cancel()
+        this.#looking = undefined
+        resolve(sizes)
+      }, reject)
+    })
+  }
+
+  #describe({ replica, stateMachine }: HostedReplica, lookedUp: LookedUp | undefined): pb.v1.HostedGroup.$Properties {
     const { group, term, replica: number } = replica
     const leader = this.#options.nodeOf(group, replica.leader)
     if (replica.role !== 'leader') return { group, replica: number, term, leader }
-    const sizes: pb.v1.ShardSize.$Properties[] = []
-    let asked = 0
-    const isHere = () => this.#options.hosted().some((hosted) => hosted.stateMachine === stateMachine)
-    for (const { shard, state } of tellsSizes ? stateMachine.status().shards : []) {
-      if (++asked % shardsPerTurn === 0) await new Promise<void>((resolve) => this.#options.clock.soon(resolve))
-      // What is being imported too: by the time that this is heard it may be served here.
-      const bytes = serves(state) || state === 'importing' ? await this.#sizeOf(stateMachine, group, shard, isHere) : 0
-      if (bytes > 0) sizes.push({ shard, bytes })
-    }
-    return { group, replica: number, term, leader, sizes, tellsSizes, progress: this.#options.progressOf(group) }
-  }
-
-  /**
-   * Damage that is met here is a matter of the replica, which meets it too, and not of the node's heartbeats; nor is what it says that was closed meanwhile.
-   */
-  async #sizeOf(stateMachine: HostedReplica['stateMachine'], group: string, shard: number, isHere: () => boolean): Promise<number> {
-    try {
-      return await stateMachine.shardBytes(shard)
-    } catch (error) {
-      const isOfDisk = error instanceof CorruptionError || error instanceof DiskError || systemErrorCode(error) !== undefined
-      if (!isOfDisk && isHere()) throw error
-      this.#options.logger.warn(
-        { group, shard, error: error instanceof Error ? error.message : String(error) },
-        'the size of a shard is not known',
-      )
-      return 0
-    }
+    const sizes = lookedUp?.get(stateMachine)
+    const tellsSizes = sizes !== undefined
+    return { group, replica: number, term, leader, sizes: [...(sizes ?? [])], tellsSizes, progress: this.#options.progressOf(group) }
   }
 }
 

@@ -150,6 +150,35 @@ describe('the heartbeats of a node', () => {
     heartbeats.close()
   })
 
+  it('leave in time though the sizes take their time, and tell them once they are there', async () => {
+    const leads = hosted('g1@1', 'leader')
+    let asked = 0
+    const answers: ((bytes: number) => void)[] = []
+    Object.assign(leads.stateMachine, {
+      shardBytes: (shard: number) => {
+        asked++
+        return shard === 1 ? new Promise<number>((resolve) => answers.push(resolve)) : Promise.resolve(100 * shard)
+      },
+    })
+    const { world, beats, heartbeats } = setUp([], [leads])
+    await world.runFor(2900)
+    expect(beats.map(({ groups }) => groups?.[0]?.tellsSizes)).toEqual([false, false, false, false, false])
+    expect(asked).toBe(1)
+    for (const answer of answers) answer(7)
+    await world.runFor(600)
+    expect(beats[5]?.groups?.[0]).toMatchObject({
+      tellsSizes: true,
+      sizes: [
+        { shard: 1, bytes: 7 },
+        { shard: 2, bytes: 200 },
+        { shard: 4, bytes: 400 },
+      ],
+    })
+    await world.runFor(4000)
+    expect(beats.slice(6).some(({ groups }) => groups?.[0]?.tellsSizes)).toBe(false)
+    heartbeats.close()
+  })
+
   it('have groups deleted that were removed from the cluster, and end with a bug of ours', async () => {
     const { world, removed, state, fatal } = setUp(['g2@1'])
     await world.runFor(100)

@@ -305,6 +305,23 @@ describe('a shard on its way', () => {
     expect(await textAt(b, 1, 1)).toBe('abcd')
   })
 
+  it('takes no replay of an older attempt, though it begins as many commands behind its cut', async () => {
+    const { a, b, mover, append } = await pair()
+    await mover.import()
+    await mover.export()
+    const { cut } = a.machine.shardRecord(1)
+    await append(a, 'b')
+    const { upTo, shards } = await mover.delta(cut)
+    mover.attempt = 2
+    await mover.import()
+    await mover.export()
+    await mover.ingest(await mover.copy())
+    expect(await b.step({ kind: 'replay', ...mover.names, after: cut, upTo, deltas: shards })).toMatchObject({ kind: 'not-migrated' })
+    await append(a, 'c')
+    await mover.finish()
+    expect(await textAt(b, 1, 1)).toBe('abc')
+  })
+
   it('comes back, under a newer id, and keeps out what is older', async () => {
     const { a, b, mover, append } = await pair()
     await mover.begin()

@@ -3,6 +3,7 @@ import { utf8 } from '../../base/bytes.ts'
 import { silentLogger } from '../../base/logger.ts'
 import { decodeError } from '../../proto/error-codec.ts'
 import { pb } from '../../proto/messages.ts'
+import { encodeMigration } from '../../shardserver/entry.ts'
 import { KvServer } from '../../shardserver/kv-server.ts'
 import { keyOf, TestClock, writeBatch } from './builders.ts'
 import { FakeReplica, FakeWatcher } from './fake-replica.ts'
@@ -81,6 +82,21 @@ describe('how fresh a read must be', () => {
     replica.freshAsOfMs = Number.POSITIVE_INFINITY
     const { reads } = await read({ shard: 4, key: keyOf(4, 1), consistency: STALE })
     expect(decodeError(reads[0]?.error ?? {}).code).toMatch(/SHARD_MOVING|WRONG_GROUP/)
+  })
+
+  it('a shard that is handed over while the read index is confirmed is not read', async () => {
+    const { replica, read } = await setUp()
+    replica.readMode = 'holds'
+    const reply = read({})
+    const other = read({ shard: 5, key: keyOf(5, 1) })
+    await new Promise((resolve) => setImmediate(resolve))
+    for (const kind of ['export', 'release'] as const) {
+      const step = { kind, id: 7, shards: [3], attempt: 1 }
+      await replica.stateMachine.apply([replica.log.add(encodeMigration(replica.timeMs, step))])
+    }
+    replica.release()
+    expect(decodeError((await reply).reads[0]?.error ?? {}).code).toMatch(/SHARD_MOVING|WRONG_GROUP/)
+    expect((await other).reads).toEqual([{ found: false }])
   })
 
   it.each([FOLLOWER, STALE])("a record that has expired by the leader's time alone is for the leader to bury (%s)", async (consistency) => {

@@ -579,6 +579,28 @@ describe('moving shards between two groups', () => {
     })
   }
 
+  it('keeps what is released for a target whose nodes die, for as long as it takes: no clock gives it back', async () => {
+    const rig = new MoveRig(24)
+    const nodes = ['t1', 't2', 't3']
+    const die = () => {
+      for (const node of nodes) rig.kill(node)
+      rig.lead(rig.target, '')
+    }
+    rig.source.fate = (kind) => {
+      if (kind === 'release') rig.world.schedule(0, undefined, 'die', die)
+      return 'applied'
+    }
+    rig.controllers.plan(1, [3, 5])
+    await rig.world.runUntil(() => !rig.machine('t1').process.alive, 20_000)
+    await rig.world.runFor(600_000)
+    expect([3, 5].map((shard) => rig.source.record(shard).state)).toEqual(['released', 'released'])
+    expect(rig.source.steps).not.toContain('outcome')
+    for (const node of nodes) rig.restart(node)
+    rig.lead(rig.target, 't2')
+    await rig.runUntilSettled(1)
+    expectMoved(rig, [3, 5], [])
+  })
+
   for (const kind of ['ingest', 'replay']) {
     it(`tells the digest of the cut also where the target's leader changes at ${kind}`, async () => {
       const rig = new MoveRig(22)

@@ -1,6 +1,7 @@
+import { must } from '../base/assert.ts'
 import type { Clock } from '../base/clock.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
-import type { KeyRange, WriteBatch } from '../lsm/index.ts'
+import type { WriteBatch } from '../lsm/index.ts'
 import { encoded } from '../proto/encode.ts'
 import { limits } from '../proto/limits.ts'
 import { pb } from '../proto/messages.ts'
@@ -8,18 +9,18 @@ import { type Entry, EntryKind } from '../raft/core/types.ts'
 import { type Standing, standBehind } from '../raft/standing.ts'
 import { SnapshotNeeded } from '../raft/state-machine.ts'
 import { executeCommand, needsWhole, type ShardView } from './commands.ts'
-import { chainDelta, comparedValueCost, deltaKey, deltaRange, encodeDelta } from './delta.ts'
+import { chainDelta, comparedValueCost, deltaKey, encodeDelta } from './delta.ts'
 import type { GroupStore } from './group-store.ts'
 import type { MigrationBreak } from './migration-break.ts'
 import type { MigrationStep } from './migration-entry.ts'
-import { planStep } from './migration-plan.ts'
+import { planStep, type StepPlan } from './migration-plan.ts'
 import { isMigration, type Parsed, parse, type ReplayedEntry, replayedEntries } from './parsed-entry.ts'
-import { encodeKey, KeyKind, type RecordView, type RecordWriter, shardRange } from './record.ts'
+import { encodeKey, KeyKind, type RecordView, type RecordWriter } from './record.ts'
 import { isDigestOfNothing } from './record-digest.ts'
 import { RecordSlots } from './record-slots.ts'
 import { clientText, type WriteResult } from './session.ts'
-import type { ShardEffect } from './shard-state.ts'
 import type { GroupSmallState, ShardSmallState } from './small-state.ts'
+import { effectOf, isBare, type StepEffect } from './step-effect.ts'
 import { badNumbers, refuseState, sessionRefusals, tooMuch } from './write-refusals.ts'
 
 /** What an entry did, for its proposer. */
@@ -50,20 +51,6 @@ const entryWriteBytes = 2 * limits.batchBytesMax
 /** A run ends early when it has written so much. */
 const batchBytes = 4 * 1024 * 1024
 const nothing: GroupResult = { kind: 'none' }
-
-/** What a step asks of the store, once what its entry wrote is in there; the caller does it in the same turn. */
-export interface StepEffect {
-  readonly step: MigrationStep
-  readonly index: number
-  /** To be emptied. */
-  readonly excised: readonly KeyRange[]
-  /** Files are to be made. */
-  readonly cut: boolean
-  /** Files are to be taken in. */
-  readonly ingest: boolean
-  /** The migration is over here. */
-  readonly ended: boolean
-}
 
 /** Brings in the files of an ingest, so that taking them cannot fail. False: this replica does not have them. */
 export type PrepareIngest = (step: Extract<MigrationStep, { kind: 'ingest' }>) => MaybePromise<boolean>
@@ -110,8 +97,12 @@ export class ApplyRun implements ShardView {
   /** Of the values that the present entry wrote. */
   #entryBytes = 0
   readonly #kept = new Map<ShardSmallState, Kept>()
-  /** What the fetched step replays. */
+  /** Of the fetched step, which nothing else is applied before; what it replays is checked once, here. */
+  #plan: StepPlan | undefined
+  /** What it replays. */
   #replayed: readonly ReplayedEntry[] = []
+  /** What it asks of the store. */
+  #asked: StepEffect | undefined
   #effect: StepEffect | undefined
   // The command that is being executed:
   #shard: ShardSmallState | undefined
@@ -146,10 +137,17 @@ export class ApplyRun implements ShardView {
     return this.#slots.fill()
   }
 
+  /** The fetched entry will have the store sealed: with the small state, of which little should be left to be written by then. */
+  get seals(): boolean {
+    return this.#asked?.seals === true
+  }
+
   #fetchStep(step: MigrationStep, index: number): MaybePromise<void> {
     this.#replayed = []
     const plan = planStep(this.#state, step, index, this.#options.breaks)
+    this.#plan = plan
     if (plan.kind === 'refused') return
+    this.#asked = effectOf(this.#state, plan.moves, step, index)
     if (step.kind === 'ingest') {
       if (isDigestOfNothing(step.digest)) return
       const held = this.#options.prepareIngest(step)
@@ -240,41 +238,23 @@ export class ApplyRun implements ShardView {
   }
 
   #step(step: MigrationStep, index: number): GroupResult {
-    const { breaks } = this.#options
-    let plan = planStep(this.#state, step, index, breaks)
+    let plan = must(this.#plan, 'a step is run once it is fetched')
+    const asked = this.#asked
+    this.#asked = undefined
     if (plan.kind === 'refused') return { kind: 'not-migrated', reason: plan.reason }
     if (plan.moves.some(({ effect }) => effect === 'replay')) {
       this.#replay()
-      if (step.kind === 'activate' && !this.#finish(step)) plan = planStep(this.#state, step, index, breaks, true)
+      if (step.kind === 'activate' && !this.#finish(step)) plan = planStep(this.#state, step, index, this.#options.breaks, true)
     }
     if (plan.kind === 'refused') return { kind: 'not-migrated', reason: plan.reason }
-    const effects = new Set<ShardEffect>()
-    const excised: KeyRange[] = []
-    // A cut of nothing has no files: the target's shards become what shards are at birth, and the log alone brings it to each replica.
-    const hasFiles = plan.moves.some(({ next }) => !isDigestOfNothing(next.digest))
     for (const { shard, next, effect } of plan.moves) {
-      effects.add(effect)
-      if (effect === 'excise') this.#empty(shard, excised)
-      else if (effect === 'ingest' && hasFiles) excised.push(shardRange(shard))
-      else if ((effect === 'end-export' || effect === 'cut') && this.#hasDelta(shard)) excised.push(deltaRange(shard))
+      if (effect === 'excise' && isBare(this.#state, shard)) this.batch.delete(encodeKey(shard, KeyKind.ShardState))
       this.#state.become(shard, next)
-      if (effect === 'ingest' && !hasFiles) this.#state.makeUntouched(shard)
+      if (effect === 'ingest' && asked?.ingest !== true) this.#state.makeUntouched(shard)
     }
     this.hasMoved = true
-    const ended = effects.has('excise') || effects.has('end-export')
-    this.#effect = { step, index, excised, cut: effects.has('cut') && hasFiles, ingest: effects.has('ingest') && hasFiles, ended }
+    this.#effect = asked
     return { kind: 'migrated', index }
-  }
-
-  /** Each range that is excised cuts tables in two, so one with nothing in it but the shard's small state is not: there may be thousands in one entry. */
-  #empty(shard: number, excised: KeyRange[]): void {
-    if (this.#state.shards.get(shard)?.isUntouched && !this.#hasDelta(shard)) this.batch.delete(encodeKey(shard, KeyKind.ShardState))
-    else excised.push(shardRange(shard))
-  }
-
-  /** Of its newest cut: what was kept since an older one went with that. */
-  #hasDelta(shard: number): boolean {
-    return (this.#state.shards.get(shard)?.record.count ?? 0) > 0
   }
 
   /** Executes what was fetched: the source's commands, at the times that they had there. */

@@ -17,6 +17,12 @@ const deltaFormat = 1
 /** A command that compares a whole value may bring 4 MiB into memory without writing any. */
 export const comparedValueCost = 256 * 1024
 
+/** Numbers of `WriteBatch.commands` and `Command.batch`. */
+const commandsField = 2
+const batchField = 11
+/** An operation takes as much of the turn that replays it as the writing of so many bytes. */
+export const operationCost = 32 * 1024
+
 export interface StoredDelta {
   readonly cost: number
   readonly count: number
@@ -34,6 +40,40 @@ export function bytesOfDeltas(shards: readonly pb.v1.ShardDelta.$Properties[]): 
   let bytes = 0
   for (const { records } of shards) for (const { writes } of records ?? []) bytes += deltaBytes(writes?.length ?? 0)
   return bytes
+}
+
+/**
+ * The operations of a record's writes, 1 at the least: a command, or each check and write of one that is a batch. Counted in the encoding, since a source that
+ * reads its delta may pass over thousands. What is no write batch counts as far as it is one.
+ */
+export function operationsOf(writes: Uint8Array): number {
+  let operations = 0
+  eachPart(writes, commandsField, (command) => {
+    let parts = 0
+    eachPart(command, batchField, (batch) => {
+      eachPart(batch, undefined, () => parts++)
+    })
+    operations += Math.max(1, parts)
+  })
+  return Math.max(1, operations)
+}
+
+/** The fields of a message that have a length: those of that number, or all. */
+function eachPart(bytes: Uint8Array, field: number | undefined, receive: (part: Uint8Array) => void): void {
+  const reader = new ByteReader(bytes)
+  try {
+    while (!reader.done) {
+      const tag = reader.varint()
+      const wire = tag % 8
+      if (wire === 0) reader.varint()
+      else if (wire === 2) {
+        const part = reader.bytes()
+        if (field === undefined || field === (tag - wire) / 8) receive(part)
+      } else reader.raw(wire === 1 ? 8 : 4)
+    }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+  }
 }
 
 /** The checksum with one more record: crc32 over [index u64][time u64][writes], little-endian, continuing the last. */

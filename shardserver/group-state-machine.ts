@@ -9,23 +9,24 @@ import { decodeMark, encodeMark } from '../raft/mark.ts'
 import { exportDatabase, prepareReplacement } from '../raft/snapshot-description.ts'
 import type { Standing } from '../raft/standing.ts'
 import type { ExportedSnapshot, StateMachine } from '../raft/state-machine.ts'
-import { ApplyRun, type GroupResult, type StepEffect } from './apply-run.ts'
+import { ApplyRun, type GroupResult } from './apply-run.ts'
 import { readDelta } from './delta-read.ts'
 import { ExpiryHorizons, timesOf } from './expiry-horizons.ts'
 import type { GroupStore } from './group-store.ts'
 import type { MigrationBreak } from './migration-break.ts'
 import { MigrationFiles } from './migration-files.ts'
-import { type ReadOutcome, readRecord, type ScanOptions, type ScanOutcome, scanRecords } from './reads.ts'
+import { type Pause, type ReadOutcome, readRecord, type ScanOptions, type ScanOutcome, scanRecords } from './reads.ts'
 import { RecordWriter, shardRange } from './record.ts'
 import type { MigrationFilesOptions } from './shard-exports.ts'
 import type { DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from './shard-migrations.ts'
 import { type ShardRecord, type ShardStateName, unbornShard } from './shard-state.ts'
+import { nextTurn, pauserOf, sliceMs } from './slices.ts'
 import { exportedShardState, type GroupSmallState, type ShardSmallState } from './small-state.ts'
+import { SmallStateHandOver } from './small-state-hand-over.ts'
 import { loadShard, loadSmallState } from './small-state-load.ts'
 import { hashSnapshot } from './state-hash.ts'
+import type { StepEffect } from './step-effect.ts'
 
-/** How long one turn applies, scans or digests, ms. */
-const sliceMs = 2
 /** A buffer that grew beyond it for one large entry is let go. */
 const keptBatchBytes = 8 * 1024 * 1024
 
@@ -72,6 +73,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** The index of the newest seal, durable or on its way. */
   #sealedIndex: number
   #sealing: Promise<void> = Promise.resolve()
+  readonly #handOver: SmallStateHandOver
   /** While everything is replaced by a snapshot: the store has it already, the small state not yet. */
   #installing: Promise<void> | undefined
   #failure: Error | undefined
@@ -89,6 +91,15 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     this.#durable = durable
     this.#applied = durable
     this.#sealedIndex = durable.index
+    this.#handOver = new SmallStateHandOver({
+      clock: options.clock,
+      writeSome: (isOver) => {
+        const isAll = this.#state.writeSome(this.#batch, isOver)
+        if (this.#batch.count > 0) this.#writeBatch()
+        return isAll
+      },
+      onFailure: (error) => this.#fail(error),
+    })
   }
 
   get durable(): Standing {
@@ -116,11 +127,11 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       this.#batchPeakBytes = 0
     }
     const run = this.#newRun(entries)
-    if (this.#store.writeDelayMs > 0) return this.#drive(run)
+    if (this.#store.writeDelayMs > 0 || this.#handOver.running !== undefined) return this.#drive(run, undefined)
     const fetched = run.fetch()
-    if (fetched instanceof Promise) return this.#drive(run, fetched)
+    if (fetched instanceof Promise || (run.seals && !this.#handOver.writeSlice())) return this.#drive(run, fetched)
     this.#runSlice(run)
-    return run.done && this.#loading === undefined ? run.results : this.#drive(run)
+    return run.done && this.#loading === undefined ? run.results : this.#drive(run, undefined)
   }
 
   #newRun(entries: readonly Entry[]): ApplyRun {
@@ -135,20 +146,26 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     })
   }
 
-  async #drive(run: ApplyRun, fetched?: Promise<void>): Promise<readonly GroupResult[]> {
-    if (fetched !== undefined) {
+  async #drive(run: ApplyRun, fetched: MaybePromise<void>): Promise<readonly GroupResult[]> {
+    if (fetched instanceof Promise) {
       await fetched
-      this.#runSlice(run)
+      await this.#runReady(run)
     }
     await this.#loading
     while (!run.done) {
-      await this.#nextTurn()
+      await nextTurn(this.#clock)
       if (this.#store.writeDelayMs > 0) await sleep(this.#clock, this.#store.writeDelayMs)
       if (run.needsFetch) await run.fetch()
-      this.#runSlice(run)
+      await this.#runReady(run)
       await this.#loading
     }
     return run.results
+  }
+
+  async #runReady(run: ApplyRun): Promise<void> {
+    if (run.seals) await this.#handOver.before(() => undefined)
+    while (this.#handOver.running !== undefined) await this.#handOver.running
+    this.#runSlice(run)
   }
 
   #runSlice(run: ApplyRun): void {
@@ -160,18 +177,18 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     this.#applied = run.standing
     const effect = run.takeEffect()
     if (effect !== undefined) this.#perform(effect)
-    else if (this.#store.wantsSeal) this.#seal()
+    else if (this.#store.wantsSeal) this.#sealSoon()
     if (!run.hasMoved || this.#loading !== undefined) return
     run.hasMoved = false
     this.onMigration?.()
   }
 
   /** What a step asks of the store and the files, in the turn in which it was applied. */
-  #perform({ step, index, excised, cut, ingest, ended }: StepEffect): void {
+  #perform({ step, index, excised, cut, ingest, ended, seals }: StepEffect): void {
     const mark = encodeMark(this.#applied)
     // Where it asks nothing of the store: an ingest before it may still be on its way.
     let durable = this.#sealing
-    if (excised.length > 0 || cut || ingest) this.#writeDirty()
+    if (seals) this.#writeDirty()
     if (cut && step.kind === 'export') durable = this.#cut(step, index, excised, mark)
     else if (ingest && step.kind === 'ingest') {
       durable = this.#pushed(this.#store.ingest(this.#files.imports.take(step), mark, { excise: excised }))
@@ -203,15 +220,18 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
 
   /** The small state that came with an ingest. */
   async #load(shards: readonly number[]): Promise<void> {
-    for (const shard of shards) await loadShard(this.#store, this.#state.shards.get(shard) as ShardSmallState)
+    const pause = this.#pauser()
+    for (const shard of shards) await loadShard(this.#store, this.#state.shards.get(shard) as ShardSmallState, pause)
     this.#loading = undefined
     this.onMigration?.()
   }
 
   flush(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    if (this.#sealedIndex < this.#applied.index) this.#seal()
-    return this.#sealing
+    if (this.#sealedIndex >= this.#applied.index) return this.#sealing
+    if (this.#handOver.running !== undefined) return this.#handOver.running.then(() => this.flush())
+    const begun = this.#handOver.before(() => this.#seal())
+    return begun instanceof Promise ? begun.then(() => this.#sealing) : this.#sealing
   }
 
   /** Writes all that is applied anew, so that what was deleted or overwritten takes no room. */
@@ -231,6 +251,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     if (this.#failure !== undefined) throw this.#failure
     while (this.#loading !== undefined) await this.#loading
     const replace = await prepareReplacement(this.#store, snapshot, folder)
+    while (this.#handOver.running !== undefined) await this.#handOver.running
     this.#installing = this.#install(snapshot.meta, replace)
     this.#sealing = this.#installing
     await this.#installing
@@ -247,7 +268,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       // Tables of the new state are there before the small state is: it may know other lives of the shards, with earlier times.
       this.#horizons.forget()
       const replaced = replace()
-      const [state] = await Promise.all([loadSmallState(this.#store), replaced])
+      const [state] = await Promise.all([loadSmallState(this.#store, this.#pauser()), replaced])
       state.servesReleased = this.#breaks.has('released-reads')
       this.#state = state
       this.#batch = new WriteBatch()
@@ -256,14 +277,23 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       this.#sealedIndex = meta.index
       this.#horizons.begin(state)
     } catch (error) {
-      this.#failure ??= error instanceof Error ? error : new Error(String(error))
+      this.#fail(error)
       throw error
     }
   }
 
-  /** Resolves when store and small state belong together. */
+  /** Resolves in a turn in which store and small state belong together, and none of it is being handed over. */
   async #whole(): Promise<void> {
-    while (this.#installing !== undefined || this.#loading !== undefined) await (this.#installing ?? this.#loading)
+    for (;;) {
+      const busy = this.#installing ?? this.#loading ?? this.#handOver.running
+      if (busy === undefined) return
+      await busy
+    }
+  }
+
+  #sealSoon(): void {
+    const begun = this.#handOver.before(() => this.#seal())
+    if (begun instanceof Promise) begun.catch((error: unknown) => this.#fail(error))
   }
 
   #seal(): void {
@@ -281,10 +311,12 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       this.#horizons.becomeDurable(times)
       this.onDurable?.()
     })
-    this.#sealing.catch((error: unknown) => {
-      this.#failure ??= error instanceof Error ? error : new Error(String(error))
-    })
+    this.#sealing.catch((error: unknown) => this.#fail(error))
     return this.#sealing
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error instanceof Error ? error : new Error(String(error))
   }
 
   #writeDirty(): void {
@@ -397,32 +429,26 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** A digest of live records, sessions and shard states as of `index`; equal on every replica. Reads everything, in slices. */
   async stateHash(): Promise<{ readonly index: number; readonly hash: string }> {
     await this.#whole()
-    const index = this.applied
+    const { index, snapshot, times } = await this.#handOver.before(() => this.#view())
+    return { index, hash: await hashSnapshot(this.#store, snapshot, times, this.#pauser()) }
+  }
+
+  #view() {
     this.#writeDirty()
-    const snapshot = this.#store.snapshot()
     const times = new Map<number, number>()
     for (const shard of this.#state.shards.values()) times.set(shard.shard, this.#state.timeOf(shard))
-    return { index, hash: await hashSnapshot(this.#store, snapshot, times, this.#pauser()) }
+    return { index: this.applied, snapshot: this.#store.snapshot(), times }
   }
 
   async close(): Promise<void> {
     await this.#files.close()
+    while (this.#handOver.running !== undefined) await this.#handOver.running
     await this.#sealing.catch(() => undefined)
     await this.#store.close()
   }
 
-  #nextTurn(): Promise<void> {
-    return new Promise((resolve) => this.#clock.soon(resolve))
-  }
-
-  #pauser(): () => Promise<void> | undefined {
-    let untilMs = this.#clock.monotonicMs() + sliceMs
-    return () => {
-      if (this.#clock.monotonicMs() < untilMs) return undefined
-      return this.#nextTurn().then(() => {
-        untilMs = this.#clock.monotonicMs() + sliceMs
-      })
-    }
+  #pauser(): Pause {
+    return pauserOf(this.#clock)
   }
 }
 
@@ -440,7 +466,7 @@ export async function loadGroupStateMachine(store: GroupStore, options: LoadOpti
   if (store.durableMark === undefined) await store.seal(encodeMark(await options.first()))
   let durable = decodeMark(must(store.durableMark, 'a sealed store has a mark'), 'the mark of a group store')
   if (durable.nodes.size === 0) durable = { ...durable, nodes: (await options.first()).nodes }
-  const state = await loadSmallState(store)
+  const state = await loadSmallState(store, pauserOf(options.clock))
   const files = new MigrationFiles(options, store)
   await files.reopen(state)
   return new GroupStateMachine(store, state, durable, files, options)

@@ -117,13 +117,18 @@ export class SessionTable {
     this.#replyBytes += bytes
   }
 
-  /** Hands out what changed since the last call, encoded (undefined: ended), and forgets that it did. */
-  takeDirty(receive: (client: string, bytes: Uint8Array | undefined) => void): void {
+  /**
+   * Hands out what changed since it was handed out last, encoded (undefined: ended), and forgets that it did; stops where `isOver`, which is asked behind each session.
+   * True: nothing is left.
+   */
+  takeDirty(receive: (client: string, bytes: Uint8Array | undefined) => void, isOver: () => boolean): boolean {
     for (const client of this.#dirty) {
       const session = this.#sessions.get(client)
+      this.#dirty.delete(client)
       receive(client, session === undefined ? undefined : encodeSession(session))
+      if (isOver()) break
     }
-    this.#dirty.clear()
+    return this.#dirty.size === 0
   }
 
   get isDirty(): boolean {

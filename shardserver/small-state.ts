@@ -18,7 +18,7 @@ import { decodeShardState, encodeShardState } from './shard-state-bytes.ts'
 
 /**
  * What a group keeps in memory: its time, the config number that it has seen, and of each shard that it ever knew the state, epoch,
- * revision, time and sessions. It is written into the memtable only when that is sealed (`writeDirty`), so a put is one record in the LSM.
+ * revision, time and sessions. It is written into the memtable only when that is sealed, and in slices right before (`writeSome`, `writeDirty`), so a put is one record in the LSM.
  */
 export class ShardSmallState {
   readonly shard: number
@@ -144,18 +144,41 @@ export class GroupSmallState {
   /** Puts into `batch` all that differs from what was written last. */
   writeDirty(batch: WriteBatch): void {
     batch.put(groupStateKey, encodeGroupState(this))
-    for (const state of this.#dirty) {
-      batch.put(migrationKey(state.shard), encodeShardRecord(state.record))
-      if (state.record.state === 'absent') continue
-      batch.put(encodeKey(state.shard, KeyKind.ShardState), shardStateBytes(state, state.epoch, state.timeOffsetMs))
-      state.sessions.takeDirty((client, bytes) => {
-        const key = encodeKey(state.shard, KeyKind.Session, clientBytes(client))
-        if (bytes === undefined) batch.delete(key)
-        else batch.put(key, bytes)
-      })
-    }
-    this.#dirty.clear()
+    this.writeSome(batch, never)
   }
+
+  /**
+   * Puts into `batch` some of that, the group's own state left out, until `isOver`, which is asked behind each session and each shard. True: nothing of it is left. Written
+   * so before a seal, which writes again what has changed since.
+   */
+  writeSome(batch: WriteBatch, isOver: () => boolean): boolean {
+    for (const shard of this.#dirty) {
+      if (shard.record.state !== 'absent' && !writeSessions(batch, shard, isOver)) return false
+      this.#dirty.delete(shard)
+      this.#writeShard(batch, shard)
+      if (isOver()) break
+    }
+    return this.#dirty.size === 0
+  }
+
+  #writeShard(batch: WriteBatch, state: ShardSmallState): void {
+    batch.put(migrationKey(state.shard), encodeShardRecord(state.record))
+    if (state.record.state === 'absent') return
+    batch.put(encodeKey(state.shard, KeyKind.ShardState), shardStateBytes(state, state.epoch, state.timeOffsetMs))
+  }
+}
+
+function never(): boolean {
+  return false
+}
+
+/** False: more is to come. */
+function writeSessions(batch: WriteBatch, { shard, sessions }: ShardSmallState, isOver: () => boolean): boolean {
+  return sessions.takeDirty((client, bytes) => {
+    const key = encodeKey(shard, KeyKind.Session, clientBytes(client))
+    if (bytes === undefined) batch.delete(key)
+    else batch.put(key, bytes)
+  }, isOver)
 }
 
 function movingState(state: ShardStateName): LocalMigration['state'] | undefined {

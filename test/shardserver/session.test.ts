@@ -27,7 +27,10 @@ function run(
 
 function dirtyOf(table: SessionTable): Map<string, Uint8Array | undefined> {
   const dirty = new Map<string, Uint8Array | undefined>()
-  table.takeDirty((client, bytes) => dirty.set(client, bytes))
+  table.takeDirty(
+    (client, bytes) => dirty.set(client, bytes),
+    () => false,
+  )
   return dirty
 }
 

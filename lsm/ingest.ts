@@ -4,7 +4,6 @@ import { compareBytes } from '../base/bytes.ts'
 import type { Engine } from './engine.ts'
 import { type InspectInput, inspectJobName } from './jobs.ts'
 import type { Abortable } from './kind.ts'
-import { removeUnused } from './remove-unused.ts'
 import { hullOf, levelCount, rangeOverlaps, type TableMetadata, type WrittenTable } from './table-metadata.ts'
 import { tablePath } from './table-writer.ts'
 import type { IngestedTables } from './view.ts'
@@ -21,7 +20,7 @@ export interface IngestFile {
   readonly checksum?: number
 }
 
-/** Files that are verified and linked. To be given to `Database.ingest` once, which uses it up whatever becomes of it, or to `discardIngest`. */
+/** Files that are verified, linked and open. To be given to `Database.ingest` once, which uses it up whatever becomes of it, or to `discardIngest`. */
 export class PreparedIngest implements IngestedTables {
   readonly tables: readonly TableMetadata[]
   readonly foreign: ReadonlySet<number>
@@ -72,17 +71,18 @@ export async function prepareIngest(
     sources.push(file.path)
   })
   checkOverlaps(tables, foreign)
-  const linked: string[] = []
+  const linked: TableMetadata[] = []
   try {
     for (const [i, table] of tables.entries()) {
       signal?.throwIfAborted()
-      const path = tablePath(options.folder, table.file)
-      await options.fileSystem.link(sources[i] as string, path)
-      linked.push(path)
+      await options.fileSystem.link(sources[i] as string, tablePath(options.folder, table.file))
+      linked.push(table)
       mustGoOn()
     }
+    await unlessAborted(engine.store.warm(tables), signal)
+    mustGoOn()
   } catch (error) {
-    for (const path of linked) await options.fileSystem.unlink(path).catch(() => undefined)
+    for (const table of linked) await engine.store.discard(table)
     throw error
   }
   for (const table of tables) engine.sequenceFloor = Math.max(engine.sequenceFloor, table.maxSequence)
@@ -90,12 +90,12 @@ export async function prepareIngest(
 }
 
 export async function discardIngest(engine: Engine, prepared: PreparedIngest): Promise<void> {
-  for (const { file } of prepared.take().tables) await engine.options.fileSystem.unlink(tablePath(engine.options.folder, file))
+  for (const table of prepared.take().tables) await engine.store.discard(table)
 }
 
 /** Removes the files of an ingest that was taken and came to nothing. */
-export async function removeIngest({ options }: Engine, { tables }: PreparedIngest): Promise<void> {
-  for (const { file } of tables) await removeUnused(options.fileSystem, tablePath(options.folder, file), options.logger)
+export async function removeIngest({ store }: Engine, { tables }: PreparedIngest): Promise<void> {
+  for (const table of tables) await store.discard(table)
 }
 
 function clip(table: WrittenTable, file: IngestFile): WrittenTable & { readonly clipped: boolean } {

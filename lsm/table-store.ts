@@ -57,6 +57,16 @@ export class TableStore {
   /** For sources: bound once. */
   readonly open = (table: TableMetadata): MaybePromise<TableReader> => this.reader(table)
 
+  /** Opens tables of which there is no version yet: who meets them first in the one that brings them does not wait for each. Rejects where one cannot be. */
+  async warm(tables: readonly TableMetadata[]): Promise<void> {
+    for (const table of tables) await this.reader(table)
+  }
+
+  /** A table that no version has ever had: closed, if it was warmed, and its file unlinked. */
+  discard({ file }: Pick<TableMetadata, 'file'>): Promise<void> {
+    return this.#remove(file)
+  }
+
   use(tables: readonly TableMetadata[]): void {
     for (const { file } of tables) this.#uses.set(file, (this.#uses.get(file) ?? 0) + 1)
   }

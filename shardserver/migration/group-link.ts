@@ -32,7 +32,10 @@ export class GroupLink {
     this.#group = group
   }
 
-  /** Nobody answered the last call, unless to say that it does not lead or runs no replica: the group has no leader that can be reached. */
+  /**
+   * Nobody answered the last call, unless to say that it does not lead or runs no replica, or most cannot be reached for the one that is under way: the group has no
+   * leader that can be reached.
+   */
   get isAway(): boolean {
     return this.#isAway
   }
@@ -55,7 +58,6 @@ export class GroupLink {
     let queue = nodes
     let last = new OstrakaError('UNAVAILABLE', `no replica of ${this.#group} is known`, true)
     let hints = queue.length
-    this.#isAway = false
     let isAway = true
     for (;;) {
       const next = queue.find((node) => !open.has(node))
@@ -71,6 +73,7 @@ export class GroupLink {
       open.delete(node)
       if (reply !== undefined) {
         this.#preferred = node
+        this.#isAway = false
         for (const slower of open.keys()) this.#silent.add(slower)
         return reply
       }
@@ -78,9 +81,14 @@ export class GroupLink {
       last = error
       isAway &&= isAbsence(error)
       if (error.code === 'UNAVAILABLE') unreachable.add(node)
+      // One of them may say nothing for as long as the call lasts: who waits for this group need not wait for that.
+      if (unreachable.size * 2 > nodes.length) this.#isAway = true
       const hint = error.code === 'NOT_LEADER' ? error.details.leaderHint : undefined
       if (hint && hint !== node && !unreachable.has(hint) && hints-- > 0) queue = [hint, ...queue]
-      else if (error.code !== 'NOT_LEADER' && isFinal(error)) throw error
+      else if (error.code !== 'NOT_LEADER' && isFinal(error)) {
+        this.#isAway = false
+        throw error
+      }
     }
     this.#isAway = isAway
     throw last

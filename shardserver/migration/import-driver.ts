@@ -114,7 +114,7 @@ export class ImportDriver {
 
   /** It waits for the source, which nobody of this group has reached. */
   get isSourceAway(): boolean {
-    return this.#isSourceAway
+    return this.#isSourceAway || this.#link.isAway
   }
 
   progress(): pb.v1.MigrationProgress.$Properties {

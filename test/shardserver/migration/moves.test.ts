@@ -869,6 +869,21 @@ describe('a move that cannot be', () => {
     expectMoved(rig, [3], [])
   })
 
+  it('takes no place for long where most of its source cannot be reached, and the rest says nothing', async () => {
+    const rig = new MoveRig(33)
+    // So that there are connections: on these nobody says that there is no answer.
+    rig.controllers.plan(7, [4])
+    await rig.runUntilSettled(7)
+    for (const node of ['s2', 's3']) rig.kill(node)
+    for (const node of ['t1', 't2', 't3']) rig.network.cutBoth(node, 's1', 'stall')
+    for (const [i, shard] of [3, 5, 6].entries()) rig.controllers.plan(8 + i, [shard])
+    const importing = () => rig.target.migrations().filter(({ state }) => state === 'importing').length
+    await rig.world.runUntil(() => importing() === 2, 5000)
+    const startMs = rig.world.nowMs
+    await rig.world.runUntil(() => importing() === 3, 60_000)
+    expect(rig.world.nowMs - startMs).toBeLessThan(3000)
+  })
+
   it('is refused where the disk of a replica of the target is full while it copies, and says which', async () => {
     const rig = new MoveRig(30)
     rig.machine('t2').process.disk.inject = ({ kind, path }) => (kind === 'write' && path.includes('records') ? 'ENOSPC' : undefined)

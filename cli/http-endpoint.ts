@@ -17,13 +17,13 @@ export class HttpEndpoint {
   /** HOST:PORT as bound. */
   readonly address: string
   readonly #server: http.Server
-  readonly #metrics: Metrics
+  /** From the first scrape on: Node's event loop monitor wakes the process a hundred times a second, which a node at rest does for nobody. */
+  #metrics: Metrics | undefined
   #observed: Observed | undefined
 
   private constructor(server: http.Server, address: string, logger: Logger) {
     this.#server = server
     this.address = address
-    this.#metrics = new Metrics()
     server.on('request', (request, response) => {
       this.#answer(request, response).catch((error: unknown) => {
         logger.warn({ err: error, url: request.url }, 'an HTTP request failed')
@@ -59,7 +59,7 @@ export class HttpEndpoint {
   async close(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
-    this.#metrics.close()
+    this.#metrics?.close()
   }
 
   async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
@@ -71,13 +71,18 @@ export class HttpEndpoint {
       case '/readyz':
         return observed?.ready() === true ? send(response, 200, 'text/plain', 'ready\n') : send(response, 503, 'text/plain', 'not ready\n')
       case '/metrics':
-        return send(response, 200, this.#metrics.contentType, await this.#metrics.text(observed))
+        return await this.#tellMetrics(response)
       case '/status':
         if (observed === undefined) return send(response, 503, 'text/plain', 'starting\n')
         return send(response, 200, 'application/json', `${JSON.stringify(nodeStatusJson(await observed.status({})))}\n`)
       default:
         return send(response, 404, 'text/plain', 'there are /livez, /readyz, /metrics and /status\n')
     }
+  }
+
+  async #tellMetrics(response: http.ServerResponse): Promise<void> {
+    this.#metrics ??= new Metrics()
+    send(response, 200, this.#metrics.contentType, await this.#metrics.text(this.#observed))
   }
 }
 

@@ -26,6 +26,16 @@ export class NodeLiveness {
     }
   }
 
+  /** Ticks from now until `onSilent` is called if nobody is heard; Infinity: never. */
+  get ticksToLimit(): number {
+    let ticks = Number.POSITIVE_INFINITY
+    for (const heardAt of this.#heardAt.values()) {
+      const limitAt = heardAt + this.#limitTicks
+      if (limitAt > this.#at) ticks = Math.min(ticks, limitAt - this.#at)
+    }
+    return ticks
+  }
+
   /** `uncounted`: ticks that have passed and were not told of by `pass` yet. */
   heard(node: string, uncounted = 0): void {
     this.#heardAt.set(node, this.#at + uncounted)

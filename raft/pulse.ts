@@ -7,6 +7,12 @@ import type { Turn } from './turn.ts'
 /** Ticks are at most this long, so that timeouts are met closely. */
 const tickMsMax = 10
 
+/** Where every replica rests, beats leave at every second heartbeat interval only: it is waking up, not what is said, that costs. */
+const intervalsAtRest = 2
+
+/** Not where an election timeout has fewer intervals than this: a late beat must not look like a silence. */
+const intervalsPerTimeoutMin = 5
+
 export interface PulsingReplica extends QuietableReplica {
   /** Not while it is quiet, nor once it has stopped. */
   readonly needsTicks: boolean
@@ -28,8 +34,8 @@ export interface PulseOptions {
 
 /**
  * The one timer of a process: it ticks all its replicas, tells the other nodes at each heartbeat interval that this one lives, and watches that
- * they do. While no replica needs ticks it fires at heartbeat intervals only, and ticks are counted in strides; so `wanted` must be called when
- * one does again. Whatever the strides, n ticks never pass in less than n - 1 times their length: leases rest on that.
+ * they do. While no replica needs ticks it fires at every second heartbeat interval only, and ticks are counted in strides; so `wanted` must be
+ * called when one does again. Whatever the strides, n ticks never pass in less than n - 1 times their length: leases rest on that.
  */
 export class Pulse {
   readonly tickMs: number
@@ -38,6 +44,8 @@ export class Pulse {
   readonly #options: PulseOptions
   readonly #liveness: NodeLiveness
   readonly #quietGroups: QuietGroups
+  /** Between two beats while no replica needs ticks. */
+  readonly #restTicks: number
   #timer: Timer | undefined
   /** Ticks so far. Heartbeats of all groups leave where it is a multiple of heartbeatTicks. */
   #at = 0
@@ -54,6 +62,7 @@ export class Pulse {
     this.heartbeatTicks = Math.max(1, Math.round(heartbeatMs / this.tickMs))
     this.#liveness = new NodeLiveness(this.electionTicks, (node) => this.#quietGroups.wakeWith(node))
     const { electionTicks, heartbeatTicks } = this
+    this.#restTicks = heartbeatTicks * (electionTicks >= intervalsPerTimeoutMin * heartbeatTicks ? intervalsAtRest : 1)
     this.#quietGroups = new QuietGroups({ liveness: this.#liveness, electionTicks, heartbeatTicks, replicas, nodeOf })
     this.#arm(1)
   }
@@ -126,13 +135,18 @@ export class Pulse {
     // What it wakes must not take the stride that is over for one that has begun.
     this.#stride = 1
     this.#liveness.pass(count)
-    if (this.#at % this.heartbeatTicks === 0) this.#options.beat((node) => this.#quietGroups.beatFor(node))
+    if (this.#at % this.heartbeatTicks === 0) this.#beat()
   }
 
-  /** To the next beat where nobody needs a tick before. */
+  #beat(): void {
+    this.#quietGroups.count()
+    this.#options.beat((node) => this.#quietGroups.beatFor(node))
+  }
+
+  /** To the next beat at rest, or to where a node was silent for too long, where nobody needs a tick before. */
   #nextStride(): number {
     for (const [, replica] of this.#options.replicas()) if (replica.needsTicks) return 1
-    return this.heartbeatTicks - (this.#at % this.heartbeatTicks)
+    return Math.min(this.#restTicks - (this.#at % this.#restTicks), this.#liveness.ticksToLimit)
   }
 
   /** Whole ticks that have passed of a stride under way, and are not counted yet. */

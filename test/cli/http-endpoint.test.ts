@@ -1,4 +1,5 @@
 import http from 'node:http'
+import performance from 'node:perf_hooks'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { silentLogger } from '../../base/logger.ts'
 import { HttpEndpoint } from '../../cli/http-endpoint.ts'
@@ -56,6 +57,17 @@ it('tells readiness, state and figures of each group', async () => {
   expect(metrics).toContain('ostraka_shard_reads_per_second{group="g1",shard="0"} 7.125')
   expect(metrics).not.toContain('shard="5"')
   expect(metrics).toContain('nodejs_eventloop_lag_seconds')
+})
+
+it('watches the event loop only once somebody asks for its figures', async () => {
+  const monitored = vi.spyOn(performance, 'monitorEventLoopDelay')
+  const other = await HttpEndpoint.open('127.0.0.1:0', silentLogger)
+  expect((await fetch(`http://${other.address}/livez`)).status).toBe(200)
+  expect(monitored).not.toHaveBeenCalled()
+  for (let i = 0; i < 2; i++) expect((await fetch(`http://${other.address}/metrics`)).status).toBe(200)
+  expect(monitored).toHaveBeenCalledTimes(1)
+  monitored.mockRestore()
+  await other.close()
 })
 
 it('answers 503 where the state cannot be had', async () => {

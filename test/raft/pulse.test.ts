@@ -76,15 +76,15 @@ describe('the pulse of a process', () => {
     expect(beatsAtMs).toHaveLength(10)
   })
 
-  it('fires for its beats only while all are quiet', async () => {
+  it('fires for its beats only while all are quiet, at every second interval', async () => {
     const { world, follower, beatsAtMs } = new Rig(1)
     follower.quiet = true
-    await world.runFor(105)
+    await world.runFor(205)
     const before = world.events
     await world.runFor(1000)
-    expect(beatsAtMs).toHaveLength(11)
+    expect(beatsAtMs).toHaveLength(6)
     // A timer and the turn behind it, and now and then a timer that comes a hair too early.
-    expect(world.events - before).toBeLessThanOrEqual(30)
+    expect(world.events - before).toBeLessThanOrEqual(15)
   })
 
   it('ticks within one tick of a wake, and keeps to the beats of before', async () => {
@@ -107,7 +107,7 @@ describe('the pulse of a process', () => {
     pulse.heard('n1')
     await world.runUntil(() => follower.woken.length > 0)
     expect(world.nowMs - 337).toBeGreaterThan(electionTimeoutMs - tickMs)
-    expect(world.nowMs - 337).toBeLessThan(electionTimeoutMs + heartbeatMs + tickMs)
+    expect(world.nowMs - 337).toBeLessThan(electionTimeoutMs + 2 * tickMs)
     expect(follower.woken[0]).toBeGreaterThanOrEqual(pulse.electionTicks)
   })
 

@@ -57,6 +57,7 @@ class Node {
 
   /** `from` beats, and the beat arrives as it was encoded. */
   hear(from: Node): void {
+    from.groups.count()
     const bytes = pb.v1.NodeBeat.encode(from.groups.beatFor(this.name)).finish()
     this.groups.heard(from.name, pb.v1.NodeBeat.decode(bytes) as pb.v1.NodeBeat)
   }
@@ -82,6 +83,7 @@ function exchange(a: Node, b: Node, times: number): void {
 describe('beats between nodes', () => {
   it('count what one leads and the other follows; where both count the same nobody wakes', () => {
     const [a, b] = pair()
+    a.groups.count()
     expect(a.groups.beatFor('n2')).toMatchObject({ led: { count: 2 }, followed: { count: 1 } })
     exchange(a, b, 50)
     expect([a.quiet(), b.quiet()]).toEqual([
@@ -120,6 +122,28 @@ describe('beats between nodes', () => {
     b.get('d').term = 7
     exchange(a, b, 3)
     expect(b.get('a').quiet).toBe(false)
+  })
+
+  it('are held against what is, not against what was when this node last beat', () => {
+    const [a, b] = pair()
+    b.groups.count()
+    for (const node of [a, b]) node.get('a').term = 2
+    for (let i = 0; i < 3; i++) b.hear(a)
+    expect(b.quiet()).toEqual(['a', 'b', 'c', 'd'])
+  })
+
+  it('count a group once for a node, though two of its voters are there', () => {
+    const [a] = pair()
+    a.get('a').conf.voters.push(12)
+    const groups = new QuietGroups({
+      liveness: a.liveness,
+      electionTicks,
+      heartbeatTicks: 10,
+      replicas: () => a.replicas,
+      nodeOf: (_, number) => `n${number % 10}`,
+    })
+    groups.count()
+    expect(groups.beatFor('n2')).toMatchObject({ led: { count: 2 }, followed: { count: 1 } })
   })
 
   it('that agree again in between count anew', () => {

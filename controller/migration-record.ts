@@ -38,20 +38,32 @@ export function isSettled(migration: Migration): boolean {
   return isEnded(migration.phase) && migration.fromConfirmed && migration.toConfirmed
 }
 
-export function newMigration(
-  begun: Pick<MigrationRecord, 'id' | 'shards' | 'from' | 'to' | 'startedAtMs' | 'cause' | 'author'>,
-): MigrationRecord {
+export function newMigration({
+  id,
+  shards,
+  from,
+  to,
+  startedAtMs,
+  cause,
+  author,
+}: Pick<MigrationRecord, 'id' | 'shards' | 'from' | 'to' | 'startedAtMs' | 'cause' | 'author'>): MigrationRecord {
   return {
-    ...begun,
+    id,
+    shards,
+    from,
+    to,
     phase: 'copying',
     paused: false,
     configNumber: 0,
     epochs: [],
     fromConfirmed: false,
     toConfirmed: false,
+    startedAtMs,
     endedAtMs: 0,
     pausedBy: '',
     pausedAtMs: 0,
+    cause,
+    author,
     reason: '',
     attempt: 0,
     bytesTotal: 0,
@@ -63,13 +75,13 @@ export function newMigration(
 export function encodeRecord(record: MigrationRecord): pb.v1.Migration.$Properties {
   const { startedAtMs, endedAtMs, pausedBy, pausedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest } = record
   const known = { startedAtMs, endedAtMs, pausedBy, pausedAtMs, cause, author, reason, attempt, bytesTotal, pauseUs, digest }
-  return { ...encodeMigration(record), ...known }
+  // An object of so many fields made by spreading is a slow one: thousands of these are encoded in one turn.
+  return Object.assign(encodeMigration(record), known)
 }
 
 /** Throws RangeError on what is no migration. */
 export function decodeRecord(message: pb.v1.Migration.$Properties): MigrationRecord {
-  const record = {
-    ...decodeMigration(message),
+  const record = Object.assign(decodeMigration(message), {
     startedAtMs: message.startedAtMs ?? 0,
     endedAtMs: message.endedAtMs ?? 0,
     pausedBy: message.pausedBy ?? '',
@@ -81,7 +93,7 @@ export function decodeRecord(message: pb.v1.Migration.$Properties): MigrationRec
     bytesTotal: message.bytesTotal ?? 0,
     pauseUs: message.pauseUs ?? 0,
     digest: plain(message.digest ?? emptyBytes),
-  }
+  })
   const { startedAtMs, endedAtMs, pausedAtMs, bytesTotal, pauseUs, configNumber, epochs } = record
   const numbers = [startedAtMs, endedAtMs, pausedAtMs, bytesTotal, pauseUs, configNumber, ...epochs]
   if (!numbers.every((number) => Number.isSafeInteger(number))) throw new RangeError(`migration ${record.id} with a number out of range`)

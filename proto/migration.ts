@@ -40,8 +40,9 @@ export function encodePhase(phase: MigrationPhase): pb.v1.MigrationPhase {
 
 export function encodeMigration(migration: Migration): pb.v1.Migration.$Properties {
   const { id, from, to, paused, configNumber, fromConfirmed, toConfirmed } = migration
-  const lists = { shards: [...migration.shards], epochs: [...migration.epochs] }
-  return { id, from, to, phase: encodePhase(migration.phase), paused, configNumber, fromConfirmed, toConfirmed, ...lists }
+  const shards = [...migration.shards]
+  const epochs = [...migration.epochs]
+  return { id, shards, from, to, phase: encodePhase(migration.phase), paused, configNumber, epochs, fromConfirmed, toConfirmed }
 }
 
 /** RangeError on what is no migration. */

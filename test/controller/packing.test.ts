@@ -45,4 +45,18 @@ describe('packing moves into migrations', () => {
     )
     expect(shardsOf(sets)).toEqual(['a>b 0,1,3', 'a>b 2', 'a>b 4', 'a>b 5'])
   })
+
+  it('makes larger sets where there would be thousands', () => {
+    const moves = Array.from({ length: 4096 }, (_, shard) => move(shard, 'd', `from ${shard % 3}`))
+    const full = packed(moves, () => 256 * mib)
+    expect(full.length).toBeLessThanOrEqual(512 + 3)
+    expect(new Set(full.map(({ shards }) => shards.length))).toEqual(new Set([8, 5, 6]))
+    expect(packed(moves, () => undefined).length).toBeLessThanOrEqual(512 + 3)
+    expect(full.flatMap(({ shards }) => [...shards]).sort((a, b) => a - b)).toEqual(moves.map(({ shard }) => shard))
+  })
+
+  it('keeps to 256 MiB where that makes 512 sets', () => {
+    const moves = Array.from({ length: 512 }, (_, shard) => move(shard))
+    expect(packed(moves, () => 256 * mib)).toHaveLength(512)
+  })
 })

@@ -60,6 +60,12 @@ export class DataDirectoryMismatch extends Error {
 
 /** The `code` of an error of the operating system ('ENOENT', 'ENOSPC', …), or undefined; not that of one of Node's own ('ERR_…'). */
 export function systemErrorCode(error: unknown): string | undefined {
+  const code = codeOf(error)
+  return code?.startsWith('ERR_') ? undefined : code
+}
+
+/** The `code` of any error that has one: the system's, or one of Node's own ('ERR_…'). */
+export function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined
-  return typeof error.code === 'string' && !error.code.startsWith('ERR_') ? error.code : undefined
+  return typeof error.code === 'string' ? error.code : undefined
 }

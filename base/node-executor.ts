@@ -13,6 +13,7 @@ import { readlinkSync } from 'node:fs'
 import os from 'node:os'
 import { type MessagePort, parentPort, Worker, workerData } from 'node:worker_threads'
 import { assert, must } from './assert.ts'
+import { codeOf } from './errors.ts'
 import type { CountingExecutor, JobContext, JobRegistry } from './executor.ts'
 import { mustHaveJob } from './inline-executor.ts'
 import { decodeError, type EncodedError, encodeError } from './job-error.ts'
@@ -112,10 +113,6 @@ class Thread {
     if ('error' in response) job.reject(decodeError(response.error))
     else job.resolve(response.output as never)
   }
-}
-
-function codeOf(error: Error | undefined): unknown {
-  return error !== undefined && 'code' in error ? error.code : undefined
 }
 
 export class NodeExecutor implements CountingExecutor {

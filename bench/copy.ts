@@ -13,18 +13,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import Table from 'cli-table3'
 import { Command } from 'commander'
 import { SeededRandom } from '../base/random.ts'
-import type { Seams } from '../base/seams.ts'
 import { serverSeams } from '../cli/server-seams.ts'
-import { BlockCache, MemtableBudget } from '../lsm/index.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
 import { fetchFiles } from '../raft/file-fetch.ts'
 import { FileServer } from '../raft/file-server.ts'
-import { firstStanding } from '../raft/standing.ts'
-import { encodeBirth, encodeMigration, encodeWrite } from '../shardserver/entry.ts'
+import { encodeBirth, encodeWrite } from '../shardserver/entry.ts'
 import type { GroupStateMachine } from '../shardserver/group-state-machine.ts'
-import type { MigrationStep } from '../shardserver/migration-entry.ts'
-import { openGroupStateMachine } from '../shardserver/open-group.ts'
+import { LoneReplica } from './lone-replica.ts'
 
 interface Options {
   readonly mib: string
@@ -40,37 +36,6 @@ const moving = 1
 const staying = 2
 const clusterId = new Uint8Array(16).fill(1)
 
-/** One replica and its log. */
-class Replica {
-  readonly machine: GroupStateMachine
-  #index = 0
-
-  private constructor(machine: GroupStateMachine) {
-    this.machine = machine
-  }
-
-  static async open(seams: Seams, folder: string): Promise<Replica> {
-    return new Replica(
-      await openGroupStateMachine({
-        ...seams,
-        folder,
-        blockCache: new BlockCache(64 * MiB),
-        memtableBudget: new MemtableBudget(64 * MiB),
-        shardCount: 16,
-        first: () => firstStanding(new Map([[1, 'n1']])),
-      }),
-    )
-  }
-
-  async apply(...entries: readonly Uint8Array[]): Promise<void> {
-    await this.machine.apply(entries.map((data) => ({ term: 1, index: ++this.#index, kind: 0, data })))
-  }
-
-  step(step: MigrationStep): Promise<void> {
-    return this.apply(encodeMigration(0, step))
-  }
-}
-
 /** Seconds: of the main thread, and of all. */
 async function processorSeconds(): Promise<{ main: number; all: number }> {
   const stat = await readFile(`/proc/self/task/${process.pid}/stat`, 'utf8')
@@ -79,7 +44,7 @@ async function processorSeconds(): Promise<{ main: number; all: number }> {
   return { main: (Number(fields[11]) + Number(fields[12])) / ticksPerSecond, all: (user + system) / 1e6 }
 }
 
-async function fill(replica: Replica, bytes: number, valueBytes: number, random: SeededRandom): Promise<void> {
+async function fill(replica: LoneReplica, bytes: number, valueBytes: number, random: SeededRandom): Promise<void> {
   await replica.apply(encodeBirth(0, 1, [moving, staying]))
   const count = Math.floor(bytes / valueBytes)
   const order = Array.from({ length: count }, (_, i) => i)
@@ -120,7 +85,7 @@ async function main(options: Options): Promise<void> {
   const random = new SeededRandom(Number(options.seed))
   const seams = serverSeams('error', {})
   const folder = await mkdtemp(join(tmpdir(), 'ostraka-copy-'))
-  const source = await Replica.open(seams, join(folder, 'source'))
+  const source = await LoneReplica.open(seams, join(folder, 'source'))
   const { clock, fileSystem, transport, logger } = seams
   const server = new FileServer({
     ...{ fileSystem, clock, logger, random: seams.random },
@@ -139,7 +104,7 @@ async function main(options: Options): Promise<void> {
     // Compactions come to rest.
     await sleep(5000)
     for (let run = 1; run <= Number(options.runs); run++) {
-      const target = await Replica.open(seams, join(folder, `target-${run}`))
+      const target = await LoneReplica.open(seams, join(folder, `target-${run}`))
       const names = { id: run, shards: [moving] }
       await target.step({ kind: 'import', ...names, attempt: 1, from: 'source@1' })
       const begin = { at: performance.now(), ...(await processorSeconds()) }

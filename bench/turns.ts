@@ -15,14 +15,11 @@ import { Command } from 'commander'
 import { joinPath, makeFolderDurably } from '../base/file-system.ts'
 import type { Seams } from '../base/seams.ts'
 import { serverSeams } from '../cli/server-seams.ts'
-import { BlockCache, MemtableBudget } from '../lsm/index.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import { pb } from '../proto/messages.ts'
-import { firstStanding } from '../raft/standing.ts'
 import { encodeBirth, encodeMigration, encodeWrite } from '../shardserver/entry.ts'
 import type { GroupStateMachine } from '../shardserver/group-state-machine.ts'
-import type { MigrationStep } from '../shardserver/migration-entry.ts'
-import { openGroupStateMachine } from '../shardserver/open-group.ts'
+import { LoneReplica } from './lone-replica.ts'
 import { median } from './median.ts'
 
 interface Options {
@@ -38,51 +35,19 @@ const MiB = 1024 * 1024
 const moving = 1
 const names = { id: 7, shards: [moving] }
 
-class Replica {
-  readonly machine: GroupStateMachine
-  readonly #seams: Seams
-  #index = 0
-
-  private constructor(machine: GroupStateMachine, seams: Seams) {
-    this.machine = machine
-    this.#seams = seams
-  }
-
-  static async open(seams: Seams, folder: string): Promise<Replica> {
-    const machine = await openGroupStateMachine({
-      ...seams,
-      folder,
-      blockCache: new BlockCache(64 * MiB),
-      memtableBudget: new MemtableBudget(64 * MiB),
-      shardCount: 16,
-      first: () => firstStanding(new Map([[1, 'n1']])),
-    })
-    return new Replica(machine, seams)
-  }
-
-  async apply(...entries: readonly Uint8Array[]): Promise<void> {
-    await this.machine.apply(entries.map((data) => ({ term: 1, index: ++this.#index, kind: 0, data })))
-  }
-
-  step(step: MigrationStep): Promise<void> {
-    return this.apply(encodeMigration(0, step))
-  }
-
-  /** Links the files of the other's cut, and holds them. */
-  async copyFrom(source: Replica) {
-    const { fileSystem } = this.#seams
-    const request = pb.v1.OpenFilesRequest.create({ export: { migration: names.id, attempt: 1 } })
-    const folder = this.machine.importFolder(names.id, 1)
-    for (;;) {
-      try {
-        const set = await source.machine.exports.open(request)
-        await makeFolderDurably(fileSystem, folder)
-        for (const { name } of set.files) await fileSystem.link(joinPath(set.folder, name), joinPath(folder, name))
-        return await this.machine.stageImport(names.id, 1, set)
-      } catch (error) {
-        if (!(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
-        await new Promise((resolve) => setTimeout(resolve, 5))
-      }
+/** Links the files of the source's cut, and holds them. */
+async function copyCut({ fileSystem }: Seams, source: LoneReplica, target: LoneReplica) {
+  const request = pb.v1.OpenFilesRequest.create({ export: { migration: names.id, attempt: 1 } })
+  const folder = target.machine.importFolder(names.id, 1)
+  for (;;) {
+    try {
+      const set = await source.machine.exports.open(request)
+      await makeFolderDurably(fileSystem, folder)
+      for (const { name } of set.files) await fileSystem.link(joinPath(set.folder, name), joinPath(folder, name))
+      return await target.machine.stageImport(names.id, 1, set)
+    } catch (error) {
+      if (!(error instanceof OstrakaError) || error.code !== 'UNAVAILABLE') throw error
+      await new Promise((resolve) => setTimeout(resolve, 5))
     }
   }
 }
@@ -146,7 +111,7 @@ function putsOf(count: number, together: number, valueBytes: number): Uint8Array
 }
 
 /** Each client has so many answers that it has not said it knows. */
-async function fillSessions(replica: Replica, sessions: number, replies: number): Promise<void> {
+async function fillSessions(replica: LoneReplica, sessions: number, replies: number): Promise<void> {
   for (let client = 1; client <= sessions; client++) {
     const commands = Array.from({ length: replies }, (_, i) => ({
       ...{ shard: moving, sequence: i + 1, lowestOutstanding: 1, first: true },
@@ -156,7 +121,12 @@ async function fillSessions(replica: Replica, sessions: number, replies: number)
   }
 }
 
-async function replayed(found: Findings, [source, target]: readonly [Replica, Replica], options: Options, together: number): Promise<void> {
+async function replayed(
+  found: Findings,
+  [source, target]: readonly [LoneReplica, LoneReplica],
+  options: Options,
+  together: number,
+): Promise<void> {
   const writes = putsOf(Math.floor((Number(options.delta) * MiB) / Number(options.value)), together, Number(options.value))
   for (let at = 0; at < writes.length; at += 64) await source.apply(...writes.slice(at, at + 64))
   const what = `${together === 1 ? '1 command' : `${together} commands`} in an entry`
@@ -180,9 +150,9 @@ async function replayed(found: Findings, [source, target]: readonly [Replica, Re
   console.log(`${writes.length} entries came in ${pieces} pieces`)
 }
 
-async function withTwo(seams: Seams, work: (source: Replica, target: Replica) => Promise<void>): Promise<void> {
+async function withTwo(seams: Seams, work: (source: LoneReplica, target: LoneReplica) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'ostraka-turns-'))
-  const [source, target] = [await Replica.open(seams, join(folder, 'source')), await Replica.open(seams, join(folder, 'target'))]
+  const [source, target] = [await LoneReplica.open(seams, join(folder, 'source')), await LoneReplica.open(seams, join(folder, 'target'))]
   try {
     await source.apply(encodeBirth(0, 1, [moving]))
     await target.step({ kind: 'import', ...names, attempt: 1, from: 'source@1' })
@@ -203,7 +173,7 @@ async function main(options: Options): Promise<void> {
         await withTwo(seams, async (source, target) => {
           await source.apply(...putsOf(1, 1, 8))
           await source.step({ kind: 'export', ...names, attempt: 1 })
-          const { cut, digest } = await target.copyFrom(source)
+          const { cut, digest } = await copyCut(seams, source, target)
           await target.step({ kind: 'ingest', ...names, attempt: 1, cut, digest })
           await replayed(found, [source, target], options, together)
         })
@@ -211,7 +181,7 @@ async function main(options: Options): Promise<void> {
       await withTwo(seams, async (source, target) => {
         await fillSessions(source, Number(options.sessions), Number(options.replies))
         await found.watch('cut, all sessions changed', () => source.step({ kind: 'export', ...names, attempt: 1 }))
-        const { cut, digest } = await target.copyFrom(source)
+        const { cut, digest } = await copyCut(seams, source, target)
         await found.watch('ingest, with the sessions', () => target.step({ kind: 'ingest', ...names, attempt: 1, cut, digest }))
         await fillSessions(source, Number(options.sessions), Number(options.replies))
         await found.watch('flush, all sessions changed', () => source.machine.flush())

@@ -1,4 +1,4 @@
-import { ClosedError, CorruptionError, DiskError, systemErrorCode } from '../base/errors.ts'
+import { ClosedError, CorruptionError, codeOf, DiskError, systemErrorCode } from '../base/errors.ts'
 import type { Manifest } from './manifest.ts'
 import { Memtable } from './memtable.ts'
 import type { MemtableHolder } from './memtable-budget.ts'
@@ -110,13 +110,10 @@ export class Engine implements MemtableHolder {
 }
 
 /** What the system refused, a file or a thread for a job, is a failing disk; anything else is what it is: corruption, or a bug of ours. */
+/** What the system or a worker could not do is the disk's failure; all else is told as it is. */
 function asFailure(error: unknown): Error {
-  if (error instanceof CorruptionError || error instanceof DiskError || !(systemErrorCode(error) !== undefined || isOfWorker(error))) {
-    return error instanceof Error ? error : new Error(String(error))
-  }
-  return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
-}
-
-function isOfWorker(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_WORKER_')
+  const isTyped = error instanceof CorruptionError || error instanceof DiskError
+  const isOfMachine = systemErrorCode(error) !== undefined || codeOf(error)?.startsWith('ERR_WORKER_') === true
+  if (isOfMachine && !isTyped) return new DiskError(error instanceof Error ? error.message : String(error), { cause: error })
+  return error instanceof Error ? error : new Error(String(error))
 }

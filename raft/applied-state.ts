@@ -46,6 +46,7 @@ export class AppliedState<Result> {
       stateMachine,
       commit: hardState.commit,
       onApplied: (entries, results) => this.#applied(entries, results),
+      onSlow: ([first], tookMs) => logger.warn({ index: first?.index, tookMs: Math.round(tookMs) }, 'an entry took long to be applied'),
       onSnapshotNeeded: (index) => this.#needSnapshot(index),
       onFailed,
     })

@@ -7,6 +7,8 @@ import { SnapshotNeeded, type StateMachine } from './state-machine.ts'
 const applyBytesMax = 256 * 1024
 /** A turn that has applied for so long lets others run. */
 const applySliceMs = 3
+/** What takes longer than this is told: whatever is committed behind it has waited for it. */
+const slowApplyMs = 100
 
 export interface ApplyPumpOptions<Result> {
   readonly clock: Pick<Clock, 'monotonicMs' | 'soon'>
@@ -20,6 +22,8 @@ export interface ApplyPumpOptions<Result> {
   readonly commit: number
   /** These are applied; called in the order of the log, once for each entry. */
   onApplied(entries: readonly Entry[], results: readonly Result[]): void
+  /** It took the state machine long to apply these. */
+  onSlow(entries: readonly Entry[], tookMs: number): void
   /** Entry `index` cannot be applied without a snapshot: nothing is, until `installed`. */
   onSnapshotNeeded(index: number): void
   /** Nothing is applied any more. Called once at most. */
@@ -116,14 +120,17 @@ export class ApplyPump<Result> {
 
   #apply(entries: readonly Entry[]): Promise<void> | undefined {
     assert(entries[0]?.index === this.#applied + 1, `the entry behind ${this.#applied} is not there to be applied`)
+    const startMs = this.#options.clock.monotonicMs()
     const results = this.#options.stateMachine.apply(entries)
-    if (results instanceof Promise) return results.then((settled) => this.#took(entries, settled))
-    this.#took(entries, results)
+    if (results instanceof Promise) return results.then((settled) => this.#took(entries, settled, startMs))
+    this.#took(entries, results, startMs)
     return undefined
   }
 
-  #took(entries: readonly Entry[], results: readonly Result[]): void {
+  #took(entries: readonly Entry[], results: readonly Result[], startMs: number): void {
     if (this.#stopped) return
+    const tookMs = this.#options.clock.monotonicMs() - startMs
+    if (tookMs > slowApplyMs) this.#options.onSlow(entries, tookMs)
     this.#applied += entries.length
     this.#options.onApplied(entries, results)
   }

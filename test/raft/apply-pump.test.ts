@@ -11,6 +11,7 @@ class Rig {
   readonly told: number[] = []
   readonly failures: string[] = []
   readonly needed: number[] = []
+  readonly slow: [number, number][] = []
   readonly soons: (() => void)[] = []
   nowMs = 0
   apply: (entries: readonly Entry[]) => readonly string[] | Promise<readonly string[]> = (entries) =>
@@ -37,6 +38,7 @@ class Rig {
         expect(results).toEqual(entries.map(({ index }) => `r${index}`))
         this.told.push(...entries.map(({ index }) => index))
       },
+      onSlow: (entries, tookMs) => this.slow.push([entries[0]?.index ?? 0, tookMs]),
       onSnapshotNeeded: (index) => this.needed.push(index),
       onFailed: (error) => this.failures.push(error.message),
     })
@@ -56,6 +58,31 @@ describe('the apply pump', () => {
     expect(rig.told).toEqual(upTo(9, 4))
     expect(rig.applied).toEqual(rig.told)
     expect(rig.pump).toMatchObject({ applied: 9, commit: 9 })
+  })
+
+  it('tells of what took long, waited for or not', async () => {
+    const rig = new Rig()
+    const take = (ms: number) => (entries: readonly Entry[]) => {
+      rig.nowMs += ms
+      return entries.map(({ index }) => `r${index}`)
+    }
+    rig.apply = take(100)
+    rig.pump.commitTo(2)
+    expect(rig.slow).toEqual([])
+    for (const soon of rig.soons.splice(0)) soon()
+    await settle()
+    rig.apply = take(101)
+    rig.pump.commitTo(4)
+    for (const soon of rig.soons.splice(0)) soon()
+    await settle()
+    rig.apply = async (entries) => take(250)(entries)
+    rig.pump.commitTo(6)
+    await settle()
+    expect(rig.told).toEqual(upTo(6))
+    expect(rig.slow).toEqual([
+      [3, 101],
+      [5, 250],
+    ])
   })
 
   it('waits for entries on disk and goes on with what was committed meanwhile', async () => {

@@ -4,15 +4,19 @@ import type { CheckedHosted, CheckedLost } from './request-checks.ts'
 
 /** Several heartbeats. */
 const drivenMs = 3000
-/** How long a group that had no room for shards is not offered others. */
-const noRoomMs = 5 * 60_000
+/**
+ * How long a group that had no room for shards is not offered others: at first no longer than it takes to free some, and each time twice as long if it
+ * has none again soon after. A refusal costs little: whether there is room is seen before anything is copied.
+ */
+const noRoomMsMin = 15_000
+const noRoomMsMax = 5 * 60_000
 
 /** What nodes and the groups' leaders tell in heartbeats, as the controllers' leader hears it; in memory only. Hints, what people see, and the replacing of lost replicas rest on it. */
 export class Reported {
   readonly #progress = new Map<number, { readonly told: pb.v1.MigrationProgress.$Properties; readonly atMs: number }>()
 
-  /** Uid → when it refused shards for want of room. */
-  readonly #noRoom = new Map<string, number>()
+  /** Uid → until when it counts as full, since it refused shards for want of room, and how long that is. */
+  readonly #noRoom = new Map<string, { readonly untilMs: number; readonly forMs: number }>()
 
   /** Uid and number → what its node told. */
   readonly #lost = new Map<string, LostReplica>()
@@ -35,12 +39,16 @@ export class Reported {
   }
 
   noteNoRoom(group: string, nowMs: number): void {
-    for (const [uid, atMs] of this.#noRoom) if (nowMs - atMs >= noRoomMs) this.#noRoom.delete(uid)
-    this.#noRoom.set(group, nowMs)
+    // Who had none more than so long ago begins anew.
+    for (const [uid, { untilMs, forMs }] of this.#noRoom) if (nowMs >= untilMs + forMs) this.#noRoom.delete(uid)
+    const before = this.#noRoom.get(group)
+    if (before !== undefined && nowMs < before.untilMs) return
+    const forMs = before === undefined ? noRoomMsMin : Math.min(noRoomMsMax, 2 * before.forMs)
+    this.#noRoom.set(group, { untilMs: nowMs + forMs, forMs })
   }
 
   hasNoRoom(group: string, nowMs: number): boolean {
-    return nowMs - (this.#noRoom.get(group) ?? Number.NEGATIVE_INFINITY) < noRoomMs
+    return nowMs < (this.#noRoom.get(group)?.untilMs ?? Number.NEGATIVE_INFINITY)
   }
 
   /** All replicas that `node` cannot hold, as it says now. */

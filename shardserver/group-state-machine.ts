@@ -244,7 +244,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   async exportSnapshot(folder: string): Promise<ExportedSnapshot> {
     await this.#whole()
     await this.flush()
-    return await exportDatabase(this.#store, folder)
+    return await exportDatabase(this.#store, folder).catch(this.#readFailed)
   }
 
   async installSnapshot(snapshot: ExportedSnapshot, folder: string): Promise<void> {
@@ -411,7 +411,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     const known = this.#state.shards.get(shard)
     if (known?.isServing && known.isUntouched) return Promise.resolve(0)
     const { lower, upper } = shardRange(shard)
-    return this.#store.approximateBytes(lower, upper)
+    return this.#store.approximateBytes(lower, upper).catch(this.#readFailed)
   }
 
   /** 'unborn': the group never knew it. */
@@ -430,7 +430,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   async stateHash(): Promise<{ readonly index: number; readonly hash: string }> {
     await this.#whole()
     const { index, snapshot, times } = await this.#handOver.before(() => this.#view())
-    return { index, hash: await hashSnapshot(this.#store, snapshot, times, this.#pauser()) }
+    return { index, hash: await hashSnapshot(this.#store, snapshot, times, this.#pauser()).catch(this.#readFailed) }
   }
 
   #view() {

@@ -36,24 +36,44 @@ async function damaged(nodes: number) {
   return { world, cluster, client, members, scan }
 }
 
-it('a read that meets a damaged table has its replica retired and replaced: it is not refused for good', async () => {
-  const { world, cluster, members, scan } = await damaged(3)
-  const before = must(
-    members().find(({ node }) => node === 'n1'),
-    'a replica on n1',
-  )
-  const { uid } = must(cluster.controllerState('c1')?.config?.groupByName('g1'), 'g1')
-  while (cluster.groupLeader(uid) !== 'n1') {
-    cluster.transferTo('n1')
-    await world.runFor(1000)
-  }
-  expect(await world.settle(scan(), 60_000)).toBe(keys)
+/** Until no replica is that which n1 had, and all vote. */
+async function replaced({ world, members }: Awaited<ReturnType<typeof damaged>>, before: Member): Promise<void> {
   await world.runUntil(() => members().every(({ replica, state }) => replica !== before.replica && state === 'voter'), 60_000)
   expect(
     members()
       .map(({ node }) => node)
       .sort(),
   ).toEqual(['n1', 'n2', 'n3'])
+}
+
+function replicaOnN1(members: readonly Member[]): Member {
+  return must(
+    members.find(({ node }) => node === 'n1'),
+    'a replica on n1',
+  )
+}
+
+it('a read that meets a damaged table has its replica retired and replaced: it is not refused for good', async () => {
+  const rig = await damaged(3)
+  const { world, cluster, members, scan } = rig
+  const before = replicaOnN1(members())
+  const { uid } = must(cluster.controllerState('c1')?.config?.groupByName('g1'), 'g1')
+  while (cluster.groupLeader(uid) !== 'n1') {
+    cluster.transferTo('n1')
+    await world.runFor(1000)
+  }
+  expect(await world.settle(scan(), 60_000)).toBe(keys)
+  await replaced(rig, before)
+})
+
+it('so has a digest of all records, which operators compare replicas by', async () => {
+  const rig = await damaged(3)
+  const { world, cluster, members } = rig
+  const before = replicaOnN1(members())
+  const digest = () => must(cluster.running('n1'), 'a process on n1').status({ hash: true })
+  await expect(world.settle(digest(), 10_000)).rejects.toThrow('.sst')
+  await replaced(rig, before)
+  expect((await world.settle(digest(), 10_000)).replicas?.map(({ failure }) => failure)).toEqual([''])
 })
 
 it('where no other replica is there it goes on with what is whole', async () => {

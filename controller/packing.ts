@@ -20,33 +20,39 @@ const setShardsMax = 64
 /** Of shards that hold nothing: they cost no more than their entries. */
 const emptyShardsMax = 256
 const setBytes = 256 * 1024 * 1024
-/** What a shard counts of which it is not known how big it is: a leader that is new is told within seconds, and a set must not be of any size until then. */
-const unknownBytes = setBytes / 4
+/** What a shard takes up of a set if it is not known how big it is: a leader that is new is told within seconds, and a set must not be of any size until then. */
+const unknownShare = 1 / 4
 /**
- * Where sets of `setBytes` would be more than about this many they are larger: all that one command plans is one entry, one difference to every
+ * Where sets of `setBytes` would be more than this many they are larger: all that one command plans is one entry, one difference to every
  * node and one turn of every controller, and a join that moves a tebibyte to one group is hours of copying either way.
  */
 const setsWanted = 512
 
+type SizeOf = (shard: number) => number | undefined
+
 /**
  * Shards that go the same way, in sets of at most 64 shards and 256 MiB: what is small costs no rounds of its own. A shard as big as that goes alone; of those
- * whose size is not known at most four go together. Where that makes more than some 512 sets, they may be of as many bytes as bring it down to so many. Empty
- * shards go apart from those that hold something, so that their sets need no files. `sizeOf`: bytes. Sets come in the order of their first shards.
+ * whose size is not known at most four go together. Where that makes more than 512 sets, they may be of a 512th of all the bytes, so that there are hardly more than
+ * twice as many (a shard that fills most of one goes alone). Empty shards go apart from those that hold something, so that their sets need no files. `sizeOf`: bytes.
+ * Sets come in the order of their first shards.
  */
-export function* packMoves(moves: readonly ShardMove[], sizeOf: (shard: number) => number | undefined): Slices<ShardSet[]> {
+export function* packMoves(moves: readonly ShardMove[], sizeOf: SizeOf): Slices<ShardSet[]> {
+  const ascending = [...moves].sort((a, b) => a.shard - b.shard)
+  const sets = yield* packInto(setBytes, ascending, sizeOf)
+  if (sets.length <= setsWanted) return sets
+  const total = ascending.reduce((sum, { shard }) => sum + (sizeOf(shard) ?? 0), 0)
+  yield ascending.length
+  const largerBytes = Math.ceil(total / setsWanted)
+  return largerBytes > setBytes ? yield* packInto(largerBytes, ascending, sizeOf) : sets
+}
+
+function* packInto(setBytesMax: number, ascending: readonly ShardMove[], sizeOf: SizeOf): Slices<ShardSet[]> {
   const work = new Work()
-  const bytesOf = (shard: number) => sizeOf(shard) ?? unknownBytes
-  let total = 0
-  for (const { shard } of moves) {
-    if (work.add(1)) yield work.take()
-    total += bytesOf(shard)
-  }
-  const setBytesMax = Math.max(setBytes, Math.ceil(total / setsWanted))
   const sets: { from: string; to: string; shards: number[] }[] = []
   const filling = new Map<string, { shards: number[]; bytes: number }>()
-  for (const { shard, from, to } of [...moves].sort((a, b) => a.shard - b.shard)) {
+  for (const { shard, from, to } of ascending) {
     if (work.add(1)) yield work.take()
-    const bytes = bytesOf(shard)
+    const bytes = sizeOf(shard) ?? setBytesMax * unknownShare
     const isEmpty = bytes === 0
     const way = `${from} ${to} ${isEmpty}`
     const open = filling.get(way)

@@ -6,7 +6,7 @@ import type { CheckedHosted, CheckedLost } from './request-checks.ts'
 const drivenMs = 3000
 /**
  * How long a group that had no room for shards is not offered others: at first no longer than it takes to free some, and each time twice as long if it
- * has none again soon after. A refusal costs little: whether there is room is seen before anything is copied.
+ * has none again soon after. A refusal costs the entries that begin a copy and a cut at the source; nothing is copied.
  */
 const noRoomMsMin = 15_000
 const noRoomMsMax = 5 * 60_000

@@ -110,7 +110,6 @@ export class Engine implements MemtableHolder {
 }
 
 /** What the system refused, a file or a thread for a job, is a failing disk; anything else is what it is: corruption, or a bug of ours. */
-/** What the system or a worker could not do is the disk's failure; all else is told as it is. */
 function asFailure(error: unknown): Error {
   const isTyped = error instanceof CorruptionError || error instanceof DiskError
   const isOfMachine = systemErrorCode(error) !== undefined || codeOf(error)?.startsWith('ERR_WORKER_') === true

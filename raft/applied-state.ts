@@ -46,7 +46,8 @@ export class AppliedState<Result> {
       stateMachine,
       commit: hardState.commit,
       onApplied: (entries, results) => this.#applied(entries, results),
-      onSlow: ([first], tookMs) => logger.warn({ index: first?.index, tookMs: Math.round(tookMs) }, 'an entry took long to be applied'),
+      onSlow: (entries, tookMs) =>
+        logger.warn({ from: entries[0]?.index, count: entries.length, tookMs: Math.round(tookMs) }, 'entries took long to be applied'),
       onSnapshotNeeded: (index) => this.#needSnapshot(index),
       onFailed,
     })

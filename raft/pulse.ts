@@ -33,8 +33,8 @@ export interface PulseOptions {
 }
 
 /**
- * The one timer of a process: it ticks all its replicas, tells the other nodes at each heartbeat interval that this one lives, and watches that
- * they do. While no replica needs ticks it fires at every second heartbeat interval only, and ticks are counted in strides; so `wanted` must be
+ * The one timer of a process: it ticks all its replicas, tells the other nodes in beats that this one lives, at each heartbeat interval, and watches
+ * that they do. While no replica needs ticks it fires at every second heartbeat interval only, and ticks are counted in strides; so `wanted` must be
  * called when one does again. Whatever the strides, n ticks never pass in less than n - 1 times their length: leases rest on that.
  */
 export class Pulse {

@@ -47,7 +47,7 @@ export class QuietGroups {
     return new pb.v1.NodeBeat({ led: led.toWire(), followed: followed.toWire() })
   }
 
-  /** Counts the quiet groups shared with each node, in one pass for all of them: a process at rest does this ten times a second over all its groups. */
+  /** Counts the quiet groups shared with each node, in one pass for all of them: a process does this for each beat over all its groups, also at rest. */
   count(): void {
     this.#counts.clear()
     for (const [group, replica] of this.#options.replicas()) {

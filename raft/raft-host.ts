@@ -195,6 +195,11 @@ export class RaftHost {
     return this.#nodes.nodeOf(group, replica)
   }
 
+  /** Whether the node that holds `replica` of `group`, which has a replica here, takes messages now. */
+  isReachable(group: string, replica: number): boolean {
+    return this.#messenger.isConnected(this.nodeOf(group, replica) ?? '')
+  }
+
   /** Nodes of the replicas that `group`, which has a replica here, is to have: they are dialled before its log says so. */
   expectMembers(group: string, nodes: ReadonlyMap<number, string>): void {
     if (this.#hosted.has(group)) this.#nodes.setWanted(group, nodes)
@@ -262,9 +267,7 @@ export class RaftHost {
     const hosted = [...this.#hosted.values()]
     const led = hosted.filter(({ replica }) => replica.role === 'leader')
     for (const { replica } of hosted) replica.allowCampaign(false)
-    const handed = hosted.map(({ replica }) =>
-      handOverReplica(replica, (number) => this.#messenger.isConnected(this.nodeOf(replica.group, number) ?? '')),
-    )
+    const handed = hosted.map(({ replica }) => handOverReplica(replica, (number) => this.isReachable(replica.group, number)))
     await atMost(this.#options.clock, timeoutMs, handed)
     return led.some(({ replica }) => replica.role !== 'leader')
   }

@@ -287,13 +287,24 @@ export class GroupHost {
   }
 
   /**
-   * A disk that fails ends the process. Damaged tables stop their own replica, at once where others can go on without it: as a leader it would refuse
-   * the same reads again and again. A broken assertion stops it at its next entry.
+   * A disk that fails ends the process. Damaged tables stop their own replica, at once where a majority is there to go on without it: as a leader it would
+   * refuse the same reads again and again. Else what is whole of it is still needed. A broken assertion stops it at its next entry.
    */
   #storeFailed(uid: string, number: number, error: Error): void {
     if (this.#closed || error instanceof AssertionError) return
     if (!(error instanceof CorruptionError)) this.#options.host.fail(error)
-    else if (isDamage(error) && this.#hasOthers(uid, number)) this.#hosted.get(uid)?.replica.fail(error)
+    else if (isDamage(error) && this.#isDispensable(uid, number)) this.#hosted.get(uid)?.replica.fail(error)
+  }
+
+  /** Whether `number` runs here, and voters enough for every decision are on nodes that can be reached, without it. */
+  #isDispensable(uid: string, number: number): boolean {
+    const replica = this.#hosted.get(uid)?.replica
+    if (replica?.replica !== number) return false
+    const { voters, votersOutgoing } = replica.conf
+    return [voters, votersOutgoing].every((half) => {
+      const others = half.filter((voter) => voter !== number && this.#options.host.isReachable(uid, voter))
+      return half.length === 0 || others.length * 2 > half.length
+    })
   }
 
   /** Whether `number` runs here and is not its group's only voter. */

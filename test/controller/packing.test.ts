@@ -51,12 +51,26 @@ describe('packing moves into migrations', () => {
     const full = packed(moves, () => 256 * mib)
     expect(full.length).toBeLessThanOrEqual(512 + 3)
     expect(new Set(full.map(({ shards }) => shards.length))).toEqual(new Set([8, 5, 6]))
-    expect(packed(moves, () => undefined).length).toBeLessThanOrEqual(512 + 3)
     expect(full.flatMap(({ shards }) => [...shards]).sort((a, b) => a - b)).toEqual(moves.map(({ shard }) => shard))
   })
 
   it('keeps to 256 MiB where that makes 512 sets', () => {
     const moves = Array.from({ length: 512 }, (_, shard) => move(shard))
     expect(packed(moves, () => 256 * mib)).toHaveLength(512)
+  })
+
+  it('makes no larger ones of shards whose size is not known, nor where few sets hold much', () => {
+    const moves = Array.from({ length: 4096 }, (_, shard) => move(shard))
+    expect(new Set(packed(moves, () => undefined).map(({ shards }) => shards.length))).toEqual(new Set([4]))
+    const huge = packed(moves.slice(0, 101), (shard) => (shard === 0 ? 1024 * 1024 * mib : 256 * mib))
+    expect(huge).toHaveLength(101)
+    const mixed = packed(moves.slice(0, 1000), (shard) => (shard < 20 ? undefined : 5 * 1024 * mib))
+    expect(Math.max(...mixed.filter(({ shards }) => (shards[0] ?? 0) < 20).map(({ shards }) => shards.length))).toBeLessThanOrEqual(4)
+  })
+
+  it('stays below twice as many sets as wanted where shards fill most of one', () => {
+    const moves = Array.from({ length: 4096 }, (_, shard) => move(shard))
+    expect(packed(moves, () => 300 * mib).length).toBeLessThanOrEqual(2 * 512)
+    expect(packed(moves.slice(0, 1100), () => 300 * mib).length).toBeLessThanOrEqual(2 * 512)
   })
 })

@@ -47,14 +47,14 @@ class Rig {
   readonly pulse: Pulse
   readonly beatsAtMs: number[] = []
 
-  constructor(seed: number) {
+  constructor(seed: number, timeoutMs = electionTimeoutMs) {
     this.world = new World({ seed })
     const { clock } = new SimProcess(this.world, { name: 'n2', network: new SimNetwork(this.world) })
     this.follower = new Follower(() => this.world.nowMs)
     this.pulse = new Pulse({
       clock,
       turn: new Turn(clock),
-      electionTimeoutMs,
+      electionTimeoutMs: timeoutMs,
       heartbeatMs,
       replicas: () => [['g', this.follower] as const],
       nodeOf: (_, replica) => `n${replica}`,
@@ -87,15 +87,29 @@ describe('the pulse of a process', () => {
     expect(world.events - before).toBeLessThanOrEqual(15)
   })
 
-  it('ticks within one tick of a wake, and keeps to the beats of before', async () => {
+  it('beats at every interval, though all are quiet, where an election timeout has few of them', async () => {
+    for (const [intervals, beats] of [
+      [4, 10],
+      [5, 5],
+    ] as const) {
+      const { world, follower, beatsAtMs } = new Rig(1, intervals * heartbeatMs)
+      follower.quiet = true
+      await world.runFor(1005)
+      expect(beatsAtMs).toHaveLength(beats)
+    }
+  })
+
+  it.each([235, 315])('ticks within one tick of a wake after %i ms, and goes on with beats at each interval', async (restedMs) => {
     const rig = new Rig(1)
     rig.follower.quiet = true
-    await rig.world.runFor(235)
+    await rig.world.runFor(restedMs)
     rig.wake()
     await rig.world.runFor(tickMs + 0.1)
     expect(rig.follower.tickedAtMs).toHaveLength(1)
     await rig.world.runFor(900)
-    const gaps = rig.beatsAtMs.slice(1).map((atMs, i) => atMs - (rig.beatsAtMs[i] ?? 0))
+    const awake = rig.beatsAtMs.filter((atMs) => atMs > restedMs)
+    expect((awake[0] ?? 0) - restedMs).toBeLessThanOrEqual(heartbeatMs + tickMs)
+    const gaps = awake.slice(1).map((atMs, i) => atMs - (awake[i] ?? 0))
     expect(Math.min(...gaps)).toBeGreaterThanOrEqual(heartbeatMs - 0.1)
     expect(Math.max(...gaps)).toBeLessThanOrEqual(heartbeatMs + tickMs)
   })

@@ -76,6 +76,18 @@ it('so has a digest of all records, which operators compare replicas by', async 
   expect((await world.settle(digest(), 10_000)).replicas?.map(({ failure }) => failure)).toEqual([''])
 })
 
+it('but not while its vote is needed: what is whole of it is the majority then', async () => {
+  const { world, cluster, client, members } = await damaged(3)
+  const before = members().map(({ replica }) => replica)
+  cluster.kill('n3')
+  await world.runFor(1000)
+  await expect(world.settle(must(cluster.running('n1'), 'a process on n1').status({ hash: true }), 10_000)).rejects.toThrow('.sst')
+  await world.settle(client.put('key0', 'new'), 10_000)
+  await world.runFor(5000)
+  expect(members().map(({ replica }) => replica)).toEqual(before)
+  expect((await world.settle(client.get('key0'), 10_000))?.value.toString()).toBe('new')
+})
+
 it('where no other replica is there it goes on with what is whole', async () => {
   const { world, client, scan } = await damaged(1)
   const outcome = await world.settle(

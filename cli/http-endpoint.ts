@@ -23,7 +23,7 @@ export class HttpEndpoint {
   readonly address: string
   readonly #server: http.Server
   /** From the first scrape on: Node's event loop monitor wakes the process a hundred times a second, which a node at rest does for nobody. */
-  #metrics: Metrics | undefined
+  #metrics: Promise<Metrics> | undefined
   #observed: Observed | undefined
 
   private constructor(server: http.Server, address: string, logger: Logger) {
@@ -64,7 +64,8 @@ export class HttpEndpoint {
   async close(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
-    this.#metrics?.close()
+    const metrics = await this.#metrics
+    metrics?.close()
   }
 
   async #answer(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
@@ -86,12 +87,9 @@ export class HttpEndpoint {
   }
 
   async #tellMetrics(response: http.ServerResponse): Promise<void> {
-    if (this.#metrics === undefined) {
-      this.#metrics = new Metrics()
-      // Before its first samples the monitor's figures are none: NaN, and a least lag of centuries.
-      await sleep(5 * monitorMs)
-    }
-    send(response, 200, this.#metrics.contentType, await this.#metrics.text(this.#observed))
+    this.#metrics ??= Metrics.begin()
+    const metrics = await this.#metrics
+    send(response, 200, metrics.contentType, await metrics.text(this.#observed))
   }
 }
 
@@ -127,7 +125,14 @@ class Metrics {
   readonly #reads: Gauge
   readonly #writes: Gauge
 
-  constructor() {
+  /** Before its first samples the monitor's figures are none: NaN, and a least lag of centuries. */
+  static async begin(): Promise<Metrics> {
+    const metrics = new Metrics()
+    await sleep(5 * monitorMs)
+    return metrics
+  }
+
+  private constructor() {
     collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: monitorMs })
     // They count from here on; what was used before belongs to them, too.
     const { user, system } = process.cpuUsage()

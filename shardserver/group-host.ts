@@ -8,6 +8,7 @@ import type { BlockCache, MemtableBudget, TableFiles } from '../lsm/index.ts'
 import type { Config, Group, Member } from '../proto/config.ts'
 import type { ControllerClient } from '../proto/controller-client.ts'
 import { OstrakaError } from '../proto/errors.ts'
+import { Quorum } from '../raft/core/quorum.ts'
 import type { DataDirectory, RetiredReplica } from '../raft/data-directory.ts'
 import type { Pace } from '../raft/pace.ts'
 import type { RaftHost } from '../raft/raft-host.ts'
@@ -300,11 +301,8 @@ export class GroupHost {
   #isDispensable(uid: string, number: number): boolean {
     const replica = this.#hosted.get(uid)?.replica
     if (replica?.replica !== number) return false
-    const { voters, votersOutgoing } = replica.conf
-    return [voters, votersOutgoing].every((half) => {
-      const others = half.filter((voter) => voter !== number && this.#options.host.isReachable(uid, voter))
-      return half.length === 0 || others.length * 2 > half.length
-    })
+    const isThere = (voter: number) => voter !== number && this.#options.host.isReachable(uid, voter)
+    return new Quorum(replica.conf).index((voter) => (isThere(voter) ? 1 : 0)) === 1
   }
 
   /** Whether `number` runs here and is not its group's only voter. */

@@ -4,7 +4,7 @@ import { CorruptionError } from '../base/errors.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { type KeyRange, WriteBatch } from '../lsm/index.ts'
 import type { Entry } from '../raft/core/types.ts'
-import type { FileEntry, FileSource } from '../raft/file-set.ts'
+import type { FileSource } from '../raft/file-set.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import { exportDatabase, prepareReplacement } from '../raft/snapshot-description.ts'
 import type { Standing } from '../raft/standing.ts'
@@ -18,7 +18,7 @@ import { MigrationFiles } from './migration-files.ts'
 import { type Pause, type ReadOutcome, readRecord, type ScanOptions, type ScanOutcome, scanRecords } from './reads.ts'
 import { RecordWriter, shardRange } from './record.ts'
 import type { MigrationFilesOptions } from './shard-exports.ts'
-import type { DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from './shard-migrations.ts'
+import type { BroughtFiles, DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from './shard-migrations.ts'
 import { type ShardRecord, type ShardStateName, unbornShard } from './shard-state.ts'
 import { nextTurn, pauserOf, sliceMs } from './slices.ts'
 import { exportedShardState, type GroupSmallState, type ShardSmallState } from './small-state.ts'
@@ -369,12 +369,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     return this.#files.imports.folderOf(id, attempt)
   }
 
-  stageImport(
-    id: number,
-    attempt: number,
-    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
-  ): Promise<HeldImport> {
-    return this.#files.imports.stage(id, attempt, set, (list) => {
+  stageImport(id: number, attempt: number, brought: BroughtFiles): Promise<HeldImport> {
+    return this.#files.imports.stage(id, attempt, brought, (list) => {
       const local = this.#wantedImport(id, attempt)
       // Files of some of the shards would be held, and at the ingest of all of them every replica would lack files.
       const sameShards = list.shards.length === local?.shards.length && list.shards.every((shard, i) => shard === local.shards[i])

@@ -10,7 +10,7 @@ import type { GroupStore } from './group-store.ts'
 import type { MigrationStep } from './migration-entry.ts'
 import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './migration-folder.ts'
 import type { MigrationFilesOptions } from './shard-exports.ts'
-import type { HeldImport } from './shard-migrations.ts'
+import type { BroughtFiles, HeldImport } from './shard-migrations.ts'
 
 /** Written last, when the files are verified: with it they are held. */
 export const heldName = 'HELD'
@@ -76,25 +76,15 @@ export class ShardImports {
   }
 
   /** `isWanted` is asked before and after the files are read. See `ShardMigrations.stageImport`. */
-  stage(
-    id: number,
-    attempt: number,
-    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
-    isWanted: (list: ExportList) => boolean,
-  ): Promise<HeldImport> {
-    const staging = this.#stage(id, attempt, set, isWanted)
+  stage(id: number, attempt: number, brought: BroughtFiles, isWanted: (list: ExportList) => boolean): Promise<HeldImport> {
+    const staging = this.#stage(id, attempt, brought, isWanted)
     this.#track(staging.then(ignore, ignore))
     return staging
   }
 
-  async #stage(
-    id: number,
-    attempt: number,
-    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
-    isWanted: (list: ExportList) => boolean,
-  ): Promise<HeldImport> {
+  async #stage(id: number, attempt: number, brought: BroughtFiles, isWanted: (list: ExportList) => boolean): Promise<HeldImport> {
     const folder = this.folderOf(id, attempt)
-    const list = decodeExportList(set.description, folder)
+    const list = decodeExportList(brought.description, folder)
     const mustBeWanted = () => {
       if (this.#closing.signal.aborted || !isWanted(list))
         throw new OstrakaError('FAILED_PRECONDITION', `attempt ${attempt} of migration ${id} is not wanted`, true)
@@ -102,8 +92,8 @@ export class ShardImports {
     mustBeWanted()
     const name = attemptName(id, attempt)
     if (!this.#held.has(name)) {
-      checkSet(list, set.files, folder)
-      await this.#verify(list, folder)
+      checkSet(list, brought.files, folder)
+      if (brought.areLinks !== true) await this.#verify(list, folder)
       const prepared = await this.#prepare(list)
       try {
         mustBeWanted()

@@ -52,6 +52,15 @@ export interface HeldImport {
   readonly bytes: number
 }
 
+/** What was brought into `importFolder`, whole and synced. */
+export interface BroughtFiles {
+  /** The list of their export. */
+  readonly description: Uint8Array
+  readonly files: readonly FileEntry[]
+  /** True: links to the files of an export that another replica on this node made, and read whole for the digest in its list. */
+  readonly areLinks?: boolean
+}
+
 /** What the migration driver of a node needs of a replica's state machine. What it proposes: `encodeMigration`, `encodeRebirth`. */
 export interface ShardMigrations {
   /** Called after an `apply` that changed a migration record. */
@@ -65,15 +74,11 @@ export interface ShardMigrations {
   /** Where the files of an attempt are to be put: a folder that may not exist yet. Removed when the migration ends here. */
   importFolder(id: number, attempt: number): string
   /**
-   * The files lie in `importFolder`, whole and synced. Verifies that they are readable, hold records of the migration's shards only and have
-   * the digest that their description says; then they are held, also after a restart. CorruptionError where they are not so; OstrakaError
-   * FAILED_PRECONDITION where this attempt is not, or no more, wanted.
+   * The files lie in `importFolder`. Verifies that they are readable, hold records of the migration's shards only and have the digest that their
+   * description says, unless they are links: those were read for that digest on this node, from the same bytes. Then they are held, also after
+   * a restart. CorruptionError where they are not so; OstrakaError FAILED_PRECONDITION where this attempt is not, or no more, wanted.
    */
-  stageImport(
-    id: number,
-    attempt: number,
-    set: { readonly description: Uint8Array; readonly files: readonly FileEntry[] },
-  ): Promise<HeldImport>
+  stageImport(id: number, attempt: number, brought: BroughtFiles): Promise<HeldImport>
   /**
    * Whoever puts files into `importFolder` does so within `bring`; at most one at a time for each attempt. Its signal is aborted when the replica closes, which
    * waits for it: what is the replica's may be deleted then. Where the attempt is over when `bring` ends (a snapshot may end it while files come in), what

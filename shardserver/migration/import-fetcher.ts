@@ -11,7 +11,7 @@ import { type FetchOptions, fetchFiles } from '../../raft/file-fetch.ts'
 import { linkFiles } from '../../raft/file-link.ts'
 import type { FileSet } from '../../raft/file-set.ts'
 import type { Pace } from '../../raft/pace.ts'
-import type { HeldImport } from '../shard-migrations.ts'
+import type { BroughtFiles, HeldImport } from '../shard-migrations.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 
 const backoffMsMin = 50
@@ -167,10 +167,10 @@ export class ImportFetcher {
     if (this.#ending.signal.aborted) return 'ended'
     const startedMs = this.#node.clock.monotonicMs()
     try {
-      const set = source.node === this.#node.self ? await this.#link() : await this.#pull(this.#node.peers.channelTo(source.node))
+      const brought = source.node === this.#node.self ? await this.#link() : await this.#pull(this.#node.peers.channelTo(source.node))
       source.unreachableMs = undefined
       this.#noRoom = ''
-      const held = await this.#stage(set)
+      const held = await this.#stage(brought)
       if (held === undefined) return 'ended'
       const ms = Math.round(this.#node.clock.monotonicMs() - startedMs)
       this.#logger.info({ from: source.node, bytes: held.bytes, ms }, 'the files of an import are here')
@@ -181,23 +181,25 @@ export class ImportFetcher {
   }
 
   /** undefined: the group does not want them any more. */
-  async #stage(set: FileSet): Promise<HeldImport | undefined> {
+  async #stage(brought: BroughtFiles): Promise<HeldImport | undefined> {
     try {
-      return await this.#hosted.stateMachine.stageImport(this.id, this.attempt, set)
+      return await this.#hosted.stateMachine.stageImport(this.id, this.attempt, brought)
     } catch (error) {
       if (error instanceof OstrakaError && error.code === 'FAILED_PRECONDITION') return undefined
       throw error
     }
   }
 
-  async #link(): Promise<FileSet> {
+  async #link(): Promise<BroughtFiles> {
     const { fileSystem, pace } = this.#world
     const source = this.#node.hosts.get(this.#from)?.stateMachine.exports
     if (source === undefined) throw new OstrakaError('UNAVAILABLE', `no replica of ${this.#from} runs here`, true)
     const request = new pb.v1.OpenFilesRequest({ group: this.#from, export: { migration: this.id, attempt: this.attempt } })
     const set = await source.open(request)
     try {
-      return await linkFiles({ fileSystem, set, folder: this.#folder, pace, signal: this.#ending.signal, onProgress: this.#progressed })
+      const { signal } = this.#ending
+      const links = await linkFiles({ fileSystem, set, folder: this.#folder, pace, signal, onProgress: this.#progressed })
+      return { ...links, areLinks: true }
     } finally {
       source.release(set)
     }

@@ -7,7 +7,7 @@ import { encodeMigration } from '../../shardserver/entry.ts'
 import type { GroupStateMachine, LoadOptions } from '../../shardserver/group-state-machine.ts'
 import type { MigrationStep } from '../../shardserver/migration-entry.ts'
 import { isDigestOfNothing } from '../../shardserver/record-digest.ts'
-import type { DeltaOutcome, HeldImport } from '../../shardserver/shard-migrations.ts'
+import type { BroughtFiles, DeltaOutcome, HeldImport } from '../../shardserver/shard-migrations.ts'
 import { LogBuilder, type Machine, openMachine } from './builders.ts'
 import type { MemoryStore } from './memory-store.ts'
 
@@ -143,13 +143,19 @@ export class Mover {
 }
 
 /** Brings the files of a cut, if it has any, from one replica to another, which holds them then; `given`: what it is told that they are. */
-export async function copyExport(from: Machine, to: Machine, id: number, attempt: number, given?: FileSet): Promise<HeldImport> {
+export async function copyExport(
+  from: Machine,
+  to: Machine,
+  id: number,
+  attempt: number,
+  given?: FileSet & BroughtFiles,
+): Promise<HeldImport> {
   const { digest, cut } = must(
     from.machine.migrations().find((each) => each.id === id && each.attempt === attempt),
     'a cut',
   )
   if (isDigestOfNothing(digest)) return { digest, cut, bytes: 0 }
-  const set = given ?? (await openExport(from.machine, id, attempt))
+  const set: FileSet & BroughtFiles = given ?? (await openExport(from.machine, id, attempt))
   const folder = to.machine.importFolder(id, attempt)
   await to.store.fileSystem.makeFolder(folder)
   for (const { name } of set.files) {

@@ -5,6 +5,9 @@ import { flushJobName, lsmJobs } from './jobs.ts'
 /** The main thread goes first: a compaction at its own priority halves hot reads. */
 const BACKGROUND_NICENESS = 10
 
+/** What takes longer than that is not left to the time that others leave: a move would never end on a machine that is full. */
+const OTHERS_IDLE_MS = 10_000
+
 export interface JobLanesOptions {
   /** Compactions at once; default 1. */
   readonly compactions?: number
@@ -12,7 +15,10 @@ export interface JobLanesOptions {
   readonly entry?: URL
 }
 
-/** Worker threads: flushes in one, everything else in others, at low priority, so that a flush never waits for a compaction. */
+/**
+ * Worker threads: flushes in one, everything else in others, at low priority, so that a flush never waits for a compaction. Writers wait for compactions where these fall
+ * behind, for jobs of other kinds nobody does: those have what time nothing else wants.
+ */
 export class JobLanes implements CountingExecutor {
   readonly #flush: CountingExecutor
   readonly #background: CountingExecutor
@@ -23,7 +29,7 @@ export class JobLanes implements CountingExecutor {
     this.#flush = new NodeExecutor({ entry })
     // One thread more, so that a file that comes in is not looked at only when one of them ends.
     this.#background = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, threads: compactions + 1 })
-    this.#others = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS })
+    this.#others = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, idleMs: OTHERS_IDLE_MS })
   }
 
   run<Input, Output>(name: string, input: Input): Promise<Output> {

@@ -10,6 +10,7 @@ import { HistoryRecorder } from '../linearizability/history.ts'
 import { type OstrakaInput, type OstrakaOutput, ostrakaModel } from '../linearizability/ostraka-model.ts'
 import { type Move, Mover } from './mover.ts'
 import { newLatencies, PacedLoad } from './paced-load.ts'
+import { Precedence } from './precedence.ts'
 import { Records } from './records.ts'
 
 const MiB = 1024 * 1024
@@ -70,6 +71,9 @@ export async function playMoves(options: StageOptions): Promise<StageResult> {
   const up = await Up.start()
   const clients: Client[] = []
   let mover: Mover | undefined
+  const precedence = await Precedence.take()
+  if (!precedence.isHad)
+    options.tell("the load has no precedence over the cluster (that takes root on Linux): what it waits for itself counts as the calls'")
   try {
     const controllers = [...up.ready.controllers]
     for (let i = 0; i < clientCount; i++) clients.push(await connect({ controllers, deadlineMs }))
@@ -81,6 +85,7 @@ export async function playMoves(options: StageOptions): Promise<StageResult> {
     throw error
   } finally {
     mover?.close()
+    await precedence.giveBack()
     await Promise.all(clients.map((client) => client.close()))
     await up.dispose()
   }

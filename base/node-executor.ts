@@ -9,6 +9,8 @@
  * compaction) gets an executor of its own. A thread starts with its first job, holds the process only while it runs one, and is replaced
  * when it dies; the job that it ran is rejected. Where the system has no descriptor or memory for a thread, its job waits a while for one.
  */
+import { readlinkSync } from 'node:fs'
+import os from 'node:os'
 import { type MessagePort, parentPort, Worker, workerData } from 'node:worker_threads'
 import { assert, must } from './assert.ts'
 import { codeOf } from './errors.ts'
@@ -17,15 +19,13 @@ import { mustHaveJob } from './inline-executor.ts'
 import { decodeError, type EncodedError, encodeError } from './job-error.ts'
 import { NodeClock } from './node-clock.ts'
 import { NodeFileSystem } from './node-file-system.ts'
-import { currentThread, lowerPriority, setScheduling } from './thread-priority.ts'
 
 interface Request {
   readonly name: string
   readonly input: unknown
 }
 
-/** A thread's first message says which one it is to the system, where that can be known. */
-type Response = { readonly output: unknown } | { readonly error: EncodedError } | { readonly thread: number }
+type Response = { readonly output: unknown } | { readonly error: EncodedError }
 
 interface Waiting extends Request {
   readonly resolve: (output: never) => void
@@ -39,8 +39,6 @@ export interface NodeExecutorOptions {
   readonly threads?: number
   /** Unix niceness added to the thread's, 0 to 19: 10 lets the main thread go first. Linux only, a no-op elsewhere. */
   readonly niceness?: number
-  /** Jobs run only where nothing else wants a processor; one that takes longer than this, ms, by its niceness again, so that it ends on a busy machine, too. Linux only. */
-  readonly idleMs?: number
   /** Node flags for the threads. */
   readonly execArgv?: readonly string[]
 }
@@ -66,13 +64,6 @@ class Thread {
   readonly worker: Worker
   /** The job that runs, undefined while idle. */
   job: Waiting | undefined
-  readonly #idleMs: number | undefined
-  /** To the system. */
-  #number: number | undefined
-  /** Runs while a job does that has the processor only where nothing else wants it. */
-  #patience: NodeJS.Timeout | undefined
-  /** Scheduled by its niceness since a job took too long. */
-  #isHurried = false
 
   /** `onDeath`: with the job that it was given, where it never ran a line of it. */
   constructor(
@@ -86,14 +77,8 @@ class Thread {
       ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
     })
     this.worker.unref()
-    this.#idleMs = options.idleMs
     let failure: Error | undefined
     this.worker.on('message', (response: Response) => {
-      if ('thread' in response) {
-        this.#number = response.thread
-        this.#schedule('idle')
-        return
-      }
       this.#end(response)
       onIdle()
     })
@@ -101,8 +86,6 @@ class Thread {
       failure = error
     })
     this.worker.on('exit', (code) => {
-      // The system may give its number to another thread, of any process.
-      this.#number = undefined
       const job = codeOf(failure) === 'ERR_WORKER_INIT_FAILED' ? this.job : undefined
       if (job !== undefined) this.job = undefined
       const error = failure ?? new Error(`worker thread of ${options.entry} ended with code ${code}`)
@@ -116,25 +99,16 @@ class Thread {
     try {
       this.worker.postMessage({ name: job.name, input: job.input } satisfies Request)
       this.worker.ref()
-      if (this.#idleMs !== undefined) this.#patience = setTimeout(() => this.#schedule('fair'), this.#idleMs).unref()
     } catch (error) {
       // What structured clone cannot carry is the caller's mistake; the thread has not seen it.
       this.#end({ error: encodeError(error) })
     }
   }
 
-  #schedule(policy: 'idle' | 'fair'): void {
-    if (this.#idleMs === undefined || this.#number === undefined) return
-    this.#isHurried = policy === 'fair'
-    void setScheduling(this.#number, policy)
-  }
-
-  #end(response: { readonly output: unknown } | { readonly error: EncodedError }): void {
+  #end(response: Response): void {
     const job = this.job
     this.job = undefined
     this.worker.unref()
-    clearTimeout(this.#patience)
-    if (this.#isHurried) this.#schedule('idle')
     if (job === undefined) return
     if ('error' in response) job.reject(decodeError(response.error))
     else job.resolve(response.output as never)
@@ -238,11 +212,7 @@ export class NodeExecutor implements CountingExecutor {
 export function serveJobs(registry: JobRegistry): void {
   const port = must(parentPort, 'serveJobs runs in a worker thread')
   const { niceness, done } = workerData as ThreadData
-  const thread = currentThread()
-  if (thread !== undefined) {
-    if (niceness > 0) lowerPriority(thread, niceness)
-    port.postMessage({ thread } satisfies Response)
-  }
+  lowerPriority(niceness)
   const context: JobContext = {
     fileSystem: new NodeFileSystem(),
     // The thread has no other duty: a job never needs to pause.
@@ -259,5 +229,16 @@ async function answer(port: MessagePort, registry: JobRegistry, context: JobCont
     port.postMessage({ output: await mustHaveJob(registry, request.name)(request.input, context) } satisfies Response)
   } catch (error) {
     port.postMessage({ error: encodeError(error) } satisfies Response)
+  }
+}
+
+/** On Linux a thread has a priority of its own, under its thread id, which Node does not tell but /proc does. */
+function lowerPriority(niceness: number): void {
+  if (niceness === 0 || process.platform !== 'linux') return
+  try {
+    const threadId = Number(/(\d+)$/.exec(readlinkSync('/proc/thread-self'))?.[1])
+    os.setPriority(threadId, Math.min(os.getPriority(threadId) + niceness, 19))
+  } catch {
+    // No /proc, or not allowed: the job then runs at the process's priority, which is slower for others but not wrong.
   }
 }

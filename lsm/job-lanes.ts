@@ -5,9 +5,6 @@ import { flushJobName, lsmJobs } from './jobs.ts'
 /** The main thread goes first: a compaction at its own priority halves hot reads. */
 const BACKGROUND_NICENESS = 10
 
-/** What takes longer than that is not left to the time that others leave: a move would never end on a machine that is full. */
-const OTHERS_IDLE_MS = 10_000
-
 export interface JobLanesOptions {
   /** Compactions at once; default 1. */
   readonly compactions?: number
@@ -15,10 +12,7 @@ export interface JobLanesOptions {
   readonly entry?: URL
 }
 
-/**
- * Worker threads: flushes in one, everything else in others, at low priority, so that a flush never waits for a compaction. Writers wait for compactions where these fall
- * behind, for jobs of other kinds nobody does: those have what time nothing else wants.
- */
+/** Worker threads: flushes in one, everything else in others, at low priority, so that a flush never waits for a compaction. */
 export class JobLanes implements CountingExecutor {
   readonly #flush: CountingExecutor
   readonly #background: CountingExecutor
@@ -29,7 +23,7 @@ export class JobLanes implements CountingExecutor {
     this.#flush = new NodeExecutor({ entry })
     // One thread more, so that a file that comes in is not looked at only when one of them ends.
     this.#background = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, threads: compactions + 1 })
-    this.#others = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, idleMs: OTHERS_IDLE_MS })
+    this.#others = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS })
   }
 
   run<Input, Output>(name: string, input: Input): Promise<Output> {

@@ -4,7 +4,6 @@ import { CorruptionError } from '../base/errors.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import { type KeyRange, WriteBatch } from '../lsm/index.ts'
 import type { Entry } from '../raft/core/types.ts'
-import type { FileSource } from '../raft/file-set.ts'
 import { decodeMark, encodeMark } from '../raft/mark.ts'
 import { exportDatabase, prepareReplacement } from '../raft/snapshot-description.ts'
 import type { Standing } from '../raft/standing.ts'
@@ -18,7 +17,15 @@ import { MigrationFiles } from './migration-files.ts'
 import { type Pause, type ReadOutcome, readRecord, type ScanOptions, type ScanOutcome, scanRecords } from './reads.ts'
 import { RecordWriter, shardRange } from './record.ts'
 import type { MigrationFilesOptions } from './shard-exports.ts'
-import type { BroughtFiles, DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from './shard-migrations.ts'
+import type {
+  BroughtFiles,
+  DeltaOutcome,
+  DeltaWanted,
+  ExportSource,
+  HeldImport,
+  LocalMigration,
+  ShardMigrations,
+} from './shard-migrations.ts'
 import { type ShardRecord, type ShardStateName, unbornShard } from './shard-state.ts'
 import { nextTurn, pauserOf, sliceMs } from './slices.ts'
 import { exportedShardState, type GroupSmallState, type ShardSmallState } from './small-state.ts'
@@ -353,7 +360,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
     throw error
   }
 
-  get exports(): FileSource {
+  get exports(): ExportSource {
     return this.#files.exportsFor(() => this.#state)
   }
 

@@ -1,13 +1,13 @@
 import type { CountingExecutor } from '../base/executor.ts'
 import { compactionJobName } from '../lsm/index.ts'
 import { OstrakaError } from '../proto/errors.ts'
-import type { FileSource } from '../raft/file-set.ts'
 import type { GroupStore } from './group-store.ts'
 import { digestJobName } from './jobs.ts'
 import type { FoundAttempt } from './migration-folder.ts'
 import { isDigestOfNothing } from './record-digest.ts'
 import { type MigrationFilesOptions, ShardExports } from './shard-exports.ts'
 import { ShardImports } from './shard-imports.ts'
+import type { ExportSource } from './shard-migrations.ts'
 import { type ShardRecord, unbornShard } from './shard-state.ts'
 import type { GroupSmallState } from './small-state.ts'
 
@@ -29,7 +29,7 @@ export class MigrationFiles {
   }
 
   /** Gives out the cuts. Who asks for one that is on its way, made or yet to be applied here, waits a little: it hears at once when it is there. */
-  exportsFor(state: () => GroupSmallState): FileSource {
+  exportsFor(state: () => GroupSmallState): ExportSource {
     return {
       open: async (request) => {
         const id = request.export?.migration ?? 0

@@ -5,11 +5,12 @@ import { type FileSystem, joinPath } from '../base/file-system.ts'
 import type { Logger } from '../base/logger.ts'
 import { OstrakaError } from '../proto/errors.ts'
 import type { pb } from '../proto/messages.ts'
-import type { FileSet, FileSource } from '../raft/file-set.ts'
+import type { FileSet } from '../raft/file-set.ts'
 import { type ExportList, encodeExportList } from './export-list.ts'
 import { exportListName, type ShardCut, writeExport } from './export-writer.ts'
 import type { GroupStore } from './group-store.ts'
 import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './migration-folder.ts'
+import type { ExportSet, ExportSource } from './shard-migrations.ts'
 
 /** Where a replica keeps the files of migrations, and what that needs. */
 export interface MigrationFilesOptions {
@@ -31,13 +32,15 @@ interface Export {
   /** Undefined: being made. */
   list: ExportList | undefined
   /** The same object for all who ask, so that they share it. */
-  set: FileSet | undefined
+  set: ExportSet | undefined
+  /** This process made its list. */
+  readonly readHere: boolean
   /** Ends the making. */
   readonly ending: AbortController
 }
 
 /** The cuts that this replica made, as sets of files, each until its migration ends or a newer attempt cuts. */
-export class ShardExports implements FileSource {
+export class ShardExports implements ExportSource {
   readonly #options: MigrationFilesOptions
   readonly #store: GroupStore
   readonly #folder: string
@@ -63,6 +66,7 @@ export class ShardExports implements FileSource {
           ...found,
           list: found.list,
           set: undefined,
+          readHere: false,
           ending: new AbortController(),
         })
     }
@@ -73,7 +77,8 @@ export class ShardExports implements FileSource {
     this.end(cut.id)
     const name = attemptName(cut.id, cut.attempt)
     const folder = joinPath(this.#folder, name)
-    const made: Export = { id: cut.id, attempt: cut.attempt, folder, list: undefined, set: undefined, ending: new AbortController() }
+    const { id, attempt } = cut
+    const made: Export = { id, attempt, folder, list: undefined, set: undefined, readHere: true, ending: new AbortController() }
     this.#exports.set(name, made)
     this.#track(this.#make(made, cut))
   }
@@ -115,14 +120,14 @@ export class ShardExports implements FileSource {
     })
   }
 
-  open({ export: wanted }: pb.v1.OpenFilesRequest): Promise<FileSet> {
+  open({ export: wanted }: pb.v1.OpenFilesRequest): Promise<ExportSet> {
     const made = this.#exports.get(attemptName(wanted?.migration ?? 0, wanted?.attempt ?? 0))
     if (made === undefined) {
       return Promise.reject(new OstrakaError('NOT_FOUND', 'this replica does not have that export', true))
     }
     const { list, folder } = made
     if (list === undefined) return Promise.reject(new OstrakaError('UNAVAILABLE', 'the export is being made', true, { waitMs: 50 }))
-    made.set ??= { folder, description: encodeExportList(list), files: list.files }
+    made.set ??= { folder, description: encodeExportList(list), files: list.files, readHere: made.readHere }
     return Promise.resolve(made.set)
   }
 

@@ -93,7 +93,7 @@ export class ShardImports {
     const name = attemptName(id, attempt)
     if (!this.#held.has(name)) {
       checkSet(list, brought.files, folder)
-      if (brought.areLinks !== true) await this.#verify(list, folder)
+      if (brought.isVerified !== true) await this.#verify(list, folder)
       const prepared = await this.#prepare(list)
       try {
         mustBeWanted()

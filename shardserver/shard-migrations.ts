@@ -1,5 +1,5 @@
 import type { pb } from '../proto/messages.ts'
-import type { FileEntry, FileSource } from '../raft/file-set.ts'
+import type { FileEntry, FileSet, FileSource } from '../raft/file-set.ts'
 import type { ShardRecord, ShardStateName } from './shard-state.ts'
 
 /** A migration that a group takes part in, as its log has it: the record of its shards, which move together. */
@@ -52,13 +52,23 @@ export interface HeldImport {
   readonly bytes: number
 }
 
+/** The files of an export. */
+export interface ExportSet extends FileSet {
+  /** By this process, whole, when it made their list; not those that an earlier one has left. */
+  readonly readHere: boolean
+}
+
+export interface ExportSource extends FileSource {
+  open(request: pb.v1.OpenFilesRequest): Promise<ExportSet>
+}
+
 /** What was brought into `importFolder`, whole and synced. */
 export interface BroughtFiles {
   /** The list of their export. */
   readonly description: Uint8Array
   readonly files: readonly FileEntry[]
-  /** True: links to the files of an export that another replica on this node made, and read whole for the digest in its list. */
-  readonly areLinks?: boolean
+  /** This process has read these very bytes whole, for the digest in their list. */
+  readonly isVerified?: boolean
 }
 
 /** What the migration driver of a node needs of a replica's state machine. What it proposes: `encodeMigration`, `encodeRebirth`. */
@@ -66,7 +76,7 @@ export interface ShardMigrations {
   /** Called after an `apply` that changed a migration record. */
   onMigration: (() => void) | undefined
   /** Sets of files cut here; wants `export` in the request. UNAVAILABLE while being made, NOT_FOUND when lost or over. */
-  readonly exports: FileSource
+  readonly exports: ExportSource
   /** 'unborn': the group never knew the shard. */
   shardRecord(shard: number): ShardRecord
   /** Those not ended here, by id. */
@@ -75,8 +85,7 @@ export interface ShardMigrations {
   importFolder(id: number, attempt: number): string
   /**
    * The files lie in `importFolder`. Verifies that they are readable, hold records of the migration's shards only and have the digest that their
-   * description says, unless they are links: those were read for that digest on this node, from the same bytes. Then they are held, also after
-   * a restart. CorruptionError where they are not so; OstrakaError FAILED_PRECONDITION where this attempt is not, or no more, wanted.
+   * description says, unless this process has read them for that digest. Then they are held, also after a restart. CorruptionError where they are not so; OstrakaError FAILED_PRECONDITION where this attempt is not, or no more, wanted.
    */
   stageImport(id: number, attempt: number, brought: BroughtFiles): Promise<HeldImport>
   /**

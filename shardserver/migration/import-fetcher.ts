@@ -199,7 +199,7 @@ export class ImportFetcher {
     try {
       const { signal } = this.#ending
       const links = await linkFiles({ fileSystem, set, folder: this.#folder, pace, signal, onProgress: this.#progressed })
-      return { ...links, areLinks: true }
+      return { ...links, isVerified: set.readHere }
     } finally {
       source.release(set)
     }

@@ -24,7 +24,7 @@ afterEach(async () => {
   closeAll = []
 })
 
-function threads(options: { threads?: number; niceness?: number; idleMs?: number } = {}): NodeExecutor {
+function threads(options: { threads?: number; niceness?: number } = {}): NodeExecutor {
   const executor = new NodeExecutor({ entry, ...options })
   closeAll.push(() => executor.close())
   return executor
@@ -113,15 +113,6 @@ describe('NodeExecutor', { timeout: 30_000 }, () => {
     const before = os.getPriority()
     expect(await threads({ niceness: 7 }).run('threadPriority', null)).toBe(Math.min(before + 7, 19))
     expect(os.getPriority()).toBe(before)
-  })
-
-  it.runIf(process.platform === 'linux')('leaves the processors to all others, but for a job that takes long so', async () => {
-    const executor = threads({ niceness: 7, idleMs: 2000 })
-    const [asUsual, idle] = [0, 5]
-    expect(await executor.run('untilPolicy', { policy: idle })).toBe(idle)
-    expect(await executor.run('untilPolicy', { policy: asUsual })).toBe(asUsual)
-    expect(await executor.run('untilPolicy', { policy: idle })).toBe(idle)
-    expect(await executor.run('threadPriority', null)).toBe(Math.min(os.getPriority() + 7, 19))
   })
 })
 

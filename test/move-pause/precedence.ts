@@ -2,49 +2,70 @@
  * The load shares the processors with the cluster that it measures. A call that this process begins late, or an answer that it looks at late, counts as the cluster's;
  * so it goes first, as clients on machines of their own would. Linux, with the right to raise priorities; elsewhere nothing happens.
  */
-import { readdir, writeFile } from 'node:fs/promises'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
+import { codeOf } from '../../base/errors.ts'
 
 const niceness = -10
-/** Of the session: where the kernel groups by session, niceness counts within a group only, and `ostraka up` has one of its own here. */
+/** Of the session. Where the kernel groups by session, niceness counts within one only, and `ostraka up` has its own here. */
 const sessionFile = '/proc/self/autogroup'
 
 export class Precedence {
   readonly isHad: boolean
-  readonly #before: number
-
-  private constructor(isHad: boolean, before: number) {
-    this.isHad = isHad
-    this.#before = before
-  }
+  readonly #before = os.getPriority()
+  readonly #sessionBefore = sessionNiceness()
+  readonly #atExit = () => this.giveBack()
 
   /** Processes that are started from now on have it, too. */
-  static async take(): Promise<Precedence> {
-    const before = os.getPriority()
-    const isHad = process.platform === 'linux' && (await setNiceness(niceness))
-    if (isHad) await setSessionNiceness(niceness)
-    return new Precedence(isHad, before)
+  constructor() {
+    this.isHad =
+      process.platform === 'linux' && setNiceness(niceness) && (this.#sessionBefore === undefined || setSessionNiceness(niceness))
+    // The session may be that of a shell.
+    process.once('exit', this.#atExit)
   }
 
-  /** The session may be that of a shell. */
-  async giveBack(): Promise<void> {
-    if (!this.isHad) return
-    await setNiceness(this.#before)
-    await setSessionNiceness(0)
+  giveBack(): void {
+    process.off('exit', this.#atExit)
+    if (os.getPriority() !== this.#before) setNiceness(this.#before)
+    if (this.#sessionBefore !== undefined && sessionNiceness() !== this.#sessionBefore) setSessionNiceness(this.#sessionBefore)
   }
 }
 
 /** Of all threads: the main one waits for those of the collector. */
-async function setNiceness(value: number): Promise<boolean> {
+function setNiceness(value: number): boolean {
   try {
-    for (const thread of await readdir('/proc/self/task')) os.setPriority(Number(thread), value)
+    for (const thread of readdirSync('/proc/self/task')) setNicenessOf(Number(thread), value)
     return true
   } catch {
     return false
   }
 }
 
-/** A kernel may know no such groups. */
-async function setSessionNiceness(value: number): Promise<void> {
-  await writeFile(sessionFile, String(value)).catch(() => undefined)
+function setNicenessOf(thread: number, value: number): void {
+  try {
+    os.setPriority(thread, value)
+  } catch (error) {
+    // It has ended meanwhile.
+    if (codeOf((error as { info?: unknown }).info) !== 'ESRCH') throw error
+  }
+}
+
+/** Undefined: the kernel knows no such groups, or does not use them. */
+function sessionNiceness(): number | undefined {
+  try {
+    if (readFileSync('/proc/sys/kernel/sched_autogroup_enabled', 'utf8').trim() !== '1') return undefined
+    const found = /nice (-?\d+)/.exec(readFileSync(sessionFile, 'utf8'))
+    return found === null ? undefined : Number(found[1])
+  } catch {
+    return undefined
+  }
+}
+
+function setSessionNiceness(value: number): boolean {
+  try {
+    writeFileSync(sessionFile, String(value))
+    return true
+  } catch {
+    return false
+  }
 }

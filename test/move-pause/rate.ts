@@ -67,7 +67,8 @@ async function play({ mib, moves, seed, tell }: RateOptions, db: Client, mover: 
     const copyingSeconds = (performance.timeOrigin + committedMs - Date.parse(migration.startedAt)) / 1000
     rates.push({ bytes: migration.bytesTotal, copyingSeconds, perReplica: rateOf(samples) })
     const told = `${inMB(migration.bytesTotal)} MB to each replica in ${copyingSeconds.toFixed(1)} s`
-    tell(`move ${i} of ${moves}: ${told}, ${inMB(rateOf(samples))} MB/s while it was watched`)
+    const watched = rateOf(samples)
+    tell(`move ${i} of ${moves}: ${told}${Number.isNaN(watched) ? '' : `, ${inMB(watched)} MB/s while it was watched`}`)
   }
   return rates
 }

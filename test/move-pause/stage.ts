@@ -71,9 +71,7 @@ export async function playMoves(options: StageOptions): Promise<StageResult> {
   const up = await Up.start()
   const clients: Client[] = []
   let mover: Mover | undefined
-  const precedence = await Precedence.take()
-  if (!precedence.isHad)
-    options.tell("the load has no precedence over the cluster (that takes root on Linux): what it waits for itself counts as the calls'")
+  options.tell("the load has no precedence over the cluster (that takes root on Linux): what it waits for itself counts as the calls'")
   try {
     const controllers = [...up.ready.controllers]
     for (let i = 0; i < clientCount; i++) clients.push(await connect({ controllers, deadlineMs }))
@@ -84,8 +82,8 @@ export async function playMoves(options: StageOptions): Promise<StageResult> {
     options.tell(up.stderr.split('\n').slice(-20).join('\n'))
     throw error
   } finally {
+    precedence?.giveBack()
     mover?.close()
-    await precedence.giveBack()
     await Promise.all(clients.map((client) => client.close()))
     await up.dispose()
   }

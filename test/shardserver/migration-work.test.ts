@@ -80,7 +80,7 @@ it('work on the files of a migration is told of while they are made, and while t
   expect(told).toEqual([7, 0, 0, 0, 0, 0])
 })
 
-it('links to files that a replica of this node has read for their digest are held without being read again', async () => {
+it('files that this process has read for their digest are held without being read again', async () => {
   const [{ group: a, executor: making }, { group: b }] = [await held('a@1'), await held('b@1')]
   a.log.birth(0, [1])
   a.log.write(0, 1, new Caller(1, 1).next({ put: { key: keyOf(1, 1), value: new Uint8Array(9) } }))
@@ -92,7 +92,22 @@ it('links to files that a replica of this node has read for their digest are hel
   making.release()
   const set = await openExport(a.machine, 7, 1)
   // The target's digests are never let go.
-  const { digest } = await copyExport(a.replica, b.replica, 7, 1, { ...set, areLinks: true })
+  const { digest } = await copyExport(a.replica, b.replica, 7, 1, { ...set, isVerified: true })
   expect(digest).toEqual(decodeExportList(set.description, 'LIST').digest)
   expect(b.machine.holdsImport(7, 1)?.digest).toEqual(digest)
+})
+
+it('an export that an earlier life of the process has left counts as not read', async () => {
+  const a = await TestGroup.open('a@1')
+  const b = await TestGroup.open('b@1')
+  a.log.birth(0, [1])
+  a.log.write(0, 1, new Caller(1, 1).next({ put: { key: keyOf(1, 1), value: new Uint8Array(9) } }))
+  await a.run()
+  const mover = new Mover(7, [1], a, b)
+  await mover.import()
+  await mover.export()
+  expect((await openExport(a.machine, 7, 1)).readHere).toBe(true)
+  await a.machine.flush()
+  await a.restart()
+  expect((await openExport(a.machine, 7, 1)).readHere).toBe(false)
 })

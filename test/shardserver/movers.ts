@@ -7,7 +7,7 @@ import { encodeMigration } from '../../shardserver/entry.ts'
 import type { GroupStateMachine, LoadOptions } from '../../shardserver/group-state-machine.ts'
 import type { MigrationStep } from '../../shardserver/migration-entry.ts'
 import { isDigestOfNothing } from '../../shardserver/record-digest.ts'
-import type { BroughtFiles, DeltaOutcome, HeldImport } from '../../shardserver/shard-migrations.ts'
+import type { BroughtFiles, DeltaOutcome, ExportSet, HeldImport } from '../../shardserver/shard-migrations.ts'
 import { LogBuilder, type Machine, openMachine } from './builders.ts'
 import type { MemoryStore } from './memory-store.ts'
 
@@ -167,7 +167,7 @@ export async function copyExport(
 }
 
 /** Waits until the export is made. */
-export async function openExport(machine: GroupStateMachine, id: number, attempt: number): Promise<FileSet> {
+export async function openExport(machine: GroupStateMachine, id: number, attempt: number): Promise<ExportSet> {
   for (let turn = 0; turn < 10_000; turn++) {
     try {
       return await machine.exports.open(pb.v1.OpenFilesRequest.create({ export: { migration: id, attempt } }))

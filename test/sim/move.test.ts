@@ -1,14 +1,16 @@
 /** One shard moved under load in a cluster without faults; the faults are those of `cluster-run.ts`. */
-import { expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { must } from '../../base/assert.ts'
 import { pb } from '../../proto/messages.ts'
 import { fileMethods } from '../../proto/methods.ts'
+import { type DigestInput, digestJobName } from '../../shardserver/jobs.ts'
 import { HistoryRecorder } from '../linearizability/history.ts'
 import type { OstrakaInput, OstrakaOutput } from '../linearizability/ostraka-model.ts'
 import { Workload } from '../workload/workload.ts'
 import { checkHistory, convergeAndCompare } from './convergence.ts'
 import { Load } from './load.ts'
 import { SimCluster } from './sim-cluster.ts'
+import { SimExecutor } from './sim-executor.ts'
 import { World } from './world.ts'
 
 const { MigrationPhase } = pb.v1
@@ -31,6 +33,7 @@ it.each([
     const world = new World({ seed: 401 })
     const cluster = new SimCluster(world, { controllers: 3, nodes: new Set(placement.flat()).size, groups: 2, shards: 16, placement })
     await cluster.form()
+    const jobs = vi.spyOn(SimExecutor.prototype, 'run')
     let pulled = 0
     cluster.network.overhear((path) => {
       if (path === fileMethods.read.path) pulled++
@@ -71,6 +74,11 @@ it.each([
     checkHistory(world.seed, recorder)
     expect(pauses.length).toBeGreaterThanOrEqual(3)
     expect(pulled > 0).toBe(placement === apart)
+    // What came from elsewhere is read whole where it arrives; linked files were read on that node a moment ago.
+    const digested = jobs.mock.calls.filter(([name]) => name === digestJobName).map(([, input]) => (input as DigestInput).folder)
+    expect(digested.some((folder) => folder.includes('exports/'))).toBe(true)
+    expect(digested.some((folder) => folder.includes('imports/'))).toBe(placement === apart)
+    jobs.mockRestore()
     expect(Math.max(...pauses)).toBeLessThan(200_000)
     expect(Math.min(...pauses)).toBeGreaterThan(0)
     expect(workload.counts.failed).toBe(0)

@@ -6,7 +6,7 @@ import { sleep } from '../../../base/clock.ts'
 import { joinPath, makeFolderDurably, readFile, replaceFile } from '../../../base/file-system.ts'
 import { OstrakaError } from '../../../proto/errors.ts'
 import type { pb } from '../../../proto/messages.ts'
-import type { FileEntry, FileSet, FileSource } from '../../../raft/file-set.ts'
+import type { FileEntry } from '../../../raft/file-set.ts'
 import type { ReplicaApi } from '../../../raft/replica-api.ts'
 import type { ProposalOutcome, ReadOutcome } from '../../../raft/state-machine.ts'
 import type { GroupResult } from '../../../shardserver/apply-run.ts'
@@ -14,7 +14,14 @@ import { decodeEntry } from '../../../shardserver/entry.ts'
 import type { MovingReplica } from '../../../shardserver/migration/node.ts'
 import type { MigrationStep } from '../../../shardserver/migration-entry.ts'
 import { digestOfNothing, isDigestOfNothing } from '../../../shardserver/record-digest.ts'
-import type { DeltaOutcome, DeltaWanted, HeldImport, LocalMigration, ShardMigrations } from '../../../shardserver/shard-migrations.ts'
+import type {
+  DeltaOutcome,
+  DeltaWanted,
+  ExportSource,
+  HeldImport,
+  LocalMigration,
+  ShardMigrations,
+} from '../../../shardserver/shard-migrations.ts'
 import { calm, type ShardEvent, type ShardRecord, serves, transition, unbornShard } from '../../../shardserver/shard-state.ts'
 import type { SimProcess } from '../../sim/sim-process.ts'
 
@@ -281,8 +288,8 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
     )
   }
 
-  readonly exports: FileSource = {
-    open: async ({ export: wanted }): Promise<FileSet> => {
+  readonly exports: ExportSource = {
+    open: async ({ export: wanted }) => {
       const name = `${wanted?.migration}.${wanted?.attempt}`
       this.asked++
       if (this.isMaking) throw new OstrakaError('UNAVAILABLE', `export ${name} is being made`, true, { waitMs: this.waitMs })
@@ -293,7 +300,7 @@ export class FakeReplica implements ReplicaApi<GroupResult>, ShardMigrations {
       await this.#process.fileSystem.makeFolder(folder)
       await replaceFile(this.#process.fileSystem, joinPath(folder, 'records'), bytes)
       const files = [{ name: 'records', size: bytes.length, checksum: crc32(bytes) }]
-      return { folder, description: utf8(String(this.record(cut).cut)), files }
+      return { folder, description: utf8(String(this.record(cut).cut)), files, readHere: true }
     },
     release: () => {
       this.released++

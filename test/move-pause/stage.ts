@@ -71,8 +71,11 @@ export async function playMoves(options: StageOptions): Promise<StageResult> {
   const up = await Up.start()
   const clients: Client[] = []
   let mover: Mover | undefined
-  options.tell("the load has no precedence over the cluster (that takes root on Linux): what it waits for itself counts as the calls'")
+  let precedence: Precedence | undefined
   try {
+    precedence = new Precedence()
+    if (!precedence.isHad)
+      options.tell('the load does not go before the cluster (that takes Linux and root): what it waits for itself counts, too')
     const controllers = [...up.ready.controllers]
     for (let i = 0; i < clientCount; i++) clients.push(await connect({ controllers, deadlineMs }))
     const { shard } = await must(clients[0], 'a client').explain('{moving}/0')

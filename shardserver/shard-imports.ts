@@ -12,7 +12,7 @@ import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './m
 import type { MigrationFilesOptions } from './shard-exports.ts'
 import type { BroughtFiles, HeldImport } from './shard-migrations.ts'
 
-/** Written last, when the files are verified: with it they are held. */
+/** Written last, when the files are known to be those of the list: with it they are held. */
 export const heldName = 'HELD'
 
 interface Held {

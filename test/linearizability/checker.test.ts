@@ -45,6 +45,11 @@ describe('checkLinearizable', () => {
     expect(verdictOf([...both, read('c', 1, 11, 12), read('d', 2, 13, 14)])).toBe('refuted')
   })
 
+  it('takes steps with the number of keys, not with its square', () => {
+    const history = Array.from({ length: 300_000 }, (_, i) => ({ ...write('a', 1, i, i + 1), key: String(i) }))
+    expect(checkLinearizable(registerModel, history)).toMatchObject({ verdict: 'linearizable', keys: history.length })
+  })
+
   it('refutes a value that goes back', () => {
     const slow = write('a', 1, 0, 100)
     expect(verdictOf([slow, read('b', null, 1, 2), read('b', 1, 3, 4)])).toBe('linearizable')

@@ -38,20 +38,26 @@ export function checkLinearizable<State, Input, Output>(
   const { stepsMax = 100_000_000, statesMax = 8_000_000 } = options
   const all = searches(model, operations)
   let active = all
-  const steps = () => all.reduce((sum, search) => sum + search.steps, 0)
+  // Of all keys. Counted as they go: there may be hundreds of thousands.
+  let steps = 0
+  let states = 0
   for (let budget = FIRST_BUDGET; active.length > 0; budget *= 2) {
     const undecided: KeySearch<State, Input, Output>[] = []
     for (const search of active) {
+      steps -= search.steps
+      states -= search.seenCount
       const outcome = search.run(budget)
-      if (outcome === 'refuted') return { verdict: 'refuted', key: search.key, steps: steps(), ...partial(search) }
+      steps += search.steps
+      states += search.seenCount
+      if (outcome === 'refuted') return { verdict: 'refuted', key: search.key, steps, ...partial(search) }
       if (outcome === 'undecided') undecided.push(search)
-      if (steps() > stepsMax || all.reduce((sum, { seenCount }) => sum + seenCount, 0) > statesMax) {
-        return { verdict: 'unknown', keys: active.filter((other) => other.run(0) === 'undecided').map(({ key }) => key), steps: steps() }
+      if (steps > stepsMax || states > statesMax) {
+        return { verdict: 'unknown', keys: active.filter((other) => other.run(0) === 'undecided').map(({ key }) => key), steps }
       }
     }
     active = undecided
   }
-  return { verdict: 'linearizable', operations: operations.length, keys: all.length, steps: steps() }
+  return { verdict: 'linearizable', operations: operations.length, keys: all.length, steps }
 }
 
 /** A report for people; the longest order's end is what matters, so of a long one only `tail` operations are shown. */

@@ -10,6 +10,7 @@ import { type Standing, standBehind } from '../raft/standing.ts'
 import { SnapshotNeeded } from '../raft/state-machine.ts'
 import { executeCommand, needsWhole, type ShardView } from './commands.ts'
 import { chainDelta, comparedValueCost, deltaKey, encodeDelta } from './delta.ts'
+import type { DeltaTail } from './delta-tail.ts'
 import type { GroupStore } from './group-store.ts'
 import type { MigrationBreak } from './migration-break.ts'
 import type { MigrationStep } from './migration-entry.ts'
@@ -66,6 +67,7 @@ export interface ApplyRunOptions {
   readonly standing: Standing
   readonly state: GroupSmallState
   readonly store: GroupStore
+  readonly deltaTail: DeltaTail
   /** May be used again by the next run, as `writer`. */
   readonly batch: WriteBatch
   readonly writer: RecordWriter
@@ -250,6 +252,7 @@ export class ApplyRun implements ShardView {
     for (const { shard, next, effect } of plan.moves) {
       if (effect === 'excise' && isBare(this.#state, shard)) this.batch.delete(encodeKey(shard, KeyKind.ShardState))
       this.#state.become(shard, next)
+      if (effect === 'cut' || effect === 'end-export' || effect === 'excise') this.#options.deltaTail.drop(shard)
       if (effect === 'ingest' && asked?.ingest !== true) this.#state.makeUntouched(shard)
     }
     this.hasMoved = true
@@ -344,7 +347,9 @@ export class ApplyRun implements ShardView {
     const checksum = chainDelta(shard.record.checksum, record)
     shard.record = { ...shard.record, count, checksum }
     this.#state.touch(shard)
-    this.batch.put(deltaKey(shard.shard, index), encodeDelta({ cost: cost + writes.length, count, checksum, record }))
+    const stored = { cost: cost + writes.length, count, checksum, record }
+    this.batch.put(deltaKey(shard.shard, index), encodeDelta(stored))
+    this.#options.deltaTail.add(shard.shard, { ...stored, index }, shard.record.cut)
   }
 
   lookup(key: Uint8Array): RecordView | undefined {

@@ -30,12 +30,12 @@ export function lastThatFits(tails: readonly (readonly SummedRecord[])[], upTo: 
 }
 
 /** How many records of a tail have an index up to `index`. */
-export function countUpTo(tail: readonly SummedRecord[], index: number): number {
+export function countUpTo(tail: readonly Pick<SummedRecord, 'index'>[], index: number): number {
   let low = 0
   let high = tail.length
   while (low < high) {
     const middle = (low + high) >>> 1
-    if ((tail[middle] as SummedRecord).index <= index) low = middle + 1
+    if ((tail[middle] as { index: number }).index <= index) low = middle + 1
     else high = middle
   }
   return low

@@ -10,6 +10,7 @@ import type { Standing } from '../raft/standing.ts'
 import type { ExportedSnapshot, StateMachine } from '../raft/state-machine.ts'
 import { ApplyRun, type GroupResult } from './apply-run.ts'
 import { readDelta } from './delta-read.ts'
+import { DeltaTail } from './delta-tail.ts'
 import { ExpiryHorizons, timesOf } from './expiry-horizons.ts'
 import type { GroupStore } from './group-store.ts'
 import type { MigrationBreak } from './migration-break.ts'
@@ -69,6 +70,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
   /** Largest size that `#batch` had: its buffer never shrinks. */
   #batchPeakBytes = 0
   readonly #writer = new RecordWriter()
+  #deltaTail = new DeltaTail()
   #durable: Standing
   #applied: Standing
   readonly #files: MigrationFiles
@@ -146,6 +148,7 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       standing: this.#applied,
       state: this.#state,
       store: this.#store,
+      deltaTail: this.#deltaTail,
       batch: this.#batch,
       writer: this.#writer,
       prepareIngest: (step) => this.#files.imports.prepare(step),
@@ -279,6 +282,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
       state.servesReleased = this.#breaks.has('released-reads')
       this.#state = state
       this.#batch = new WriteBatch()
+      // What came with the snapshot is in the store alone.
+      this.#deltaTail = new DeltaTail()
       this.#applied = meta
       this.#durable = meta
       this.#sealedIndex = meta.index
@@ -407,7 +412,8 @@ export class GroupStateMachine implements StateMachine<GroupResult>, ShardMigrat
 
   async delta(wanted: DeltaWanted): Promise<DeltaOutcome> {
     await this.#installing
-    return await readDelta(this.#state, this.#store, this.applied, wanted, this.#pauser()).catch(this.#readFailed)
+    const world = { state: this.#state, store: this.#store, tail: this.#deltaTail, applied: this.applied, pause: this.#pauser() }
+    return await readDelta(world, wanted).catch(this.#readFailed)
   }
 
   shardBytes(shard: number): Promise<number> {

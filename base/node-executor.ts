@@ -214,8 +214,8 @@ export function serveJobs(registry: JobRegistry): void {
   const { niceness, done } = workerData as ThreadData
   lowerPriority(niceness)
   const context: JobContext = {
-    fileSystem: new NodeFileSystem(),
-    // The thread has no other duty: a job never needs to pause.
+    // The thread has no other duty: a job reads in it, at its priority, and never needs to pause.
+    fileSystem: new NodeFileSystem({ readsHere: true }),
     sliceMs: Number.POSITIVE_INFINITY,
     clock: new NodeClock(),
     pause: () => Promise.resolve(),

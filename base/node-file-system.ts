@@ -60,16 +60,20 @@ class NodeFile implements File {
   readonly #around: ReadAround | undefined
   /** Undefined before its size is known. */
   #fileAround: FileAround | undefined
+  /** Its reads wait for the disk in this thread. */
+  readonly #readsHere: boolean
 
-  constructor(path: string, descriptor: number, pace: ReadPace, around: ReadAround | undefined) {
+  constructor(path: string, descriptor: number, pace: ReadPace, around: ReadAround | undefined, readsHere: boolean) {
     this.path = path
     this.#descriptor = descriptor
     this.#pace = pace
     this.#around = around
+    this.#readsHere = readsHere
   }
 
   read(target: Uint8Array, position: number): Promise<number> {
     return this.#start('read', (descriptor, resolve, reject) => {
+      if (this.#readsHere) return resolve(this.#readAtOnce(descriptor, target, position, false))
       const isSmall = target.length <= smallBytes
       if (!isSmall) return readAll(descriptor, target, position, target.length, resolve, reject)
       if (!this.#pace.isSpent) return this.#readAround(descriptor, target, position, resolve, reject)
@@ -319,15 +323,22 @@ export class NodeFileSystem implements FileSystem {
   /** For all files of this thread, which is one, whoever opens them: they share its turns, and the machine's memory. */
   static readonly #pace = new ReadPace((turnEnded) => setImmediate(turnEnded))
   static readonly #around = new ReadAround(pageCacheBytes)
+  readonly #readsHere: boolean
+
+  /** `readsHere`: reads wait for the disk in the thread that asks, which has nothing else to do, and at its priority; else in the pool of all threads. */
+  constructor({ readsHere = false }: { readonly readsHere?: boolean } = {}) {
+    this.#readsHere = readsHere
+  }
 
   async open(path: string, mode: 'read' | 'write' | 'create'): Promise<File> {
     const descriptor = await openDescriptor(path, FLAGS[mode])
-    return new NodeFile(path, descriptor, NodeFileSystem.#pace, mode === 'read' ? NodeFileSystem.#around : undefined)
+    const around = mode === 'read' ? NodeFileSystem.#around : undefined
+    return new NodeFile(path, descriptor, NodeFileSystem.#pace, around, this.#readsHere)
   }
 
   openSync(path: string): File {
     const descriptor = fs.openSync(path, FLAGS.read)
-    const file = new NodeFile(path, descriptor, NodeFileSystem.#pace, NodeFileSystem.#around)
+    const file = new NodeFile(path, descriptor, NodeFileSystem.#pace, NodeFileSystem.#around, this.#readsHere)
     file.hasBytes(fs.fstatSync(descriptor).size)
     return file
   }

@@ -20,6 +20,9 @@ export interface IngestFile {
   readonly checksum?: number
 }
 
+/** Whose properties one job reads: each job takes its turn on a busy machine. A file that is read whole is one by itself. */
+const filesAtOnce = 64
+
 /** Files that are verified, linked and open. To be given to `Database.ingest` once, which uses it up whatever becomes of it, or to `discardIngest`. */
 export class PreparedIngest implements IngestedTables {
   readonly tables: readonly TableMetadata[]
@@ -54,9 +57,11 @@ export async function prepareIngest(
     if (level !== undefined && !(Number.isInteger(level) && level >= 0 && level < levelCount)) throw new RangeError(`no level ${level}`)
   }
   const written: WrittenTable[] = []
-  for (const { path, checksum } of files) {
+  while (written.length < files.length) {
     signal?.throwIfAborted()
-    written.push(await unlessAborted(options.executor.run<InspectInput, WrittenTable>(inspectJobName, { path, checksum }), signal))
+    const rest = files.slice(written.length, written.length + filesAtOnce).map(({ path, checksum }) => ({ path, checksum }))
+    const some = rest.every(({ checksum }) => checksum !== undefined) ? rest : rest.slice(0, 1)
+    written.push(...(await unlessAborted(options.executor.run<InspectInput, WrittenTable[]>(inspectJobName, { files: some }), signal)))
     mustGoOn()
   }
   const sources: string[] = []

@@ -47,9 +47,11 @@ export interface CompactionInput {
 }
 
 export interface InspectInput {
-  readonly path: string
-  /** The file's checksum where the caller has verified it; undefined: the whole file is read. */
-  readonly checksum: number | undefined
+  readonly files: readonly {
+    readonly path: string
+    /** The file's checksum where the caller has verified it; undefined: the whole file is read. */
+    readonly checksum: number | undefined
+  }[]
 }
 
 export const inspectJobName = 'lsm.inspect'
@@ -109,8 +111,16 @@ const compactionJob: Job<CompactionInput, WrittenTable[]> = async (input, contex
   }
 }
 
-/** What a table made elsewhere holds, from its properties; `file` is 0. CorruptionError where any of it is not as it was written. */
-const inspectJob: Job<InspectInput, WrittenTable> = async ({ path, checksum }, context) => {
+/** What tables made elsewhere hold, from their properties; `file` is 0. CorruptionError where any of one is not as it was written. */
+const inspectJob: Job<InspectInput, WrittenTable[]> = async ({ files }, context) => {
+  const found: WrittenTable[] = []
+  for (const { path, checksum } of files) found.push(await inspect(context, path, checksum))
+  return found
+}
+
+export const lsmJobs: JobRegistry = { [flushJobName]: flushJob, [compactionJobName]: compactionJob, [inspectJobName]: inspectJob }
+
+async function inspect(context: JobContext, path: string, checksum: number | undefined): Promise<WrittenTable> {
   const reader = await TableReader.open(context.fileSystem, path, undefined, undefined)
   try {
     return {
@@ -127,8 +137,6 @@ const inspectJob: Job<InspectInput, WrittenTable> = async ({ path, checksum }, c
     await reader.close()
   }
 }
-
-export const lsmJobs: JobRegistry = { [flushJobName]: flushJob, [compactionJobName]: compactionJob, [inspectJobName]: inspectJob }
 
 /** Of a file that was read whole and found sound. */
 async function verifiedChecksum(context: JobContext, path: string): Promise<number> {

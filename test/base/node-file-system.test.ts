@@ -8,10 +8,11 @@ import { expect, it, vi } from 'vitest'
 import { NodeFileSystem } from '../../base/node-file-system.ts'
 import { fileSystemContract } from './file-system-contract.ts'
 
-fileSystemContract('Node', async () => {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))
-  return { fileSystem: new NodeFileSystem(), folder, run: (body) => body(), dispose: () => rm(folder, { recursive: true }) }
-})
+for (const readsHere of [false, true])
+  fileSystemContract(readsHere ? 'Node, reads in the thread that asks' : 'Node', async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))
+    return { fileSystem: new NodeFileSystem({ readsHere }), folder, run: (body) => body(), dispose: () => rm(folder, { recursive: true }) }
+  })
 
 it('closing a file waits for the operations under way', async () => {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'ostraka-test-'))

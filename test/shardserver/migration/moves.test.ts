@@ -462,6 +462,36 @@ describe('moving shards between two groups', () => {
     })
   }
 
+  it('follows for a while before it asks for the commit where it had much to bring, and slows no writes meanwhile', async () => {
+    const waits = []
+    for (const [commandBytes, wanted] of [
+      [64 * 1024, 'long'],
+      [16, 'short'],
+    ] as const) {
+      const rig = new MoveRig(45)
+      rig.source.commandBytes = commandBytes
+      const writes = load(rig, 5)
+      for (const replica of rig.source.replicas) replica.isMaking = true
+      rig.controllers.plan(1, [3])
+      await rig.world.runUntil(() => rig.source.steps.includes('export'), 20_000)
+      // 400 commands: 25 MiB, or 20 KiB.
+      await rig.world.runFor(2000)
+      for (const replica of rig.source.replicas) replica.isMaking = false
+      await rig.world.runUntil(() => rig.target.steps.includes('ingest'), 20_000)
+      const ingestedMs = rig.world.nowMs
+      await rig.world.runUntil(() => reportsOf(rig, REPORT_READY) > 0, 60_000)
+      waits.push([wanted, rig.world.nowMs - ingestedMs])
+      await rig.runUntilSettled(1)
+      writes.stop()
+      expect(rig.slowed).toEqual([])
+      expectMoved(rig, [3], writes.acknowledged)
+    }
+    expect(waits).toEqual([
+      ['long', expect.toSatisfy((ms: number) => ms > 1500 && ms < 3000)],
+      ['short', expect.toSatisfy((ms: number) => ms < 500)],
+    ])
+  })
+
   it('asks the source to slow the writes down where the target does not keep up, and asks for no commit until it does', async () => {
     const rig = new MoveRig(9)
     const writes = load(rig, 0.15)

@@ -8,10 +8,10 @@ import type { FileSystem } from './file-system.ts'
  */
 export interface JobContext {
   readonly fileSystem: FileSystem
-  /** Milliseconds that a job may run before it should `await pause()`, when it runs on a thread with other duties. */
+  /** Milliseconds that a job may run before it should `await pause()`: on a thread with other duties, or one that gives way to others. */
   readonly sliceMs: number
   readonly clock: Pick<Clock, 'monotonicMs' | 'setTimer'>
-  /** Lets other work of this thread run. */
+  /** Lets other work of this thread, or of others, run. */
   pause(): Promise<void>
   /** So many bytes more are done: told now and then, so that who waits sees that something moves. */
   did(bytes: number): void

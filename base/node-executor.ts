@@ -15,6 +15,7 @@ import { type MessagePort, parentPort, Worker, workerData } from 'node:worker_th
 import { assert, must } from './assert.ts'
 import { codeOf } from './errors.ts'
 import type { CountingExecutor, JobContext, JobRegistry } from './executor.ts'
+import { GiveWay, workMs } from './give-way.ts'
 import { mustHaveJob } from './inline-executor.ts'
 import { decodeError, type EncodedError, encodeError } from './job-error.ts'
 import { NodeClock } from './node-clock.ts'
@@ -39,6 +40,8 @@ export interface NodeExecutorOptions {
   readonly threads?: number
   /** Unix niceness added to the thread's, 0 to 19: 10 lets the main thread go first. Linux only, a no-op elsewhere. */
   readonly niceness?: number
+  /** Jobs rest whenever others want the processors, as often as they pause: for work that nobody waits for with what it holds. Default false. */
+  readonly givesWay?: boolean
   /** Node flags for the threads. */
   readonly execArgv?: readonly string[]
 }
@@ -52,6 +55,7 @@ type DoneCell = BigInt64Array<SharedArrayBuffer>
 
 interface ThreadData {
   readonly niceness: number
+  readonly givesWay: boolean
   readonly done: DoneCell
 }
 
@@ -73,7 +77,7 @@ class Thread {
     onDeath: (thread: Thread, unstarted: Unstarted | undefined) => void,
   ) {
     this.worker = new Worker(options.entry, {
-      workerData: { niceness: options.niceness ?? 0, done } satisfies ThreadData,
+      workerData: { niceness: options.niceness ?? 0, givesWay: options.givesWay ?? false, done } satisfies ThreadData,
       ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
     })
     this.worker.unref()
@@ -211,14 +215,18 @@ export class NodeExecutor implements CountingExecutor {
 /** The worker's side: answers jobs until the thread is ended. */
 export function serveJobs(registry: JobRegistry): void {
   const port = must(parentPort, 'serveJobs runs in a worker thread')
-  const { niceness, done } = workerData as ThreadData
+  const { niceness, givesWay, done } = workerData as ThreadData
   lowerPriority(niceness)
+  const clock = new NodeClock()
+  const way = new GiveWay({ monotonicMs: () => clock.monotonicMs(), wait: blockFor })
   const context: JobContext = {
-    // The thread has no other duty: a job reads in it, at its priority, and never needs to pause.
+    // The thread has no other duty: a job reads in it, at its priority, and pauses for others' sake only.
     fileSystem: new NodeFileSystem({ readsHere: true }),
-    sliceMs: Number.POSITIVE_INFINITY,
-    clock: new NodeClock(),
-    pause: () => Promise.resolve(),
+    sliceMs: givesWay ? workMs : Number.POSITIVE_INFINITY,
+    clock,
+    pause: async () => {
+      if (givesWay) way.rest()
+    },
     did: (bytes) => void Atomics.add(done, 0, BigInt(bytes)),
   }
   port.on('message', (request: Request) => void answer(port, registry, context, request))
@@ -230,6 +238,12 @@ async function answer(port: MessagePort, registry: JobRegistry, context: JobCont
   } catch (error) {
     port.postMessage({ error: encodeError(error) } satisfies Response)
   }
+}
+
+const never = new Int32Array(new SharedArrayBuffer(4))
+
+function blockFor(ms: number): void {
+  Atomics.wait(never, 0, 0, ms)
 }
 
 /** On Linux a thread has a priority of its own, under its thread id, which Node does not tell but /proc does. */

@@ -16,14 +16,14 @@ export interface JobLanesOptions {
 export class JobLanes implements CountingExecutor {
   readonly #flush: CountingExecutor
   readonly #background: CountingExecutor
-  /** Jobs that are none of a database's: compactions do not wait for them, either. */
+  /** Jobs that are none of a database's: compactions do not wait for them, either. No writer is held back while they take their time. */
   readonly #others: CountingExecutor
 
   constructor({ compactions = 1, entry = new URL('./worker.js', import.meta.url) }: JobLanesOptions = {}) {
     this.#flush = new NodeExecutor({ entry })
     // One thread more, so that a file that comes in is not looked at only when one of them ends.
     this.#background = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, threads: compactions + 1 })
-    this.#others = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS })
+    this.#others = new NodeExecutor({ entry, niceness: BACKGROUND_NICENESS, givesWay: true })
   }
 
   run<Input, Output>(name: string, input: Input): Promise<Output> {

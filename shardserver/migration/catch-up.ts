@@ -8,8 +8,8 @@ import { DeltaAhead } from './delta-ahead.ts'
 import { GroupLink } from './group-link.ts'
 import type { MigrationNode, MovingReplica } from './node.ts'
 import { proposeStep } from './propose.ts'
+import { ReplayRests } from './replay-rests.ts'
 
-const MiB = 1024 * 1024
 const deltaTimeoutMs = 5000
 /**
  * When the commit may be asked for: with no more than this left behind the last round, and that round short. A round leaves what clients write while it
@@ -24,13 +24,6 @@ const settledShare = 0.75
 const closeBytesMost = 1024 * 1024
 /** Rounds without a smaller lag after which it is taken to fall no further: the source is to slow the writes down if it is large. */
 const patienceRounds = 5
-/**
- * Once it is near for the first time it only follows for a while, with rests: so that what replaying has left to do (flushes, compactions, collections, code that
- * is compiled) is done before the rounds for which clients wait. For so long for each mebibyte that it brought: what had little to bring goes on at once.
- */
-const settleMsPerMiB = 100
-const settleMsMost = 1500
-const followMs = 50
 /** How much a round weighs in the rate beside the one after it. */
 const remembered = 0.8
 /** Replays refused at an unmoved cursor after which the copy is given up. */
@@ -58,10 +51,7 @@ export class CatchUp {
   #slows = false
   /** Of rounds behind which there was more to bring: what was brought, and how long it took. */
   #brought = { bytes: 0, ms: 0 }
-  /** By all rounds so far. */
-  #bytes = 0
-  /** When it has followed for long enough; undefined: it was never near. */
-  #settledMs: number | undefined
+  readonly #rests = new ReplayRests()
   /** How long the last round took, if it asked for what it brought. */
   #lastMs = Number.POSITIVE_INFINITY
   #refusals = 0
@@ -110,8 +100,9 @@ export class CatchUp {
 
   async round(migration: Migration, after: number): Promise<void> {
     const { clock } = this.#node
-    const settles = this.#settleRestMs() > 0
-    if (settles && this.#next === undefined) await sleep(clock, Math.min(followMs, this.#settleRestMs()))
+    const settles = this.#rests.settlesForMs(clock.monotonicMs()) > 0
+    const restMs = this.#rests.nextMs(clock.monotonicMs(), this.#next !== undefined)
+    if (restMs > 0) await sleep(clock, restMs)
     const startedMs = clock.monotonicMs()
     this.#isClose = false
     this.#moved = false
@@ -124,7 +115,6 @@ export class CatchUp {
     if (reply.lag > 0 && this.#early?.has(reply.upTo) !== true) this.#askAhead(migration, reply.upTo)
     await this.replay(migration, after, reply)
     const bytes = bytesOfDeltas(reply.shards)
-    this.#bytes += bytes
     const tookMs = clock.monotonicMs() - startedMs
     if (reply.lag > 0) this.#watchRate(bytes, tookMs)
     const records = reply.shards.reduce((sum, shard) => sum + (shard.records?.length ?? 0), 0)
@@ -133,17 +123,14 @@ export class CatchUp {
     const isShort = tookMs <= closeMs || (isStuck ? bytes <= closeBytesMost : bytes <= closeBytes && isSettled)
     // What was read ahead says how it stood a round ago, or before the ingest.
     const isNear = ahead === undefined && reply.lag <= closeEntries
-    if (isNear) this.#settledMs ??= clock.monotonicMs() + Math.min(settleMsMost, (settleMsPerMiB * this.#bytes) / MiB)
-    this.#isClose = isNear && isShort && this.#settleRestMs() <= 0
+    const nowMs = clock.monotonicMs()
+    const gains = this.#roundsWithoutLess === 0 && !this.#slows
+    this.#rests.ended(nowMs, { bytes, tookMs, isFar: reply.lag > closeEntries, gains, isNear })
+    this.#isClose = isNear && isShort && this.#rests.settlesForMs(nowMs) === 0
     this.#lastMs = ahead === undefined ? tookMs : Number.POSITIVE_INFINITY
-    // A round after a rest brings what was written in that, too.
+    // A round after such a rest brings what was written in that, too.
     if (early === undefined && !settles) this.#watchLag(reply.lag + records)
     if (this.#isClose) this.#slows = false
-  }
-
-  /** How long it still is to follow only. */
-  #settleRestMs(): number {
-    return this.#settledMs === undefined ? 0 : this.#settledMs - this.#node.clock.monotonicMs()
   }
 
   #ask({ id, from, shards }: Migration, after: number, link = this.#link): Promise<pb.v1.DeltaReply> {

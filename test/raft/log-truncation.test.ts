@@ -132,7 +132,7 @@ describe('the truncation of a log', () => {
 
   it.each([
     ['entries', 10],
-    ['bytes', 2000],
+    ['bytes', 8000],
   ])('replicas that apply the same entries never flush at about the same one, where %s bound it', (_, bytesPerEntry) => {
     const periods = new Set<number>()
     const flushes = [1, 2, 3].flatMap((replica) => {
@@ -165,10 +165,10 @@ describe('the truncation of a log', () => {
     rig.stable = 1000
     rig.bytes = 32 * 1024 * 1024
     rig.snapshotLogBytes = 64 * 1024 * 1024
-    rig.stand(63, 3, 3)
+    rig.stand(255, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(0)
-    rig.stand(64, 3, 3)
+    rig.stand(256, 3, 3)
     rig.truncation.maybeFlush()
     expect(rig.flushes).toBe(1)
   })

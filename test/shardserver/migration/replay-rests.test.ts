@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest'
+import { ReplayRests, type ReplayRound } from '../../../shardserver/migration/replay-rests.ts'
+
+const MiB = 1024 * 1024
+const far: ReplayRound = { bytes: MiB, tookMs: 40, isFar: true, gains: true, isNear: false }
+const near: ReplayRound = { bytes: 0, tookMs: 40, isFar: false, gains: true, isNear: true }
+
+describe('ReplayRests', () => {
+  it('rests after a round for as long as that took, at most a tenth of a second', () => {
+    const rests = new ReplayRests()
+    expect(rests.nextMs(0, false)).toBe(0)
+    rests.ended(40, far)
+    expect(rests.nextMs(40, true)).toBe(40)
+    rests.ended(3000, { ...far, tookMs: 2900 })
+    expect(rests.nextMs(3000, true)).toBe(100)
+  })
+
+  it('does not rest where the lag does not fall, nor where little is left', () => {
+    const rests = new ReplayRests()
+    rests.ended(40, far)
+    rests.ended(80, { ...far, gains: false })
+    expect(rests.nextMs(80, true)).toBe(0)
+    rests.ended(120, { ...far, bytes: 0, isFar: false })
+    expect(rests.nextMs(120, true)).toBe(0)
+  })
+
+  it('follows for 100 ms for each MiB once it is near, with rests of 50 ms, and once only', () => {
+    const rests = new ReplayRests()
+    for (const atMs of [40, 80, 120]) rests.ended(atMs, far)
+    expect(rests.settlesForMs(120)).toBe(0)
+    rests.ended(200, near)
+    expect(rests.settlesForMs(200)).toBe(300)
+    expect(rests.nextMs(200, false)).toBe(50)
+    expect(rests.nextMs(200, true)).toBe(0)
+    expect(rests.nextMs(480, false)).toBe(20)
+    rests.ended(500, { ...near, bytes: 10 * MiB })
+    expect(rests.settlesForMs(500)).toBe(0)
+    expect(rests.nextMs(500, false)).toBe(0)
+  })
+
+  it('follows for a second and a half at the most, and not at all where nothing was brought', () => {
+    const much = new ReplayRests()
+    much.ended(0, { ...far, bytes: 100 * MiB })
+    much.ended(0, near)
+    expect(much.settlesForMs(0)).toBe(1500)
+    const nothing = new ReplayRests()
+    nothing.ended(0, near)
+    expect(nothing.settlesForMs(0)).toBe(0)
+  })
+})

@@ -1,6 +1,6 @@
 /** What a thread may do between two rests, ms. */
 export const workMs = 2
-/** Where others want the processors, that work and this rest make it a third of one at the most. */
+/** Where others want the processors: of one it has a third then, about. */
 const restMs = 4
 /** Where nobody does: no longer than it takes to see that. */
 const probeMs = 0.1

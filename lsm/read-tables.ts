@@ -5,8 +5,9 @@ import { Merge } from './source.ts'
 import { TableReader } from './table-reader.ts'
 import { RunSource, type TablePart } from './table-source.ts'
 
-/** How many entries are passed on between two looks at whether to pause. */
+/** What is passed on between two looks at whether to pause. */
 const entriesBetweenPauses = 64
+const bytesBetweenPauses = 256 * 1024
 
 interface WholeTable extends TablePart {
   readonly path: string
@@ -33,10 +34,16 @@ export async function readTables(
     let moved = merge.seek(undefined)
     if (moved instanceof Promise) await moved
     let entries = 0
+    let bytes = 0
     for (let top = merge.top; top !== undefined; top = merge.top) {
       const value = top.kind === kindTombstone ? undefined : top.valueBuffer.subarray(top.valueStart, top.valueEnd)
       receive(top.keyBuffer.subarray(top.keyStart, top.keyEnd), value)
-      if (++entries % entriesBetweenPauses === 0) await pause()
+      bytes += top.valueEnd - top.valueStart
+      if (++entries >= entriesBetweenPauses || bytes >= bytesBetweenPauses) {
+        entries = 0
+        bytes = 0
+        await pause()
+      }
       moved = merge.advance()
       if (moved instanceof Promise) await moved
     }

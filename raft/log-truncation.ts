@@ -6,7 +6,7 @@ const laggardFactor = 2
 /**
  * So much may have been applied and not be durable: after a kill all of it is applied again before the replica serves, at the cost of each command more than
  * of its bytes. So these bounds are far below that of the log, which is kept for replicas that lag. What is flushed in small tables is merged the more often:
- * with 4 MiB compactions of values of 4 KiB took a quarter of a core where they take a tenth with 16 (docs/decisions/0022-what-a-restart-replays.md).
+ * with 4 MiB compactions of values of 4 KiB took a quarter of a core where they take a tenth with 16 (docs/decisions/0050-moves-leave-room.md).
  */
 const replayMax = { entries: 8192, bytes: 16 * 1024 * 1024 }
 /** Its multiples, without their whole parts, lie far apart where their factors follow one another. */

@@ -3,6 +3,8 @@ import { countUpTo } from './delta-fit.ts'
 
 /** What is held of one group's deltas at the most, bytes. */
 const heldBytesMax = 16 * 1024 * 1024
+/** What goes at a time where that is full, of the part of the log that is held: else each record that comes would move all others. */
+const evictedShare = 1 / 8
 /** About what a record takes in memory beside its writes. */
 const recordBytes = 256
 
@@ -15,7 +17,7 @@ interface Tail {
   /** All of the shard's records behind this index are in `records`. */
   behind: number
   /** Oldest first. */
-  readonly records: KeptDelta[]
+  records: KeptDelta[]
 }
 
 /**
@@ -26,8 +28,6 @@ interface Tail {
 export class DeltaTail {
   readonly #bytesMax: number
   readonly #tails = new Map<number, Tail>()
-  /** The shards of the records, by age of these; some are gone already. */
-  #order: number[] = []
   #bytes = 0
 
   constructor(bytesMax = heldBytesMax) {
@@ -45,12 +45,9 @@ export class DeltaTail {
       tail = { behind: kept.count === 1 ? cut : kept.index - 1, records: [] }
       this.#tails.set(shard, tail)
     }
-    tail.records.push(kept)
-    this.#order.push(shard)
+    tail.records.push(ofItsOwn(kept))
     this.#bytes += bytesOf(kept)
-    let gone = 0
-    while (this.#bytes > this.#bytesMax && gone < this.#order.length) this.#forgetOldest(this.#order[gone++] as number)
-    if (gone > 0) this.#order = this.#order.slice(gone)
+    while (this.#bytes > this.#bytesMax) this.#evict(kept.index)
   }
 
   /** All records of `shard` behind index `after`, oldest first; undefined: some may be in the store alone. */
@@ -70,16 +67,28 @@ export class DeltaTail {
   drop(shard: number): void {
     for (const kept of this.#tails.get(shard)?.records ?? []) this.#bytes -= bytesOf(kept)
     this.#tails.delete(shard)
-    if (this.#tails.size === 0) this.#order = []
   }
 
-  #forgetOldest(shard: number): void {
-    const tail = this.#tails.get(shard)
-    const oldest = tail?.records.shift()
-    if (tail === undefined || oldest === undefined) return
-    tail.behind = oldest.index
-    this.#bytes -= bytesOf(oldest)
+  /** The oldest of all shards, by the log's order: the first part of what reaches to `newest`. */
+  #evict(newest: number): void {
+    let oldest = newest
+    for (const { records } of this.#tails.values()) oldest = Math.min(oldest, records[0]?.index ?? newest)
+    const upTo = oldest + Math.floor((newest - oldest) * evictedShare)
+    for (const tail of this.#tails.values()) {
+      const gone = countUpTo(tail.records, upTo)
+      if (gone === 0) continue
+      for (let i = 0; i < gone; i++) this.#bytes -= bytesOf(tail.records[i] as KeptDelta)
+      tail.behind = (tail.records[gone - 1] as KeptDelta).index
+      tail.records = tail.records.slice(gone)
+    }
   }
+}
+
+/** What was encoded just now lies in a slab with what else was, which it would hold. */
+function ofItsOwn(kept: KeptDelta): KeptDelta {
+  const { writes } = kept.record
+  if (!writes || writes.buffer.byteLength === writes.length) return kept
+  return { ...kept, record: { ...kept.record, writes: new Uint8Array(writes) } }
 }
 
 function bytesOf({ record }: KeptDelta): number {

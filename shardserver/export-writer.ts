@@ -42,7 +42,7 @@ export interface ExportWorld {
 /**
  * Makes the files of a cut in `folder`, which is empty or absent: tables linked or written by the store, without delta, the small states above
  * them, and at last the list, with the digest that a job has read out of them. All is synced when it resolves. Rejects with the signal's reason between
- * two steps; leaves folder and snapshot to the caller then.
+ * two steps; leaves folder and snapshot, which is else released, to the caller then.
  */
 export async function writeExport(
   { fileSystem, executor, store }: ExportWorld,
@@ -58,6 +58,8 @@ export async function writeExport(
     moment: timeMs,
   }))
   const runs = await store.exportRanges(snapshot, ranges, folder, { signal })
+  // The files are there: a digest of them may take its time, and compactions need not keep for it what was overwritten.
+  snapshot.release()
   signal.throwIfAborted()
   const states = cut.shards.map(({ shard, state }) => ({ key: encodeKey(shard, KeyKind.ShardState), value: state }))
   const { size, checksum } = await writeTable(fileSystem, joinPath(folder, statesName), states)

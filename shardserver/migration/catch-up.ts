@@ -101,18 +101,20 @@ export class CatchUp {
   async round(migration: Migration, after: number): Promise<void> {
     const { clock } = this.#node
     const settles = this.#rests.settlesForMs(clock.monotonicMs()) > 0
-    const restMs = this.#rests.nextMs(clock.monotonicMs(), this.#next !== undefined)
+    const { hasRested } = this.#rests
+    const restMs = this.#rests.nextMs(clock.monotonicMs(), this.#next?.after === after)
     if (restMs > 0) await sleep(clock, restMs)
     const startedMs = clock.monotonicMs()
     this.#isClose = false
     this.#moved = false
     const isStuck = this.#roundsWithoutLess >= patienceRounds
-    if (isStuck && this.#lag > closeEntries) this.#slows = true
+    if (isStuck && !settles && this.#lag > closeEntries) this.#slows = true
     const early = this.#early?.take(after)
     const ahead = early ?? (this.#next?.after === after ? this.#next.reply : undefined)
     this.#next = undefined
     const reply = await (ahead ?? this.#ask(migration, after))
     if (reply.lag > 0 && this.#early?.has(reply.upTo) !== true) this.#askAhead(migration, reply.upTo)
+    const replayedMs = clock.monotonicMs()
     await this.replay(migration, after, reply)
     const bytes = bytesOfDeltas(reply.shards)
     const tookMs = clock.monotonicMs() - startedMs
@@ -124,13 +126,14 @@ export class CatchUp {
     // What was read ahead says how it stood a round ago, or before the ingest.
     const isNear = ahead === undefined && reply.lag <= closeEntries
     const nowMs = clock.monotonicMs()
-    const gains = this.#roundsWithoutLess === 0 && !this.#slows
-    this.#rests.ended(nowMs, { bytes, tookMs, isFar: reply.lag > closeEntries, gains, isNear })
-    this.#isClose = isNear && isShort && this.#rests.settlesForMs(nowMs) === 0
+    const { lag } = reply
+    this.#rests.ended(nowMs, { bytes, replayMs: nowMs - replayedMs, records, lag, isFar: lag > closeEntries, slows: this.#slows, isNear })
+    const hasSettled = this.#rests.settlesForMs(nowMs) === 0
+    this.#isClose = isNear && isShort && hasSettled
     this.#lastMs = ahead === undefined ? tookMs : Number.POSITIVE_INFINITY
-    // A round after such a rest brings what was written in that, too.
-    if (early === undefined && !settles) this.#watchLag(reply.lag + records)
-    if (this.#isClose) this.#slows = false
+    // A round after a rest brings what was written in that, too.
+    if (early === undefined && !settles && !hasRested) this.#watchLag(lag + records)
+    if (this.#isClose || !hasSettled) this.#slows = false
   }
 
   #ask({ id, from, shards }: Migration, after: number, link = this.#link): Promise<pb.v1.DeltaReply> {

@@ -50,6 +50,29 @@ describe('the newest records of deltas in memory', () => {
     expect([tail.since(0, 8), indexes(tail.since(0, 9))]).toEqual([undefined, []])
   })
 
+  it('go many at a time where there is no room for more: each that comes would else move all others', () => {
+    const tail = new DeltaTail(100_000)
+    let evictions = 0
+    let before = 0
+    for (let index = 1; index <= 10_000; index++) {
+      tail.add(index % 2, kept(index), 0)
+      if (tail.bytes < before) evictions++
+      before = tail.bytes
+    }
+    expect([tail.since(0, 9900)?.length, tail.bytes > 80_000, tail.bytes <= 100_000]).toEqual([50, true, true])
+    // About 330 are held.
+    expect(evictions).toBeLessThan(10_000 / 35)
+  })
+
+  it('are of their own: what was encoded beside them is not held', () => {
+    const tail = new DeltaTail()
+    const slab = new Uint8Array(8192)
+    const writes = slab.subarray(100, 120).fill(7)
+    tail.add(1, { ...kept(3), record: { index: 3, writes } }, 0)
+    const held = tail.since(1, 2)?.[0]?.record.writes
+    expect([held, held?.buffer.byteLength]).toEqual([new Uint8Array(20).fill(7), 20])
+  })
+
   it('are all those behind an index, or nothing is said: any adds and drops', () => {
     const random = new SeededRandom(1)
     const all: KeptDelta[][] = [[], [], []]

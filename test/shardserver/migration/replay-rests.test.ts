@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { ReplayRests, type ReplayRound } from '../../../shardserver/migration/replay-rests.ts'
 
 const MiB = 1024 * 1024
-const far: ReplayRound = { bytes: MiB, tookMs: 40, isFar: true, gains: true, isNear: false }
-const near: ReplayRound = { bytes: 0, tookMs: 40, isFar: false, gains: true, isNear: true }
+const far: ReplayRound = { bytes: MiB, replayMs: 40, records: 100, lag: 1000, isFar: true, slows: false, isNear: false }
+const near: ReplayRound = { bytes: 0, replayMs: 40, records: 0, lag: 0, isFar: false, slows: false, isNear: true }
 
 describe('ReplayRests', () => {
   it('rests after a round for as long as that took, at most a tenth of a second', () => {
@@ -11,17 +11,32 @@ describe('ReplayRests', () => {
     expect(rests.nextMs(0, false)).toBe(0)
     rests.ended(40, far)
     expect(rests.nextMs(40, true)).toBe(40)
-    rests.ended(3000, { ...far, tookMs: 2900 })
+    rests.ended(3000, { ...far, lag: 900, replayMs: 2900 })
     expect(rests.nextMs(3000, true)).toBe(100)
+    expect(rests.hasRested).toBe(true)
   })
 
-  it('does not rest where the lag does not fall, nor where little is left', () => {
+  it('does not rest where the lag hardly falls, where the source slows its writers, nor where little is left', () => {
     const rests = new ReplayRests()
     rests.ended(40, far)
-    rests.ended(80, { ...far, gains: false })
-    expect(rests.nextMs(80, true)).toBe(0)
-    rests.ended(120, { ...far, bytes: 0, isFar: false })
-    expect(rests.nextMs(120, true)).toBe(0)
+    rests.ended(80, { ...far, lag: 976 })
+    expect([rests.nextMs(80, true), rests.hasRested]).toEqual([0, false])
+    rests.ended(120, { ...far, lag: 951 })
+    expect(rests.nextMs(120, true)).toBe(40)
+    rests.ended(160, { ...far, lag: 500, slows: true })
+    expect(rests.nextMs(160, true)).toBe(0)
+    rests.ended(200, { ...far, lag: 60, isFar: false })
+    expect(rests.nextMs(200, true)).toBe(0)
+  })
+
+  it('rests for three seconds in all: what is written meanwhile has to be brought, too', () => {
+    const rests = new ReplayRests()
+    let restedMs = 0
+    for (let lag = 10_000; lag > 0; lag -= 100) {
+      rests.ended(0, { ...far, lag })
+      restedMs += rests.nextMs(0, true)
+    }
+    expect(restedMs).toBe(3000)
   })
 
   it('follows for 100 ms for each MiB once it is near, with rests of 50 ms, and once only', () => {

@@ -128,12 +128,11 @@ export class CatchUp {
     const nowMs = clock.monotonicMs()
     const { lag } = reply
     this.#rests.ended(nowMs, { bytes, replayMs: nowMs - replayedMs, records, lag, isFar: lag > closeEntries, slows: this.#slows, isNear })
-    const hasSettled = this.#rests.settlesForMs(nowMs) === 0
-    this.#isClose = isNear && isShort && hasSettled
+    this.#isClose = isNear && isShort && this.#rests.settlesForMs(nowMs) === 0
     this.#lastMs = ahead === undefined ? tookMs : Number.POSITIVE_INFINITY
     // A round after a rest brings what was written in that, too.
     if (early === undefined && !settles && !hasRested) this.#watchLag(lag + records)
-    if (this.#isClose || !hasSettled) this.#slows = false
+    if (this.#isClose) this.#slows = false
   }
 
   #ask({ id, from, shards }: Migration, after: number, link = this.#link): Promise<pb.v1.DeltaReply> {

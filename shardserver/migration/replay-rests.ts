@@ -64,6 +64,8 @@ export class ReplayRests {
     this.#lag = lag
     this.#restMs = isFar && gains && !slows ? Math.min(restMsMost, replayMs, restsMsMost - this.#restedMs) : 0
     this.#restedMs += this.#restMs
-    if (isNear) this.#settledAtMs ??= nowMs + Math.min(settleMsMost, (settleMsPerMiB * this.#bytes) / MiB)
+    // Who came near only because writers wait goes on at once: they would wait for longer, or it would fall behind again.
+    const settleMs = slows ? 0 : Math.min(settleMsMost, (settleMsPerMiB * this.#bytes) / MiB)
+    if (isNear) this.#settledAtMs ??= nowMs + settleMs
   }
 }

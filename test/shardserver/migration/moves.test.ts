@@ -418,7 +418,7 @@ describe('moving shards between two groups', () => {
 
   it('waits with the commit until rounds that bring little take no less time: what is left is what clients write in one', async () => {
     const rig = new MoveRig(44)
-    rig.source.commandBytes = 1024
+    rig.source.commandBytes = 32 * 1024
     const writes = load(rig, 150)
     await rig.world.runFor(100)
     rig.target.fate = (step) => {
@@ -506,9 +506,12 @@ describe('moving shards between two groups', () => {
 
   it('ends while clients write more than the target replays: the source lets less through than that', async () => {
     const rig = new MoveRig(9)
+    rig.source.commandBytes = 32 * 1024
     const slowWrites = new SlowWrites(rig.machine('s1').process.clock)
     const rates: number[] = []
+    let slowedAtMs: number | undefined
     rig.onWish = (wish) => {
+      if (wish.replayRate > 0) slowedAtMs ??= rig.world.nowMs
       rates.push(wish.replayRate)
       slowWrites.slow(source, wish)
     }
@@ -523,7 +526,7 @@ describe('moving shards between two groups', () => {
       if (stopped) return
       const value = next++
       const run = () => write(value)
-      slowWrites.pass(source, { commands: [{ shard: 3 }], bytes: deltaBytes(String(value).length), run, refuse: () => refused++ })
+      slowWrites.pass(source, { commands: [{ shard: 3 }], bytes: deltaBytes(rig.source.commandBytes), run, refuse: () => refused++ })
       rig.world.schedule(0.15, undefined, 'load', step)
     }
     step()
@@ -532,6 +535,9 @@ describe('moving shards between two groups', () => {
     const asked = rates.filter((rate) => rate > 0)
     expect(asked.length).toBeGreaterThan(0)
     expect(Math.max(...asked)).toBeLessThan(5 * Math.min(...asked))
+    // It does not follow for a while first: a second or more in which writers wait.
+    expect(rates.slice(rates.findIndex((rate) => rate > 0)).every((rate) => rate > 0)).toBe(true)
+    expect(rig.world.nowMs - (slowedAtMs ?? 0)).toBeLessThan(1000)
     await rig.runUntilSettled(1)
     stopped = true
     slowWrites.keepOnly(source, [])

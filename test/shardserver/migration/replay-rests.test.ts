@@ -53,11 +53,15 @@ describe('ReplayRests', () => {
     expect(rests.nextMs(500, false)).toBe(0)
   })
 
-  it('follows for a second and a half at the most, and not at all where nothing was brought', () => {
+  it('follows for a second and a half at the most, and not at all where writers wait or nothing was brought', () => {
     const much = new ReplayRests()
     much.ended(0, { ...far, bytes: 100 * MiB })
     much.ended(0, near)
     expect(much.settlesForMs(0)).toBe(1500)
+    const slowing = new ReplayRests()
+    slowing.ended(0, { ...far, slows: true })
+    slowing.ended(0, { ...near, slows: true })
+    expect(slowing.settlesForMs(0)).toBe(0)
     const nothing = new ReplayRests()
     nothing.ended(0, near)
     expect(nothing.settlesForMs(0)).toBe(0)

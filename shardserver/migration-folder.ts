@@ -19,15 +19,20 @@ export function attemptName(id: number, attempt: number): string {
 /** What `folder` holds; `marker` is the name of the list that is written last. A damaged list counts as none. */
 export async function findAttempts(fileSystem: FileSystem, folder: string, marker: string): Promise<readonly FoundAttempt[]> {
   const found: FoundAttempt[] = []
-  for (const name of await listOf(fileSystem, folder)) {
-    const match = /^(\d+)\.(\d+)$/.exec(name)
-    if (match === null) continue
-    const path = joinPath(folder, name)
-    const [id, attempt] = [Number(match[1]), Number(match[2])]
+  for (const { id, attempt, folder: path } of await listAttempts(fileSystem, folder)) {
     const list = await readList(fileSystem, joinPath(path, marker))
     found.push({ id, attempt, folder: path, list: list?.id === id && list.attempt === attempt ? list : undefined })
   }
   return found
+}
+
+/** The same by their names alone. */
+export async function listAttempts(fileSystem: FileSystem, folder: string): Promise<readonly Omit<FoundAttempt, 'list'>[]> {
+  const names = await listOf(fileSystem, folder)
+  return names.flatMap((name) => {
+    const match = /^(\d+)\.(\d+)$/.exec(name)
+    return match === null ? [] : [{ id: Number(match[1]), attempt: Number(match[2]), folder: joinPath(folder, name) }]
+  })
 }
 
 async function readList(fileSystem: FileSystem, path: string): Promise<ExportList | undefined> {
@@ -35,7 +40,8 @@ async function readList(fileSystem: FileSystem, path: string): Promise<ExportLis
   try {
     return decodeExportList(await readFile(fileSystem, path), path)
   } catch (error) {
-    if (error instanceof CorruptionError) return undefined
+    // It may have gone meanwhile.
+    if (error instanceof CorruptionError || systemErrorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }

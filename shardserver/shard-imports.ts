@@ -8,7 +8,7 @@ import { decodeExportList, type ExportList, encodeExportList } from './export-li
 import { digestExport } from './export-writer.ts'
 import type { GroupStore } from './group-store.ts'
 import type { MigrationStep } from './migration-entry.ts'
-import { attemptName, type FoundAttempt, findAttempts, removeAttempt } from './migration-folder.ts'
+import { attemptName, type FoundAttempt, findAttempts, listAttempts, removeAttempt } from './migration-folder.ts'
 import type { MigrationFilesOptions } from './shard-exports.ts'
 import type { BroughtFiles, HeldImport } from './shard-migrations.ts'
 
@@ -152,7 +152,7 @@ export class ShardImports {
       this.#held.delete(name)
       if (prepared !== undefined) this.#track(this.#store.discardIngest(prepared).catch(() => undefined))
     }
-    this.#track(after.then(() => this.#removeAll(id, attempt)).catch(() => undefined))
+    this.#track(after.then(() => this.#removeAll(id, attempt), ignore))
   }
 
   /** Forgets and removes all that `isOver`. */
@@ -175,8 +175,13 @@ export class ShardImports {
 
   async #removeAll(id: number, below: number): Promise<void> {
     const { fileSystem, logger } = this.#options
-    for (const found of await findAttempts(fileSystem, this.#folder, heldName)) {
-      if (found.id === id && found.attempt < below) await removeAttempt(fileSystem, found.folder, logger)
+    try {
+      // By their names alone: files of others may be going meanwhile.
+      for (const found of await listAttempts(fileSystem, this.#folder)) {
+        if (found.id === id && found.attempt < below) await removeAttempt(fileSystem, found.folder, logger)
+      }
+    } catch (error) {
+      logger.warn({ error, migration: id }, 'files of a migration that is over could not be looked for')
     }
   }
 

@@ -418,7 +418,7 @@ describe('moving shards between two groups', () => {
 
   it('waits with the commit until rounds that bring little take no less time: what is left is what clients write in one', async () => {
     const rig = new MoveRig(44)
-    rig.source.commandBytes = 32 * 1024
+    rig.source.commandBytes = 1024
     const writes = load(rig, 150)
     await rig.world.runFor(100)
     rig.target.fate = (step) => {

@@ -113,7 +113,8 @@ export class CatchUp {
     const ahead = early ?? (this.#next?.after === after ? this.#next.reply : undefined)
     this.#next = undefined
     const reply = await (ahead ?? this.#ask(migration, after))
-    if (reply.lag > 0 && this.#early?.has(reply.upTo) !== true) this.#askAhead(migration, reply.upTo)
+    const isHeld = this.#early?.has(reply.upTo) === true
+    if (reply.lag > 0 && !isHeld) this.#askAhead(migration, reply.upTo)
     const replayedMs = clock.monotonicMs()
     await this.replay(migration, after, reply)
     const bytes = bytesOfDeltas(reply.shards)
@@ -127,7 +128,16 @@ export class CatchUp {
     const isNear = ahead === undefined && reply.lag <= closeEntries
     const nowMs = clock.monotonicMs()
     const { lag } = reply
-    this.#rests.ended(nowMs, { bytes, replayMs: nowMs - replayedMs, records, lag, isFar: lag > closeEntries, slows: this.#slows, isNear })
+    this.#rests.ended(nowMs, {
+      bytes,
+      replayMs: nowMs - replayedMs,
+      records,
+      lag,
+      isFar: lag > closeEntries,
+      isHeld,
+      slows: this.#slows,
+      isNear,
+    })
     this.#isClose = isNear && isShort && this.#rests.settlesForMs(nowMs) === 0
     this.#lastMs = ahead === undefined ? tookMs : Number.POSITIVE_INFINITY
     // A round after a rest brings what was written in that, too.

@@ -4,10 +4,13 @@ const settleMsPerMiB = 100
 const settleMsMost = 1500
 /** Between two rounds in which it only follows. */
 const followMs = 50
+/** A rest by the round before it: who replays without a gap for a fifth of the time is in nobody's way for long. */
+const restShare = 4
 /** Behind one round. */
-const restMsMost = 100
-/** Behind all of them: what is written meanwhile has to be brought, too. */
-const restsMsMost = 3000
+const restMsMost = 250
+/** Behind all of them, for each mebibyte that was brought (little is in nobody's way), and at the most: what is written meanwhile has to be brought, too. */
+const restsMsPerMiB = 500
+const restsMsMost = 10_000
 /** A round and its rest bring the lag down by this part of what the round brought, or there is no rest behind the next one. */
 const fairShare = 0.25
 
@@ -21,6 +24,8 @@ export interface ReplayRound {
   readonly lag: number
   /** Much is left behind it. */
   readonly isFar: boolean
+  /** What is behind it was brought before: the lag, as of when that was asked for, says nothing. */
+  readonly isHeld: boolean
   /** The source is asked to slow its writers down. */
   readonly slows: boolean
   /** Little is left behind it, as of now: what was read ahead does not know. */
@@ -29,7 +34,7 @@ export interface ReplayRound {
 
 /**
  * When a target that catches up rests, so that others on its nodes have their turn. Replaying wants the log and the loop of three nodes, at the priority of
- * clients' calls: without rests every call to these nodes stands behind it for as long as it lasts. So a replay is followed by a rest of its own length, for three
+ * clients' calls: without rests every call to these nodes stands behind it for as long as it lasts. So a replay is followed by a rest of four times its length, for ten
  * seconds in all, while the lag falls well all the same. Once near for the first time the target follows for a while, with longer rests: what replaying has left
  * to do (flushes, compactions, collections, code that is compiled) is done before the rounds for which clients wait.
  */
@@ -58,11 +63,13 @@ export class ReplayRests {
     return this.#restMs > 0
   }
 
-  ended(nowMs: number, { bytes, replayMs, records, lag, isFar, slows, isNear }: ReplayRound): void {
+  ended(nowMs: number, { bytes, replayMs, records, lag, isFar, isHeld, slows, isNear }: ReplayRound): void {
     this.#bytes += bytes
-    const gains = this.#lag - lag >= fairShare * records
-    this.#lag = lag
-    this.#restMs = isFar && gains && !slows ? Math.min(restMsMost, replayMs, restsMsMost - this.#restedMs) : 0
+    const gains = isHeld || this.#lag - lag >= fairShare * records
+    this.#lag = isHeld ? Number.POSITIVE_INFINITY : lag
+    const rests = (isFar || isHeld) && gains && !slows
+    const leftMs = Math.min(restsMsMost, (restsMsPerMiB * this.#bytes) / MiB) - this.#restedMs
+    this.#restMs = rests ? Math.max(0, Math.min(restMsMost, restShare * replayMs, leftMs)) : 0
     this.#restedMs += this.#restMs
     // Who came near only because writers wait goes on at once: they would wait for longer, or it would fall behind again.
     const settleMs = slows ? 0 : Math.min(settleMsMost, (settleMsPerMiB * this.#bytes) / MiB)

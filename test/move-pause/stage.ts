@@ -22,7 +22,7 @@ const warmMs = 5000
 /** Around a switch: the pause lies in it, and as little else as may be. */
 const beforeMs = 100
 const afterMs = 1000
-/** Between two moves. */
+/** Behind a move, until what it has left to do is done. */
 const betweenMs = 2000
 
 export interface StageOptions {
@@ -32,7 +32,7 @@ export interface StageOptions {
   /** Calls a second on the moving shard, half reads, half writes; and on the others. */
   readonly perSecond: number
   readonly othersPerSecond: number
-  /** How long all is measured before the first move. */
+  /** How long all is measured before each move. */
   readonly calmMs: number
   /** Rejects where the run is to end now. */
   readonly ended: Promise<never>
@@ -105,24 +105,13 @@ async function play(options: StageOptions, clients: readonly Client[], mover: Mo
   await mover.settle()
   for (const load of [moving, others]) load.start()
   await sleep(warmMs)
-  const calmFromMs = performance.now()
-  others.latencies = newLatencies()
-  moving.latencies = newLatencies()
-  const calmBusy = busySince()
-  await sleep(calmMs)
-  const before = others.latencies
-  const calm = [moving.latencies, before].map((latencies) =>
-    [50, 99].map((share) => (latencies.getValueAtPercentile(share) / 1000).toFixed(1)),
-  )
-  tell(`with no move: p50, p99 ms of the shard ${calm[0]}, of others ${calm[1]}; ${moving.late} begun late, processors ${calmBusy()} busy`)
   const calmGapsMs: number[] = []
-  for (let fromMs = calmFromMs; fromMs + beforeMs + afterMs < performance.now(); fromMs += beforeMs + afterMs) {
-    calmGapsMs.push(moving.timeline.longestGapMs(fromMs, fromMs + beforeMs + afterMs))
-  }
   const pauses: Pause[] = []
-  const during = newLatencies()
+  const [before, during] = [newLatencies(), newLatencies()]
   const homes = [mover.owner, mover.owner === 'g1' ? 'g2' : 'g1']
   for (let i = 1; i <= options.moves; i++) {
+    tell(await calmDown(moving, others, calmMs, calmGapsMs))
+    before.add(others.latencies)
     others.latencies = during
     const busy = busySince()
     const move = await mover.move(homes[i % 2] ?? '')
@@ -151,6 +140,21 @@ async function play(options: StageOptions, clients: readonly Client[], mover: Mo
     fault: verdict.verdict === 'linearizable' ? '' : describeVerdict(ostrakaModel, verdict),
     checked: operations.length,
   }
+}
+
+/** Measures both loads with no move, in latencies of their own; returns what is to be told of it. */
+async function calmDown(moving: PacedLoad, others: PacedLoad, forMs: number, gapsMs: number[]): Promise<string> {
+  for (const load of [moving, others]) load.latencies = newLatencies()
+  const busy = busySince()
+  const startedMs = performance.now()
+  await sleep(forMs)
+  for (let fromMs = startedMs; fromMs + beforeMs + afterMs < performance.now(); fromMs += beforeMs + afterMs) {
+    gapsMs.push(moving.timeline.longestGapMs(fromMs, fromMs + beforeMs + afterMs))
+  }
+  const [ofShard, ofOthers] = [moving, others].map(({ latencies }) =>
+    [50, 99].map((share) => (latencies.getValueAtPercentile(share) / 1000).toFixed(1)),
+  )
+  return `with no move: p50, p99 ms of the shard ${ofShard}, of others ${ofOthers}; ${moving.late} begun late, processors ${busy()} busy`
 }
 
 /** The share of this machine's processor time that was used between the two calls; what waits for a disk uses none. */

@@ -204,6 +204,24 @@ describe('a group', () => {
     expect(group.firstIndex).toBe(6)
   })
 
+  it('writes what must be written again a few records at a time: who appends meanwhile waits for no more', async () => {
+    const world = new LogWorld()
+    let log = await world.open({ segmentBytes: 16 * 1024 * 1024 })
+    const kept = makeEntries(1, 1500, 1, 2048)
+    await world.append(log.group(a), kept)
+    for (let i = 0; i < 7; i++) await world.append(log.group(b), makeEntries(1 + 1000 * i, 1000 * (i + 1), 1, 2048))
+    log.group(b).truncateTo(7000, 1)
+    const before = world.disk.trace.length
+    await world.world.settle(log.reclaim())
+    expect(world.files()).not.toContain('log/0000000000000001.log')
+    const written = world.disk.trace.slice(before).flatMap((line) => /^write log\/\S+ \d+\+(\d+)$/.exec(line)?.[1] ?? [])
+    expect(written.reduce((sum, bytes) => sum + Number(bytes), 0)).toBeGreaterThan(1500 * 2048)
+    expect(Math.max(...written.map(Number))).toBeLessThan(600 * 1024)
+    world.restart()
+    log = await world.open()
+    expect(await world.world.settle(log.group(a).load(1, 1501, 1e9))).toEqual(kept)
+  })
+
   it('that is removed leaves nothing, pins nothing, and its key begins anew', async () => {
     const world = new LogWorld()
     let log = await world.open({ segmentBytes: 2_000 })

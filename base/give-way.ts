@@ -1,7 +1,7 @@
 /** What a thread may do between two rests, ms. */
 export const workMs = 2
-/** Where others want the processors: of one it has a sixth then, about. */
-const restMs = 10
+/** Where others want the processors: of one it has a third then, about. */
+const restMs = 4
 /** Where nobody does: no longer than it takes to see that. */
 const probeMs = 0.1
 /** Who wakes later than this had to wait for a processor. */

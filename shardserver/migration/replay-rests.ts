@@ -4,13 +4,10 @@ const settleMsPerMiB = 100
 const settleMsMost = 1500
 /** Between two rounds in which it only follows. */
 const followMs = 50
-/** A rest by the round before it: who replays without a gap for a fifth of the time is in nobody's way for long. */
-const restShare = 4
 /** Behind one round. */
-const restMsMost = 250
-/** Behind all of them, for each mebibyte that was brought (little is in nobody's way), and at the most: what is written meanwhile has to be brought, too. */
-const restsMsPerMiB = 500
-const restsMsMost = 10_000
+const restMsMost = 100
+/** Behind all of them: what is written meanwhile has to be brought, too. */
+const restsMsMost = 3000
 /** A round and its rest bring the lag down by this part of what the round brought, or there is no rest behind the next one. */
 const fairShare = 0.25
 
@@ -34,7 +31,7 @@ export interface ReplayRound {
 
 /**
  * When a target that catches up rests, so that others on its nodes have their turn. Replaying wants the log and the loop of three nodes, at the priority of
- * clients' calls: without rests every call to these nodes stands behind it for as long as it lasts. So a replay is followed by a rest of four times its length, for ten
+ * clients' calls: without rests every call to these nodes stands behind it for as long as it lasts. So a replay is followed by a rest of its own length, for three
  * seconds in all, while the lag falls well all the same. Once near for the first time the target follows for a while, with longer rests: what replaying has left
  * to do (flushes, compactions, collections, code that is compiled) is done before the rounds for which clients wait.
  */
@@ -68,8 +65,7 @@ export class ReplayRests {
     const gains = isHeld || this.#lag - lag >= fairShare * records
     this.#lag = isHeld ? Number.POSITIVE_INFINITY : lag
     const rests = (isFar || isHeld) && gains && !slows
-    const leftMs = Math.min(restsMsMost, (restsMsPerMiB * this.#bytes) / MiB) - this.#restedMs
-    this.#restMs = rests ? Math.max(0, Math.min(restMsMost, restShare * replayMs, leftMs)) : 0
+    this.#restMs = rests ? Math.min(restMsMost, replayMs, restsMsMost - this.#restedMs) : 0
     this.#restedMs += this.#restMs
     // Who came near only because writers wait goes on at once: they would wait for longer, or it would fall behind again.
     const settleMs = slows ? 0 : Math.min(settleMsMost, (settleMsPerMiB * this.#bytes) / MiB)

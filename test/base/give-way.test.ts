@@ -25,13 +25,13 @@ describe('GiveWay', () => {
     expect(machine.rests).toEqual([0.1, 0.1, 0.1])
   })
 
-  it('rests for five times as long as it works for as long as it wakes late', () => {
+  it('rests for twice as long as it works for as long as it wakes late', () => {
     const machine = new Machine()
     const way = new GiveWay(machine)
     machine.lateMs = 3
     for (let i = 0; i < 3; i++) way.rest()
     machine.lateMs = 0.2
     for (let i = 0; i < 2; i++) way.rest()
-    expect(machine.rests).toEqual([0.1, 10, 10, 10, 0.1])
+    expect(machine.rests).toEqual([0.1, 4, 4, 4, 0.1])
   })
 })

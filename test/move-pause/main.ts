@@ -142,7 +142,7 @@ async function play(options: Options, chosen: ReadonlySet<Section>, bench: Bench
   const shared = { seed: Number(options.seed), ended, tell: (line: string) => console.error(line) }
   const rates = { perSecond: Number(options.perSecond), othersPerSecond: Number(options.othersPerSecond) }
   const movesOf = (mib: number, moves: number) =>
-    playMoves({ ...shared, ...rates, mib, moves: Number(options.moves ?? moves), calmMs: quick ? 3000 : 8000 })
+    playMoves({ ...shared, ...rates, mib, moves: Number(options.moves ?? moves), calmMs: quick ? 3000 : 4000 })
   const mib = quick ? 16 : 256
   const sizes = quick ? [1, 16, 64] : [1, 256, 1024]
   const played = new Map<number, StageResult>()
